@@ -1,0 +1,1 @@
+"""Prefect flows: the chain that reads as prose."""

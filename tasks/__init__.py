@@ -1,0 +1,1 @@
+"""One module per stage, in pipeline order: load, shard, infer, merge, write, report."""

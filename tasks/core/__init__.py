@@ -1,0 +1,1 @@
+"""Pure: records, settings, prompts, replies, diffs, policy, metrics. No Prefect, no network, no disk."""

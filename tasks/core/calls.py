@@ -1,0 +1,81 @@
+"""A call to a model and what comes back, as plain records. Nothing here knows about code review."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Reply", "Request", "TokenCount", "Usage"]
+
+
+class TokenCount(NamedTuple):
+    """Our own count of a prompt's tokens; `exact` is False when the encoding is a stand-in."""
+
+    tokens: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to one model."""
+
+    model: str
+    messages: tuple[dict[str, str], ...]
+    """Chat messages in order: `{"role": ..., "content": ...}`."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """What else goes into the body: temperature, max_tokens, response_format."""
+    prompt_version: str = ""
+    """Content hash of the prompt files that made the messages."""
+    stream: bool = False
+    """How the reply travels; not part of the question, so not part of `key`."""
+    prompt_tokens: int = 0
+    """Estimated tokens of the messages, for token quotas."""
+
+    @property
+    def key(self) -> str:
+        """Journal key: sha256 over model, messages, parameters and prompt version."""
+        body = [self.model, self.messages, self.params, self.prompt_version]
+        text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them; None means it did not say, which is not 0."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer. Times in seconds."""
+
+    content: str
+    model: str
+    finish_reason: str | None
+    usage: Usage
+    request_id: str | None
+    """The upstream's own id of the reply."""
+    created: float
+    """When the upstream made it, seconds since the epoch."""
+    app_id: str
+    """Alias of the app_id that paid for it."""
+    trace_id: str
+    """Unique id of the attempt, sent as M-TraceId."""
+    endpoint: str
+    """The base_url it came from."""
+    latency: float
+    """From the request's first byte to the reply's last."""
+    queue: float
+    """Waiting for quota, over all attempts; not part of latency."""
+    first_token: float | None = None
+    """From the request's first byte to the first chunk; streaming only."""
+    attempts: int = 1
+    refusal: str | None = None
+    journaled: bool = False
+    """True when no call was made: the journal had the answer."""

@@ -1,0 +1,141 @@
+"""
+Every error the project raises on purpose, as one tree.
+
+    ReviewError
+    ├── UserError              the caller can fix it; exit code 2
+    │   ├── ConfigError        review.toml, a variable or a key alias is wrong
+    │   ├── SourceError        SOURCE is missing, unreadable or of an unknown form
+    │   └── OutputError        DIR is not writable, full, or in use by another run
+    ├── RowError               one row of SOURCE is unusable; it goes to rejected.jsonl
+    ├── StateError             journal or ledger is unusable
+    ├── ReplyError             a reply arrived and cannot be used
+    ├── ShardError             a shard's process ended without its completion marker
+    └── UpstreamError          a call got no usable answer
+        ├── CallFailed         this call is over; `code` says why
+        ├── NoKeysLeft         every app_id that could serve the model is disabled
+        ├── CircuitOpen        the endpoint is down; calls are not sent for now
+        └── Stopped            the run is being stopped; nothing was sent
+
+Each class has a stable `code`, which is what columns, counts and logs carry.
+No error holds a key, a header or a request body: Prefect pickles what leaves a flow.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "CallFailed",
+    "CircuitOpen",
+    "ConfigError",
+    "NoKeysLeft",
+    "OutputError",
+    "ReplyError",
+    "ReviewError",
+    "RowError",
+    "ShardError",
+    "SourceError",
+    "StateError",
+    "Stopped",
+    "UpstreamError",
+    "UserError",
+]
+
+
+class ReviewError(Exception):
+    """Root of the tree. `code` is stable; the message names the remedy."""
+
+    code: str = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders: rebuild from plain text, never from live objects.
+        return _rebuild, (type(self), str(self), self.code)
+
+
+def _rebuild(kind: type[ReviewError], message: str, code: str) -> ReviewError:
+    return kind(message, code=code)
+
+
+class UserError(ReviewError):
+    """The caller can fix it. Nothing was written over."""
+
+    code = "user_error"
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """The configuration is wrong; the message names file, key and remedy."""
+
+    code = "config"
+
+
+class SourceError(UserError):
+    """SOURCE cannot be read at all."""
+
+    code = "source"
+
+
+class OutputError(UserError):
+    """The output folder cannot be used."""
+
+    code = "output"
+
+
+class RowError(ReviewError):
+    """One row is unusable; `code` is its reason in rejected.jsonl."""
+
+    code = "bad_row"
+
+
+class StateError(ReviewError):
+    """The journal or the ledger cannot be used."""
+
+    code = "state"
+
+
+class ReplyError(ReviewError):
+    """A reply arrived and cannot be used; `code` is its reason in calls.parquet."""
+
+    code = "bad_reply"
+
+
+class ShardError(ReviewError):
+    """A shard's process ended without its completion marker."""
+
+    code = "shard_lost"
+
+
+class UpstreamError(ReviewError):
+    """A call got no usable answer."""
+
+    code = "upstream"
+
+
+class CallFailed(UpstreamError):
+    """This call is over; `code` is its reason in calls.parquet."""
+
+    code = "call_failed"
+
+
+class NoKeysLeft(UpstreamError):
+    """Every app_id that could serve the model is disabled; the message gives each one's reason."""
+
+    code = "no_keys_left"
+
+
+class CircuitOpen(UpstreamError):
+    """The endpoint failed too often in a row; calls are not sent for now."""
+
+    code = "circuit_open"
+
+
+class Stopped(UpstreamError):
+    """The run is being stopped; nothing was sent."""
+
+    code = "stopped"

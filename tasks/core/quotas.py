@@ -1,0 +1,61 @@
+"""Quotas as plain records: what an app_id may send. Formulas and evidence: tasks/upstream/quota."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tasks.core.errors import ConfigError
+
+__all__ = ["AppId", "Window", "parse_window"]
+
+_WINDOW = re.compile(r"^\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(ms|s|m|min|h|d)\s*$")
+_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `limit` requests (or tokens) in any `seconds` in a row."""
+
+    limit: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.limit}/{self.seconds:g}s"
+
+
+@dataclass(frozen=True, slots=True)
+class AppId:
+    """One app_id's quota. The key itself is never part of this record."""
+
+    alias: str
+    base_url: str = ""
+    windows: tuple[Window, ...] = ()
+    """Request windows; all of them hold at once. Empty: no limit."""
+    token_windows: tuple[Window, ...] = ()
+    models: frozenset[str] | None = None
+    """Models this app_id serves; None: all."""
+    pace: bool = False
+    """Spread sends evenly instead of bursting at the start of a window."""
+    max_in_flight: int | None = None
+
+    def serves(self, model: str) -> bool:
+        """Whether calls to `model` may go through this app_id."""
+        return self.models is None or model in self.models
+
+
+def parse_window(text: str) -> Window:
+    """`"3/60s"` -> Window(3, 60.0). Units: ms, s, m, min, h, d; the number may be left out ("10/s").
+
+    Raises:
+        ConfigError: not of that form, or a limit or length of 0.
+    """
+    match = _WINDOW.match(text)
+    if match is None:
+        msg = f'"{text}" is not a window: write LIMIT/SECONDS, for example "3/60s" or "500/1m"'
+        raise ConfigError(msg)
+    seconds = float(match[2] or 1) * _UNIT[match[3]]
+    if int(match[1]) < 1 or seconds <= 0:
+        msg = f'"{text}" allows nothing: limit and length must be above 0; use [] for no limit'
+        raise ConfigError(msg)
+    return Window(int(match[1]), seconds)

@@ -1,0 +1,1 @@
+"""All that talks to a model. No Prefect, nothing about code review."""
