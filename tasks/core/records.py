@@ -126,12 +126,14 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One cell: a check on an input, or a review call on its comments."""
+    """One call of a cell; a cell is a check on an input, or the review of its comments."""
 
     input_id: str
     stage: Literal["check", "review"]
     name: str
     """The check's name, or "review"."""
+    part: int
+    """Which call of the cell, from 0: a large diff takes several, so do many comments."""
     model: str
     status: CellStatus
     reason: str | None = None
@@ -170,7 +172,7 @@ class CallRow:
 class InputReview:
     """Everything known about one input at the end: exactly one per input."""
 
-    input: Input
+    input_id: str
     coverage: Coverage
     coverage_reason: str | None
     comments: tuple[Comment, ...]

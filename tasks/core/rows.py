@@ -1,0 +1,170 @@
+"""One row of SOURCE -> Input, or a RowError whose `code` goes to rejected.jsonl."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+import orjson
+
+from tasks.core.errors import RowError
+from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
+
+__all__ = ["content_id", "read_input"]
+
+MAX_ID_LENGTH = 512
+_TEXT_FIELDS = ("path", "language", "title", "description")
+_KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS}
+
+
+def content_id(content: str) -> str:
+    """The id of an input that came without one: 32 hex digits of the content's sha256."""
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def read_input(row: Any) -> Input:
+    """Validate one row.
+
+    Raises:
+        RowError: with code not_an_object, no_content, content_not_text, empty_content, bad_id,
+            bad_kind, wrong_type, bad_expected or not_json.
+    """
+    if not isinstance(row, dict):
+        raise _bad("not_an_object", f"a row is an object with fields, not {_kind(row)}")
+    content = _content(row)
+    kind = row.get("kind") or _guess_kind(content)
+    if kind not in KINDS:
+        raise _bad("bad_kind", f"kind is {_short(kind)}; use one of {', '.join(KINDS)}")
+    return Input(
+        input_id=_input_id(row.get("input_id"), content),
+        content=content,
+        kind=kind,
+        expected=_expected(row.get("expected")),
+        extra=_extra(row),
+        **{name: _optional_text(row, name) for name in _TEXT_FIELDS},
+    )
+
+
+def _content(row: dict[str, Any]) -> str:
+    content = row.get("content", row.get("input_code"))
+    if content is None:
+        raise _bad("no_content", "the code belongs in the field content (or input_code)")
+    if not isinstance(content, str):
+        raise _bad("content_not_text", f"content is {_kind(content)}, not text")
+    if not content.strip():
+        raise _bad("empty_content", "content is empty")
+    return _clean("content", content, "content_not_text")
+
+
+def _clean(name: str, text: str, code: str) -> str:
+    if "\0" in text:
+        raise _bad(code, f"{name} has a NUL character: it is binary, not text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _bad(code, f"{name} is not valid Unicode (lone surrogate or wrong encoding)") from None
+    return text
+
+
+def _guess_kind(content: str) -> str:
+    head = content[:4096]
+    looks = head.startswith(("diff --git ", "--- ")) or "\ndiff --git " in head
+    return "diff" if looks and "\n@@ " in content else "snippet"
+
+
+def _input_id(value: Any, content: str) -> str:
+    if value is None or value == "":
+        return content_id(content)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _bad("bad_id", f"input_id is {_kind(value)}; use text or a whole number")
+    text = str(value)
+    if len(text) > MAX_ID_LENGTH:
+        raise _bad("bad_id", f"input_id is longer than {MAX_ID_LENGTH} characters")
+    return _clean("input_id", text, "bad_id")
+
+
+def _optional_text(row: dict[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise _bad("wrong_type", f"{name} is {_kind(value)}, not text")
+    return _clean(name, value, "wrong_type")
+
+
+def _expected(value: Any) -> tuple[Expected, ...] | None:
+    if isinstance(value, str):
+        value = _parse_expected(value)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise _bad("bad_expected", f"expected is {_kind(value)}; use a list, [] for known clean")
+    return tuple(_one_expected(item) for item in value)
+
+
+def _parse_expected(text: str) -> Any:
+    # CSV carries the list as JSON text.
+    try:
+        return orjson.loads(text) if text.strip() else None
+    except orjson.JSONDecodeError:
+        raise _bad("bad_expected", "expected is text that is not a JSON list") from None
+
+
+def _one_expected(item: Any) -> Expected:
+    if not isinstance(item, dict):
+        raise _bad("bad_expected", f"an expected defect is an object, not {_kind(item)}")
+    start, end = _line(item, "start_line"), _line(item, "end_line")
+    if start is not None and end is not None and end < start:
+        raise _bad("bad_expected", "expected: end_line is before start_line")
+    return Expected(
+        path=_optional_text(item, "path"),
+        start_line=start,
+        end_line=end if end is not None else start,
+        side=cast("Any", _choice(item, "side", ("right", "left")) or "right"),
+        category=_choice(item, "category", CATEGORIES),
+        severity=_choice(item, "severity", SEVERITIES),
+        message=_optional_text(item, "message"),
+    )
+
+
+def _line(item: dict[str, Any], name: str) -> int | None:
+    value = item.get(name)
+    if isinstance(value, float) and value.is_integer():  # pandas turns gaps into floats
+        value = int(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise _bad("bad_expected", f"expected: {name} is a line number from 1 on")
+    return value
+
+
+def _choice(item: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str | None:
+    value = item.get(name)
+    if value is None:
+        return None
+    if value not in allowed:
+        raise _bad("bad_expected", f"expected: {name} is one of {', '.join(allowed)}")
+    return str(value)
+
+
+def _extra(row: dict[str, Any]) -> dict[str, Any]:
+    extra = {str(name): value for name, value in row.items() if name not in _KNOWN}
+    try:
+        # Dates and decimals of Parquet become text; what JSON can hold stays as it came.
+        return cast("dict[str, Any]", orjson.loads(orjson.dumps(extra, default=str))) if extra else {}
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
+        raise _bad("not_json", "a further column holds what JSON cannot (wrong Unicode, too deep)") from None
+
+
+def _bad(code: str, message: str) -> RowError:
+    return RowError(message, code=code)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,262 @@
+"""
+review.toml as typed settings. This is a trust boundary: what is wrong is said with file, key and remedy.
+
+The file holds references to keys ("env:NAME", "secret:BLOCK"), never a key, so settings may be
+stored with a run as they are.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tasks.core.errors import ConfigError
+from tasks.core.policy import Policy
+from tasks.core.quotas import AppId, parse_window
+
+__all__ = [
+    "AppIdSettings",
+    "CheckSettings",
+    "Price",
+    "ReviewSettings",
+    "Settings",
+    "load_settings",
+]
+
+_ALIAS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+_KEY_REF = re.compile(r"^(env|secret):\S+$")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AppIdSettings(_Strict):
+    """One app_id: where its key is, what it may send."""
+
+    key: str
+    """"env:VARIABLE" or "secret:<Prefect Secret block>"; never the key itself."""
+    base_url: str
+    quota: tuple[str, ...] = ()
+    """Request windows, "LIMIT/SECONDS"; all hold at once; empty: no limit."""
+    tokens: tuple[str, ...] = ()
+    """Token windows, "TOKENS/SECONDS"."""
+    models: tuple[str, ...] | None = None
+    """Models this key serves; left out: all."""
+    pace: bool = False
+    """Spread sends evenly over the window instead of bursting."""
+    max_in_flight: int | None = Field(default=None, ge=1)
+
+    @field_validator("key")
+    @classmethod
+    def _reference(cls, value: str) -> str:
+        if not _KEY_REF.match(value):
+            # The value itself may be a key that somebody pasted: never repeat it.
+            msg = 'must be "env:VARIABLE" or "secret:BLOCK", not the key itself'
+            raise ValueError(msg)
+        return value
+
+    @field_validator("quota", "tokens", mode="before")
+    @classmethod
+    def _windows(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        for text in texts:
+            _as_value_error(str(text))
+        return texts
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not re.match(r"^https?://[^/\s]+", value):
+            msg = 'must start with "http://" or "https://"'
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    def record(self, alias: str) -> AppId:
+        """The quota as the limiter's record."""
+        return AppId(
+            alias=alias,
+            base_url=self.base_url,
+            windows=tuple(parse_window(text) for text in self.quota),
+            token_windows=tuple(parse_window(text) for text in self.tokens),
+            models=None if self.models is None else frozenset(self.models),
+            pace=self.pace,
+            max_in_flight=self.max_in_flight,
+        )
+
+
+def _as_value_error(text: str) -> None:
+    try:
+        parse_window(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class _ModelSettings(_Strict):
+    model: str = Field(min_length=1)
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
+    """None: not sent, for models that refuse it."""
+    max_tokens: int | None = Field(default=4096, ge=1)
+    """Most tokens of a reply; None: not sent."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Reasoning models of some providers only take the second."""
+    stream: bool = False
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request body, as the endpoint names them."""
+    expected_tokens: int = Field(default=600, ge=1)
+    """Tokens of a usual reply: for token quotas and forecasts."""
+
+    def params(self) -> dict[str, Any]:
+        """The part of the request body that does not depend on the input."""
+        body: dict[str, Any] = dict(self.extra)
+        if self.temperature is not None:
+            body["temperature"] = self.temperature
+        if self.max_tokens is not None:
+            body[self.max_tokens_field] = self.max_tokens
+        return body
+
+
+class CheckSettings(_ModelSettings):
+    """One check model: comments on every input."""
+
+    name: Annotated[str, Field(pattern=_ALIAS.pattern)]
+    """Label in the output; one model may appear under several names."""
+
+
+class ReviewSettings(_ModelSettings):
+    """The review model and what its verdicts lead to."""
+
+    batch: int = Field(default=8, ge=1, le=50)
+    """Comments of one input per call."""
+    scope: Literal["all", "canonical"] = "all"
+    """"canonical" reviews one comment per cluster; the others inherit its verdict."""
+    when: Literal["always", "disagreement"] = "always"
+    """"disagreement" reviews only where checks disagree or severity is high."""
+    keep_uncertain_score: int = Field(default=5, ge=0, le=10)
+    """An uncertain comment is kept from this score on."""
+    min_score: int = Field(default=0, ge=0, le=10)
+    """A confirmed comment below this score is dropped."""
+
+
+class Price(_Strict):
+    """US dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    """Input tokens served from the provider's cache; left out: as `input`."""
+
+
+class Settings(_Strict):
+    """The whole of review.toml."""
+
+    mode: Literal["check_and_review", "check"] = "check_and_review"
+    processes: int = Field(default=2, ge=1, le=64)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Calls in flight per process; None: computed from the quotas."""
+    shards: int | None = Field(default=None, ge=1, le=1000)
+    """None: computed from the number of inputs."""
+    state: str = "data/state"
+    """Folder of journal and ledger, relative to where the run starts."""
+    margin: float = Field(default=0.4, ge=0, le=10)
+    """Seconds added to each window against jitter on the way to the upstream."""
+    timeout: float = Field(default=600, gt=0)
+    """Seconds a whole call may take."""
+    connect_timeout: float = Field(default=10, gt=0)
+    stream_idle_timeout: float = Field(default=60, gt=0)
+    """Seconds between two chunks of a stream."""
+    max_input_tokens: int = Field(default=32_000, ge=100)
+    """Larger snippets are rejected, larger diffs are split at hunks (at most 3 calls per check)."""
+    max_clients: int = Field(default=64, ge=1)
+    give_up_after: float = Field(default=120, gt=0)
+    """Seconds an endpoint may be down before its calls are left for the next run."""
+    app_ids: dict[str, AppIdSettings]
+    check: tuple[CheckSettings, ...] = Field(min_length=1)
+    review: ReviewSettings | None = None
+    prices: dict[str, Price] = Field(default_factory=dict)
+    """Per model; unknown prices make unknown costs, not free calls."""
+
+    @field_validator("app_ids")
+    @classmethod
+    def _pool(cls, value: dict[str, AppIdSettings]) -> dict[str, AppIdSettings]:
+        if not value:
+            msg = "the pool is empty: add a table [app_ids.<alias>] with key, base_url and quota"
+            raise ValueError(msg)
+        bad = [alias for alias in value if not _ALIAS.match(alias)]
+        if bad:
+            msg = "an alias is letters, digits, '.', '_' and '-', at most 63 of them"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [check.name for check in self.check]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            msg = f"two checks are named {twice[0]!r}: give each [[check]] its own name"
+            raise ValueError(msg)
+        if self.mode == "check_and_review" and self.review is None:
+            msg = 'mode "check_and_review" needs a [review] table with a model; or set mode = "check"'
+            raise ValueError(msg)
+        for model in self.models:
+            if not any(app.models is None or model in app.models for app in self.app_ids.values()):
+                msg = f"no app_id serves {model!r}: add it to the models of one, or leave models out"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def reviews(self) -> bool:
+        """Whether the review stage runs."""
+        return self.mode == "check_and_review"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that the run calls, once each."""
+        review = [self.review.model] if self.reviews and self.review else []
+        return tuple(dict.fromkeys([check.model for check in self.check] + review))
+
+    @property
+    def pool(self) -> tuple[AppId, ...]:
+        """The app_ids as the limiter's records."""
+        return tuple(app.record(alias) for alias, app in self.app_ids.items())
+
+    @property
+    def policy(self) -> Policy:
+        """What verdicts lead to."""
+        if self.review is None:
+            return Policy()
+        return Policy(
+            keep_uncertain_score=self.review.keep_uncertain_score, min_score=self.review.min_score
+        )
+
+
+def load_settings(text: str, name: str = "review.toml") -> Settings:
+    """Read the text of a review.toml; `name` is what messages call the file.
+
+    Raises:
+        ConfigError: not TOML, unknown or wrong keys, an empty pool, a model nobody serves.
+    """
+    try:
+        return Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{name} is not valid TOML: {error}"
+        raise ConfigError(msg) from None
+    except ValidationError as error:
+        lines = "\n".join(f"  {_place(item)}: {_remedy(item)}" for item in error.errors())
+        msg = f"{name} cannot be used:\n{lines}"
+        raise ConfigError(msg) from None
+
+
+def _place(item: Any) -> str:
+    return ".".join(str(part) for part in item["loc"]) or "(whole file)"
+
+
+def _remedy(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key; see deployments/review.example.toml for those that exist"
+    if item["type"] == "missing":
+        return "is missing; add it"
+    return str(item["msg"]).removeprefix("Value error, ")
