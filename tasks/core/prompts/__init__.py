@@ -131,7 +131,8 @@ def _input_block(source: Input, rendered: str) -> str:
         "description": source.description and source.description[:MAX_DESCRIPTION],
     }
     # JSON keeps each of them on the one line, whatever it holds.
-    return fenced("INPUT", f"{_json(about)}\n{rendered.rstrip("\n")}")
+    code = rendered.removesuffix("\n")
+    return fenced("INPUT", f"{_json(about)}\n{code}")
 
 
 def _shown(comment: Comment) -> dict[str, object]:
