@@ -22,7 +22,7 @@ No error holds a key, a header or a request body: Prefect pickles what leaves a 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "CallFailed",
@@ -55,11 +55,17 @@ class ReviewError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders: rebuild from plain text, never from live objects.
-        return _rebuild, (type(self), str(self), self.code)
+        return _rebuild, (type(self), str(self), self.code, self.details())
+
+    def details(self) -> dict[str, object]:
+        """Keyword arguments beside message and code that rebuild the error; plain values only."""
+        return {}
 
 
-def _rebuild(kind: type[ReviewError], message: str, code: str) -> ReviewError:
-    return kind(message, code=code)
+def _rebuild(
+    kind: type[ReviewError], message: str, code: str, details: dict[str, Any]
+) -> ReviewError:
+    return kind(message, code=code, **details)
 
 
 class UserError(ReviewError):
@@ -118,9 +124,35 @@ class UpstreamError(ReviewError):
 
 
 class CallFailed(UpstreamError):
-    """This call is over; `code` is its reason in calls.parquet."""
+    """This call is over; `code` is its reason in calls.parquet.
+
+    `queue` is the wait for quota in seconds over all attempts; `app_id` is the alias of the last one.
+    """
 
     code = "call_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        attempts: int = 0,
+        queue: float = 0.0,
+        app_id: str | None = None,
+        endpoint: str | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.attempts = attempts
+        self.queue = queue
+        self.app_id = app_id
+        self.endpoint = endpoint
+        self.trace_id = trace_id
+
+    def details(self) -> dict[str, object]:
+        """What calls.parquet tells of a failed call."""
+        names = ("attempts", "queue", "app_id", "endpoint", "trace_id")
+        return {name: getattr(self, name) for name in names}
 
 
 class NoKeysLeft(UpstreamError):
