@@ -1,0 +1,42 @@
+"""Comparing code and prose: what counts as the same line, and how alike two texts are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+__all__ = ["code_key", "lines_of", "quote_key", "similarity"]
+
+_WORD = re.compile(r"\w+")
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of `text` as editors number them: split at newlines only, CRLF tolerated.
+
+    `str.splitlines` would also split at form feeds and U+2028, and shift every number after them.
+    """
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if lines[-1] == "":
+        lines.pop()
+    return lines
+
+
+def code_key(line: str) -> str:
+    """One line of code without any whitespace; equal keys mean equal up to layout."""
+    return "".join(line.split())
+
+
+def quote_key(quote: str | None) -> str:
+    """A quote without whitespace, fit for comparing and hashing; empty when there is none."""
+    return code_key(quote or "")
+
+
+def similarity(left: str, right: str) -> float:
+    """Dice coefficient of the two texts' words, 0 to 1; symmetric, case-blind.
+
+    Two empty texts have nothing in common: 0.
+    """
+    first = Counter(_WORD.findall(left.lower()))
+    second = Counter(_WORD.findall(right.lower()))
+    total = first.total() + second.total()
+    return 2 * (first & second).total() / total if total else 0.0
