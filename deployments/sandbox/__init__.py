@@ -1,0 +1,9 @@
+"""An OpenAI-compatible upstream on loopback, with quotas and faults, to test and rehearse with."""
+
+from __future__ import annotations
+
+from deployments.sandbox.config import SandboxConfig
+from deployments.sandbox.faults import Fault
+from deployments.sandbox.process import Sandbox, start_sandbox
+
+__all__ = ["Fault", "Sandbox", "SandboxConfig", "start_sandbox"]

@@ -1,0 +1,104 @@
+"""The sandbox as a process of its own, for tests, benchmarks and rehearsals in code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from tasks.core.errors import ConfigError
+
+__all__ = ["Sandbox", "start_sandbox"]
+
+_STOP_SECONDS = 10.0
+
+
+class Sandbox:
+    """A running sandbox. `base_url` ends in /v1, as OpenAI clients want it."""
+
+    def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
+        self.base_url = base_url
+        self._process = process
+        self._http = httpx.Client(base_url=base_url.removesuffix("/v1"), timeout=30.0)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
+
+    def stats(self) -> dict[str, Any]:
+        """All counts since the last reset."""
+        return dict(self._http.get("/stats").raise_for_status().json())
+
+    def log(self, after: int = 0) -> list[dict[str, Any]]:
+        """One row per request whose number is above `after`, oldest first."""
+        answer = self._http.get("/log", params={"after": after})
+        return list(answer.raise_for_status().json())
+
+    def control(self, **changes: Any) -> dict[str, Any]:
+        """Change settings while it runs; returns all of them, keys hidden.
+
+        Raises:
+            ConfigError: a name or value is wrong; nothing was changed.
+        """
+        answer = self._http.post("/control", json=changes)
+        if answer.is_client_error:
+            raise ConfigError(answer.json()["error"]["message"])
+        return dict(answer.raise_for_status().json())
+
+    def reset(self) -> None:
+        """Back to the settings it was started with; all counts and quotas at zero."""
+        self._http.post("/reset").raise_for_status()
+
+    def stop(self) -> None:
+        """End the process and wait for it; may be called twice."""
+        self._http.close()
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextmanager
+def start_sandbox(port: int = 0, **config: Any) -> Iterator[Sandbox]:
+    """Run a sandbox on loopback; `config` is `SandboxConfig` as plain data.
+
+    It is ready when this yields, and ends with the block or with this process, however that dies.
+
+    Raises:
+        ConfigError: the process did not come up; the message is its own.
+    """
+    command = [sys.executable, "-m", "deployments.sandbox", "--port", str(port), "--child"]
+    process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    sandbox = Sandbox(process, _handshake(process, config))
+    try:
+        yield sandbox
+    finally:
+        sandbox.stop()
+
+
+def _handshake(process: subprocess.Popen[str], config: dict[str, Any]) -> str:
+    """Hand over the settings, which may hold keys, and wait for the address."""
+    if process.stdin is None or process.stdout is None:
+        msg = "the sandbox was started without pipes: start it by start_sandbox"
+        raise ConfigError(msg)
+    process.stdin.write(json.dumps(config) + "\n")
+    process.stdin.flush()
+    answer = json.loads(process.stdout.readline() or '{"error": "it ended at once"}')
+    if "error" in answer:
+        process.communicate()
+        msg = f"the sandbox did not start: {answer['error']}"
+        raise ConfigError(msg)
+    return str(answer["base_url"])

@@ -1,0 +1,178 @@
+"""
+The sandbox upstream: OpenAI's wire format, a provider's quota, and every fault on demand.
+
+aiohttp.web makes the load possible: its parser is C, its low-level `web.Server` adds no routing or
+middleware, and the handler holds the transport, which resets and half replies need. Under uvloop,
+a bare handler on one core of the development machine answered MEASURED
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from deployments.sandbox.book import Book, KeyRing
+from deployments.sandbox.config import SandboxConfig, merged
+from deployments.sandbox.exchange import Connection, Exchange, State
+from deployments.sandbox.faults import FaultPicker
+from tasks.core.errors import ConfigError
+
+__all__ = ["Upstream", "serve"]
+
+_Route = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_DEFAULT_MODELS = ("sandbox-large", "sandbox-small")
+
+
+class _Server(web.Server):
+    """aiohttp's server, plus a note of every connection."""
+
+    def __init__(self, handler: _Route, connections: dict[RequestHandler, Connection]) -> None:
+        super().__init__(handler, access_log=None)
+        self._notes = connections
+        self._opened = 0
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._opened += 1
+        self._notes[handler] = Connection(self._opened)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        note = self._notes.pop(handler, None)
+        if note is not None:
+            note.gone.set()
+            if note.book is not None:
+                note.book.connections_open -= 1
+
+
+class Upstream:
+    """All routes. `raw` is the configuration as plain data; /reset returns to it."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._initial = raw
+        self._raw = raw
+        self._connections: dict[RequestHandler, Connection] = {}
+        self.state = _fresh(SandboxConfig.read(raw))
+        self._routes: dict[tuple[str, str], _Route] = {
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/stats"): self._stats,
+            ("GET", "/log"): self._log,
+            ("POST", "/control"): self._control,
+            ("POST", "/reset"): self._reset,
+        }
+
+    def server(self) -> web.Server:
+        """The protocol factory to listen with."""
+        return _Server(self._handle, self._connections)
+
+    def summary(self) -> dict[str, Any]:
+        """What GET /stats answers."""
+        counts = self.state.book.summary()
+        keys = {alias: meter.summary() for alias, meter in self.state.ring.meters.items()}
+        totals = {name: sum(k[name] for k in keys.values()) for name in ("accepted", "refused")}
+        return {**counts, **totals, "keys": keys}
+
+    def release(self) -> None:
+        """Let go of every request that hangs, as if its client had left."""
+        for connection in self._connections.values():
+            connection.gone.set()
+            connection.gone = asyncio.Event()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            paths = ", ".join(f"{method} {path}" for method, path in self._routes)
+            return _json({"error": {"message": f"There is no such route. There are {paths}."}}, 404)
+        return await route(request)
+
+    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await Exchange(self.state, request, self._connections[request.protocol]).run()
+
+    async def _models(self, _: web.BaseRequest) -> web.StreamResponse:
+        names = sorted(self.state.config.models) or _DEFAULT_MODELS
+        cards = [{"id": n, "object": "model", "created": 0, "owned_by": "sandbox"} for n in names]
+        return _json({"object": "list", "data": cards})
+
+    async def _stats(self, _: web.BaseRequest) -> web.StreamResponse:
+        return _json(self.summary())
+
+    async def _log(self, request: web.BaseRequest) -> web.StreamResponse:
+        text = request.query.get("after", "0")
+        after = int(text) if text.isdecimal() else 0
+        return _json([row for row in self.state.book.rows if row.n > after])
+
+    async def _control(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            raw = merged(self._raw, orjson.loads(await request.content.read()))
+            config = SandboxConfig.read(raw)
+        except (ConfigError, TypeError, ValueError) as error:
+            return _json({"error": {"message": str(error)}}, 400)
+        self._raw = raw
+        # What was counted and used stays; only behaviour changes.
+        self.state.ring.configure(config)
+        self.state = State(config, self.state.book, self.state.ring, _picker(config))
+        return _json(config.model_dump(mode="json"))
+
+    async def _reset(self, _: web.BaseRequest) -> web.StreamResponse:
+        self._raw = self._initial
+        self.state = _fresh(SandboxConfig.read(self._initial))
+        self.release()
+        return _json({})
+
+
+def _picker(config: SandboxConfig) -> FaultPicker:
+    return FaultPicker(config.seed, config.faults, config.script, config.markers)
+
+
+def _fresh(config: SandboxConfig) -> State:
+    return State(config, Book(config.log_limit), KeyRing(config), _picker(config))
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+
+
+async def serve(raw: dict[str, Any], host: str, port: int, *, with_parent: bool) -> dict[str, Any]:
+    """Listen until SIGINT or SIGTERM; prints one JSON line once it does. Returns the counts.
+
+    `with_parent`: stop as well when stdin ends, which it does when the parent dies, however.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the address cannot be listened on.
+    """
+    upstream = Upstream(raw)
+    runner = web.ServerRunner(upstream.server(), shutdown_timeout=0.5)
+    await runner.setup()
+    await _listen(runner, host, port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    if with_parent:
+        loop.add_reader(sys.stdin, stop.set)
+    bound = runner.addresses[0][1]
+    print(
+        orjson.dumps({"base_url": f"http://{host}:{bound}/v1", "port": bound}).decode(), flush=True
+    )
+    await stop.wait()
+    upstream.release()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(runner.cleanup(), 5)
+    return upstream.summary()
+
+
+async def _listen(runner: web.ServerRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        msg = f"cannot listen on {host}:{port} ({error.strerror}): choose another --port, or 0"
+        raise ConfigError(msg) from None

@@ -1,0 +1,50 @@
+"""Good content made bad: the faults of what a model says, as opposed to how it is carried."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from deployments.sandbox.faults import Fault
+from deployments.sandbox.wire import Completion
+
+__all__ = ["spoiled"]
+
+
+def spoiled(done: Completion, fault: Fault | None, huge_bytes: int) -> Completion:
+    """`done` as this fault leaves it; unchanged for faults that are not about content."""
+    text = done.content or ""
+    if fault in {Fault.LENGTH, Fault.CONTENT_FILTER}:
+        return replace(done, content=_half(text), finish_reason=str(fault))
+    if fault is Fault.HUGE:
+        # White space after the object: still valid JSON, but 5 MB of it.
+        return replace(done, content=text.ljust(huge_bytes))
+    if fault is Fault.REFUSAL:
+        return replace(done, content=None, refusal="I'm sorry, I can't assist with that.")
+    if fault is Fault.NULL_CONTENT:
+        return replace(done, content=None)
+    choices = fault is not Fault.EMPTY_CHOICES
+    return replace(done, content=_reworded(text, fault), choices=choices)
+
+
+def _half(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def _reworded(text: str, fault: Fault | None) -> str:
+    match fault:
+        case Fault.BROKEN_JSON:
+            return text.replace('":', '" ')
+        case Fault.PROSE:
+            return "I looked at the change and it seems fine overall, with minor remarks."
+        case Fault.FENCED:
+            return f"Here is the review you asked for:\n\n```json\n{text}\n```\nLet me know!"
+        case Fault.TRAILING_COMMAS:
+            return re.sub(r"(\}?)(\]\})$", _commas, text)
+        case _:
+            return text
+
+
+def _commas(end: re.Match[str]) -> str:
+    # After the last item's last field, after the last item, after the list.
+    return (",}," if end[1] else "") + "],}"
