@@ -31,7 +31,9 @@ class Request:
     stream: bool = False
     """How the reply travels; not part of the question, so not part of `key`."""
     prompt_tokens: int = 0
-    """Estimated tokens of the messages, for token quotas."""
+    """Our count of the messages' tokens; with `expected_tokens`, what a token quota reserves."""
+    expected_tokens: int = 0
+    """Tokens of a usual reply."""
 
     @property
     def key(self) -> str:

@@ -110,6 +110,11 @@ class ReplyError(ReviewError):
 
     code = "bad_reply"
 
+    def __init__(self, message: str, *, code: str | None = None, snippet: str = "") -> None:
+        super().__init__(message, code=code)
+        self.snippet = snippet
+        """Start of the reply's text, for calls.parquet. It does not cross process borders."""
+
 
 class ShardError(ReviewError):
     """A shard's process ended without its completion marker."""
@@ -124,7 +129,7 @@ class UpstreamError(ReviewError):
 
 
 class CallFailed(UpstreamError):
-    """This call is over; `code` is its reason in calls.parquet.
+    """The call is over; `code` is its reason in calls.parquet.
 
     `queue` is the wait for quota in seconds over all attempts; `app_id` is the alias of the last one.
     """

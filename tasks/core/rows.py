@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import orjson
 
 from tasks.core.errors import RowError
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
 
-__all__ = ["content_id", "read_input"]
+__all__ = ["content_id", "read_input", "stored_input"]
 
 MAX_ID_LENGTH = 512
+_SHORT = 40
 _TEXT_FIELDS = ("path", "language", "title", "description")
 _KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS}
 
@@ -30,39 +31,47 @@ def read_input(row: Any) -> Input:
             bad_kind, wrong_type, bad_expected or not_json.
     """
     if not isinstance(row, dict):
-        raise _bad("not_an_object", f"a row is an object with fields, not {_kind(row)}")
+        _refuse("not_an_object", f"a row is an object with fields, not {_kind(row)}")
     content = _content(row)
     kind = row.get("kind") or _guess_kind(content)
     if kind not in KINDS:
-        raise _bad("bad_kind", f"kind is {_short(kind)}; use one of {', '.join(KINDS)}")
+        _refuse("bad_kind", f"kind is {_short(kind)}; use one of {', '.join(KINDS)}")
     return Input(
         input_id=_input_id(row.get("input_id"), content),
         content=content,
-        kind=kind,
+        kind=cast("Any", kind),
         expected=_expected(row.get("expected")),
         extra=_extra(row),
         **{name: _optional_text(row, name) for name in _TEXT_FIELDS},
     )
 
 
+def stored_input(line: bytes) -> Input:
+    """An accepted row back from its JSON; it was validated when it was loaded."""
+    row = orjson.loads(line)
+    if row["expected"] is not None:
+        row["expected"] = tuple(Expected(**item) for item in row["expected"])
+    return Input(**row)
+
+
 def _content(row: dict[str, Any]) -> str:
     content = row.get("content", row.get("input_code"))
     if content is None:
-        raise _bad("no_content", "the code belongs in the field content (or input_code)")
+        _refuse("no_content", "the code belongs in the field content (or input_code)")
     if not isinstance(content, str):
-        raise _bad("content_not_text", f"content is {_kind(content)}, not text")
+        _refuse("content_not_text", f"content is {_kind(content)}, not text")
     if not content.strip():
-        raise _bad("empty_content", "content is empty")
+        _refuse("empty_content", "content is empty")
     return _clean("content", content, "content_not_text")
 
 
 def _clean(name: str, text: str, code: str) -> str:
     if "\0" in text:
-        raise _bad(code, f"{name} has a NUL character: it is binary, not text")
+        _refuse(code, f"{name} has a NUL character: it is binary, not text")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _bad(code, f"{name} is not valid Unicode (lone surrogate or wrong encoding)") from None
+        _refuse(code, f"{name} is not valid Unicode (lone surrogate or wrong encoding)")
     return text
 
 
@@ -76,10 +85,10 @@ def _input_id(value: Any, content: str) -> str:
     if value is None or value == "":
         return content_id(content)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise _bad("bad_id", f"input_id is {_kind(value)}; use text or a whole number")
+        _refuse("bad_id", f"input_id is {_kind(value)}; use text or a whole number")
     text = str(value)
     if len(text) > MAX_ID_LENGTH:
-        raise _bad("bad_id", f"input_id is longer than {MAX_ID_LENGTH} characters")
+        _refuse("bad_id", f"input_id is longer than {MAX_ID_LENGTH} characters")
     return _clean("input_id", text, "bad_id")
 
 
@@ -88,7 +97,7 @@ def _optional_text(row: dict[str, Any], name: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise _bad("wrong_type", f"{name} is {_kind(value)}, not text")
+        _refuse("wrong_type", f"{name} is {_kind(value)}, not text")
     return _clean(name, value, "wrong_type")
 
 
@@ -98,7 +107,7 @@ def _expected(value: Any) -> tuple[Expected, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise _bad("bad_expected", f"expected is {_kind(value)}; use a list, [] for known clean")
+        _refuse("bad_expected", f"expected is {_kind(value)}; use a list, [] for known clean")
     return tuple(_one_expected(item) for item in value)
 
 
@@ -107,15 +116,15 @@ def _parse_expected(text: str) -> Any:
     try:
         return orjson.loads(text) if text.strip() else None
     except orjson.JSONDecodeError:
-        raise _bad("bad_expected", "expected is text that is not a JSON list") from None
+        _refuse("bad_expected", "expected is text that is not a JSON list")
 
 
 def _one_expected(item: Any) -> Expected:
     if not isinstance(item, dict):
-        raise _bad("bad_expected", f"an expected defect is an object, not {_kind(item)}")
+        _refuse("bad_expected", f"an expected defect is an object, not {_kind(item)}")
     start, end = _line(item, "start_line"), _line(item, "end_line")
     if start is not None and end is not None and end < start:
-        raise _bad("bad_expected", "expected: end_line is before start_line")
+        _refuse("bad_expected", "expected: end_line is before start_line")
     return Expected(
         path=_optional_text(item, "path"),
         start_line=start,
@@ -134,7 +143,7 @@ def _line(item: dict[str, Any], name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-        raise _bad("bad_expected", f"expected: {name} is a line number from 1 on")
+        _refuse("bad_expected", f"expected: {name} is a line number from 1 on")
     return value
 
 
@@ -143,7 +152,7 @@ def _choice(item: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str | 
     if value is None:
         return None
     if value not in allowed:
-        raise _bad("bad_expected", f"expected: {name} is one of {', '.join(allowed)}")
+        _refuse("bad_expected", f"expected: {name} is one of {', '.join(allowed)}")
     return str(value)
 
 
@@ -151,13 +160,15 @@ def _extra(row: dict[str, Any]) -> dict[str, Any]:
     extra = {str(name): value for name, value in row.items() if name not in _KNOWN}
     try:
         # Dates and decimals of Parquet become text; what JSON can hold stays as it came.
-        return cast("dict[str, Any]", orjson.loads(orjson.dumps(extra, default=str))) if extra else {}
+        return (
+            cast("dict[str, Any]", orjson.loads(orjson.dumps(extra, default=str))) if extra else {}
+        )
     except (orjson.JSONEncodeError, orjson.JSONDecodeError):
-        raise _bad("not_json", "a further column holds what JSON cannot (wrong Unicode, too deep)") from None
+        _refuse("not_json", "a further column holds what JSON cannot (wrong Unicode, too deep)")
 
 
-def _bad(code: str, message: str) -> RowError:
-    return RowError(message, code=code)
+def _refuse(code: str, message: str) -> NoReturn:
+    raise RowError(message, code=code) from None
 
 
 def _kind(value: Any) -> str:
@@ -167,4 +178,4 @@ def _kind(value: Any) -> str:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["CALLS", "COMMENTS", "REVIEWS", "SCHEMA_VERSION", "SCHEMAS"]
+__all__ = ["CALLS", "COMMENTS", "REVIEWS", "SCHEMAS", "SCHEMA_VERSION"]
 
 SCHEMA_VERSION = 1
 

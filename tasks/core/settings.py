@@ -199,11 +199,15 @@ class Settings(_Strict):
             msg = f"two checks are named {twice[0]!r}: give each [[check]] its own name"
             raise ValueError(msg)
         if self.mode == "check_and_review" and self.review is None:
-            msg = 'mode "check_and_review" needs a [review] table with a model; or set mode = "check"'
+            msg = (
+                'mode "check_and_review" needs a [review] table with a model; or set mode = "check"'
+            )
             raise ValueError(msg)
         for model in self.models:
             if not any(app.models is None or model in app.models for app in self.app_ids.values()):
-                msg = f"no app_id serves {model!r}: add it to the models of one, or leave models out"
+                msg = (
+                    f"no app_id serves {model!r}: add it to the models of one, or leave models out"
+                )
                 raise ValueError(msg)
         return self
 

@@ -92,5 +92,7 @@ def _document(path: Path) -> Any:
         # not cost the others.
         return json.loads(path.read_text(encoding=encoding_of(path)))
     except (ValueError, RecursionError) as error:
-        msg = f"{path.name} is not JSON: {str(error)[:200]}; one row a line belongs in a .jsonl file"
+        msg = (
+            f"{path.name} is not JSON: {str(error)[:200]}; one row a line belongs in a .jsonl file"
+        )
         raise SourceError(msg) from None

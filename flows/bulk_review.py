@@ -1,0 +1,114 @@
+"""The main job: load -> shard -> review in processes -> merge -> write -> report.
+
+Requires: a review.toml (see deployments/review.example.toml) and the keys that it refers to.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import State, flow, get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.keys import resolve_keys
+from flows.manifest import begin, end, remove_work
+from flows.monitor import Monitor
+from flows.planning import new_run, new_run_id, output_folder, read_config
+from flows.supervise import run_shards
+from tasks.core.cells import Counts, planned_cells
+from tasks.core.errors import UserError
+from tasks.core.paths import RunPaths, ShardPaths
+from tasks.files import hold_folder
+from tasks.inference.run import Run
+from tasks.load import load
+from tasks.merge import merge
+from tasks.report import report
+from tasks.shard import default_shards, shard
+from tasks.write import write
+
+__all__ = ["INCOMPLETE", "REFUSED", "bulk_review", "main"]
+
+INCOMPLETE = "Incomplete"
+"""Name of the state of a run that wrote its outputs with gaps; its type is FAILED, so it is not green."""
+
+REFUSED = "Refused"
+"""Name of the state of a run that did not start: bad configuration or input."""
+
+
+@flow(name="bulk-review", task_runner=ThreadPoolTaskRunner(max_workers=4), persist_result=False)
+def bulk_review(
+    source: str,
+    config: str = "review.toml",
+    output: str | None = None,
+    limit: int | None = None,
+    fresh: bool = False,
+) -> State[Any]:
+    """Review every input of SOURCE under the quotas of the pool, losing nothing.
+
+    Args:
+        source: A .jsonl, .json, .csv or .parquet file.
+        config: The review.toml to use.
+        output: Folder of the outputs; data/runs/<run_id> when left out.
+        limit: Take only the first so many rows.
+        fresh: Ask every question anew instead of using journaled answers.
+    """
+    try:
+        settings = read_config(config)
+        resolve_keys(settings)
+        run = new_run(new_run_id(), settings, fresh=fresh)
+        paths = RunPaths(output_folder(output, run.run_id))
+        with hold_folder(paths.root, paths.lock):
+            return _review(source, paths, run, limit)
+    except UserError as error:
+        return Failed(name=REFUSED, message=str(error))
+
+
+def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[Any]:
+    log, started, settings = get_run_logger(), time.time(), run.settings
+    begin(paths, run)
+    loaded = load(source, paths, limit, settings.max_input_tokens)
+    log.info(
+        "%d inputs accepted, %d rows rejected %s", loaded.inputs, loaded.rejected, loaded.reasons
+    )
+
+    wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
+    shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
+    planned = planned_cells([check.name for check in settings.check], reviews=settings.reviews)
+    log.info(
+        "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
+    )
+
+    with Monitor(shards, loaded.inputs * len(planned)):
+        lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
+    if lost:
+        log.error("shards lost after retries: %s", ", ".join(lost))
+
+    counts = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs)
+    facts = {"run_id": run.run_id, "source": source}
+    outputs = write(paths, run.run_id, facts)
+    manifest = end(run, source, loaded, counts, started=started, flow_run_id=flow_run.id)
+    report(paths, manifest, outputs, quota_rows(run))
+    remove_work(paths)
+    return _state(counts)
+
+
+def _state(counts: Counts) -> State[Any]:
+    if counts.whole:
+        return Completed(message=counts.sentence())
+    return Failed(name=INCOMPLETE, message=counts.sentence())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    from flows.cli import run_command  # noqa: PLC0415 - the command line imports this flow
+
+    return run_command(sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""The command line of bulk_review: arguments, a progress bar, a summary, the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from tasks.core.errors import ReviewError, UserError
+from tasks.core.paths import RunPaths
+from tasks.files import read_json
+
+__all__ = ["run_command"]
+
+_EXAMPLES = """\
+examples:
+  python -m flows.bulk_review diffs.jsonl --config review.toml --output data/runs/tonight
+  python -m flows.bulk_review diffs.parquet --config review.toml --limit 20     # a first try
+  python -m flows.bulk_review diffs.jsonl --config review.toml --fresh          # ignore the journal
+
+exit code: 0 complete; 2 bad configuration or input, nothing written over;
+           3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.bulk_review",
+        description="Review every input of SOURCE with several check models and verify the comments.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help=".jsonl, .json, .csv or .parquet file")
+    parser.add_argument(
+        "--config", default="review.toml", metavar="FILE", help="default: review.toml"
+    )
+    parser.add_argument("--output", metavar="DIR", help="default: data/runs/<run_id>")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N rows")
+    parser.add_argument("--fresh", action="store_true", help="ask anew, ignore the journal")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = "must be at least 1"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """Parse, check what can be checked at once, run the flow; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    _quieten()
+    try:
+        return _run(arguments)
+    except ReviewError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
+        return 130
+
+
+def _quieten() -> None:
+    # The terminal has a bar and a summary; Prefect keeps every line of its log in its database.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Prefect takes seconds to import and reads its settings then: after --help, after _quieten.
+    from flows.bulk_review import bulk_review  # noqa: PLC0415
+    from flows.embedded_server import prefect_server  # noqa: PLC0415
+    from flows.keys import resolve_keys  # noqa: PLC0415
+    from flows.planning import new_run_id, output_folder, read_config  # noqa: PLC0415
+
+    settings = read_config(arguments.config)
+    _require_file(arguments.source)
+    folder = output_folder(arguments.output, new_run_id())
+    with prefect_server(), _bar():
+        resolve_keys(settings)
+        state = bulk_review(
+            source=arguments.source,
+            config=arguments.config,
+            output=str(folder),
+            limit=arguments.limit,
+            fresh=arguments.fresh,
+            return_state=True,
+        )
+    return _conclude(state, RunPaths(folder))
+
+
+def _require_file(source: str) -> None:
+    if not Path(source).exists():
+        msg = f"{source} does not exist: check the path"
+        raise UserError(msg)
+
+
+@contextmanager
+def _bar() -> Iterator[None]:
+    from flows.monitor import Status, on_progress  # noqa: PLC0415
+
+    columns = (
+        TextColumn("reviewing"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task("starting", total=1.0)
+
+        def show(status: Status) -> None:
+            bar.update(line, completed=status.share, description=_described(status))
+
+        with on_progress(show):
+            yield
+
+
+def _described(status: Any) -> str:
+    left = status.remaining
+    return status.sentence() + ("" if left is None else f", {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _conclude(state: Any, paths: RunPaths) -> int:
+    if state.name == "Refused":
+        print(f"error: {state.message}", file=sys.stderr)
+        return 2
+    manifest = read_json(paths.manifest)
+    if state.name not in ("Completed", "Incomplete") or manifest is None:
+        print(f"error: the run ended {state.name}: {state.message}", file=sys.stderr)
+        return 1
+    _print_summary(manifest, paths)
+    return 0 if state.is_completed() else 3
+
+
+def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
+    console = Console()
+    table = Table(title=manifest["result"], title_justify="left")
+    for head in ("model", "calls", "failed", "comments", "confirmed", "tokens in", "tokens out"):
+        table.add_column(head, justify="left" if head == "model" else "right")
+    for one in manifest["figures"]["models"]:
+        table.add_row(
+            f"{one['name']} ({one['model']})",
+            *(_number(one[name]) for name in ("calls", "failed", "comments", "confirmed")),
+            *(_number(one[name]) for name in ("input_tokens", "output_tokens")),
+        )
+    console.print(table)
+    if manifest["rejected"]["rows"]:
+        console.print(f"{manifest['rejected']['rows']:,} rows rejected: {paths.rejected}")
+    for name, output in manifest["outputs"].items():
+        print(f"{output['rows']:>8,} rows  {paths.root / name}")
+    print(f"{'':>8}       {paths.report}")
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"

@@ -1,0 +1,89 @@
+"""Prefect's own ephemeral server, for runs without a PREFECT_API_URL, tied to its parent's life.
+
+Prefect starts such a server itself when nobody names one, once per process: the shards' processes
+would each start their own, and a killed parent would leave them behind. This one is started once,
+passed on to the shards, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.watchdog import die_with_parent
+from tasks.core.errors import StateError
+
+__all__ = ["prefect_server"]
+
+_START_TIMEOUT = 120.0
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """The API's URL: that of PREFECT_API_URL, or of a server that lives as long as the block.
+
+    Raises:
+        StateError: no server came up in time.
+    """
+    configured = PREFECT_API_URL.value()
+    if configured:
+        yield configured
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "flows.embedded_server", str(port), str(os.getpid())],
+        env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        with temporary_settings({PREFECT_API_URL: url}):
+            _await_health(process)
+            yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_health(process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    with get_client(sync_client=True) as client:
+        while client.api_healthcheck() is not None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                msg = (
+                    "Prefect's embedded server did not start: see its lines above, or start one with "
+                    "`prefect server start` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+                )
+                raise StateError(msg)
+            time.sleep(0.1)
+
+
+def _serve(port: int, parent: int) -> None:
+    die_with_parent(parent, grace=5)
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        timeout_keep_alive=60,
+    )
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))

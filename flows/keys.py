@@ -1,0 +1,50 @@
+"""Key references of review.toml -> keys, as secrets from the first line that reads them."""
+
+from __future__ import annotations
+
+import os
+
+from prefect.blocks.system import Secret
+from pydantic import SecretStr
+
+from tasks.core.errors import ConfigError
+from tasks.core.settings import Settings
+
+__all__ = ["resolve_keys"]
+
+
+def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
+    """The key of every app_id, by alias.
+
+    Raises:
+        ConfigError: a variable is not set, a Secret block is not there, or either is empty.
+    """
+    return {alias: _resolve(alias, app.key) for alias, app in settings.app_ids.items()}
+
+
+def _resolve(alias: str, reference: str) -> SecretStr:
+    kind, _, name = reference.partition(":")
+    found = _from_env(alias, name) if kind == "env" else _from_block(alias, name)
+    if not found.get_secret_value().strip():
+        msg = f"app_ids.{alias}.key: {reference} is empty: set it to the key"
+        raise ConfigError(msg)
+    return found
+
+
+def _from_env(alias: str, name: str) -> SecretStr:
+    if name not in os.environ:
+        msg = f"app_ids.{alias}.key: the variable {name} is not set: export {name}=<the key>"
+        raise ConfigError(msg)
+    return SecretStr(os.environ[name])
+
+
+def _from_block(alias: str, name: str) -> SecretStr:
+    try:
+        block = Secret.load(name, _sync=True)  # type: ignore[call-arg]
+    except ValueError:
+        msg = (
+            f"app_ids.{alias}.key: there is no Prefect Secret block {name!r}: create it in the UI "
+            "under Blocks, or with prefect.blocks.system.Secret(value=...).save(...)"
+        )
+        raise ConfigError(msg) from None
+    return SecretStr(str(block.get()))  # type: ignore[union-attr]

@@ -1,0 +1,66 @@
+"""What a run was and what came of it: the facts of manifest.json."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from tasks.core.cells import Counts
+from tasks.core.paths import RunPaths
+from tasks.core.prompts import PROMPT_VERSION
+from tasks.core.schemas import SCHEMA_VERSION
+from tasks.files import output_errors
+from tasks.inference.run import Run
+from tasks.load import Loaded
+
+__all__ = ["begin", "end", "remove_work"]
+
+_PACKAGES = ("nightly-review", "prefect", "openai", "httpx", "tiktoken", "pandas", "pyarrow")
+
+
+def begin(paths: RunPaths, run: Run) -> None:
+    """An empty work folder with the run's facts for its processes.
+
+    What an earlier, killed run left in it is removed: every paid answer is in the journal.
+    """
+    with output_errors(paths.work):
+        shutil.rmtree(paths.work, ignore_errors=True)
+        paths.work.mkdir(parents=True)
+    run.write(paths.settings)
+
+
+def end(
+    run: Run,
+    source: str,
+    loaded: Loaded,
+    counts: Counts,
+    *,
+    started: float,
+    flow_run_id: str | None,
+) -> dict[str, Any]:
+    """The manifest, but for the figures and outputs that the report stage adds."""
+    return {
+        "run_id": run.run_id,
+        "result": counts.sentence(),
+        "complete": counts.whole,
+        "source": source,
+        "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 3),
+        "flow_run_id": flow_run_id,
+        "rejected": {"rows": loaded.rejected, "reasons": loaded.reasons},
+        "counts": counts.as_dict(),
+        "settings": run.settings.model_dump(mode="json"),
+        "threads": run.threads,
+        "fresh": run.fresh_since is not None,
+        "prompt_version": PROMPT_VERSION,
+        "schema_version": SCHEMA_VERSION,
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def remove_work(paths: RunPaths) -> None:
+    """The work folder is only for the run itself."""
+    shutil.rmtree(paths.work, ignore_errors=True)

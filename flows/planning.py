@@ -1,0 +1,53 @@
+"""From what a user typed to what a run is: settings read, keys there, folders known."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.core.errors import ConfigError
+from tasks.core.settings import Settings, load_settings
+from tasks.core.threads import default_threads
+from tasks.inference.run import Run
+
+__all__ = ["new_run", "new_run_id", "output_folder", "read_config"]
+
+
+def read_config(path: str) -> Settings:
+    """The settings in the file `path`.
+
+    Raises:
+        ConfigError: no such file, or it cannot be used; the message names file, key and remedy.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}): copy deployments/review.example.toml and edit it"
+        raise ConfigError(msg) from None
+    except UnicodeDecodeError:
+        msg = f"{path} is not UTF-8 text: save it as UTF-8"
+        raise ConfigError(msg) from None
+    return load_settings(text, path)
+
+
+def new_run_id() -> str:
+    """Sorts by time and is unique: 20261124T013000-1a2b3c."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def output_folder(output: str | None, run_id: str) -> Path:
+    """Where the run writes; data/runs/<run_id> when nobody says."""
+    return Path(output or f"data/runs/{run_id}").absolute()
+
+
+def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:
+    """The run as its processes see it."""
+    return Run(
+        run_id=run_id,
+        settings=settings,
+        state=str(Path(settings.state).absolute()),
+        threads=settings.threads or default_threads(settings.pool),
+        fresh_since=time.time() if fresh else None,
+    )

@@ -1,0 +1,27 @@
+"""Children that leave with their parent, however it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+__all__ = ["die_with_parent"]
+
+
+def die_with_parent(parent: int, grace: float = 10.0) -> None:
+    """Watch the parent's pid; once it is gone, ask this process to stop, then end it.
+
+    Nothing tells a process that its parent was killed with -9; a changed parent pid does.
+    `grace` is how many seconds an orderly stop may take.
+    """
+    threading.Thread(target=_watch, args=(parent, grace), name="watchdog", daemon=True).start()
+
+
+def _watch(parent: int, grace: float) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace)
+    os._exit(70)

@@ -1,0 +1,151 @@
+"""
+Cells: what was planned, and what became of each.
+
+A cell is one check on one input, or the review of an input's comments. Every cell of a run ends
+ok, failed or skipped; `cells_of` is the one place that decides it, and it never leaves one out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Cell", "Counts", "cells_of", "coverage_of", "planned_cells"]
+
+_WORST_FIRST = ("failed", "ok", "skipped")
+
+
+class Cell(NamedTuple):
+    """One cell and its end."""
+
+    stage: str
+    name: str
+    status: str
+    reason: str | None
+
+
+class Ended(Protocol):
+    """What decides a cell's end: a CallRow, or a Cell."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+def planned_cells(checks: Sequence[str], *, reviews: bool) -> tuple[tuple[str, str], ...]:
+    """(stage, name) of every cell that one input has."""
+    review = (("review", "review"),) if reviews else ()
+    return (*(("check", name) for name in checks), *review)
+
+
+def cells_of(
+    planned: Iterable[tuple[str, str]], calls: Iterable[Ended], missing: str
+) -> tuple[Cell, ...]:
+    """The end of each planned cell, from the rows of its calls.
+
+    A cell of several calls has failed if one of them has. A cell without a call failed with
+    reason `missing`.
+    """
+    found: dict[tuple[str, str], list[Ended]] = {}
+    for call in calls:
+        found.setdefault((call.stage, call.name), []).append(call)
+    return tuple(_end(stage, name, found.get((stage, name)), missing) for stage, name in planned)
+
+
+def _end(stage: str, name: str, calls: list[Ended] | None, missing: str) -> Cell:
+    if not calls:
+        return Cell(stage, name, "failed", missing)
+    worst = min(calls, key=lambda call: _WORST_FIRST.index(call.status))
+    return Cell(stage, name, worst.status, worst.reason)
+
+
+def coverage_of(cells: Iterable[Cell], partial: str | None) -> tuple[str, str | None]:
+    """Coverage of one input and its reason.
+
+    complete: every check answered in full. partial: some did, or `partial` says what was left
+    out. failed: no check did. skipped: the input holds nothing to review, or the run was stopped.
+    """
+    checks = [cell for cell in cells if cell.stage == "check"]
+    reviews = [cell for cell in cells if cell.stage == "review"]
+    bad = next((cell for cell in [*checks, *reviews] if cell.status == "failed"), None)
+    if all(cell.status == "skipped" for cell in checks):
+        return "skipped", checks[0].reason
+    if all(cell.status == "failed" for cell in checks):
+        return "failed", checks[0].reason
+    if bad is not None:
+        return "partial", f"{bad.name}: {bad.reason}"
+    return ("partial", partial) if partial else ("complete", None)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Totals of a run; `planned` always equals ok + failed + skipped."""
+
+    inputs: int = 0
+    planned: int = 0
+    cells: Counter[str] = field(default_factory=Counter)
+    """By end: ok, failed, skipped."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Failed cells by reason."""
+    skips: Counter[str] = field(default_factory=Counter)
+    """Skipped cells by reason."""
+    coverage: Counter[str] = field(default_factory=Counter)
+    """Inputs by coverage."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Comments by outcome."""
+
+    def add(self, cells: Sequence[Cell], coverage: str, outcomes: Iterable[str]) -> None:
+        """Count one input."""
+        self.inputs += 1
+        self.planned += len(cells)
+        self.coverage[coverage] += 1
+        self.outcomes.update(outcomes)
+        for cell in cells:
+            self.cells[cell.status] += 1
+            if cell.status != "ok":
+                counter = self.reasons if cell.status == "failed" else self.skips
+                counter[cell.reason or "unknown"] += 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether every input was reviewed as planned."""
+        return not self.cells["failed"] and not (
+            self.coverage["partial"] or self.coverage["failed"]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        ends = {end: self.cells[end] for end in ("ok", "failed", "skipped")}
+        coverage = {
+            name: self.coverage[name] for name in ("complete", "partial", "failed", "skipped")
+        }
+        outcomes = {name: self.outcomes[name] for name in ("kept", "dropped", "unverified")}
+        return {
+            "inputs": self.inputs,
+            "coverage": coverage,
+            "cells": {"planned": self.planned, **ends},
+            "failed_by_reason": dict(self.reasons.most_common()),
+            "skipped_by_reason": dict(self.skips.most_common()),
+            "comments": {"raised": self.outcomes.total(), **outcomes},
+        }
+
+    def sentence(self) -> str:
+        """The result in one line, as the flow run's state carries it."""
+        good = self.coverage["complete"] + self.coverage["skipped"]
+        head = "complete" if self.whole else "INCOMPLETE"
+        text = f"{head}: {good:,} of {self.inputs:,} inputs"
+        bad = self.inputs - good
+        if not bad:
+            return text
+        return f"{text}, {bad:,} not in full: {self._because()}"
+
+    def _because(self) -> str:
+        failed = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.most_common(4))
+        return failed or f"{self.coverage['partial']:,} partial"

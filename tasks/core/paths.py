@@ -1,0 +1,114 @@
+"""Names of the files of a run. Only names: nothing here touches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["RunPaths", "ShardPaths"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPaths:
+    """The folder of one shard; everything its process needs and leaves is here."""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        """From 0."""
+        return int(self.root.name.removeprefix("shard-"))
+
+    @property
+    def settings(self) -> Path:
+        """The run's settings and switches, for the shard's process."""
+        return self.root.parent / "run.json"
+
+    @property
+    def inputs(self) -> Path:
+        """Inputs of the shard, sorted by input_id, one JSON object a line."""
+        return self.root / "inputs.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        """Counts so far, replaced about once a second."""
+        return self.root / "progress.json"
+
+    @property
+    def done(self) -> Path:
+        """Completion marker: there only when every slice was written."""
+        return self.root / "done.json"
+
+    @property
+    def flow_run(self) -> Path:
+        """Id of the flow run that works on the shard."""
+        return self.root / "flow_run.txt"
+
+    def part(self, first: int) -> Path:
+        """Reviews of the slice that starts at input `first`; parts sort like their inputs."""
+        return self.root / f"part-{first:08d}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """The output folder of a run."""
+
+    root: Path
+
+    @property
+    def work(self) -> Path:
+        """What the run needs while it runs; gone when it is complete."""
+        return self.root / ".work"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that writes here."""
+        return self.root / ".lock"
+
+    @property
+    def inputs(self) -> Path:
+        """Accepted rows in source order, one JSON object a line."""
+        return self.work / "inputs.jsonl"
+
+    @property
+    def index(self) -> Path:
+        """Per accepted row: input_id, offset and length in `inputs`, estimated tokens."""
+        return self.work / "index.jsonl"
+
+    @property
+    def settings(self) -> Path:
+        """The run's settings and switches, for the shards' processes."""
+        return self.work / "run.json"
+
+    @property
+    def merged(self) -> Path:
+        """Input and review of every input, sorted by input_id, one JSON object a line."""
+        return self.work / "merged.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that were no inputs, with number and reason."""
+        return self.root / "rejected.jsonl"
+
+    @property
+    def manifest(self) -> Path:
+        """What the run was, what it counted, and the checksums of its outputs."""
+        return self.root / "manifest.json"
+
+    @property
+    def report(self) -> Path:
+        """The report as Markdown."""
+        return self.root / "report.md"
+
+    @property
+    def reviews_json(self) -> Path:
+        """One JSON object: input_id -> the input with `output_pred`."""
+        return self.root / "reviews.json"
+
+    def table(self, name: str) -> Path:
+        """A Parquet output: reviews, comments or calls."""
+        return self.root / f"{name}.parquet"
+
+    def shard(self, number: int) -> ShardPaths:
+        """The folder of one shard."""
+        return ShardPaths(self.work / f"shard-{number:03d}")

@@ -1,0 +1,131 @@
+"""The report as Markdown: what a person reads in the morning, in the order they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tasks.core.records import CATEGORIES, SEVERITIES
+from tasks.core.summary import ModelFigures, Summary
+
+__all__ = ["markdown_table", "report_text"]
+
+
+def report_text(
+    manifest: Mapping[str, Any], summary: Summary, quota: Sequence[Mapping[str, Any]]
+) -> str:
+    """`manifest` as stored, `quota` one row per app_id."""
+    sections = [
+        _header(manifest),
+        _coverage(manifest),
+        _findings(summary),
+        _models(summary),
+        _upstream(summary),
+        _quota(quota),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _header(manifest: Mapping[str, Any]) -> str:
+    lines = [
+        f"# Bulk review {manifest['run_id']}",
+        f"**{manifest['result']}**",
+        f"Source {manifest['source']}, {manifest['seconds']:,.0f} s.",
+    ]
+    return "\n\n".join(lines)
+
+
+def _coverage(manifest: Mapping[str, Any]) -> str:
+    counts = manifest["counts"]
+    rows = [
+        ("inputs", counts["inputs"], _listed(counts["coverage"])),
+        ("rows rejected", manifest["rejected"]["rows"], _listed(manifest["rejected"]["reasons"])),
+        ("cells planned", counts["cells"]["planned"], _listed(counts["cells"], skip=("planned",))),
+        ("cells failed", counts["cells"]["failed"], _listed(counts["failed_by_reason"])),
+        ("cells skipped", counts["cells"]["skipped"], _listed(counts["skipped_by_reason"])),
+        ("comments", counts["comments"]["raised"], _listed(counts["comments"], skip=("raised",))),
+    ]
+    return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), rows)
+
+
+def _findings(summary: Summary) -> str:
+    if not summary.severities:
+        return "## Findings\n\nNone kept."
+    used = [one for one in CATEGORIES if any(one in row for row in summary.severities.values())]
+    rows = [
+        (severity, *(summary.severities[severity].get(one, 0) for one in used))
+        for severity in SEVERITIES
+        if severity in summary.severities
+    ]
+    table = markdown_table(("severity", *used), rows)
+    verdicts = _listed(summary.decisions)
+    return f"## Findings kept or unverified\n\n{table}" + (
+        f"\n\nVerdicts: {verdicts}." if verdicts else ""
+    )
+
+
+def _models(summary: Summary) -> str:
+    head = (
+        "name", "model", "calls", "failed", "unreadable", "comments", "confirmed", "rate", "unique",
+        "unanchored", "tokens in", "tokens out", "cost $", "$ per confirmed",
+    )  # fmt: skip
+    return "## Models\n\n" + markdown_table(head, [_model_row(one) for one in summary.models])
+
+
+def _model_row(one: ModelFigures) -> tuple[Any, ...]:
+    rate = None if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
+    return (
+        one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.confirmed, rate,
+        one.unique_confirmed, one.unanchored, one.input_tokens, one.output_tokens, _money(one.cost_usd),
+        _money(one.cost_per_confirmed),
+    )  # fmt: skip
+
+
+def _upstream(summary: Summary) -> str:
+    rows = [
+        ("calls made", summary.calls),
+        ("answered by the journal", summary.journaled),
+        ("retries", summary.retries),
+        *(
+            (f"latency {name}", f"{value / 1000:.2f} s")
+            for name, value in summary.latency_ms.items()
+        ),
+        ("quota wait, all calls", f"{summary.queue_s:,.0f} s"),
+        ("first call to last", None if summary.span_s is None else f"{summary.span_s:,.1f} s"),
+        ("cost", None if summary.cost_usd is None else f"${summary.cost_usd:,.4f}"),
+    ]
+    return "## Upstream\n\n" + markdown_table(("what", "value"), rows)
+
+
+def _quota(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    names = list(rows[0])
+    return "## Quota proof\n\n" + markdown_table(
+        names, [[row[name] for name in names] for row in rows]
+    )
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Numbers get thousands separators, None is an empty cell."""
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _money(value: float | None) -> str | None:
+    return None if value is None else f"{value:,.4f}"
+
+
+def _listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
+    return ", ".join(
+        f"{count:,} {name}" for name, count in counts.items() if count and name not in skip
+    )

@@ -1,0 +1,98 @@
+"""Writing so that a reader, or a crash, never meets half a file."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from tasks.core.errors import OutputError
+
+__all__ = ["atomic", "hold_folder", "output_errors", "read_json", "sha256", "write_json"]
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk says into an OutputError that names the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = {
+            errno.ENOSPC: "the disk is full: free some space; the journal has every paid answer",
+            errno.EACCES: "no permission: choose another --output or change its owner",
+            errno.EROFS: "the file system is read-only: choose another --output",
+            errno.ENOTDIR: "a part of the path is a file: choose another --output",
+            errno.EEXIST: "it exists and is not a folder: choose another --output",
+        }.get(error.errno or 0, os.strerror(error.errno or 0))
+        msg = f"{path} cannot be written: {remedy}"
+        raise OutputError(msg) from None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under `path` whole, or not at all.
+
+    Raises:
+        OutputError: disk full, read-only, no permission; an earlier file at `path` is untouched.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    with output_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any, *, indent: bool = False) -> None:
+    """One JSON document, atomically."""
+    options = orjson.OPT_INDENT_2 if indent else 0
+    with atomic(path) as file:
+        file.write(orjson.dumps(value, default=str, option=options | orjson.OPT_NON_STR_KEYS))
+
+
+def read_json(path: Path) -> Any:
+    """The document at `path`, or None when it is not there or not whole."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def hold_folder(root: Path, lock: Path) -> Iterator[None]:
+    """Make `root` and keep other runs out of it until the block ends.
+
+    The kernel frees the lock when the holder dies, however it dies.
+
+    Raises:
+        OutputError: not writable, or another run is writing there.
+    """
+    with output_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        handle = lock.open("ab")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{root} is being written by another run: wait for it or choose another --output"
+            raise OutputError(msg) from None
+        yield

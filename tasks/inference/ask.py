@@ -1,0 +1,158 @@
+"""One question to one model, down to items that can be used: reply format, parse ladder, one re-ask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, Protocol, TypeVar
+
+from tasks.core.calls import Reply, Request, TokenCount
+from tasks.core.contract import LEVELS, response_format
+from tasks.core.errors import CallFailed, ReplyError, Stopped, UpstreamError
+from tasks.core.prompts import reask_messages
+from tasks.core.records import CallRow
+from tasks.core.settings import CheckSettings, Price, ReviewSettings
+from tasks.inference.call_rows import failed_row, reply_row
+
+__all__ = ["Answer", "Asker", "CallsModels", "Messages", "Query"]
+
+Messages = tuple[dict[str, str], ...]
+
+_ASK_AGAIN = frozenset({"unparseable", "empty_reply"})
+"""Defects of form: the model may do better when told. A truncated reply would be cut again."""
+
+
+class Parsed(Protocol):
+    """What a parse function returns: its rung of the ladder and how many items it dropped."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+P = TypeVar("P", bound=Parsed)
+Parse = Callable[[Reply], P]
+
+
+class CallsModels(Protocol):
+    """The part of the upstream that is needed here."""
+
+    def call(self, request: Request, *, fresh_since: float | None = None) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One call of a cell, before the reply format is chosen."""
+
+    input_id: str
+    stage: Literal["check", "review"]
+    name: str
+    part: int
+    messages: Messages
+    prompt_version: str
+    settings: CheckSettings | ReviewSettings
+    counted: TokenCount
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[P]):
+    """Parsed items, or None when there are none to be had; the row says why."""
+
+    parsed: P | None
+    row: CallRow
+
+
+class Asker:
+    """Turns queries into answers. Thread-safe; one per process.
+
+    A model whose endpoint refuses a reply format is asked in the next simpler one, and remembered.
+    """
+
+    def __init__(
+        self, caller: CallsModels, prices: Mapping[str, Price], fresh_since: float | None = None
+    ) -> None:
+        self._caller = caller
+        self._prices = prices
+        self._fresh_since = fresh_since
+        self._levels: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+        """Ask once, and once more if the reply had the wrong form.
+
+        Raises:
+            Stopped: the run is ending; the cell was not answered.
+        """
+        try:
+            reply = self._reply(query, query.messages)
+        except Stopped:
+            raise
+        except UpstreamError as error:
+            return Answer(None, failed_row(query, error))
+        try:
+            return self._answer(query, parse(reply), reply)
+        except ReplyError as error:
+            return self._again(query, parse, reply, error)
+
+    def _again(self, query: Query, parse: Parse[P], first: Reply, error: ReplyError) -> Answer[P]:
+        if error.code not in _ASK_AGAIN:
+            return Answer(None, self._unreadable(query, first, None, error))
+        messages = reask_messages(query.messages, first.content, str(error))
+        try:
+            second = self._reply(query, messages)
+            answer = self._answer(query, parse(second), second, first)
+        except Stopped:
+            raise
+        except ReplyError as again:
+            return Answer(None, self._unreadable(query, second, first, again))
+        except UpstreamError as failure:
+            row = failed_row(query, failure)
+            return Answer(None, replace(row, attempts=row.attempts + first.attempts))
+        return Answer(answer.parsed, replace(answer.row, parse_mode="reasked"))
+
+    def _reply(self, query: Query, messages: Messages) -> Reply:
+        while True:
+            level = self._levels.get(query.settings.model, 0)
+            try:
+                return self._caller.call(
+                    _request(query, messages, level), fresh_since=self._fresh_since
+                )
+            except CallFailed as error:
+                simpler = level + 1 < len(LEVELS)
+                if error.code != "response_format_unsupported" or not simpler:
+                    raise
+                with self._lock:
+                    seen = self._levels.get(query.settings.model, 0)
+                    self._levels[query.settings.model] = max(seen, level + 1)
+
+    def _answer(
+        self, query: Query, parsed: P, reply: Reply, earlier: Reply | None = None
+    ) -> Answer[P]:
+        row = reply_row(query, reply, self._prices.get(query.settings.model), earlier)
+        return Answer(parsed, replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped))
+
+    def _unreadable(
+        self, query: Query, reply: Reply, earlier: Reply | None, error: ReplyError
+    ) -> CallRow:
+        row = reply_row(query, reply, self._prices.get(query.settings.model), earlier)
+        snippet = reply.content[:400].encode("utf-8", "replace").decode()
+        return replace(
+            row, status="failed", reason=error.code, parse_mode="failed", raw_snippet=snippet
+        )
+
+
+def _request(query: Query, messages: Messages, level: int) -> Request:
+    params = query.settings.params()
+    if (wanted := response_format(query.stage, LEVELS[level])) is not None:
+        params["response_format"] = wanted
+    return Request(
+        model=query.settings.model,
+        messages=messages,
+        params=params,
+        prompt_version=query.prompt_version,
+        stream=query.settings.stream,
+        prompt_tokens=query.counted.tokens,
+        expected_tokens=query.settings.expected_tokens,
+    )

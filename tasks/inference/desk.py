@@ -1,0 +1,155 @@
+"""The workplace of one process: its caller, its threads, its progress. One per shard."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import SecretStr
+
+from tasks.core.errors import Stopped
+from tasks.core.paths import ShardPaths
+from tasks.core.records import CallRow, Input, InputReview
+from tasks.core.rows import stored_input
+from tasks.core.settings import Settings
+from tasks.files import atomic
+from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
+from tasks.inference.fan_out import Latch
+from tasks.inference.inputs import InputWork
+from tasks.inference.progress import Progress, Reporter
+from tasks.inference.run import Run
+from tasks.upstream.call import Caller, open_caller
+
+__all__ = ["Desk", "current", "open_desk"]
+
+P = TypeVar("P", bound=Parsed)
+Log = logging.Logger | logging.LoggerAdapter[Any]
+
+_LOUD = 20
+"""Failed cells that are logged one by one; after them only every hundredth, with the count."""
+
+
+class Desk:
+    """All that work on an input needs. Thread-safe."""
+
+    def __init__(
+        self, run: Run, shard: ShardPaths, caller: Caller, pool: ThreadPoolExecutor, log: Log
+    ) -> None:
+        self.settings: Settings = run.settings
+        self.progress = Progress()
+        self.caller = caller
+        self._shard = shard
+        self._pool = pool
+        self._log = log
+        self._asker = Asker(caller, run.settings.prices, run.fresh_since)
+        self._offsets = _line_offsets(shard.inputs)
+        self._failures = 0
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs the shard has."""
+        return len(self._offsets) - 1
+
+    def submit(self, step: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Queue a step on the shard's threads."""
+        try:
+            return self._pool.submit(step, *args)
+        except RuntimeError:
+            msg = "the shard is being stopped"
+            raise Stopped(msg) from None
+
+    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+        """Ask, count and log a failure."""
+        answer = self._asker.ask(query, parse)
+        self.progress.asked(answer.row)
+        if answer.row.status == "failed":
+            self._complain(answer.row)
+        return answer
+
+    def _complain(self, row: CallRow) -> None:
+        self._failures += 1
+        if self._failures <= _LOUD or self._failures % 100 == 0:
+            self._log.warning(
+                "failed call %d of this shard: %s %s on %s: %s",
+                self._failures,
+                row.stage,
+                row.name,
+                row.input_id,
+                row.reason,
+            )
+
+    def review_slice(self, first: int, last: int) -> None:
+        """Review inputs [first, last) of the shard and write their part; does nothing if it is there.
+
+        Raises:
+            Stopped: the run is ending; the answers so far are in the journal.
+            OutputError: the part cannot be written.
+        """
+        target = self._shard.part(first)
+        if target.exists():
+            return
+        reviews = self._review(self._read(first, last))
+        with atomic(target) as part:
+            part.writelines(orjson.dumps(review) + b"\n" for review in reviews)
+
+    def _review(self, items: list[Input]) -> list[InputReview]:
+        latch = Latch(len(items))
+        found: dict[str, InputReview] = {}
+
+        def done(review: InputReview) -> None:
+            found[review.input_id] = review
+            latch.done()
+
+        for item in items:
+            InputWork(self, item, done, latch.fail).start()
+        latch.wait()
+        return [found[item.input_id] for item in items]
+
+    def _read(self, first: int, last: int) -> list[Input]:
+        with self._shard.inputs.open("rb") as file:
+            file.seek(self._offsets[first])
+            return [stored_input(file.readline()) for _ in range(last - first)]
+
+
+def _line_offsets(path: Path) -> list[int]:
+    with path.open("rb") as file:
+        return list(accumulate(map(len, file), initial=0))
+
+
+_current: Desk | None = None
+
+
+def current() -> Desk:
+    """The desk of this process. Task bodies reach it here, so that nothing live is pickled."""
+    if _current is None:
+        msg = "no desk is open in this process: slices run inside the flow review_shard"
+        raise RuntimeError(msg)
+    return _current
+
+
+@contextmanager
+def open_desk(
+    shard: ShardPaths, keys: Mapping[str, SecretStr], log: Log, stop: threading.Event
+) -> Iterator[Desk]:
+    """Open journal, ledger, clients and threads for a shard; close them whatever happens."""
+    global _current  # noqa: PLW0603 - one process, one desk; see `current`
+    run = Run.read(shard.settings)
+    with open_caller(run, keys, stop) as caller:
+        pool = ThreadPoolExecutor(run.threads, thread_name_prefix="call")
+        _current = desk = Desk(run, shard, caller, pool, log)
+        try:
+            with Reporter(desk.progress, shard.progress):
+                yield desk
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            _current = None

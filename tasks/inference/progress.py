@@ -1,0 +1,101 @@
+"""What a shard has done so far, as numbers that cost nothing to keep."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from tasks.core.cells import Cell
+from tasks.core.paths import ShardPaths
+from tasks.core.records import CallRow
+from tasks.files import read_json, write_json
+
+__all__ = ["Progress", "Reporter", "Tally", "total"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one shard, or of a run."""
+
+    inputs: int = 0
+    """Inputs that are through."""
+    cells: int = 0
+    """Cells that have ended, whatever way."""
+    failed: int = 0
+    calls: int = 0
+    """Calls that an upstream answered, in this run."""
+    journaled: int = 0
+    """Calls that the journal answered."""
+    queue: float = 0.0
+    """Seconds that calls waited for quota, summed over calls."""
+
+
+class Progress:
+    """A tally that many threads add to."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._lock = threading.Lock()
+
+    def asked(self, row: CallRow) -> None:
+        """Count one call."""
+        with self._lock:
+            self._tally.journaled += row.journaled
+            self._tally.calls += row.status == "ok" and not row.journaled
+            self._tally.queue += (row.queue_ms or 0) / 1000
+
+    def finished(self, cells: Iterable[Cell]) -> None:
+        """Count one input and its cells."""
+        with self._lock:
+            self._tally.inputs += 1
+            for cell in cells:
+                self._tally.cells += 1
+                self._tally.failed += cell.status == "failed"
+
+    def snapshot(self) -> dict[str, float]:
+        """The counts now."""
+        with self._lock:
+            return {one.name: getattr(self._tally, one.name) for one in fields(Tally)}
+
+
+class Reporter:
+    """Writes the tally to the shard's folder at a fixed rate, whatever the speed."""
+
+    def __init__(self, progress: Progress, path: Path, every: float = 1.0) -> None:
+        self._progress = progress
+        self._path = path
+        self._every = every
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._write()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._every):
+            self._write()
+
+    def _write(self) -> None:
+        write_json(self._path, self._progress.snapshot())
+
+
+def total(shards: Iterable[ShardPaths]) -> Tally:
+    """The tallies of all shards, as last written, in one."""
+    whole = Tally()
+    for shard in shards:
+        _add(whole, read_json(shard.progress) or {})
+    return whole
+
+
+def _add(whole: Tally, part: Mapping[str, Any]) -> None:
+    for one in fields(Tally):
+        setattr(whole, one.name, getattr(whole, one.name) + part.get(one.name, 0))

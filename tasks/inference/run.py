@@ -1,0 +1,53 @@
+"""What a shard's process must know of its run; stored beside the shards, without any key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ShardError
+from tasks.core.settings import Settings
+from tasks.files import read_json, write_json
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, as every process of it sees it."""
+
+    run_id: str
+    settings: Settings
+    state: str
+    """Absolute folder of journal and ledger."""
+    threads: int
+    """Calls in flight per process."""
+    fresh_since: float | None = None
+    """Journal answers from before this instant (seconds since the epoch) are not used; None: all are."""
+
+    @property
+    def journal(self) -> Path:
+        """Answers of this and earlier runs."""
+        return Path(self.state) / "journal.sqlite"
+
+    @property
+    def ledger(self) -> Path:
+        """What each app_id has sent, shared by all processes and runs of the machine."""
+        return Path(self.state) / "ledger.sqlite"
+
+    def write(self, path: Path) -> None:
+        """Store it for the shards' processes."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        write_json(path, fields | {"settings": self.settings.model_dump(mode="json")})
+
+    @classmethod
+    def read(cls, path: Path) -> Run:
+        """Raises ShardError: the file is gone, so the run was cleaned up meanwhile."""
+        fields = read_json(path)
+        if fields is None:
+            msg = (
+                f"{path} is missing: the run's work folder was removed while it ran; start it again"
+            )
+            raise ShardError(msg)
+        return cls(**{**fields, "settings": Settings.model_validate(fields["settings"])})

@@ -1,0 +1,144 @@
+"""The review of one input's comments: which are asked about, in which calls, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, TypeVar
+
+from tasks.core.calls import Reply
+from tasks.core.prompts import prompt_version, review_messages
+from tasks.core.records import CallRow, Comment, Input, Verdict
+from tasks.core.replies import ParsedVerdicts, RawVerdict, parse_verdicts
+from tasks.core.settings import ReviewSettings
+from tasks.core.tokens import count_tokens
+from tasks.inference.ask import Answer, Parse, Parsed, Query
+
+__all__ = ["Batch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
+
+P = TypeVar("P", bound=Parsed)
+
+
+class Asks(Protocol):
+    """Who puts a query to a model."""
+
+    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]: ...
+
+
+_SEVERE = frozenset({"critical", "high"})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Comments of one input that go into one review call."""
+
+    item: Input
+    rendered: str
+    number: int
+    comments: tuple[Comment, ...]
+
+
+class Reviewed(NamedTuple):
+    """Verdict per comment_id, and the rows of the calls that it took."""
+
+    verdicts: dict[str, Verdict]
+    rows: list[CallRow]
+
+
+def to_review(comments: Sequence[Comment], settings: ReviewSettings, checks: int) -> list[Comment]:
+    """The comments that the settings want a verdict on."""
+    chosen = list(comments)
+    if settings.scope == "canonical":
+        chosen = [comment for comment in chosen if comment.comment_id == comment.cluster_id]
+    if settings.when == "disagreement":
+        chosen = [one for one in chosen if one.agreement < checks or one.severity in _SEVERE]
+    return chosen
+
+
+def plan_batches(
+    item: Input,
+    parts: Sequence[str],
+    where: Mapping[str, int],
+    comments: Sequence[Comment],
+    size: int,
+) -> list[Batch]:
+    """Calls of at most `size` comments, each beside the part of the input it is about.
+
+    `where` gives the part of each comment_id.
+    """
+    batches: list[Batch] = []
+    for part, rendered in enumerate(parts):
+        here = [comment for comment in comments if where[comment.comment_id] == part]
+        for first in range(0, len(here), size):
+            chunk = tuple(here[first : first + size])
+            batches.append(Batch(item, rendered, len(batches), chunk))
+    return batches
+
+
+def ask_batch(asker: Asks, settings: ReviewSettings, batch: Batch) -> Reviewed:
+    """One call for the batch, and one more for each comment that the reply left out."""
+    first = _ask(asker, settings, batch)
+    if len(batch.comments) == 1 or not first.verdicts:
+        return _complete(first, batch, settings)
+    verdicts, rows = dict(first.verdicts), list(first.rows)
+    for comment in batch.comments:
+        if comment.comment_id not in verdicts:
+            single = _ask(asker, settings, replace(batch, comments=(comment,)))
+            verdicts |= single.verdicts
+            rows += single.rows
+    return _complete(Reviewed(verdicts, rows), batch, settings)
+
+
+def _ask(asker: Asks, settings: ReviewSettings, batch: Batch) -> Reviewed:
+    known = tuple(comment.comment_id for comment in batch.comments)
+    messages = review_messages(batch.item, batch.rendered, batch.comments)
+    query = Query(
+        input_id=batch.item.input_id,
+        stage="review",
+        name="review",
+        part=batch.number,
+        messages=messages,
+        prompt_version=prompt_version("review"),
+        settings=settings,
+        counted=count_tokens(messages, settings.model),
+    )
+
+    def parse(reply: Reply) -> ParsedVerdicts:
+        return parse_verdicts(reply.content, known, finish_reason=reply.finish_reason)
+
+    answer = asker.ask(query, parse)
+    if answer.parsed is None:
+        status = "parse_failed" if answer.row.parse_mode == "failed" else "call_failed"
+        failed = {one: Verdict(settings.model, status) for one in known}  # type: ignore[arg-type]
+        return Reviewed(failed, [answer.row])
+    verdicts = {one: _verdict(settings, raw) for one, raw in answer.parsed.items.items()}
+    return Reviewed(verdicts, [answer.row])
+
+
+def _complete(reviewed: Reviewed, batch: Batch, settings: ReviewSettings) -> Reviewed:
+    missing = {
+        comment.comment_id: Verdict(settings.model, "missing")
+        for comment in batch.comments
+        if comment.comment_id not in reviewed.verdicts
+    }
+    return Reviewed(reviewed.verdicts | missing, reviewed.rows)
+
+
+def _verdict(settings: ReviewSettings, raw: RawVerdict) -> Verdict:
+    return Verdict(
+        review_model=settings.model,
+        status="ok",
+        decision=raw.decision,
+        score=raw.score,
+        reason=raw.reason,
+        evidence=raw.evidence,
+        corrected_severity=raw.corrected_severity,
+        corrected_start_line=raw.corrected_start_line,
+        corrected_end_line=raw.corrected_end_line,
+        duplicate_of=raw.duplicate_of,
+    )
+
+
+def with_verdicts(comments: Sequence[Comment], verdicts: Mapping[str, Verdict]) -> list[Comment]:
+    """Each comment with the verdict on it, if there is one."""
+    return [replace(one, verdict=verdicts.get(one.comment_id)) for one in comments]

@@ -1,0 +1,116 @@
+"""Stage 4: the shards' parts -> one line per input, and the proof that no cell is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.core.cells import Cell, Counts, cells_of, coverage_of
+from tasks.core.errors import StateError
+from tasks.core.paths import RunPaths, ShardPaths
+from tasks.files import atomic
+
+__all__ = ["merge", "merge_shards"]
+
+Plan = Sequence[tuple[str, str]]
+
+
+@task(name="merge", cache_policy=NO_CACHE, persist_result=False)
+def merge(paths: RunPaths, shards: list[str], planned: Plan, expected_inputs: int) -> Counts:
+    """Stage task; see `merge_shards`."""
+    return merge_shards(
+        paths, [ShardPaths(Path(root)) for root in shards], planned, expected_inputs
+    )
+
+
+def merge_shards(
+    paths: RunPaths, shards: Iterable[ShardPaths], planned: Plan, expected_inputs: int
+) -> Counts:
+    """Join each input with its review into `paths.merged`, in order of input_id.
+
+    An input whose shard was lost gets a failed cell for each planned one, so that it is counted
+    and visible; it is never left out.
+
+    Raises:
+        StateError: the counts do not add up, which would be a defect of ours.
+        OutputError: the work folder cannot be written.
+    """
+    counts = Counts()
+    with atomic(paths.merged) as merged:
+        for shard in shards:
+            for line, review in _joined(shard):
+                whole = _complete(review, planned)
+                counts.add(*_tally(whole, planned))
+                merged.write(b'{"input":%b,"review":%b}\n' % (line, orjson.dumps(whole)))
+    _prove(counts, expected_inputs, len(planned))
+    return counts
+
+
+def _joined(shard: ShardPaths) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Both sides are sorted by input_id, so one pass over each is enough."""
+    reviews = _reviews(shard)
+    review = next(reviews, None)
+    with shard.inputs.open("rb") as inputs:
+        for raw in inputs:
+            line = raw.rstrip(b"\n")
+            input_id = orjson.loads(line)["input_id"]
+            if review is not None and review["input_id"] == input_id:
+                yield line, review
+                review = next(reviews, None)
+            else:
+                yield line, {"input_id": input_id, "comments": [], "calls": [], "lost": True}
+
+
+def _reviews(shard: ShardPaths) -> Iterator[dict[str, Any]]:
+    for part in sorted(shard.root.glob("part-*.jsonl")):
+        with part.open("rb") as file:
+            yield from map(orjson.loads, file)
+
+
+def _complete(review: dict[str, Any], planned: Plan) -> dict[str, Any]:
+    """The review with a row for every planned cell."""
+    if "lost" not in review:
+        return review
+    calls = [_lost_call(review["input_id"], stage, name) for stage, name in planned]
+    coverage, reason = coverage_of(cells_of(planned, (), "shard_lost"), None)
+    return {
+        "input_id": review["input_id"],
+        "coverage": coverage,
+        "coverage_reason": reason,
+        "comments": [],
+        "calls": calls,
+    }
+
+
+def _lost_call(input_id: str, stage: str, name: str) -> dict[str, Any]:
+    return {
+        "input_id": input_id,
+        "stage": stage,
+        "name": name,
+        "part": 0,
+        "status": "failed",
+        "reason": "shard_lost",
+    }
+
+
+def _tally(review: dict[str, Any], planned: Plan) -> tuple[Any, str, list[str]]:
+    ends = [
+        Cell(one["stage"], one["name"], one["status"], one["reason"]) for one in review["calls"]
+    ]
+    cells = cells_of(planned, ends, "missing")
+    return cells, review["coverage"], [comment["outcome"] for comment in review["comments"]]
+
+
+def _prove(counts: Counts, inputs: int, cells_each: int) -> None:
+    ends = counts.cells.total()
+    if counts.inputs != inputs or counts.planned != inputs * cells_each or ends != counts.planned:
+        msg = (
+            f"merge lost count: {counts.inputs} of {inputs} inputs, {ends} of "
+            f"{inputs * cells_each} cells; the journal has every answer, so run again"
+        )
+        raise StateError(msg)

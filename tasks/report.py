@@ -1,0 +1,64 @@
+"""Stage 6: the finished tables -> manifest.json, report.md and Prefect artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.core.paths import RunPaths
+from tasks.core.report_text import report_text
+from tasks.core.summary import CALL_COLUMNS, COMMENT_COLUMNS, Summary, summarise
+from tasks.files import atomic, write_json
+from tasks.write import Output
+
+__all__ = ["read_summary", "report", "write_report"]
+
+Facts = Mapping[str, Any]
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(
+    paths: RunPaths, manifest: dict[str, Any], outputs: list[Output], quota: list[dict[str, Any]]
+) -> str:
+    """Stage task: write the files, then show the report in the UI."""
+    text = write_report(paths, manifest, outputs, quota)
+    create_markdown_artifact(text, key="bulk-review-report", description=manifest["result"])
+    return text
+
+
+def write_report(
+    paths: RunPaths, manifest: Facts, outputs: Sequence[Output], quota: Sequence[Facts]
+) -> str:
+    """Write report.md, then manifest.json as the last file of the run; returns the report.
+
+    Raises:
+        OutputError: the output folder cannot be written.
+    """
+    summary = read_summary(paths.root)
+    text = report_text(manifest, summary, quota)
+    with atomic(paths.report) as file:
+        file.write(text.encode())
+    figures = asdict(summary) | {"quota": list(quota)}
+    files = {output.name: _described(output) for output in outputs}
+    write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
+    return text
+
+
+def _described(output: Output) -> dict[str, Any]:
+    return {"rows": output.rows, "bytes": output.bytes, "sha256": output.sha256}
+
+
+def read_summary(root: Path) -> Summary:
+    """The figures of a finished run, from its tables."""
+    paths = RunPaths(root)
+    return summarise(
+        pd.read_parquet(paths.table("calls"), columns=list(CALL_COLUMNS)),
+        pd.read_parquet(paths.table("comments"), columns=list(COMMENT_COLUMNS)),
+    )

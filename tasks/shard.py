@@ -1,0 +1,83 @@
+"""Stage 2: accepted inputs -> shards of about equal work, each a contiguous range of sorted ids.
+
+Contiguous ranges make the merge a concatenation: no stage ever sorts or holds a night's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import orjson
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.core.paths import RunPaths, ShardPaths
+from tasks.files import atomic, output_errors
+
+__all__ = ["cut", "default_shards", "shard", "shard_inputs"]
+
+_INPUT_OVERHEAD = 900
+"""Tokens of rules and reply that every call carries beside the content."""
+_SHARD_INPUTS = 250
+"""Starting a process costs seconds: fewer inputs than this are not worth a shard of their own."""
+_MOST_PER_PROCESS = 4
+
+
+class _Entry(NamedTuple):
+    input_id: str
+    offset: int
+    length: int
+    tokens: int
+
+
+@task(name="shard", cache_policy=NO_CACHE, persist_result=False)
+def shard(paths: RunPaths, shards: int) -> list[str]:
+    """Stage task; see `shard_inputs`."""
+    return [str(made.root) for made in shard_inputs(paths, shards)]
+
+
+def default_shards(inputs: int, processes: int) -> int:
+    """More shards than processes, so that a slow one leaves no core idle, when there is enough to do."""
+    per_process = max(1, min(_MOST_PER_PROCESS, inputs // (processes * _SHARD_INPUTS)))
+    return max(1, min(inputs, processes * per_process))
+
+
+def shard_inputs(paths: RunPaths, shards: int) -> list[ShardPaths]:
+    """Write each shard's inputs, sorted by id; returns the shards that got any.
+
+    Raises:
+        OutputError: the work folder cannot be written.
+    """
+    with paths.index.open("rb") as file:
+        entries = sorted(_Entry(*orjson.loads(line)) for line in file)
+    ranges = cut([entry.tokens + _INPUT_OVERHEAD for entry in entries], shards)
+    return [
+        _write(paths, number, entries[first:last]) for number, (first, last) in enumerate(ranges)
+    ]
+
+
+def cut(weights: Sequence[int], pieces: int) -> list[tuple[int, int]]:
+    """Ranges [first, last) of about equal weight, none empty, at most `pieces`."""
+    total, borders = sum(weights), [0]
+    for position, weight in enumerate(accumulate(weights), 1):
+        if weight * pieces >= total * len(borders) and position > borders[-1]:
+            borders.append(position)
+    return [(first, last) for first, last in pairwise(borders) if last > first]
+
+
+def _write(paths: RunPaths, number: int, entries: Sequence[_Entry]) -> ShardPaths:
+    made = paths.shard(number)
+    with output_errors(made.root):
+        made.root.mkdir(parents=True, exist_ok=True)
+    with atomic(made.inputs) as target:
+        target.writelines(_lines(paths, entries))
+    return made
+
+
+def _lines(paths: RunPaths, entries: Sequence[_Entry]) -> Iterator[bytes]:
+    with paths.inputs.open("rb") as spool:
+        for entry in entries:
+            spool.seek(entry.offset)
+            yield spool.read(entry.length)
