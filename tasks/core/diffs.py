@@ -18,7 +18,7 @@ from tasks.core.diff_paths import git_header_paths, header_path, strip_prefixes
 from tasks.core.errors import RowError
 from tasks.core.texts import lines_of
 
-__all__ = ["DiffLine", "FileDiff", "Hunk", "parse_diff"]
+__all__ = ["DiffLine", "FileDiff", "Hunk", "Marker", "parse_diff"]
 
 Marker = Literal[" ", "+", "-"]
 Skipped = Literal["binary", "combined_diff"]

@@ -8,7 +8,7 @@ counts. A line may be quoted in part, a run of lines may start and end within a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tasks.core.places import Page, Row
@@ -18,8 +18,6 @@ __all__ = ["Found", "Quote", "find", "read_quote"]
 
 _GUTTER = re.compile(r"\s*([+-]?)\s*(\d*)\s?[|:](?: |$)(.*)")
 _ELIDED = {"...", "…", "#...", "//...", "/*...*/", "[...]"}
-_SHORTEST_PART = 4
-"""Characters of a line, without whitespace, that are enough to mean that line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Quote:
     keys: tuple[str, ...]
     """The lines without whitespace; blank ones are gone."""
     removed: bool = False
-    """Every line was marked as removed."""
+    """Marked as removed lines."""
     lines: tuple[int, int] | None = None
     """First and last line number, where the gutter was copied along."""
 
@@ -63,23 +61,23 @@ class Found:
 def read_quote(text: str | None) -> tuple[Quote, ...]:
     """The readings of a quote, most literal first; none when there is no text in it."""
     lines = [line for line in lines_of(text or "") if line.strip()]
-    while lines and _is_wrapping(lines[0]):
-        lines = lines[1:]
-    while lines and _is_wrapping(lines[-1]):
-        lines = lines[:-1]
-    readings = [_plain(lines), _without_gutter(lines), _without_marks(lines)]
-    return tuple(quote for quote in readings if quote is not None and quote.keys)
+    lines = _trim(lines, lambda line: line.lstrip().startswith("```"))
+    bare = _trim(lines, lambda line: code_key(line) in _ELIDED)
+    readings = [_plain(lines), _without_gutter(lines), _without_marks(lines), _plain(bare)]
+    return tuple(dict.fromkeys(quote for quote in readings if quote is not None and quote.keys))
 
 
 def find(pages: Iterable[Page], quotes: Iterable[Quote]) -> tuple[Found, ...]:
     """Every place of the first reading that covers whole lines, and every partial one before it."""
     pages = tuple(pages)
-    places: list[Found] = []
+    places: dict[tuple[int, int, int], Found] = {}
     for quote in quotes:
-        places.extend(place for page in pages for place in _find(page, quote))
-        if any(place.whole for place in places):
+        for at, page in enumerate(pages):
+            for place in _find(page, quote):
+                places.setdefault((at, place.rows[0].number, len(place.rows)), place)
+        if any(place.whole for place in places.values()):
             break
-    return tuple(places)
+    return tuple(places.values())
 
 
 def _find(page: Page, quote: Quote) -> Iterable[Found]:
@@ -97,8 +95,7 @@ def _find(page: Page, quote: Quote) -> Iterable[Found]:
 def _covers(rows: Sequence[Row], keys: Sequence[str]) -> bool:
     first, last = keys[0], keys[-1]
     if len(keys) == 1:
-        part = len(first) >= _SHORTEST_PART and first in rows[0].key
-        return part or first == rows[0].key
+        return first in rows[0].key
     return (
         rows[0].key.endswith(first)
         and rows[-1].key.startswith(last)
@@ -106,8 +103,13 @@ def _covers(rows: Sequence[Row], keys: Sequence[str]) -> bool:
     )
 
 
-def _is_wrapping(line: str) -> bool:
-    return line.lstrip().startswith("```") or code_key(line) in _ELIDED
+def _trim(lines: list[str], wrapping: Callable[[str], bool]) -> list[str]:
+    """The lines without what wraps them: fences, or dots for what was not quoted."""
+    while lines and wrapping(lines[0]):
+        lines = lines[1:]
+    while lines and wrapping(lines[-1]):
+        lines = lines[:-1]
+    return lines
 
 
 def _plain(lines: Sequence[str]) -> Quote:
@@ -119,7 +121,7 @@ def _without_gutter(lines: Sequence[str]) -> Quote | None:
     rows = [match.groups() for match in matches if match is not None]
     if len(rows) < len(lines) or not any(mark or number for mark, number, _ in rows):
         return None
-    removed = all(mark == "-" for mark, _, _ in rows)
+    removed = _is_removed(mark for mark, _, _ in rows)
     kept = [row for row in rows if removed or row[0] != "-"]
     numbers = [int(number[:9]) for _, number, _ in kept if number]
     lines_named = (numbers[0], numbers[-1]) if numbers else None
@@ -130,9 +132,14 @@ def _without_marks(lines: Sequence[str]) -> Quote | None:
     marks = {line[:1] for line in lines}
     if not marks <= {" ", "+", "-"} or not marks & {"+", "-"}:
         return None
-    removed = marks == {"-"}
-    kept = [line[1:] for line in lines if removed or line[0] != "-"]
-    return Quote(_keys(kept), removed)
+    removed = _is_removed(marks)
+    return Quote(_keys(line[1:] for line in lines if removed or line[0] != "-"), removed)
+
+
+def _is_removed(marks: Iterable[str]) -> bool:
+    """Removed lines, perhaps with context; where there are added ones, those are meant."""
+    marks = set(marks)
+    return "-" in marks and "+" not in marks
 
 
 def _keys(lines: Iterable[str]) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ The rules, first one that decides:
 1. one place lies within the claimed lines
 2. it is the only place
 3. it is the only place that the diff changes (checks are told to comment on changed lines)
-4. it is within 2 lines of the claim and every other place is more than 20 lines away
 
-A quote that stands on both sides belongs to the right one, if the claim says so or if the removed
-line is in the same hunk, which is then the same code, moved or laid out anew.
+Being near one of several places does not decide: taking the nearest within two lines, with no
+other within twenty, gave 8 more right places and 5 wrong ones in 14,000 damaged comments. A quote
+of under four characters decides nothing by itself either.
+
+A quote that stands on both sides belongs to the right one if the claim says so, or if it covers
+whole lines and the removed ones are in the same hunk: the same code, moved or laid out anew.
 """
 
 from __future__ import annotations
@@ -20,10 +23,8 @@ from tasks.core.quotes import Found
 
 __all__ = ["settle"]
 
-_DRIFT = 2
-"""Lines by which a claim may miss its place, when nothing else is near."""
-_APART = 20
-"""Lines that every other place must be away for that."""
+_TELLING = 4
+"""Characters, without whitespace, that a quote needs to lead anywhere by itself."""
 
 Claim = tuple[int, int] | None
 
@@ -44,7 +45,7 @@ def settle(places: Sequence[Found], claim: Claim, *, left: bool) -> Found | None
         # The old line in full, or a part of the new one: nothing tells.
         return None
     found = _choose(here, claim)
-    if found is None or _inside(found, claim) or _twins(found, gone):
+    if found is None or _inside(found, claim) or (found.whole and _twins(found, gone)):
         return found
     return None
 
@@ -54,11 +55,11 @@ def _choose(places: Sequence[Found], claim: Claim) -> Found | None:
     within = [place for place in places if _inside(place, claim)]
     if within:
         return _only(within, lambda place: place.whole)
-    whole = any(place.whole for place in places)
+    if sum(map(len, places[0].quote.keys)) < _TELLING:
+        return None
     found = _only(places, lambda place: place.changed)
-    if found is not None and (found.whole or not whole):
-        return found
-    return _nearest(places, claim)
+    partly = found is not None and not found.whole and any(place.whole for place in places)
+    return None if partly else found
 
 
 def _only(places: Sequence[Found], better: Callable[[Found], bool]) -> Found | None:
@@ -69,26 +70,12 @@ def _only(places: Sequence[Found], better: Callable[[Found], bool]) -> Found | N
     return good[0] if len(good) == 1 else None
 
 
-def _nearest(places: Sequence[Found], claim: Claim) -> Found | None:
-    if claim is None:
-        return None
-    first, *others = sorted(places, key=lambda place: _distance(place, claim))
-    near = _distance(first, claim) <= _DRIFT
-    alone = all(_distance(other, claim) > _APART for other in others)
-    return first if near and alone else None
-
-
 def _inside(place: Found, claim: Claim) -> bool:
     if claim is None:
         return False
     # A removed line has no number in the gutter: models name the old one or a neighbour's.
     spans = (place.span, place.near) if place.page.side == "left" else (place.span,)
     return any(claim[0] <= start and end <= claim[1] for start, end in spans)
-
-
-def _distance(place: Found, claim: tuple[int, int]) -> int:
-    spans = (place.span, place.near) if place.page.side == "left" else (place.span,)
-    return min(abs(start - claim[0]) for start, _ in spans)
 
 
 def _twins(found: Found, gone: Sequence[Found]) -> bool:

@@ -1,0 +1,291 @@
+"""
+How often a mutated comment lands on its right lines.
+
+    python tests/benchmarks/anchoring.py [INPUTS.jsonl] [--rounds N]
+
+Takes real lines of real diffs as quotes, damages quote and claim as models do, anchors the result
+and compares. A place counts as right when it has the right side and the right lines; `unanchored`
+is safe; anything else is wrong. Two kinds of cases have no right answer and are listed apart:
+
+    twin       the removed line stands in the same hunk as a new one, up to layout
+    elsewhere  the damaged claim covers another place with the same text
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tasks.core.anchors import Anchor, anchor
+from tasks.core.diffs import DiffLine, Marker
+from tasks.core.places import Page, Row, pages_of
+from tasks.core.records import Input
+from tasks.core.render import gutter
+
+__all__ = ["Case", "Raw", "cases", "judge", "main", "read_inputs"]
+
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A comment as a model might send it."""
+
+    path: str | None
+    existing_code: str | None
+    start_line: int | None
+    end_line: int | None
+    side: str | None = "right"
+    category: str | None = "bug"
+    severity: str | None = "medium"
+    confidence: float | None = 0.5
+    title: str = "title"
+    message: str = "message"
+    rationale: str | None = None
+    suggestion: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One damaged comment and the rows that it is about."""
+
+    kind: str
+    source: Input
+    raw: Raw
+    page: Page
+    rows: tuple[Row, ...]
+
+
+Mutation = Callable[[random.Random, Page, tuple[Row, ...], Raw], tuple[Raw, tuple[Row, ...]]]
+
+
+def untouched(
+    _: random.Random, __: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    return raw, rows
+
+
+def whitespace(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    styles = (
+        lambda text: text.strip(),
+        lambda text: text.replace("    ", "\t"),
+        lambda text: f"        {text}  ",
+        lambda text: " ".join(text.split()),
+        lambda text: text + "\r",
+        lambda text: text.replace(" = ", "=").replace(", ", ","),
+    )
+    style = rng.choice(styles)
+    return replace(raw, existing_code="\n".join(style(row.text) for row in rows)), rows
+
+
+def wrong_line(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    return _shift(raw, rng.choice([-1, 1]) * rng.randint(1, 20)), rows
+
+
+def anywhere(
+    rng: random.Random, page: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    return _shift(raw, rng.choice(page.rows).number - rows[0].number), rows
+
+
+def moved(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    """The claim is from another version of the file, a block longer or shorter above."""
+    return _shift(raw, rng.choice([-1, 1]) * rng.randint(21, 300)), rows
+
+
+def partial(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    texts = [row.text for row in rows]
+    if len(rows) > 1 and rng.random() < 0.5:
+        # The first row is a changed one: without any, the quote would be context of both sides.
+        rows = rows[: rng.randint(1, len(rows))]
+        return replace(raw, existing_code="\n".join(texts[: len(rows)])), rows
+    head, tail = texts[0].strip(), texts[-1].strip()
+    if len(rows) == 1:
+        cut = rng.randint(0, len(head) // 3)
+        texts = [head[cut : rng.randint(cut + (len(head) - cut) // 2, len(head))]]
+    else:
+        texts[0] = head[rng.randint(0, len(head) // 2) :]
+        texts[-1] = tail[: rng.randint((len(tail) + 1) // 2, len(tail))]
+    return replace(raw, existing_code="\n".join(texts)), rows
+
+
+def partial_wrong_line(
+    rng: random.Random, page: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    raw, rows = partial(rng, page, rows, raw)
+    return wrong_line(rng, page, rows, raw)
+
+
+def with_gutter(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    shown = [_shown(row) for row in rows]
+    return replace(_shift(raw, rng.choice([0, 0, 5])), existing_code="\n".join(shown)), rows
+
+
+def with_marks(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    text = "\n".join(row.marker + row.text for row in rows)
+    return replace(_shift(raw, rng.choice([0, 0, 3])), existing_code=f"```diff\n{text}\n```"), rows
+
+
+def no_claim(
+    _: random.Random, __: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    return replace(raw, start_line=None, end_line=None, path=None), rows
+
+
+def removed(
+    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
+) -> tuple[Raw, tuple[Row, ...]]:
+    """Quoted from the removed side, while the comment says nothing about sides."""
+    named = replace(raw, start_line=rows[0].near, end_line=rows[-1].near)
+    return rng.choice([raw, named, _shift(named, -1)]), rows
+
+
+RIGHT: tuple[Mutation, ...] = (
+    untouched,
+    whitespace,
+    wrong_line,
+    moved,
+    anywhere,
+    partial,
+    partial_wrong_line,
+    with_gutter,
+    with_marks,
+    no_claim,
+)
+LEFT: tuple[Mutation, ...] = (removed, whitespace, with_gutter, with_marks, partial)
+
+
+def read_inputs(path: Path) -> list[Input]:
+    """Inputs of one JSONL file, or of all in a folder."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    rows = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
+    return [
+        Input(row["input_id"], row["content"], row.get("kind", "snippet"), row.get("path"))
+        for row in rows
+    ]
+
+
+def cases(inputs: Iterable[Input], rounds: int, seed: int = 7) -> Iterator[Case]:
+    """Every mutation on `rounds` random quotes of every side of every input."""
+    rng = random.Random(seed)
+    for source in inputs:
+        for page in (page for page in pages_of(source) if page.side != "mixed"):
+            for mutation in RIGHT if page.side == "right" else LEFT:
+                for _ in range(rounds):
+                    case = _case(rng, source, page, mutation)
+                    if case is not None:
+                        yield case
+
+
+def judge(case: Case) -> str:
+    """`right`, `unanchored`, `twin`, `elsewhere` or `wrong`."""
+    place = anchor(case.source, case.raw)
+    span = case.rows[0].number, case.rows[-1].number
+    if place.method == "unanchored":
+        return "unanchored"
+    if (place.side, place.start_line, place.end_line) == (case.page.side, *span):
+        return "right"
+    if case.page.side == "left" and place.side == "right" and _is_twin(case, place):
+        return "twin"
+    return "elsewhere" if _claimed(case, place) else "wrong"
+
+
+def main() -> None:
+    """Print one row per mutation and side."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("source", type=Path, nargs="?", default=SAMPLES)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--show", type=int, default=0, help="print this many wrong ones")
+    options = parser.parse_args()
+    table: dict[tuple[str, str], Counter[str]] = {}
+    for case in cases(read_inputs(options.source), options.rounds):
+        verdict = judge(case)
+        table.setdefault((case.page.side, case.kind), Counter())[verdict] += 1
+        if verdict == "wrong" and options.show > 0:
+            options.show -= 1
+            print(
+                case.kind,
+                case.raw,
+                [r.number for r in case.rows],
+                anchor(case.source, case.raw),
+                sep="\n  ",
+            )
+    _print(table)
+
+
+def _print(table: dict[tuple[str, str], Counter[str]]) -> None:
+    columns = ("right", "unanchored", "twin", "elsewhere", "wrong")
+    print(f"{'side':6}{'mutation':20}{'cases':>8}" + "".join(f"{name:>12}" for name in columns))
+    for (side, kind), counts in [*table.items(), (("all", ""), sum(table.values(), Counter()))]:
+        row = "".join(f"{counts[name]:>12}" for name in columns)
+        print(f"{side:6}{kind:20}{counts.total():>8}{row}")
+
+
+def _case(rng: random.Random, source: Input, page: Page, mutation: Mutation) -> Case | None:
+    wanted = [at for at, row in enumerate(page.rows) if row.marker != " " and row.key]
+    if not wanted:
+        return None
+    start = rng.choice(wanted)
+    rows = page.rows[start : start + rng.choice([1, 1, 1, 2, 3, 5])]
+    rows = tuple(row for row in rows if row.hunk == rows[0].hunk)
+    while not rows[-1].key:
+        rows = rows[:-1]
+    text = "\n".join(row.text for row in rows)
+    raw = Raw(page.path, text, rows[0].number, rows[-1].number)
+    raw, rows = mutation(rng, page, rows, raw)
+    rows = tuple(row for row in rows if row.key)
+    return (
+        Case(mutation.__name__, source, raw, page, rows)
+        if (raw.existing_code or "").strip() and rows
+        else None
+    )
+
+
+def _shift(raw: Raw, lines: int) -> Raw:
+    start = max(1, (raw.start_line or 1) + lines)
+    return replace(
+        raw, start_line=start, end_line=start + (raw.end_line or 1) - (raw.start_line or 1)
+    )
+
+
+def _shown(row: Row) -> str:
+    number = None if row.marker == "-" else row.near
+    marker: Marker = "+" if row.marker == "+" else "-" if row.marker == "-" else " "
+    return gutter(DiffLine(marker, row.text, row.number, number))
+
+
+def _claimed(case: Case, place: Anchor) -> bool:
+    """The damaged claim covers the place found, in the numbers that a model was shown."""
+    page = next(p for p in pages_of(case.source) if (p.path, p.side) == (place.path, place.side))
+    rows = [r for r in page.rows if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
+    start, end = case.raw.start_line or 0, case.raw.end_line or 0
+    return all(start <= row.number <= end for row in rows) or all(
+        start <= row.near <= end for row in rows
+    )
+
+
+def _is_twin(case: Case, place: Anchor) -> bool:
+    right = next(p for p in pages_of(case.source) if p.path == case.page.path and p.side == "right")
+    rows = [r for r in right.rows if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
+    return all(row.hunk == case.rows[0].hunk for row in rows)
+
+
+if __name__ == "__main__":
+    main()
