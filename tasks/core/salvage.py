@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
+from tasks.core.answers import Answer, answers
 from tasks.core.errors import ReplyError
 from tasks.core.mend import mended
 from tasks.core.plain import plain
@@ -30,12 +31,11 @@ __all__ = ["Found", "Mode", "Shape", "find_items"]
 
 Mode = Literal["schema", "json", "repaired"]
 
-_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>")
-_THOUGHT_ENDS = re.compile(r"</(?:think|thinking|reasoning)>")
-_FENCED = re.compile(r"\s*```\w*+\s*+(.*?)```\s*\Z", re.DOTALL)
 _BETWEEN = re.compile(r"[\s,]*+")
 _STRICT = json.JSONDecoder()
 _LENIENT = json.JSONDecoder(strict=False)  # takes line breaks inside strings
+_LIKELY, _SURE = 3, 5
+"""What makes an item one of the contract's: its own names count 2, those it may come under 1."""
 _MAX_STARTS = 32
 """Places to try in one text: a hostile one could offer millions."""
 
@@ -95,13 +95,15 @@ def find_items(text: str, shape: Shape) -> Found:
     if isinstance(whole, dict) and isinstance(whole.get(shape.key), list):
         return Found(whole[shape.key], "schema", cut=False)
     text = plain(whole if isinstance(whole, str) else text)  # some models quote their JSON
-    answers = [answer for answer in _answers(text) if answer.strip()]
-    if not answers:
+    places = [*answers(text)]
+    if not places:
         msg = "the reply is empty: ask again, or raise max_tokens if the model thinks at length"
         raise ReplyError(msg, code="empty_reply")
-    found = next((found for answer in answers if (found := _in_answer(answer, shape))), None)
+    found = max(
+        (find for place in places for find in _in_answer(place, shape)), key=_worth, default=None
+    )
     if found is None:
-        raise _not_found(answers[0], shape)
+        raise _not_found(places, shape)
     if found.cut and not found.items:
         msg = "the reply ends before its first item is whole: raise max_tokens or split the input"
         raise ReplyError(msg, code="truncated")
@@ -115,33 +117,40 @@ def _loads(text: str) -> Any:
         return None
 
 
-def _not_found(answer: str, shape: Shape) -> ReplyError:
-    if answer.lstrip()[:1] in ("{", "["):
-        msg = f'the JSON has no list "{shape.key}"'
-        return ReplyError(msg, code="wrong_shape")
+def _not_found(places: Iterable[Answer], shape: Shape) -> ReplyError:
+    if any(place.alone for place in places):
+        return ReplyError(f'the JSON has no list "{shape.key}"', code="wrong_shape")
     return ReplyError(f'no JSON object with a list "{shape.key}" in it', code="unparseable")
 
 
-def _answers(text: str) -> Iterator[str]:
-    """What may be the answer, without the thoughts. A thought that does not end answers nothing."""
-    ends = [match.end() for match in _THOUGHT_ENDS.finditer(text)]
-    for end in sorted({ends[0], ends[-1]}) if ends else ():
-        yield text[end:]
-    if not _THOUGHT.match(text):
-        yield text  # an end tag may also stand in code that the reply quotes
+def _worth(found: Found) -> tuple[int, bool]:
+    # The longest list wins: a draft or an example of the form may stand before the answer. Of two
+    # empty ones the one that was cut off, which is an error and not an empty review.
+    return len(found.items), found.cut
 
 
-def _in_answer(answer: str, shape: Shape) -> Found | None:
-    fence = _FENCED.match(answer)
-    inner = fence[1] if fence else answer
-    if inner.strip() == "[]":
-        return Found([], "json", cut=False)
-    for pattern in (*shape.named, shape.unnamed):
-        # The longest list wins: a draft or an example of the form may stand before the answer.
-        lists = sorted(_lists(answer, pattern, shape), key=lambda found: len(found.items))
-        if lists:
-            return lists[-1]
-    return _joined([*_lists(answer, shape.single, shape)])
+def _in_answer(answer: Answer, shape: Shape) -> Iterator[Found]:
+    if answer.text == "[]":
+        yield Found([], "json", cut=False)
+    for pattern, least in zip((*shape.named, shape.unnamed), (0, 0, _LIKELY), strict=True):
+        lists = [*_lists(answer.text, pattern, shape)]
+        meant = [found for found in lists if _meant(found, least if answer.alone else _SURE, shape)]
+        yield from meant
+        if meant:
+            return
+    single = _joined([*_lists(answer.text, shape.single, shape)])
+    if single is not None and _meant(single, _SURE, shape):
+        yield single
+
+
+def _meant(found: Found, least: int, shape: Shape) -> bool:
+    """Whether this is the answer, and not an error's body or JSON in code that the reply quotes."""
+    known = (_names(item, shape) for item in found.items if isinstance(item, dict))
+    return found.cut or max(known, default=0) >= least
+
+
+def _names(item: dict[str, Any], shape: Shape) -> int:
+    return len(item.keys() & shape.fields) + len(item.keys() & shape.asked)
 
 
 def _joined(parts: list[Found]) -> Found | None:
