@@ -1,0 +1,250 @@
+"""
+One app_id's log and plan.
+
+    past        confirmed sends, by instant        ┐ history: what the server can have counted
+    started     cleared to send, not yet confirmed ┘
+    planned     reservations of future instants      a plan, free to move
+
+Two questions are asked of a lane. `release`: may one more go, by history alone? It is the gate,
+and the only thing exactness rests on. `opens`: from when could one more go behind everything that
+is planned? It is the plan, and a wrong answer costs time, never a violation.
+
+A rule allows `limit` in any `span` = window + margin: a window's worth of arrivals at the server
+comes from sends at most `margin` further apart, for delays that differ by at most `margin`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tasks.core.quotas import AppId
+
+__all__ = ["ENDED", "GONE", "PLANNED", "SENT", "STARTED", "Control", "Lane", "Rule", "Use"]
+
+PLANNED, STARTED, SENT, ENDED, GONE = range(5)
+
+_STALE = 64  # confirmed sends that may be out of every window before they are trimmed
+
+
+@dataclass(slots=True, eq=False)
+class Use:
+    """One slot of an app_id: a row of the ledger."""
+
+    ticket: int
+    alias: str
+    owner: int
+    """The process that holds it; 0 for uses by somebody unknown."""
+    state: int
+    at: float
+    """The instant that windows are counted from."""
+    sent: float | None = None
+    """The true instant of the write."""
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Control:
+    """What was said about an app_id since the run began, by operators and by the server."""
+
+    limit: int | None = None
+    """The operators' number for the first window; None: as configured."""
+    told: int | None = None
+    """The server's own number, where it is lower than ours."""
+    occupied: int = 0
+    reason: str | None = None
+    """Why it is out of rotation; None: it is in."""
+    paused: bool = False
+    """Out, but expected back: callers wait instead of failing."""
+    margin: float = 0.0
+    """Seconds; raised by a 429 that our log cannot explain."""
+    highest: int = 0
+    """Highest limit of the first window that was ever in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `limit` requests, or tokens, in any `span` seconds."""
+
+    limit: int
+    span: float
+    tokens: bool = False
+
+
+def _at(use: Use) -> float:
+    return use.at
+
+
+def _blocker(rule: Rule, tokens: int, groups: Sequence[list[Use]]) -> Use | None:
+    """The use that must leave the span first. Groups are given latest first."""
+    if rule.tokens:
+        # A request larger than the whole quota goes alone; the server decides about it.
+        room = rule.limit - min(tokens, rule.limit)
+        for group in groups:
+            for use in reversed(group):
+                room -= use.tokens
+                if room < 0:
+                    return use
+        return None
+    nth = rule.limit
+    for group in groups:
+        if nth <= len(group):
+            return group[-nth]
+        nth -= len(group)
+    return None
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """State of one app_id, as far as its windows reach back. `margin` and `hold` in seconds."""
+
+    app_id: AppId
+    margin: float
+    control: Control = field(default_factory=Control)
+    hold: float = -math.inf
+    """No send before this instant: the server said so."""
+    floor: float = -math.inf
+    """Nothing is known from before this instant, so it counts as full."""
+    past: list[Use] = field(default_factory=list)
+    started: list[Use] = field(default_factory=list)
+    planned: list[Use] = field(default_factory=list)
+    flying: set[int] = field(default_factory=set)
+    """Tickets whose calls are not over."""
+    rules: tuple[Rule, ...] = ()
+    reach: float = 0.0
+    """Longest span."""
+    sends: int = 0
+    dirty: bool = False
+    """The plan no longer follows from the history."""
+    _opens: float | None = None
+    _token_rules: bool = False
+
+    def __post_init__(self) -> None:
+        self.rebuild()
+
+    @property
+    def limit(self) -> int | None:
+        """Requests of the first window that may be ours now; None: no limit."""
+        if not self.app_id.windows:
+            return None
+        control = self.control
+        limit = self.app_id.windows[0].limit if control.limit is None else control.limit
+        return max(0, min(limit, control.told or limit))
+
+    @property
+    def eps(self) -> float:
+        """Margin in force, seconds."""
+        return max(self.margin, self.control.margin)
+
+    def rebuild(self) -> None:
+        """Derive the rules anew, after `control` or the margin changed."""
+        eps = self.eps
+        rules = []
+        for index, window in enumerate(self.app_id.windows):
+            limit = window.limit
+            if index == 0:
+                limit = max(0, (self.limit or 0) - self.control.occupied)
+            rules.append(Rule(limit, window.seconds + eps))
+            if self.app_id.pace and limit > 1:
+                rules.append(Rule(1, (window.seconds + eps) / limit))
+        rules += [Rule(w.limit, w.seconds + eps, tokens=True) for w in self.app_id.token_windows]
+        self.rules = tuple(rules)
+        self.reach = max((rule.span for rule in rules), default=0.0)
+        self._token_rules = bool(self.app_id.token_windows)
+        self.control.highest = max(self.control.highest, self.limit or 0)
+        self.touch(dirty=True)
+
+    def touch(self, *, dirty: bool = False) -> None:
+        """Forget what was derived; `dirty`: the plan must follow too."""
+        self._opens = None
+        self.dirty = self.dirty or dirty
+
+    def opens(self, tokens: int) -> float:
+        """Earliest instant behind all that is planned; may lie in the past; inf: not known."""
+        if self._opens is not None:
+            return self._opens
+        if self.control.reason is not None:
+            return math.inf
+        cap = self.app_id.max_in_flight
+        if cap is not None and len(self.flying) + len(self.planned) >= cap:
+            return math.inf
+        at = self._earliest(tokens, (self.planned, self.started, self.past))
+        if self._token_rules:
+            # First come, first served: a small request must not starve a large one.
+            return max(at, self.planned[-1].at) if self.planned else at
+        self._opens = at
+        return at
+
+    def release(self, tokens: int) -> float:
+        """Earliest instant that history alone allows; inf: not known yet."""
+        cap = self.app_id.max_in_flight
+        if self.control.reason is not None or (cap is not None and len(self.flying) >= cap):
+            return math.inf
+        for rule in self.rules:
+            blocker = _blocker(rule, tokens, (self.started, self.past))
+            # Nobody knows yet when a started use was sent, so it may be now.
+            if blocker is not None and blocker.state == STARTED:
+                return math.inf
+        return self._earliest(tokens, (self.started, self.past))
+
+    def _earliest(self, tokens: int, groups: Sequence[list[Use]]) -> float:
+        at = self.hold
+        for rule in self.rules:
+            if rule.limit <= 0:
+                return math.inf
+            blocker = _blocker(rule, tokens, groups)
+            at = max(at, self.floor + rule.span, blocker.at + rule.span if blocker else at)
+        return at
+
+    def add(self, use: Use) -> None:
+        """Put a use where its state belongs."""
+        if use.state == PLANNED:
+            insort(self.planned, use, key=_at)
+        elif use.state == STARTED:
+            insort(self.started, use, key=_at)
+        elif use.state != GONE:
+            insort(self.past, use, key=_at)
+        if use.state in (STARTED, SENT):
+            self.flying.add(use.ticket)
+        self._opens = None
+
+    def remove(self, use: Use) -> None:
+        """Take a use out, before its state or instant changes."""
+        group = self.past
+        if use.state == PLANNED:
+            group = self.planned
+        elif use.state == STARTED:
+            group = self.started
+        self.flying.discard(use.ticket)
+        self._opens = None
+        for index in range(bisect_left(group, use.at, key=_at), len(group)):
+            if group[index] is use:
+                del group[index]
+                return
+
+    def clear(self) -> None:
+        """Forget all uses."""
+        for group in (self.past, self.started, self.planned):
+            group.clear()
+        self.flying.clear()
+        self.touch(dirty=True)
+
+    def trim(self, now: float) -> list[Use]:
+        """Drop and return confirmed sends that left every span."""
+        past, edge = self.past, now - self.reach
+        if len(past) <= _STALE or past[_STALE].at >= edge:
+            return []
+        count = bisect_left(past, edge, key=_at)
+        gone, self.past = past[:count], past[count:]
+        return [use for use in gone if use.ticket not in self.flying]
+
+    def used(self, now: float, seconds: float) -> int:
+        """Uses in the last `seconds`, whoever made them."""
+        return len(self.past) - bisect_left(self.past, now - seconds, key=_at) + len(self.started)
+
+    def share(self, now: float) -> float:
+        """How full the lane is; it only breaks ties."""
+        uses = self.used(now, self.reach) + len(self.planned)
+        return uses / max((rule.limit for rule in self.rules if not rule.tokens), default=1)

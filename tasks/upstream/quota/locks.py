@@ -1,0 +1,127 @@
+"""
+Locks that the kernel releases when their holder dies, however it dies.
+
+A multiprocessing lock stays locked when its holder is killed; flock does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.core.errors import StateError
+
+__all__ = ["FileLock", "OwnerFile", "is_alive"]
+
+
+class FileLock:
+    """flock with a thread lock in front, because flock belongs to the open file.
+
+    The file may hold a note; `note` is read and written under the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self._threads = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._threads.acquire()
+        try:
+            self._take()
+        except BaseException:
+            self._threads.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._threads.release()
+
+    @property
+    def note(self) -> str:
+        return os.pread(self._fd, 4096, 0).decode("utf-8", "replace")
+
+    @note.setter
+    def note(self, text: str) -> None:
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text.encode(), 0)
+
+    def close(self) -> None:
+        """Close the file; in a forked child this leaves the parent's lock alone."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _take(self) -> None:
+        while True:
+            if self._fd < 0:
+                self._fd = self._open()
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if _same_file(self._fd, self._path):
+                return
+            self.close()  # somebody removed it meanwhile: two files would be two locks
+
+    def _open(self) -> int:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            msg = (
+                f"{self._path} cannot be opened ({error.strerror}): make the state folder writable"
+            )
+            raise StateError(msg) from error
+
+
+class OwnerFile:
+    """A file that is locked as long as this process lives: how others know that it does."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = uuid.uuid4().hex[:16]
+        self._path = folder / self.name
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def close(self, *, remove: bool = True) -> None:
+        """Stop being alive. A forked child passes `remove=False`: the parent still is."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if remove:
+            self._path.unlink(missing_ok=True)
+
+
+def is_alive(folder: Path, name: str) -> bool:
+    """Whether the process behind an OwnerFile lives; removes the file when it does not."""
+    path = folder / name
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(fd)
+
+
+def _same_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False

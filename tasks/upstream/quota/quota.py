@@ -1,0 +1,324 @@
+"""
+The quota as the threads of a run use it: one `Quota` per process, one ledger file per machine.
+
+    grant = quota.acquire(model)      sleeps until an app_id may send
+    quota.sent(grant)                 when the request has been written
+    quota.feedback(grant, signal)     what the response says about the app_id
+    quota.settle(grant, tokens=n)     when the call is over, however it ended
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.core.errors import NoKeysLeft, Stopped
+from tasks.core.quotas import AppId
+from tasks.upstream.quota import clock
+from tasks.upstream.quota.broker import Broker, Waiter
+from tasks.upstream.quota.lane import Control, Lane
+from tasks.upstream.quota.signals import NOTHING_SAID, Signal
+from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, read_statistics
+from tasks.upstream.quota.turn import Op, Turn, apply_signal, change_control
+
+__all__ = ["Grant", "Quota"]
+
+_GRACE_SHARE = 8  # grace is at most this part of the margin, the rest is for the network
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Leave to send one request now."""
+
+    app_id: str
+    """Alias."""
+    ticket: int
+    """Id in the ledger; 0 when the app_id has no limit."""
+    start_at: float
+    """Planned instant, monotonic seconds."""
+    waited: float
+    """Seconds."""
+    tokens: int = 0
+
+
+class Quota:
+    """Exact, shared and crash-proof use of a pool of app_ids.
+
+    Args:
+        path: the ledger file; its folder is made.
+        app_ids: the pool. An alias is the identity of an app_id in the ledger, over runs.
+        margin: seconds added to every window, for jitter between our clock and the server's.
+        grace: seconds a start may be late and still count from its planned instant; at most an
+            eighth of the margin is used.
+        run_id: processes that share it share limits, disabled app_ids and statistics.
+        stop: when it is set, waiting callers leave with Stopped within a second.
+
+    Raises:
+        StateError: the ledger cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        app_ids: Sequence[AppId],
+        *,
+        margin: float = 0.4,
+        grace: float = 0.05,
+        run_id: str = "",
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.path = path
+        self.run_id = run_id
+        self.margin = margin
+        self._app_ids = tuple(app_ids)
+        self._grace = min(grace, margin / _GRACE_SHARE)
+        self._stop = stop or threading.Event()
+        self._closed = False
+        self._making = threading.Lock()
+        self._counting = threading.Lock()
+        self._broker: Broker | None = self._make()
+        _QUOTAS.add(self)
+
+    # -- a call ------------------------------------------------------------------------------
+
+    def acquire(
+        self,
+        model: str,
+        *,
+        tokens: int = 0,
+        avoid: Collection[str] = (),
+        urgent: bool = False,
+    ) -> Grant:
+        """Sleep until an app_id may send one request of `tokens` tokens; it is then marked as sent.
+
+        `avoid`: aliases to use only if the others would take a second longer. `urgent`: goes
+        before this process's other callers.
+
+        Raises:
+            NoKeysLeft: all app_ids that serve the model are disabled.
+            Stopped: the stop event was set.
+            StateError: the ledger failed.
+        """
+        self._check_stop()
+        broker = self._here()
+        free = self._free_lane(broker, model, avoid)
+        if free is not None:
+            return Grant(free.app_id.alias, 0, clock.now(), 0.0, tokens)
+        waiter = Waiter(model, tokens, avoid, urgent=urgent)
+        use = broker.wait(waiter)
+        waited = max(0.0, clock.now() - waiter.arrived)
+        return Grant(use.alias, use.ticket, waiter.started, waited, tokens)
+
+    def sent(self, grant: Grant, at: float | None = None) -> None:
+        """The request was written, at `at` on time.monotonic(); now if not given."""
+        if grant.ticket:
+            true = clock.now() if at is None else at
+            lazy = true - grant.start_at <= self._grace
+            self._do(lambda turn: turn.allocator.sent(grant.ticket, true), lazy=lazy)
+
+    def refund(self, grant: Grant) -> None:
+        """Give the slot back. Only when no byte can have left, as after a failed connect."""
+
+        def op(turn: Turn) -> None:
+            if not grant.ticket or turn.allocator.cancel(grant.ticket):
+                turn.counts[grant.app_id].refunds += 1
+                turn.counts[grant.app_id].sends -= not grant.ticket
+
+        self._do(op)
+
+    def settle(self, grant: Grant, *, tokens: int | None = None) -> None:
+        """The call is over; `tokens` is the reply's usage. Also ends its place in max_in_flight."""
+        if grant.ticket:
+            end = clock.now()
+            app_id = self._here().allocator.lanes[grant.app_id].app_id
+            counted = app_id.max_in_flight is not None or bool(app_id.token_windows)
+            self._do(lambda turn: turn.allocator.end(grant.ticket, tokens, end), lazy=not counted)
+
+    def feedback(self, grant: Grant, signal: Signal) -> None:
+        """What a response said about its app_id: holds, disables, limits."""
+        if signal.kind in ("ok", "rejected") and signal.requests is NOTHING_SAID:
+            return
+        lazy = signal.kind in ("ok", "rejected")
+        self._do(lambda turn: apply_signal(turn, grant.app_id, grant.ticket, signal), lazy=lazy)
+
+    # -- operators ---------------------------------------------------------------------------
+
+    def set_limit(self, alias: str, limit: int | None) -> None:
+        """Requests in the app_id's first window, for this run; None: as configured."""
+
+        def change(control: Control) -> Control:
+            control.limit = limit
+            return control
+
+        self._control(alias, change)
+
+    def disable(self, alias: str, reason: str, *, pause: bool = False) -> None:
+        """Take an app_id out of this run. `pause`: callers wait for it instead of failing."""
+
+        def change(control: Control) -> Control:
+            control.reason, control.paused = reason, pause
+            return control
+
+        self._control(alias, change)
+
+    def enable(self, alias: str) -> None:
+        """Put an app_id back."""
+
+        def change(control: Control) -> Control:
+            control.reason, control.paused = None, False
+            return control
+
+        self._control(alias, change)
+
+    def occupy(self, alias: str, slots: int) -> None:
+        """Count slots that somebody else holds on the first window, until told otherwise."""
+
+        def change(control: Control) -> Control:
+            control.occupied = max(0, slots)
+            return control
+
+        self._control(alias, change)
+
+    # -- what is known -----------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[KeyState, ...]:
+        """Every app_id at this moment, over all processes and runs."""
+        states: list[KeyState] = []
+
+        def op(turn: Turn) -> None:
+            states[:] = [_state(lane, turn.now) for lane in turn.allocator.lanes.values()]
+
+        self._here().ask(op)
+        return tuple(states)
+
+    def statistics(self) -> QuotaStatistics:
+        """The run's proof so far, over all its processes, from the ledger's log."""
+        self._here().ask(lambda _turn: None)
+        return read_statistics(self.path, self.run_id, self._app_ids, self.margin)
+
+    def close(self) -> None:
+        """Wake waiting callers with Stopped and leave the ledger."""
+        with self._making:
+            broker, self._broker, self._closed = self._broker, None, True
+        if broker is not None:
+            broker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        pool = ", ".join(
+            f"{a.alias} {' '.join(map(str, a.windows)) or 'no limit'}" for a in self._app_ids
+        )
+        return f"<Quota {self.path.name} run={self.run_id!r} margin={self.margin:g}s: {pool}>"
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _make(self) -> Broker:
+        return Broker(
+            self.path,
+            self._app_ids,
+            margin=self.margin,
+            grace=self._grace,
+            run_id=self.run_id,
+            stop=self._stop,
+        )
+
+    def _here(self) -> Broker:
+        """The broker of this process; a forked child makes its own."""
+        broker = self._broker
+        if broker is not None:
+            return broker
+        with self._making:
+            if self._closed:
+                msg = "the quota is closed; nothing was sent"
+                raise Stopped(msg)
+            if self._broker is None:
+                self._broker = self._make()
+            return self._broker
+
+    def _do(self, op: Op, *, lazy: bool = False) -> None:
+        if not self._closed:
+            self._here().submit(op, lazy=lazy)
+
+    def _control(self, alias: str, change: Callable[[Control], Control]) -> None:
+        self._here().ask(lambda turn: change_control(turn, alias, change))
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            msg = "the run is being stopped; nothing was sent"
+            raise Stopped(msg)
+
+    def _free_lane(self, broker: Broker, model: str, avoid: Collection[str]) -> Lane | None:
+        """An app_id without any limit that may go now: no transaction, only a count."""
+        now = clock.now()
+        lanes = [
+            lane
+            for lane in broker.allocator.lanes.values()
+            if not lane.rules
+            and lane.app_id.max_in_flight is None
+            and lane.control.reason is None
+            and lane.hold <= now
+            and lane.app_id.serves(model)
+        ]
+        if not lanes:
+            message = broker.no_keys(model)
+            if message is not None:
+                raise NoKeysLeft(message)
+            return None
+        with self._counting:
+            lane = min(lanes, key=lambda lane: (lane.app_id.alias in avoid, lane.sends))
+            lane.sends += 1
+            broker.counts[lane.app_id.alias].sends += 1
+        return lane
+
+    def _forked(self) -> None:
+        self._making, self._counting = threading.Lock(), threading.Lock()
+        if self._broker is not None:
+            _INHERITED.append(self._broker.abandon())
+            self._broker = None
+
+
+def _state(lane: Lane, now: float) -> KeyState:
+    control, seconds = lane.control, lane.app_id.windows[0].seconds if lane.app_id.windows else 0.0
+    hold = max(0.0, lane.hold - now)
+    state = "held" if hold else "ready"
+    if control.reason is not None:
+        state = "paused" if control.paused else "disabled"
+    return KeyState(
+        alias=lane.app_id.alias,
+        used=lane.used(now, seconds),
+        limit=lane.limit,
+        in_flight=len(lane.flying),
+        hold=hold,
+        state=state,
+        reason=control.reason,
+    )
+
+
+_QUOTAS: weakref.WeakSet[Quota] = weakref.WeakSet()
+_INHERITED: list[sqlite3.Connection | None] = []
+"""Connections of the parent: SQLite forbids even closing them in a child."""
+
+
+def _after_fork() -> None:
+    for quota in list(_QUOTAS):
+        quota._forked()  # noqa: SLF001 - the same module
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,162 @@
+"""
+Opening the ledger file, whatever state it is in.
+
+    fresh               nothing is known to have been used
+    of an older boot    what it holds happened before the boot: that instant becomes the floor
+    lost, torn, old     moved aside; what was used is unknown up to now: now becomes the floor
+    newer               refused: it belongs to a newer version of the project
+
+The floor is the instant before which every window counts as full. The lock file's note remembers
+that a ledger existed, and under which boot.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from pathlib import Path
+
+from tasks.core.errors import StateError
+from tasks.upstream.quota import clock
+from tasks.upstream.quota.locks import FileLock
+
+__all__ = ["open_ledger"]
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL,
+    rev INTEGER NOT NULL, controls INTEGER NOT NULL, ticket INTEGER NOT NULL, floor REAL
+);
+CREATE TABLE owners (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, run TEXT NOT NULL,
+    pid INTEGER NOT NULL, alive INTEGER NOT NULL
+);
+CREATE TABLE uses (
+    ticket INTEGER PRIMARY KEY, rev INTEGER NOT NULL, alias TEXT NOT NULL, owner INTEGER NOT NULL,
+    state INTEGER NOT NULL, at REAL NOT NULL, sent REAL, tokens INTEGER NOT NULL
+);
+CREATE INDEX uses_rev ON uses (rev);
+CREATE TABLE lanes (
+    alias TEXT PRIMARY KEY, hold REAL NOT NULL, hold_epoch REAL NOT NULL,
+    keep REAL NOT NULL, pruned REAL
+);
+CREATE TABLE controls (
+    run TEXT NOT NULL, alias TEXT NOT NULL, quota INTEGER, told INTEGER, occupied INTEGER NOT NULL,
+    reason TEXT, paused INTEGER NOT NULL, margin REAL NOT NULL, highest INTEGER NOT NULL,
+    PRIMARY KEY (run, alias)
+);
+CREATE TABLE counts (
+    run TEXT NOT NULL, alias TEXT NOT NULL, sends INTEGER NOT NULL, refunds INTEGER NOT NULL,
+    forfeits INTEGER NOT NULL, rate_limited INTEGER NOT NULL, waited REAL NOT NULL,
+    PRIMARY KEY (run, alias)
+);
+"""
+_ENDED, _GONE = 3, 4
+
+
+class _Unusable(Exception):
+    """The file is not a ledger of this version."""
+
+
+def open_ledger(path: Path, lock: FileLock) -> sqlite3.Connection:
+    """A connection to a ledger of this version and boot. Call with `lock` held.
+
+    Raises:
+        StateError: the file cannot be made usable, or a newer version wrote it.
+    """
+    try:
+        return _open(path, lock)
+    except (OSError, sqlite3.Error) as error:
+        msg = (
+            f"{path}: the quota ledger cannot be opened ({error}): "
+            "make the folder writable, free disk space, or set another state folder"
+        )
+        raise StateError(msg) from error
+
+
+def _open(path: Path, lock: FileLock) -> sqlite3.Connection:
+    boot, note = clock.boot_id(), lock.note
+    known = path.exists() and path.stat().st_size > 0
+    db = None
+    if known:
+        try:
+            db = _connect(path)
+            _check(db, path)
+        except (_Unusable, sqlite3.DatabaseError) as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise  # the disk, not the file
+            if db is not None:
+                db.close()
+            _move_aside(path)
+            db = None
+    if db is None:
+        lost = known or bool(note)
+        # A ledger of an earlier boot can only hold uses from before this boot.
+        floor = _floor(same_boot=known or note == boot) if lost else -math.inf
+        db = _create(path, boot, floor)
+    else:
+        _cross_boot(db, boot)
+    if note != boot:
+        lock.note = boot
+    return db
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    db.execute("PRAGMA journal_mode = WAL")
+    # A crash of the process loses nothing. After a crash of the machine another boot begins, and
+    # all that the file could tell is older than that boot.
+    db.execute("PRAGMA synchronous = OFF")
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > _VERSION:
+        msg = f"{path} was written by a newer version: upgrade, or set another state folder"
+        raise StateError(msg)
+    if version != _VERSION:
+        raise _Unusable
+    if db.execute("SELECT count(*) FROM meta").fetchone()[0] != 1:
+        raise _Unusable
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise _Unusable
+
+
+def _create(path: Path, boot: str, floor: float) -> sqlite3.Connection:
+    for name in (f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    db = _connect(path)
+    db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+    # Tickets of a ledger that was lost must not come again.
+    first = time.time_ns() // 1000
+    row = (boot, first, None if math.isinf(floor) else floor)
+    db.execute("INSERT INTO meta VALUES (1, ?, 1, 1, ?, ?)", row)
+    return db
+
+
+def _cross_boot(db: sqlite3.Connection, boot: str) -> None:
+    if db.execute("SELECT boot FROM meta").fetchone()[0] == boot:
+        return
+    floor, shift = clock.booted_at(), clock.now() - time.time()
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("DELETE FROM uses")
+    db.execute("UPDATE owners SET alive = 0")
+    # Instants of another boot mean nothing; only a hold was also written as a date.
+    db.execute("UPDATE lanes SET hold = hold_epoch + ?, pruned = NULL", (shift,))
+    db.execute("UPDATE meta SET boot = ?, floor = ?", (boot, floor))
+    db.execute("COMMIT")
+
+
+def _floor(*, same_boot: bool) -> float:
+    return clock.now() if same_boot else clock.booted_at()
+
+
+def _move_aside(path: Path) -> None:
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(path.with_name(f"{path.name}.unusable-{stamp}{suffix}"))

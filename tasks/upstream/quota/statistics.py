@@ -1,0 +1,202 @@
+"""What the ledger can prove about a run, as frozen records."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.quotas import AppId, Window
+
+__all__ = [
+    "KeyState",
+    "QuotaStatistics",
+    "QuotaUse",
+    "WindowUse",
+    "most_in_window",
+    "optimum_seconds",
+    "read_statistics",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """One app_id at this moment."""
+
+    alias: str
+    used: int
+    """Uses in its first window now, by all runs."""
+    limit: int | None
+    """Requests of the first window in force now; None: no limit."""
+    in_flight: int
+    hold: float
+    """Seconds until the server lets us go on; 0: not held."""
+    state: str
+    """ready, held, paused or disabled."""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowUse:
+    """Most sends of ours that the log shows in any one window, against what was allowed."""
+
+    limit: int
+    """Highest limit in force during the run."""
+    seconds: float
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """What one run did with one app_id."""
+
+    alias: str
+    sends: int
+    refunds: int
+    forfeits: int
+    """Reserved instants that were missed by more than the grace."""
+    rate_limited: int
+    """Responses with 429."""
+    windows: tuple[WindowUse, ...]
+    slots_available: int | None
+    """Sends that were legal between the run's first and last send; None: no limit."""
+    waited: float
+    """Seconds, over all threads."""
+    margin: float
+    """Seconds, in force at the end."""
+    disabled: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaStatistics:
+    """The proof of one run."""
+
+    run_id: str
+    span: float
+    """Seconds from the first to the last send under a quota."""
+    app_ids: tuple[QuotaUse, ...]
+
+    @property
+    def sends(self) -> int:
+        return sum(use.sends for use in self.app_ids)
+
+    @property
+    def rate_limited(self) -> int:
+        return sum(use.rate_limited for use in self.app_ids)
+
+    @property
+    def kept(self) -> bool:
+        """Whether no window of any app_id held more sends than it may."""
+        return all(w.most <= w.limit for use in self.app_ids for w in use.windows)
+
+
+def most_in_window(instants: Iterable[float], seconds: float) -> int:
+    """Largest number of instants, given in order, in any half-open window of that length."""
+    recent, most = deque[float](), 0
+    for at in instants:
+        recent.append(at)
+        while recent[0] <= at - seconds:
+            recent.popleft()
+        most = max(most, len(recent))
+    return most
+
+
+def optimum_seconds(calls: int, app_ids: Sequence[AppId]) -> float:
+    """Seconds from the first send to the last when `calls` go out as early as the quotas allow.
+
+    By t, an app_id can have sent limit * (floor(t / W) + 1), the least over its windows; the
+    earliest t at which the pool's sum reaches `calls` is a multiple of some W.
+    """
+    if any(not app_id.windows for app_id in app_ids):
+        return 0.0
+
+    def sent_by(t: float) -> int:
+        return sum(_available(app_id.windows, t) or 0 for app_id in app_ids)
+
+    lengths = {window.seconds for app_id in app_ids for window in app_id.windows}
+    times = []
+    for length in lengths:
+        low, high = 0, max(1, calls)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if sent_by(middle * length) >= calls else (middle + 1, high)
+        times.append(low * length)
+    return min(times, default=0.0)
+
+
+def read_statistics(
+    path: Path, run_id: str, app_ids: Sequence[AppId], margin: float
+) -> QuotaStatistics:
+    """Read a run's proof from the ledger's log; changes nothing."""
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        first, last = db.execute(
+            "SELECT min(coalesce(sent, at)), max(coalesce(sent, at)) FROM uses "
+            "WHERE state BETWEEN 1 AND 3 AND owner IN (SELECT id FROM owners WHERE run = ?)",
+            (run_id,),
+        ).fetchone()
+        span = 0.0 if first is None else last - first
+        uses = [_use(db, run_id, app_id, margin, (first, last)) for app_id in app_ids]
+    finally:
+        db.close()
+    return QuotaStatistics(run_id, span, tuple(uses))
+
+
+def _use(
+    db: sqlite3.Connection,
+    run_id: str,
+    app_id: AppId,
+    margin: float,
+    span: tuple[float | None, float | None],
+) -> QuotaUse:
+    alias, (first, last) = app_id.alias, span
+    counts = db.execute(
+        "SELECT sends, refunds, forfeits, rate_limited, waited FROM counts WHERE run = ? AND alias = ?",
+        (run_id, alias),
+    ).fetchone() or (0, 0, 0, 0, 0.0)
+    said = db.execute(
+        "SELECT reason, margin, highest FROM controls WHERE run = ? AND alias = ?", (run_id, alias)
+    ).fetchone() or (None, 0.0, 0)
+    logged = db.execute(
+        "SELECT count(*) FROM uses WHERE alias = ? AND state BETWEEN 1 AND 3 "
+        "AND owner IN (SELECT id FROM owners WHERE run = ?)",
+        (alias, run_id),
+    ).fetchone()[0]
+    return QuotaUse(
+        alias=alias,
+        sends=logged + counts[0],
+        refunds=counts[1],
+        forfeits=counts[2],
+        rate_limited=counts[3],
+        windows=tuple(_proof(db, app_id, said[2], first)),
+        slots_available=None
+        if first is None
+        else _available(app_id.windows, (last or 0.0) - first),
+        waited=counts[4],
+        margin=max(margin, said[1]),
+        disabled=said[0],
+    )
+
+
+def _proof(
+    db: sqlite3.Connection, app_id: AppId, highest: int, first: float | None
+) -> Iterable[WindowUse]:
+    # All runs that shared the app_id count: the server does not know runs.
+    for index, window in enumerate(app_id.windows):
+        since = -math.inf if first is None else first - window.seconds
+        rows = db.execute(
+            "SELECT coalesce(sent, at) AS t FROM uses WHERE alias = ? AND state BETWEEN 1 AND 3 "
+            "AND owner != 0 AND t > ? ORDER BY t",
+            (app_id.alias, since),
+        )
+        limit = max(window.limit, highest) if index == 0 else window.limit
+        yield WindowUse(
+            limit, window.seconds, most_in_window((row[0] for row in rows), window.seconds)
+        )
+
+
+def _available(windows: Sequence[Window], seconds: float) -> int | None:
+    return min((w.limit * (int(seconds // w.seconds) + 1) for w in windows), default=None)
