@@ -1,0 +1,88 @@
+"""One request to one endpoint on one key, and its reply. No retries, no quota, no journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+import openai
+
+from tasks.core.calls import Reply, Request
+from tasks.core.errors import ReplyError
+from tasks.upstream.completion import Completion, body_of, read_completion
+from tasks.upstream.streaming import assemble
+from tasks.upstream.transport import Probe, watched
+
+__all__ = ["Attempt"]
+
+_EVENTS = "text/event-stream"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt. `replying` and `headers` tell how far it came, also after an error."""
+
+    request: Request
+    trace_id: str
+    probe: Probe
+    replying: bool = False
+    headers: Mapping[str, str] | None = None
+
+    def send(self, client: openai.OpenAI) -> Completion:
+        """Ask and read the reply to its end.
+
+        Raises:
+            openai.APIError, httpx.TransportError, TimeoutError, ReplyError: see retry.decide.
+        """
+        with watched(self.probe):
+            response = self._post(client)
+        try:
+            self.replying, self.headers = True, response.headers
+            return self._read(response)
+        finally:
+            response.close()
+
+    def reply(self, completion: Completion, *, app_id: str, endpoint: str) -> Reply:
+        """The reply as a record; `queue` and `attempts` are the call's matter."""
+        now, started = time.monotonic(), self.probe.started
+        first = completion.first_token
+        return Reply(
+            content=completion.content,
+            model=completion.model or self.request.model,
+            finish_reason=completion.finish_reason,
+            usage=completion.usage,
+            request_id=completion.request_id or (self.headers or {}).get("x-request-id"),
+            created=completion.created,
+            app_id=app_id,
+            trace_id=self.trace_id,
+            endpoint=endpoint,
+            latency=now - started,
+            queue=0.0,
+            first_token=None if first is None else first - started,
+            refusal=completion.refusal,
+        )
+
+    def _post(self, client: openai.OpenAI) -> httpx.Response:
+        # Always streamed, so that the size and the time of a body are bounded while it comes.
+        response: Any = client.post(
+            "/chat/completions",
+            cast_to=httpx.Response,
+            content=body_of(self.request),
+            options={"headers": {"Content-Type": "application/json", "M-TraceId": self.trace_id}},
+            stream=True,
+            stream_cls=openai.Stream,
+        )
+        return cast("httpx.Response", response)
+
+    def _read(self, response: httpx.Response) -> Completion:
+        kind = response.headers.get("content-type", "")
+        # A server may answer a stream request in one piece.
+        if self.request.stream and kind.startswith(_EVENTS):
+            return assemble(response.iter_bytes(), self.probe)
+        if kind.startswith(_EVENTS):
+            msg = "the reply is a stream, and none was asked for"
+            raise ReplyError(msg)
+        return read_completion(response.read(), kind)

@@ -1,0 +1,205 @@
+"""
+The only path to a model: journal, one asker per question, breaker, quota, client, reply, journal.
+
+    with open_caller(app_ids, keys, journal=..., ledger=...) as caller:
+        reply = caller.call(Request(...))
+
+A reply is on disk before `call` returns, so a question is paid for once, whatever is killed when.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from tasks.core.calls import Reply, Request
+from tasks.core.errors import Stopped, UpstreamError
+from tasks.core.quotas import AppId
+from tasks.upstream.breaker import Breakers
+from tasks.upstream.client_pool import ClientPool
+from tasks.upstream.course import CallLimits, Course, Upstream
+from tasks.upstream.journal import Journal
+from tasks.upstream.quota import Quota
+from tasks.upstream.scrub import Scrubber
+from tasks.upstream.singleflight import SingleFlight
+
+__all__ = ["CallLimits", "Caller", "open_caller"]
+
+_CLAIM_POLL = (0.02, 0.25)
+"""Seconds between looks at a claim that another process holds: at first and at most."""
+
+
+class CallCounts:
+    """Counts of outcomes, by name and reason."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, name: str, reason: str = "") -> None:
+        """One more."""
+        with self._lock:
+            self._counts[name, reason] += 1
+
+    def summary(self) -> dict[str, Any]:
+        """`{name: count}`, or `{name: {reason: count}}` where there are reasons."""
+        with self._lock:
+            items = sorted(self._counts.items())
+        found: dict[str, Any] = {}
+        for (name, reason), count in items:
+            if reason:
+                found.setdefault(name, {})[reason] = count
+            else:
+                found[name] = count
+        return found
+
+
+class Caller:
+    """Calls of one process; threads share one object."""
+
+    def __init__(
+        self,
+        app_ids: Sequence[AppId],
+        quota: Quota,
+        pool: ClientPool,
+        journal: Journal,
+        *,
+        limits: CallLimits | None = None,
+        breakers: Breakers | None = None,
+        scrub: Scrubber | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._counts = CallCounts()
+        self._journal = journal
+        self._flights: SingleFlight[Reply] = SingleFlight()
+        self._up = Upstream(
+            app_ids={app_id.alias: app_id for app_id in app_ids},
+            quota=quota,
+            pool=pool,
+            breakers=breakers or Breakers(),
+            scrub=scrub or Scrubber(),
+            limits=limits or CallLimits(),
+            counts=self._counts,
+            stop=stop or threading.Event(),
+        )
+
+    @property
+    def journal(self) -> Journal:
+        """Where replies are."""
+        return self._journal
+
+    def call(self, request: Request, *, fresh_since: float | None = None) -> Reply:
+        """The reply to a request, from the journal or from a model.
+
+        Journal answers stored before `fresh_since` (seconds since the epoch) are not used. The same
+        question asked twice at once, by threads or processes, is sent once.
+
+        Raises:
+            CallFailed: it is over; `code` is its reason, nothing is journaled.
+            NoKeysLeft, CircuitOpen, Stopped: nothing can be sent.
+            StateError: journal or ledger cannot be used.
+        """
+        key = request.key
+        self._counts.add("calls")
+        reply = self._journal.get(key, not_before=fresh_since)
+        if reply is not None:
+            self._counts.add("journaled")
+            return reply
+        try:
+            reply, shared = self._flights.run(
+                key, lambda: self._ask(request, key, fresh_since), pause=self._raise_if_stopped
+            )
+        except UpstreamError as error:
+            self._counts.add("failed", error.code)
+            raise
+        self._counts.add("journaled" if shared or reply.journaled else "replies")
+        return replace(reply, journaled=True) if shared else reply
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of calls, clients, breakers and quota, for logs and the report."""
+        return {
+            "calls": self._counts.summary(),
+            "clients": self._up.pool.statistics(),
+            "breakers": self._up.breakers.statistics(),
+            "quota": self._up.quota.statistics(),
+        }
+
+    def _ask(self, request: Request, key: str, fresh_since: float | None) -> Reply:
+        with self._claimed(key):
+            # Somebody may have answered it between our look and our claim.
+            answered = self._journal.get(key, not_before=fresh_since)
+            if answered is not None:
+                return answered
+            reply = Course(self._up, request).run()
+            self._journal.put(key, reply)
+            return reply
+
+    @contextmanager
+    def _claimed(self, key: str) -> Iterator[None]:
+        pause, most = _CLAIM_POLL
+        while not self._journal.claim(key):
+            self._up.stop.wait(pause)
+            self._raise_if_stopped()
+            pause = min(pause * 2, most)
+        try:
+            yield
+        finally:
+            self._journal.release(key)
+
+    def _raise_if_stopped(self) -> None:
+        if self._up.stop.is_set():
+            msg = "the run is being stopped: the call is left for the next run"
+            raise Stopped(msg)
+
+
+@contextmanager
+def open_caller(
+    app_ids: Sequence[AppId],
+    keys: Mapping[str, SecretStr],
+    *,
+    journal: Path | str,
+    ledger: Path | str,
+    margin: float = 0.4,
+    limits: CallLimits | None = None,
+    max_clients: int = 64,
+    give_up_after: float = 120.0,
+    run_id: str = "",
+    stop: threading.Event | None = None,
+) -> Iterator[Caller]:
+    """A Caller with its journal, ledger and clients, closed at the end of the block.
+
+    `keys` by alias; `margin` and `give_up_after` in seconds. Setting `stop` ends waits within a
+    second and lets calls in flight finish.
+
+    Raises:
+        StateError: journal or ledger cannot be used.
+    """
+    limits, stop = limits or CallLimits(), stop or threading.Event()
+    with ExitStack() as stack:
+        pool = ClientPool(
+            keys,
+            max_clients=max_clients,
+            timeout=limits.timeout,
+            connect_timeout=limits.connect_timeout,
+        )
+        stack.callback(pool.close)
+        store = stack.enter_context(Journal(journal))
+        quota = Quota(Path(ledger), app_ids, margin=margin, run_id=run_id, stop=stop)
+        stack.callback(quota.close)
+        yield Caller(
+            app_ids,
+            quota,
+            pool,
+            store,
+            limits=limits,
+            breakers=Breakers(give_up_after=give_up_after),
+            scrub=Scrubber(keys.values()),
+            stop=stop,
+        )

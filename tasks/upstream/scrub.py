@@ -1,0 +1,87 @@
+"""
+Keys never reach a text: known ones are replaced wherever they stand, unknown ones by their shape.
+
+A server may echo a key in an error, whole or cut off; so a known key is matched by its first
+characters and whatever follows them without a break.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+__all__ = ["ScrubFilter", "Scrubber", "protect_logs"]
+
+MASK = "***"
+_PREFIX = 12
+_SHAPES = (
+    r"(?i:\bbearer\s+)[\w.~+/=*-]{8,}",
+    r"\b(?:sk|pk|rk|gsk|xai|key)-[\w*.-]{8,}",
+)
+
+
+class Scrubber:
+    """Callable that masks keys in a text. Its repr shows how many keys it knows, never one."""
+
+    def __init__(self, keys: Iterable[SecretStr] = ()) -> None:
+        values = {key.get_secret_value() for key in keys} - {""}
+        spellings = values | {quote(value, safe="") for value in values}
+        known = [_known(value) for value in sorted(spellings, key=len, reverse=True)]
+        self._pattern = re.compile("|".join([*known, *_SHAPES]))
+        self._count = len(values)
+
+    def __call__(self, text: str, limit: int | None = None) -> str:
+        """`text` without keys, cut to `limit` characters (after masking, so no half key is left)."""
+        clean = self._pattern.sub(MASK, text)
+        if limit is not None and len(clean) > limit:
+            return clean[: limit - 1] + "…"
+        return clean
+
+    def __repr__(self) -> str:
+        return f"Scrubber({self._count} keys)"
+
+
+def _known(value: str) -> str:
+    if len(value) <= _PREFIX:
+        return re.escape(value)
+    return re.escape(value[:_PREFIX]) + r"[^\s\"'<>]*"
+
+
+class ScrubFilter(logging.Filter):
+    """Masks keys in a record's message and traceback; never drops a record."""
+
+    def __init__(self, scrub: Scrubber) -> None:
+        super().__init__()
+        self._scrub = scrub
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True."""
+        record.msg, record.args = self._scrub(_message(record)), None
+        if record.exc_info and record.exc_info[1] is not None:
+            lines = traceback.format_exception(record.exc_info[1])
+            record.exc_text = self._scrub("".join(lines).rstrip())
+            # Handlers that print exc_info on their own would go around the scrubbed text.
+            record.exc_info = None
+        elif record.exc_text:
+            record.exc_text = self._scrub(record.exc_text)
+        return True
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return str(record.msg)
+
+
+def protect_logs(scrub: Scrubber) -> None:
+    """Put the filter on every handler there is; handlers added later need their own."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if not any(isinstance(known, ScrubFilter) for known in handler.filters):
+            handler.addFilter(ScrubFilter(scrub))

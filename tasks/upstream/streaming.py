@@ -1,0 +1,143 @@
+"""
+Server-sent events of one reply, put together.
+
+Lines are split at CR and LF only: a text splitter also breaks at U+2028, which servers that do not
+escape non-ASCII send in the middle of a JSON string.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from tasks.core.calls import Usage
+from tasks.core.errors import ReplyError
+from tasks.upstream.completion import (
+    Completion,
+    check_complete,
+    raise_if_error,
+    read_created,
+    read_usage,
+)
+from tasks.upstream.transport import Probe
+
+__all__ = ["assemble", "events"]
+
+_END = "[DONE]"
+
+
+def events(chunks: Iterable[bytes]) -> Iterator[str]:
+    """The data of each event; comments and other fields are passed over, an unended event is not given.
+
+    Follows the parsing rules of the HTML standard, section "Server-sent events".
+    """
+    data: list[bytes] = []
+    for line in _lines(chunks):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line and data:
+            yield b"\n".join(data).decode("utf-8", "replace")
+            data = []
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        lines = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
+        rest = lines.pop()
+        yield from lines
+
+
+def assemble(chunks: Iterable[bytes], probe: Probe) -> Completion:
+    """The reply that a stream adds up to.
+
+    Raises:
+        TimeoutError: only comments came for as long as a stream may be silent.
+        ServerError: an event is an error object.
+        ReplyError: code stream_cut (it ended before finish_reason and [DONE]) or as in completion.
+    """
+    reply = _Parts(probe)
+    for event in events(reply.watch(chunks)):
+        if event == _END:
+            reply.ended = True
+            break
+        reply.add(_chunk(event))
+    return reply.completion()
+
+
+def _chunk(event: str) -> dict[str, Any]:
+    try:
+        record = orjson.loads(event)
+    except orjson.JSONDecodeError as error:
+        msg = f"an event of the stream is not JSON: {error}"
+        raise ReplyError(msg) from None
+    if not isinstance(record, dict):
+        msg = "an event of the stream is not a JSON object"
+        raise ReplyError(msg)
+    raise_if_error(record)
+    return record
+
+
+class _Parts:
+    """What has come so far."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._last = time.monotonic()
+        self._content: list[str] = []
+        self._refusal: list[str] = []
+        self._first: dict[str, Any] = {}
+        self._usage = Usage()
+        self._finish: str | None = None
+        self._first_token: float | None = None
+        self.ended = False
+
+    def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks; keep-alive comments do not count as life."""
+        for chunk in chunks:
+            yield chunk
+            if time.monotonic() - self._last > self._probe.idle:
+                msg = f"no event of the stream for {self._probe.idle:g} s"
+                raise TimeoutError(msg)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take one event in."""
+        self._last = time.monotonic()
+        self._first = self._first or record
+        if record.get("usage"):
+            self._usage = read_usage(record["usage"])
+        choices = record.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            self._add_choice(choices[0])
+
+    def _add_choice(self, choice: dict[str, Any]) -> None:
+        finish, delta = choice.get("finish_reason"), choice.get("delta")
+        self._finish = finish if isinstance(finish, str) else self._finish
+        if not isinstance(delta, dict):
+            return
+        for name, parts in (("content", self._content), ("refusal", self._refusal)):
+            text = delta.get(name)
+            if isinstance(text, str) and text:
+                parts.append(text)
+                self._first_token = self._first_token or self._last
+
+    def completion(self) -> Completion:
+        """The whole. Either end mark will do: some servers send no [DONE], some no finish_reason."""
+        if not (self.ended or self._finish):
+            msg = f"the stream ended after {len(self._content)} chunks without an end mark"
+            raise ReplyError(msg, code="stream_cut")
+        completion = Completion(
+            content="".join(self._content),
+            model=self._first.get("model"),
+            finish_reason=self._finish,
+            usage=self._usage,
+            request_id=self._first.get("id"),
+            created=read_created(self._first.get("created")),
+            refusal="".join(self._refusal) or None,
+            first_token=self._first_token,
+        )
+        check_complete(completion)
+        return completion
