@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -30,13 +30,9 @@ class Payload:
 
     status: int
     parts: tuple[bytes, ...]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str]
     content_type: str = "application/json"
     stream: bool = False
-
-    def with_headers(self, headers: Mapping[str, str]) -> Payload:
-        """The same with these headers."""
-        return replace(self, headers=headers)
 
 
 def reset(request: web.BaseRequest) -> web.StreamResponse:

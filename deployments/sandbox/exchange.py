@@ -166,31 +166,33 @@ class Exchange:
         )
 
     def _payload(self, prompt: Prompt, done: Completion, fault: Fault | None) -> Payload:
+        headers = self._headers()
         if fault is Fault.WRONG_TYPE:
-            return Payload(200, (_HTML,), content_type="text/html")
+            return Payload(200, (_HTML,), headers, "text/html")
         if not self.row.stream:
             body = orjson.dumps(_ERROR) if fault is Fault.ERROR_BODY else completion_body(done)
-            return Payload(200, (body,))
-        options = prompt.body.get("stream_options")
-        usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        parts = tuple(events(done, self.config.chunks, include_usage=usage))
+            return Payload(200, (body,), headers)
+        parts = tuple(events(done, self.config.chunks, include_usage=prompt.include_usage))
         if fault is Fault.ERROR_BODY:
             parts = (parts[0], event(_ERROR))
-        return Payload(200, parts, content_type="text/event-stream", stream=True)
+        return Payload(200, parts, headers, "text/event-stream", stream=True)
 
     async def _refuse(self, refusal: Refusal) -> web.StreamResponse:
-        headers = retry_headers(self.config, refusal.wait)
+        headers = self._headers() | retry_headers(self.config, refusal.wait)
         return await self._send(Payload(refusal.status, (refusal.body,), headers))
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"x-request-id": f"req_{self.row.n:08d}"}
+        if self.config.ratelimit_headers and self.meter is not None:
+            headers |= ratelimit_headers(self.meter, time.monotonic())
+        return headers
 
     async def _send(
         self, payload: Payload, *, pause: float = 0.0, fault: Fault | None = None
     ) -> web.StreamResponse:
-        headers = {"x-request-id": f"req_{self.row.n:08d}", **payload.headers}
-        if self.config.ratelimit_headers and self.meter is not None:
-            headers |= ratelimit_headers(self.meter, time.monotonic())
         self.row.status = payload.status
         carrier = Carrier(self.request, self.row, self.gone, self.config.hang_seconds)
-        return await carrier.send(payload.with_headers(headers), pause=pause, fault=fault)
+        return await carrier.send(payload, pause=pause, fault=fault)
 
     def _delay(self, profile: ModelProfile) -> float:
         config = self.config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -111,6 +111,12 @@ class FaultPicker:
     rules: tuple[Rule, ...]
     markers: bool
     _fired: Counter[int] = field(default_factory=Counter)
+    _drawn: list[tuple[Fault, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Listed once, in order of precedence: most runs inject nothing.
+        later = [fault for fault in Fault if fault is not Fault.RESET_BEFORE]
+        self._drawn = [(fault, self.rates[fault]) for fault in later if self.rates.get(fault)]
 
     def early(self, seen: Sighting) -> Fault | None:
         """The fault that needs no body: reset_before, drawn by number of arrival."""
@@ -122,7 +128,7 @@ class FaultPicker:
 
     def pick(self, seen: Sighting) -> Fault | None:
         """The fault of a request whose body was read."""
-        return self._marked(seen) or self._ruled(seen) or next(self._drawn(seen), None)
+        return self._marked(seen) or self._ruled(seen) or self._draw(seen)
 
     def _marked(self, seen: Sighting) -> Fault | None:
         # A plain substring test first: the marker is rare and the prompts are long.
@@ -151,10 +157,8 @@ class FaultPicker:
             and rule.match in seen.text
         )
 
-    def _drawn(self, seen: Sighting) -> Iterator[Fault]:
-        for fault in Fault:
-            rate = self.rates.get(fault, 0.0)
-            if not rate or fault is Fault.RESET_BEFORE:
-                continue
+    def _draw(self, seen: Sighting) -> Fault | None:
+        for fault, rate in self._drawn:
             if chance(self.seed, fault, seen.sha, seen.attempt) < rate:
-                yield fault
+                return fault
+        return None

@@ -10,10 +10,16 @@ from typing import Any
 
 __all__ = ["CodeLine", "Prompt"]
 
-_GUTTER = re.compile(r"^\s{0,8}([+\- ]?)\s{0,8}(\d{1,7})?\s{0,4}([+\- ]?)\s?\|\s?(.*)$")
-_PATH = re.compile(r"^\W{0,4}(?:path|file)\"?\s*[:=]\s*[\"'`]?([^\s\"'`,]+)", re.IGNORECASE)
-_DIFF_PATH = re.compile(r"^\+\+\+ (?:b/)?(\S+)")
-_COMMENT_ID = re.compile(r"[\"'`]?comment_id[\"'`]?\s*[:=]\s*[\"'`]?([A-Za-z0-9][\w.:-]*)")
+_LINE = re.compile(
+    r"^[ \t]*(?P<sign>[+-])?[ \t]*(?P<number>\d{1,7})[ \t]*\|[ \t]?(?P<text>.*)$"
+    r"|^\+\+\+ (?:b/)?(?P<new>\S+)"
+    r"|^\{.{0,300}?\"path\":\s?\"(?P<listed>[^\"]+)"
+    r"|^\W{0,4}(?:path|file)\"?\s*[:=]\s*[\"'`]?(?P<named>[^\s\"'`,]+)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_COMMENT_ID = re.compile(r"comment_id[\"'`]?\s*[:=]\s*[\"'`]?([A-Za-z0-9][\w.:-]*)")
+_SCHEMAS = {"review_comments": "check", "review_verdicts": "review"}
+_KINDS = {"comments": "check", "verdicts": "review"}
 _TOO_SHORT = 3  # a brace or "end" is no finding
 _PLACEHOLDERS = {"string", "str", "id", "the"}
 
@@ -25,7 +31,6 @@ class CodeLine:
     text: str
     number: int
     path: str | None
-    added: bool
 
 
 class Prompt:
@@ -60,44 +65,49 @@ class Prompt:
         asked = self.body.get("max_tokens") or self.body.get("max_completion_tokens")
         return asked if isinstance(asked, int) else 0
 
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return bool(_dig(self.body, "stream_options", "include_usage"))
+
     @cached_property
     def kind(self) -> str:
         """One of "check", "review", "chat": by the schema's name, else by the text."""
         schema = _dig(self.body, "response_format", "json_schema", "name")
-        if schema in {"review_comments", "review_verdicts"}:
-            return "check" if schema == "review_comments" else "review"
-        if self.comments:
-            return "review"
-        asked = "existing_code" in self.text or '"comments"' in self.text
-        return "check" if asked or any(_GUTTER.match(line) for line in self.lines) else "chat"
+        if schema in _SCHEMAS:
+            return _SCHEMAS[schema]
+        asked = [(self.text.rfind(f'"{word}"'), kind) for word, kind in _KINDS.items()]
+        if max(asked)[0] >= 0:
+            return max(asked)[1]
+        return "review" if self.comments else "check" if self.spots else "chat"
 
     @cached_property
-    def lines(self) -> list[str]:
-        """The user's text by lines; only true line ends count."""
-        return self.user.split("\n")
-
-    @cached_property
-    def code(self) -> list[CodeLine]:
-        """Lines of code worth a comment: the added ones of a diff, else all with a gutter."""
+    def spots(self) -> list[tuple[re.Match[str], str | None]]:
+        """Where the code worth a comment is, with its path: added lines of a diff, else all."""
+        # Matches and not records: a prompt has hundreds of lines, and at most three are quoted.
         found, path = [], None
-        for line in self.lines:
-            match = _GUTTER.match(line)
-            if match is None:
-                named = _DIFF_PATH.match(line) or _PATH.match(line)
-                path = named[1] if named else path
-            elif match[2] and len(match[4].strip()) > _TOO_SHORT:
-                added = "+" in (match[1], match[3])
-                found.append(CodeLine(match[4].rstrip("\r"), int(match[2]), path, added))
-        return [line for line in found if line.added] or found
+        for match in _LINE.finditer(self.user):
+            if match["number"] is None:
+                path = match["new"] or match["listed"] or match["named"]
+            elif len(match["text"]) > _TOO_SHORT and match["sign"] != "-":
+                found.append((match, path))
+        return [spot for spot in found if spot[0]["sign"]] or found
+
+    def line(self, index: int) -> CodeLine:
+        """The code at a spot."""
+        match, path = self.spots[index % len(self.spots)]
+        return CodeLine(match["text"].rstrip("\r"), int(match["number"]), path)
 
     @cached_property
     def comments(self) -> dict[str, str]:
         """The comments to judge: id -> the text from its id to the next one."""
-        marks = [m for m in _COMMENT_ID.finditer(self.user) if m[1] not in _PLACEHOLDERS]
-        edges = [mark.start() for mark in marks] + [len(self.user)]
+        # Reviewed code may itself speak of comment ids: what follows the last fence counts.
+        text = self.user.rpartition("<<<COMMENTS ")[2]
+        marks = [m for m in _COMMENT_ID.finditer(text) if m[1] not in _PLACEHOLDERS]
+        edges = [mark.start() for mark in marks] + [len(text)]
         found: dict[str, str] = {}
         for mark, (start, end) in zip(marks, pairwise(edges), strict=True):
-            found[mark[1]] = found.get(mark[1], "") + self.user[start:end]
+            found[mark[1]] = found.get(mark[1], "") + text[start:end]
         return found
 
 

@@ -9,6 +9,11 @@ from deployments.sandbox.wire import Refusal
 
 __all__ = ["for_body", "for_fault", "for_key", "for_quota"]
 
+_ACCEPTED = {
+    "json_schema": {"text", "json_object", "json_schema"},
+    "json_object": {"text", "json_object"},
+    "none": {"text"},
+}
 _SERVER = {
     Fault.STATUS_500: "The server had an error while processing your request.",
     Fault.STATUS_502: "Bad gateway.",
@@ -74,9 +79,7 @@ def for_body(prompt: Prompt, profile: ModelProfile, known_model: bool) -> Refusa
     messages = prompt.body.get("messages")
     if not isinstance(messages, list) or not messages:
         return Refusal(400, "missing_messages", "'messages' is required.", param="messages")
-    wanted = prompt.response_format
-    accepted = {"json_schema": {"json_schema", "json_object"}, "json_object": {"json_object"}}
-    if wanted not in accepted.get(profile.response_format, set()) | {"text"}:
+    if prompt.response_format not in _ACCEPTED[profile.response_format]:
         return _NO_FORMAT
     asked = prompt.tokens + prompt.max_tokens
     limit = profile.context_tokens

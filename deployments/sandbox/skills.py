@@ -60,11 +60,11 @@ def _comments(
 ) -> list[dict[str, Any]]:
     if answer is not None and answer.comments is not None:
         return [_comment(None, bytes(8)) | dict(given) for given in answer.comments]
-    if profile.skill != "default" or not prompt.code:
+    if profile.skill != "default" or not prompt.spots:
         return []
     dice = _digest(model, prompt.user)
-    lines = {dice[i + 1] * 7 % len(prompt.code): None for i in range(dice[0] % 4)}
-    return [_comment(prompt.code[index], dice[i + 8 :]) for i, index in enumerate(lines)]
+    spots = {dice[i + 1] * 7 % len(prompt.spots): None for i in range(dice[0] % 4)}
+    return [_comment(prompt.line(index), dice[i + 8 :]) for i, index in enumerate(spots)]
 
 
 def _comment(line: CodeLine | None, dice: bytes) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _verdict(
     dice = _digest(comment_id)
     rolled = "uncertain" if profile.skill == "silent" else _DECISIONS[dice[0] % 10]
     decision = given.get("decision", rolled)
-    evidence = prompt.code[dice[1] % len(prompt.code)].text if prompt.code else None
+    evidence = prompt.line(dice[1]).text if prompt.spots else None
     return {
         "comment_id": comment_id,
         "evidence": evidence,

@@ -13,6 +13,8 @@ __all__ = ["spoiled"]
 
 def spoiled(done: Completion, fault: Fault | None, huge_bytes: int) -> Completion:
     """`done` as this fault leaves it; unchanged for faults that are not about content."""
+    if fault is None:
+        return done
     text = done.content or ""
     if fault in {Fault.LENGTH, Fault.CONTENT_FILTER}:
         return replace(done, content=_half(text), finish_reason=str(fault))
@@ -31,7 +33,7 @@ def _half(text: str) -> str:
     return text[: len(text) // 2]
 
 
-def _reworded(text: str, fault: Fault | None) -> str:
+def _reworded(text: str, fault: Fault) -> str:
     match fault:
         case Fault.BROKEN_JSON:
             return text.replace('":', '" ')
