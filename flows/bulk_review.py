@@ -13,7 +13,7 @@ from typing import Any
 from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.keys import resolve_keys
 from flows.manifest import begin, end, remove_work
@@ -40,7 +40,10 @@ REFUSED = "Refused"
 """Name of the state of a run that did not start: bad configuration or input."""
 
 
-@flow(name="bulk-review", task_runner=ThreadPoolTaskRunner(max_workers=4), persist_result=False)
+_STAGES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+
+
+@flow(name="bulk-review", task_runner=_STAGES, persist_result=False)
 def bulk_review(
     source: str,
     config: str = "review.toml",

@@ -127,7 +127,8 @@ def _bar() -> Iterator[None]:
 
 def _described(status: Any) -> str:
     left = status.remaining
-    return status.sentence() + ("" if left is None else f", {_duration(left)} left")
+    sentence: str = status.sentence()
+    return sentence + ("" if left is None else f", {_duration(left)} left")
 
 
 def _duration(seconds: float) -> str:

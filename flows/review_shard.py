@@ -10,7 +10,7 @@ from prefect import State, flow
 from prefect.context import FlowRunContext
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.keys import resolve_keys
 from flows.watchdog import die_with_parent
@@ -24,10 +24,13 @@ from tasks.inference.slices import AT_ONCE, guided
 __all__ = ["review_shard"]
 
 
+_SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+
+
 @flow(
     name="review-shard",
     flow_run_name="{name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),
+    task_runner=_SLICES,
     persist_result=False,
 )
 def review_shard(name: str, root: str, parent: int) -> State[Any]:

@@ -95,7 +95,8 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
     `names` maps a shard's name to its folder.
     """
     _cancel.clear()
-    with ThreadPoolTaskRunner(max_workers=processes) as runner:
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=processes)
+    with runner:
         futures = {
             name: runner.submit(run_shard, parameters={"name": name, "root": root})
             for name, root in names.items()
@@ -105,7 +106,8 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
                 future.wait()
         except BaseException:
             _cancel.set()
-            with suppress(Exception):
-                [future.wait() for future in futures.values()]
+            for future in futures.values():
+                with suppress(Exception):
+                    future.wait()
             raise
     return [name for name, future in futures.items() if not future.state.is_completed()]

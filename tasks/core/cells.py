@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from tasks.core.records import Coverage
+
 __all__ = ["Cell", "Counts", "cells_of", "coverage_of", "planned_cells"]
 
 _WORST_FIRST = ("failed", "ok", "skipped")
@@ -66,7 +68,7 @@ def _end(stage: str, name: str, calls: list[Ended] | None, missing: str) -> Cell
     return Cell(stage, name, worst.status, worst.reason)
 
 
-def coverage_of(cells: Iterable[Cell], partial: str | None) -> tuple[str, str | None]:
+def coverage_of(cells: Iterable[Cell], partial: str | None) -> tuple[Coverage, str | None]:
     """Coverage of one input and its reason.
 
     complete: every check answered in full. partial: some did, or `partial` says what was left

@@ -19,7 +19,7 @@ __all__ = ["Answer", "Asker", "CallsModels", "Messages", "Query"]
 
 Messages = tuple[dict[str, str], ...]
 
-_ASK_AGAIN = frozenset({"unparseable", "empty_reply"})
+_ASK_AGAIN = frozenset({"unparseable", "empty_reply", "wrong_shape", "no_usable_item"})
 """Defects of form: the model may do better when told. A truncated reply would be cut again."""
 
 

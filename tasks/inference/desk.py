@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from tasks.inference.fan_out import Latch
 from tasks.inference.inputs import InputWork
 from tasks.inference.progress import Progress, Reporter
 from tasks.inference.run import Run
-from tasks.upstream.call import Caller, open_caller
+from tasks.upstream.call import Caller, CallLimits, open_caller
 
 __all__ = ["Desk", "current", "open_desk"]
 
@@ -123,6 +123,28 @@ def _line_offsets(path: Path) -> list[int]:
         return list(accumulate(map(len, file), initial=0))
 
 
+def _caller(
+    run: Run, keys: Mapping[str, SecretStr], stop: threading.Event
+) -> AbstractContextManager[Caller]:
+    settings = run.settings
+    return open_caller(
+        settings.pool,
+        keys,
+        journal=run.journal,
+        ledger=run.ledger,
+        margin=settings.margin,
+        limits=CallLimits(
+            timeout=settings.timeout,
+            connect_timeout=settings.connect_timeout,
+            stream_idle_timeout=settings.stream_idle_timeout,
+        ),
+        max_clients=settings.max_clients,
+        give_up_after=settings.give_up_after,
+        run_id=run.run_id,
+        stop=stop,
+    )
+
+
 _current: Desk | None = None
 
 
@@ -141,7 +163,7 @@ def open_desk(
     """Open journal, ledger, clients and threads for a shard; close them whatever happens."""
     global _current  # noqa: PLW0603 - one process, one desk; see `current`
     run = Run.read(shard.settings)
-    with open_caller(run, keys, stop) as caller:
+    with _caller(run, keys, stop) as caller:
         pool = ThreadPoolExecutor(run.threads, thread_name_prefix="call")
         _current = desk = Desk(run, shard, caller, pool, log)
         try:

@@ -139,13 +139,7 @@ class InputWork:
         coverage, reason = coverage_of(cells, "; ".join(self._notes) or None)
         self._desk.progress.finished(cells)
         self._done(
-            InputReview(
-                self._item.input_id,
-                coverage,
-                reason,
-                tuple(comments),
-                tuple(rows),
-            )
+            InputReview(self._item.input_id, coverage, reason, tuple(comments), tuple(rows))
         )
 
 

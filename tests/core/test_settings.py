@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ConfigError
+from tasks.core.quotas import Window, parse_window
+from tasks.core.settings import Settings, load_settings
+
+EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
+
+MINIMAL = """
+mode = "check"
+[app_ids.a]
+key = "env:KEY_A"
+base_url = "http://127.0.0.1:1/v1/"
+[[check]]
+name = "one"
+model = "m"
+"""
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(text, "my.toml")
+    return str(caught.value)
+
+
+def test_the_shipped_example_is_valid() -> None:
+    """A newcomer copies a file that works."""
+    settings = load_settings(EXAMPLE.read_text())
+    assert settings.pool[0].windows == (Window(3, 60.0),)
+
+
+def test_the_example_names_every_setting() -> None:
+    """Nothing that can be set is missing from the commented example."""
+    text = EXAMPLE.read_text()
+    missing = [name for name in Settings.model_fields if name not in text]
+    assert not missing
+
+
+def test_minimal_file_gets_defaults() -> None:
+    """Two tables are enough; the rest has safe defaults."""
+    settings = load_settings(MINIMAL)
+    assert (settings.margin, settings.processes) == (0.4, 2)
+    assert settings.app_ids["a"].base_url == "http://127.0.0.1:1/v1"
+    assert settings.pool[0].windows == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("mode =", "modus ="), "modus: unknown key"),
+        (('model = "m"', 'modell = "m"'), "modell: unknown key"),
+        (('key = "env:KEY_A"', 'key = "sk-pasted-secret"'), "not the key itself"),
+        (('key = "env:KEY_A"', ""), "app_ids.a.key: is missing"),
+        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["3 per minute"]'), "is not a window"),
+        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["0/60s"]'), "allows nothing"),
+        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nmodels = ["other"]'), "no app_id serves 'm'"),
+        (("http://127", "ftp://127"), 'must start with "http://"'),
+        (('"check"', '"check_and_review"'), "needs a [review] table"),
+        (("[app_ids.a]", '[app_ids."a b"]'), "an alias is letters"),
+        (("[[check]]", '[[check]]\nname = "one"\nmodel = "m"\n[[check]]'), "two checks are named"),
+        (("mode", "processes = 0\nmode"), "processes"),
+        (("mode", "= broken"), "my.toml is not valid TOML"),
+    ],
+)
+def test_each_mistake_is_named(change: tuple[str, str], said: str) -> None:
+    """A wrong file says which key is wrong and what to do, and never shows a pasted key."""
+    message = refusal(MINIMAL.replace(*change, 1))
+    assert said in message
+    assert "my.toml" in message
+    assert "sk-pasted-secret" not in message
+
+
+def test_an_empty_pool_is_refused() -> None:
+    """Without an app_id there is nothing to run."""
+    assert "the pool is empty" in refusal('app_ids = {}\nmode="check"\n[[check]]\nname="a"\nmodel="m"')
+
+
+@pytest.mark.parametrize(
+    ("text", "window"),
+    [
+        ("3/60s", Window(3, 60)),
+        ("500/1m", Window(500, 60)),
+        ("10/s", Window(10, 1)),
+        (" 2 / 1.5 s ", Window(2, 1.5)),
+        ("5/250ms", Window(5, 0.25)),
+        ("10000/d", Window(10000, 86400)),
+    ],
+)
+def test_windows_in_their_usual_spellings(text: str, window: Window) -> None:
+    """Limits read the way providers write them."""
+    assert parse_window(text) == window

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.inference.slices import AT_ONCE, MOST, guided
+
+
+@given(st.integers(0, 20_000), st.integers(1, 256))
+def test_slices_cover_the_shard_once(inputs: int, threads: int) -> None:
+    """Every input is in exactly one slice, in order, and none is larger than the bound."""
+    ranges = guided(inputs, threads)
+    assert [one for first, last in ranges for one in range(first, last)] == list(range(inputs))
+    assert all(0 < last - first <= MOST for first, last in ranges)
+
+
+@given(st.integers(1, 20_000), st.integers(1, 256))
+def test_slices_in_work_can_occupy_all_threads(inputs: int, threads: int) -> None:
+    """Whatever is left, the slices in work hold an input for every thread, or all that is left."""
+    ranges = guided(inputs, threads)
+    for number in range(len(ranges)):
+        held = sum(last - first for first, last in ranges[number : number + AT_ONCE])
+        left = inputs - ranges[number][0]
+        assert held >= min(threads, left)
+
+
+def test_a_night_is_a_few_hundred_task_runs() -> None:
+    """10,000 inputs in 8 shards stay under 300 slices."""
+    assert 8 * len(guided(1250, 30)) < 290
