@@ -16,8 +16,7 @@ from tasks.core.quotas import AppId
 from tasks.upstream.attempt import Attempt
 from tasks.upstream.breaker import Breakers
 from tasks.upstream.client_pool import ClientPool
-from tasks.upstream.quota import Grant, Quota
-from tasks.upstream.quota.signals import read_signal
+from tasks.upstream.quota import Grant, Quota, read_signal
 from tasks.upstream.retry import Circumstances, Decision, backoff, decide
 from tasks.upstream.scrub import Scrubber
 from tasks.upstream.transport import Probe
@@ -176,7 +175,7 @@ class Course:
         headers = attempt.headers or {}
         if any(name.startswith(_SAID) for name in headers):
             self._up.quota.feedback(grant, read_signal(200, headers, now_epoch=time.time()))
-        self._up.quota.settle(grant, tokens)
+        self._up.quota.settle(grant, tokens=tokens)
 
     def _settle_failure(self, grant: Grant, decision: Decision) -> None:
         quota = self._up.quota
@@ -209,12 +208,16 @@ class Course:
     def _pause(self, decision: Decision) -> float:
         limits = self._up.limits
         said = decision.signal.retry_after if decision.signal is not None else None
-        if not decision.counts and (decision.reason != "rate_limited" or said is not None):
-            return 0.0  # the quota holds the key for as long as the server says, or has dropped it
+        if not decision.counts and (said is not None or self._is_limited(decision)):
+            return 0.0  # the quota holds the key for as long as it takes, or has dropped it
         wait = backoff(
             self._failures + self._uncounted, base=limits.backoff, most=limits.max_backoff
         )
         return max(wait, min(said or 0.0, limits.max_backoff))
+
+    def _is_limited(self, decision: Decision) -> bool:
+        windows = self._up.app_ids[self._last[0]].windows
+        return bool(windows) or decision.reason != "rate_limited"
 
     def _failed(self, reason: str, message: str) -> CallFailed:
         alias, endpoint, trace_id = self._last

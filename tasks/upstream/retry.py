@@ -28,7 +28,7 @@ import openai
 
 from tasks.core.errors import ReplyError
 from tasks.upstream.completion import ServerError
-from tasks.upstream.quota.signals import Signal, read_signal
+from tasks.upstream.quota import Signal, read_signal
 
 __all__ = ["Circumstances", "Decision", "backoff", "decide"]
 

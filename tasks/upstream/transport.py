@@ -30,7 +30,7 @@ _local = threading.local()
 class Probe:
     """What really happened on the wire in one attempt, and how far it may go. Times in seconds.
 
-    `on_sent` is called with the time (since the epoch) at which the last byte was written.
+    `on_sent` is called with the instant, on time.monotonic(), at which the last byte was written.
     """
 
     __slots__ = ("_on_sent", "deadline", "idle", "max_bytes", "opened", "reached", "started")
@@ -54,7 +54,7 @@ class Probe:
             self.reached = True
             self.started = time.monotonic()
         elif event == "http11.send_request_body.complete":
-            self._on_sent(time.time())
+            self._on_sent(time.monotonic())
         elif event == "connection.connect_tcp.complete":
             self.opened += 1
 
