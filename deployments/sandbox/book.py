@@ -133,7 +133,7 @@ class Book:
         self.prompt_tokens += row.prompt_tokens
         self.completion_tokens += row.completion_tokens
         if row.fault is not None:
-            self.faults[row.fault] += 1
+            self.faults[str(row.fault)] += 1  # a plain str: orjson takes no other keys
         if row.completion_tokens and row.status == HTTPStatus.OK:
             self.billed[row.body_sha] += 1
             self.answers[row.body_sha] += row.fault is None

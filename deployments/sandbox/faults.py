@@ -60,6 +60,9 @@ class Fault(StrEnum):
     HUGE = "huge"  # good JSON, padded to `huge_bytes`
 
 
+_NAMES = frozenset(str(fault) for fault in Fault)
+
+
 class Rule(Protocol):
     """A scripted fault, as far as choosing it goes: see `FaultRule`."""
 
@@ -135,7 +138,7 @@ class FaultPicker:
         if not self.markers or "[[sandbox:" not in seen.text:
             return None
         for name, times in _MARKER.findall(seen.text):
-            if name in Fault and (not times or seen.attempt <= int(times)):
+            if name in _NAMES and (not times or seen.attempt <= int(times)):
                 return Fault(name)
         return None
 
