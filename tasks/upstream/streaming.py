@@ -1,8 +1,8 @@
 """
 Server-sent events of one reply, put together.
 
-Lines are split at CR and LF only: a text splitter also breaks at U+2028, which servers that do not
-escape non-ASCII send in the middle of a JSON string.
+Lines are split at LF and CRLF only: a text splitter also breaks at U+2028, which servers that do
+not escape non-ASCII send in the middle of a JSON string.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ def assemble(chunks: Iterable[bytes], probe: Probe) -> Completion:
     """
     reply = _Parts(probe)
     for event in events(reply.watch(chunks)):
+        # Read on after the end mark: only a reply that is read to its end leaves its connection usable.
         if event == _END:
             reply.ended = True
-            break
-        reply.add(_chunk(event))
+        elif not reply.ended:
+            reply.add(_chunk(event))
     return reply.completion()
 
 
@@ -93,6 +94,7 @@ class _Parts:
         self._usage = Usage()
         self._finish: str | None = None
         self._first_token: float | None = None
+        self._has_choices = False
         self.ended = False
 
     def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -114,6 +116,7 @@ class _Parts:
             self._add_choice(choices[0])
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
+        self._has_choices = True
         finish, delta = choice.get("finish_reason"), choice.get("delta")
         self._finish = finish if isinstance(finish, str) else self._finish
         if not isinstance(delta, dict):
@@ -129,6 +132,9 @@ class _Parts:
         if not (self.ended or self._finish):
             msg = f"the stream ended after {len(self._content)} chunks without an end mark"
             raise ReplyError(msg, code="stream_cut")
+        if not self._has_choices:
+            msg = "the stream has no choices"
+            raise ReplyError(msg)
         completion = Completion(
             content="".join(self._content),
             model=self._first.get("model"),
