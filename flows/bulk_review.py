@@ -24,6 +24,7 @@ from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import UserError
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.files import hold_folder
+from tasks.inference.proof import quota_proof
 from tasks.inference.run import Run
 from tasks.load import load
 from tasks.merge import merge
@@ -95,7 +96,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
     facts = {"run_id": run.run_id, "source": source}
     outputs = write(paths, run.run_id, facts)
     manifest = end(run, source, loaded, counts, started=started, flow_run_id=flow_run.id)
-    report(paths, manifest, outputs, quota_rows(run))
+    report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     return _state(counts)
 

@@ -73,7 +73,9 @@ def run_command(argv: Sequence[str]) -> int:
 def _quieten() -> None:
     # The terminal has a bar and a summary; Prefect keeps every line of its log in its database.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
-    os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "ERROR")
+    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variable
+
+    setup_logging(incremental=True)
 
 
 def _run(arguments: argparse.Namespace) -> int:

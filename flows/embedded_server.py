@@ -11,12 +11,16 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import uvicorn
 from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.watchdog import die_with_parent
@@ -25,6 +29,13 @@ from tasks.core.errors import StateError
 __all__ = ["prefect_server"]
 
 _START_TIMEOUT = 120.0
+"""Seconds; the first start on a machine creates the database."""
+
+_ENVIRONMENT = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
 
 
 @contextmanager
@@ -41,16 +52,29 @@ def prefect_server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    with tempfile.TemporaryFile() as said, _server(port, said) as process:
+        with temporary_settings({PREFECT_API_URL: url}):
+            _await_health(process, said)
+            try:
+                yield url
+            finally:
+                # What is still queued would find no server.
+                APILogWorker.drain_all(timeout=10)
+                EventsWorker.drain_all(timeout=10)
+
+
+@contextmanager
+def _server(port: int, said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", "flows.embedded_server", str(port), str(os.getpid())],
-        env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+        env=os.environ | _ENVIRONMENT,
         stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
     )
     try:
-        url = f"http://127.0.0.1:{port}/api"
-        with temporary_settings({PREFECT_API_URL: url}):
-            _await_health(process)
-            yield url
+        yield process
     finally:
         process.terminate()
         try:
@@ -60,14 +84,16 @@ def prefect_server() -> Iterator[str]:
             process.wait()
 
 
-def _await_health(process: subprocess.Popen[bytes]) -> None:
+def _await_health(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     with get_client(sync_client=True) as client:
         while client.api_healthcheck() is not None:
             if process.poll() is not None or time.monotonic() > deadline:
+                said.seek(0)
+                last = said.read().decode(errors="replace").strip()[-1000:]
                 msg = (
-                    "Prefect's embedded server did not start: see its lines above, or start one with "
-                    "`prefect server start` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+                    "Prefect's embedded server did not start: start one with `prefect server start` "
+                    f"and export PREFECT_API_URL=http://127.0.0.1:4200/api. It said: {last}"
                 )
                 raise StateError(msg)
             time.sleep(0.1)

@@ -25,7 +25,7 @@ Facts = Mapping[str, Any]
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(
-    paths: RunPaths, manifest: dict[str, Any], outputs: list[Output], quota: list[dict[str, Any]]
+    paths: RunPaths, manifest: dict[str, Any], outputs: list[Output], quota: dict[str, Any]
 ) -> str:
     """Stage task: write the files, then show the report in the UI."""
     text = write_report(paths, manifest, outputs, quota)
@@ -33,9 +33,7 @@ def report(
     return text
 
 
-def write_report(
-    paths: RunPaths, manifest: Facts, outputs: Sequence[Output], quota: Sequence[Facts]
-) -> str:
+def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], quota: Facts) -> str:
     """Write report.md, then manifest.json as the last file of the run; returns the report.
 
     Raises:
@@ -45,7 +43,7 @@ def write_report(
     text = report_text(manifest, summary, quota)
     with atomic(paths.report) as file:
         file.write(text.encode())
-    figures = asdict(summary) | {"quota": list(quota)}
+    figures = asdict(summary) | {"quota": dict(quota)}
     files = {output.name: _described(output) for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
     return text

@@ -11,10 +11,8 @@ from tasks.core.summary import ModelFigures, Summary
 __all__ = ["markdown_table", "report_text"]
 
 
-def report_text(
-    manifest: Mapping[str, Any], summary: Summary, quota: Sequence[Mapping[str, Any]]
-) -> str:
-    """`manifest` as stored, `quota` one row per app_id."""
+def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[str, Any]) -> str:
+    """`manifest` as stored, `quota` the run's quota proof."""
     sections = [
         _header(manifest),
         _coverage(manifest),
@@ -97,13 +95,16 @@ def _upstream(summary: Summary) -> str:
     return "## Upstream\n\n" + markdown_table(("what", "value"), rows)
 
 
-def _quota(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    names = list(rows[0])
-    return "## Quota proof\n\n" + markdown_table(
-        names, [[row[name] for name in names] for row in rows]
+def _quota(quota: Mapping[str, Any]) -> str:
+    rows = quota["app_ids"]
+    names = list(rows[0]) if rows else ["app_id"]
+    kept = "no window was ever exceeded" if quota["kept"] else "A WINDOW WAS EXCEEDED"
+    head = (
+        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First send "
+        f"to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
     )
+    table = markdown_table(names, [[row[name] for name in names] for row in rows])
+    return f"## Quota proof\n\n{head}\n\n{table}"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

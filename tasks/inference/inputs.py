@@ -138,9 +138,7 @@ class InputWork:
             self._notes.append(self._rendered.partial_reason)
         coverage, reason = coverage_of(cells, "; ".join(self._notes) or None)
         self._desk.progress.finished(cells)
-        self._done(
-            InputReview(self._item.input_id, coverage, reason, tuple(comments), tuple(rows))
-        )
+        self._done(InputReview(self._item.input_id, coverage, reason, tuple(comments), tuple(rows)))
 
 
 def _tokens(text: str) -> int:

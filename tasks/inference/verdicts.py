@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from tasks.core.calls import Reply
+from tasks.core.contract import RawVerdict
 from tasks.core.prompts import prompt_version, review_messages
 from tasks.core.records import CallRow, Comment, Input, Verdict
-from tasks.core.contract import RawVerdict
 from tasks.core.replies import ParsedVerdicts, parse_verdicts
 from tasks.core.settings import ReviewSettings
 from tasks.core.tokens import count_tokens

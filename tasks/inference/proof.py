@@ -1,0 +1,46 @@
+"""The run's quota proof, read from the ledger when all shards are done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.inference.run import Run
+from tasks.upstream.quota import Quota, QuotaStatistics, QuotaUse, optimum_seconds
+
+__all__ = ["quota_proof"]
+
+
+def quota_proof(run: Run) -> dict[str, Any]:
+    """One row per app_id, and the run's makespan against the optimum, in seconds.
+
+    `kept` says whether no window of any app_id ever held more sends than it may.
+    """
+    pool = run.settings.pool
+    with Quota(run.ledger, pool, margin=run.settings.margin, run_id=run.run_id) as quota:
+        found = quota.statistics()
+    return {
+        "kept": found.kept,
+        "sends": found.sends,
+        "rate_limited": found.rate_limited,
+        "span_s": round(found.span, 3),
+        "optimum_s": round(optimum_seconds(found.sends, pool), 3),
+        "app_ids": [_row(use) for use in _sorted(found)],
+    }
+
+
+def _sorted(found: QuotaStatistics) -> list[QuotaUse]:
+    return sorted(found.app_ids, key=lambda use: use.alias)
+
+
+def _row(use: QuotaUse) -> dict[str, Any]:
+    windows = [f"{one.most} of {one.limit} in {one.seconds:g} s" for one in use.windows]
+    return {
+        "app_id": use.alias,
+        "sends": use.sends,
+        "429s": use.rate_limited,
+        "most in a window": ", ".join(windows) or "no limit",
+        "slots available": use.slots_available,
+        "waited s": round(use.waited, 1),
+        "margin s": use.margin,
+        "disabled": use.disabled,
+    }
