@@ -145,8 +145,10 @@ def _in_answer(answer: Answer, shape: Shape) -> Iterator[Found]:
 
 def _meant(found: Found, least: int, shape: Shape) -> bool:
     """Whether this is the answer, and not an error's body or JSON in code that the reply quotes."""
+    if found.cut and not found.items:
+        return True  # there is nothing to mistake for a comment, and it must not pass for none
     known = (_names(item, shape) for item in found.items if isinstance(item, dict))
-    return found.cut or max(known, default=0) >= least
+    return max(known, default=0) >= least
 
 
 def _names(item: dict[str, Any], shape: Shape) -> int:

@@ -139,6 +139,7 @@ def test_cut_off_with_whole_json_is_whole() -> None:
         ('The endpoint returns {"results": []} when empty.', "stop", "unparseable"),
         ('It answers {"comments": []} for a new post.', "stop", "unparseable"),
         ('See {"name": "left-pad", "description": "x", "type": "module"}.', "stop", "unparseable"),
+        ('It builds {"results": [{"name": "x"}, ...]} first.', "stop", "unparseable"),
         ("{}", "stop", "wrong_shape"),
         ('{"comments": null}', "stop", "wrong_shape"),
         ('{"comments": {}}', "stop", "wrong_shape"),
