@@ -11,6 +11,7 @@ from tasks.upstream.quota.statistics import (
     WindowUse,
     most_in_window,
     optimum_seconds,
+    read_statistics,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "most_in_window",
     "optimum_seconds",
     "read_signal",
+    "read_statistics",
 ]

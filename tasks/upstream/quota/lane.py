@@ -161,6 +161,16 @@ class Lane:
         self._opens = None
         self.dirty = self.dirty or dirty
 
+    def is_free(self, model: str, now: float) -> bool:
+        """Whether it has no limit at all and may send now."""
+        return (
+            not self.rules
+            and self.app_id.max_in_flight is None
+            and self.control.reason is None
+            and self.hold <= now
+            and self.app_id.serves(model)
+        )
+
     def opens(self, tokens: int) -> float:
         """Earliest instant behind all that is planned; may lie in the past; inf: not known."""
         if self._opens is not None:
@@ -182,20 +192,20 @@ class Lane:
         cap = self.app_id.max_in_flight
         if self.control.reason is not None or (cap is not None and len(self.flying) >= cap):
             return math.inf
-        for rule in self.rules:
-            blocker = _blocker(rule, tokens, (self.started, self.past))
-            # Nobody knows yet when a started use was sent, so it may be now.
-            if blocker is not None and blocker.state == STARTED:
-                return math.inf
-        return self._earliest(tokens, (self.started, self.past))
+        return self._earliest(tokens, (self.started, self.past), strict=True)
 
-    def _earliest(self, tokens: int, groups: Sequence[list[Use]]) -> float:
+    def _earliest(self, tokens: int, groups: Sequence[list[Use]], *, strict: bool = False) -> float:
         at = self.hold
         for rule in self.rules:
             if rule.limit <= 0:
                 return math.inf
+            at = max(at, self.floor + rule.span)
             blocker = _blocker(rule, tokens, groups)
-            at = max(at, self.floor + rule.span, blocker.at + rule.span if blocker else at)
+            if blocker is None:
+                continue
+            if strict and blocker.state == STARTED:
+                return math.inf  # nobody knows yet when it was sent, so it may be now
+            at = max(at, blocker.at + rule.span)
         return at
 
     def add(self, use: Use) -> None:

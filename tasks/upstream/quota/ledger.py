@@ -14,36 +14,25 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.errors import StateError
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.lane import GONE, SENT, STARTED, Control, Use
-from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
+from tasks.upstream.quota.locks import FileLock, OwnerFile
 from tasks.upstream.quota.schema import open_ledger
+from tasks.upstream.quota.tally import Counts
+from tasks.upstream.quota.upkeep import run_is_alive
 
-__all__ = ["Counts", "Ledger"]
+__all__ = ["Ledger"]
 
-_KEEP = 26 * 3600.0  # seconds of history kept beyond every window: a run's proof reads it
 _PUT = (
     "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ticket) DO UPDATE SET "
     "rev = excluded.rev, alias = excluded.alias, state = excluded.state, at = excluded.at, "
     "sent = excluded.sent, tokens = excluded.tokens"
 )
 _USES = "SELECT ticket, alias, owner, state, at, sent, tokens FROM uses "
-
-
-@dataclass(slots=True)
-class Counts:
-    """What one process counted since it last wrote it down."""
-
-    sends: int = 0
-    refunds: int = 0
-    forfeits: int = 0
-    rate_limited: int = 0
-    waited: float = 0.0
 
 
 class Ledger:
@@ -58,13 +47,17 @@ class Ledger:
         self.run = run
         self.owner = 0
         self._lock = FileLock(path.with_name(path.name + ".lock"))
-        self._owners = path.with_name(path.name + ".owners")
+        self.folder = path.with_name(path.name + ".owners")
         self._rev = self._controls = -1
         self._inode = (0, 0)
         self._db: sqlite3.Connection | None = None
-        with self._lock:
-            self._life = self._begin_life()
-            self._open()
+        self._life = self._begin_life()
+        try:
+            with self._lock:
+                self._open()
+        except BaseException:
+            self._life.close()
+            raise
 
     @contextmanager
     def transaction(self, allocator: Allocator) -> Iterator[sqlite3.Connection]:
@@ -129,25 +122,14 @@ class Ledger:
             rows,
         )
 
-    def dead_owners(self, db: sqlite3.Connection) -> list[int]:
-        """Owners whose process ended since somebody looked; each is reported once."""
-        rows = db.execute("SELECT id, name FROM owners WHERE alive AND id != ?", (self.owner,))
-        dead = [owner for owner, name in rows.fetchall() if not is_alive(self._owners, name)]
-        db.executemany("UPDATE owners SET alive = 0 WHERE id = ?", [(owner,) for owner in dead])
-        return dead
-
-    def prune(self, db: sqlite3.Connection, now: float) -> None:
-        """Forget what no window and no running run can ask for."""
-        for alias, keep in db.execute("SELECT alias, keep FROM lanes").fetchall():
-            edge = now - max(keep, _KEEP)
-            done = db.execute(
-                "DELETE FROM uses WHERE alias = ? AND at < ? AND state > ? AND owner NOT IN "
-                "(SELECT id FROM owners WHERE run IN (SELECT run FROM owners WHERE alive))",
-                (alias, edge, SENT),
+    def stay(self, db: sqlite3.Connection) -> None:
+        """Be alive again, should somebody have removed our owner file."""
+        if not self._life.exists():
+            self._life.close()
+            self._life = OwnerFile(self.folder)
+            db.execute(
+                "UPDATE owners SET name = ?, alive = 1 WHERE id = ?", (self._life.name, self.owner)
             )
-            if done.rowcount:
-                db.execute("UPDATE lanes SET pruned = ? WHERE alias = ?", (edge, alias))
-        db.execute("DELETE FROM uses WHERE state = ? AND at < ?", (GONE, now - _KEEP))
 
     def close(self) -> None:
         """Leave; reservations of this process become free for others."""
@@ -176,9 +158,9 @@ class Ledger:
 
     def _begin_life(self) -> OwnerFile:
         try:
-            return OwnerFile(self._owners)
+            return OwnerFile(self.folder)
         except OSError as error:
-            msg = f"{self._owners} cannot be written ({error.strerror}): make it writable"
+            msg = f"{self.folder} cannot be written ({error.strerror}): make it writable"
             raise StateError(msg) from error
 
     def _open(self) -> None:
@@ -186,9 +168,17 @@ class Ledger:
         stat = self.path.stat()
         self._inode = (stat.st_dev, stat.st_ino)
         self._rev = self._controls = -1
-        row = (self._life.name, self.run, os.getpid())
-        cursor = db.execute("INSERT INTO owners (name, run, pid, alive) VALUES (?, ?, ?, 1)", row)
-        self.owner = int(cursor.lastrowid or 0)
+        if not run_is_alive(db, self.folder, self.run):
+            # A run that is started again judges its app_ids afresh.
+            db.execute("DELETE FROM controls WHERE run = ?", (self.run,))
+        self.owner = self._register(db)
+
+    def _register(self, db: sqlite3.Connection) -> int:
+        cursor = db.execute(
+            "INSERT INTO owners (name, run, pid, opened, alive) VALUES (?, ?, ?, ?, 1)",
+            (self._life.name, self.run, os.getpid(), time.time()),
+        )
+        return int(cursor.lastrowid or 0)
 
     def _is_same_file(self) -> bool:
         try:
@@ -263,8 +253,8 @@ class Ledger:
 
     def _write(self, db: sqlite3.Connection, allocator: Allocator) -> None:
         if allocator.changed:
-            self._put(db, allocator, self._rev + 1)
             self._rev += 1
+            self._put(db, allocator, self._rev)
             allocator.changed.clear()
 
     def _put(self, db: sqlite3.Connection, allocator: Allocator, rev: int) -> None:
@@ -273,7 +263,7 @@ class Ledger:
             for u in allocator.changed.values()
         ]
         db.executemany(_PUT, rows)
-        db.execute("UPDATE meta SET rev = ?, ticket = ?", (rev, allocator.last_ticket))
+        db.execute("UPDATE meta SET rev = ?, ticket = max(ticket, ?)", (rev, allocator.last_ticket))
 
     def _bump(self, db: sqlite3.Connection) -> None:
         self._controls += 1

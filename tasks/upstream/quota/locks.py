@@ -93,6 +93,10 @@ class OwnerFile:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
+    def exists(self) -> bool:
+        """Whether others can still see the file."""
+        return self._path.exists()
+
     def close(self, *, remove: bool = True) -> None:
         """Stop being alive. A forked child passes `remove=False`: the parent still is."""
         if self._fd >= 0:

@@ -19,13 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tasks.core.errors import NoKeysLeft, Stopped
+from tasks.core.errors import ConfigError, Stopped
 from tasks.core.quotas import AppId
 from tasks.upstream.quota import clock
-from tasks.upstream.quota.broker import Broker, Waiter
+from tasks.upstream.quota.broker import Broker
+from tasks.upstream.quota.desk import STOPPED, Waiter
 from tasks.upstream.quota.lane import Control, Lane
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
-from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, read_statistics
+from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
 from tasks.upstream.quota.turn import Op, Turn, apply_signal, change_control
 
 __all__ = ["Grant", "Quota"]
@@ -114,7 +115,7 @@ class Quota:
         waiter = Waiter(model, tokens, avoid, urgent=urgent)
         use = broker.wait(waiter)
         waited = max(0.0, clock.now() - waiter.arrived)
-        return Grant(use.alias, use.ticket, waiter.started, waited, tokens)
+        return Grant(use.alias, use.ticket, waiter.start_at, waited, tokens)
 
     def sent(self, grant: Grant, at: float | None = None) -> None:
         """The request was written, at `at` on time.monotonic(); now if not given."""
@@ -193,14 +194,18 @@ class Quota:
         states: list[KeyState] = []
 
         def op(turn: Turn) -> None:
-            states[:] = [_state(lane, turn.now) for lane in turn.allocator.lanes.values()]
+            states[:] = [key_state(lane, turn.now) for lane in turn.allocator.lanes.values()]
 
         self._here().ask(op)
         return tuple(states)
 
     def statistics(self) -> QuotaStatistics:
         """The run's proof so far, over all its processes, from the ledger's log."""
-        self._here().ask(lambda _turn: None)
+
+        def op(turn: Turn) -> None:
+            turn.flush = True
+
+        self._here().ask(op)
         return read_statistics(self.path, self.run_id, self._app_ids, self.margin)
 
     def close(self) -> None:
@@ -257,34 +262,25 @@ class Quota:
             self._here().submit(op, lazy=lazy)
 
     def _control(self, alias: str, change: Callable[[Control], Control]) -> None:
+        if not any(app_id.alias == alias for app_id in self._app_ids):
+            msg = f"no app_id is called {alias}: use an alias of review.toml"
+            raise ConfigError(msg)
         self._here().ask(lambda turn: change_control(turn, alias, change))
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            msg = "the run is being stopped; nothing was sent"
-            raise Stopped(msg)
+            raise Stopped(STOPPED)
 
     def _free_lane(self, broker: Broker, model: str, avoid: Collection[str]) -> Lane | None:
         """An app_id without any limit that may go now: no transaction, only a count."""
         now = clock.now()
-        lanes = [
-            lane
-            for lane in broker.allocator.lanes.values()
-            if not lane.rules
-            and lane.app_id.max_in_flight is None
-            and lane.control.reason is None
-            and lane.hold <= now
-            and lane.app_id.serves(model)
-        ]
+        lanes = [lane for lane in broker.allocator.lanes.values() if lane.is_free(model, now)]
         if not lanes:
-            message = broker.no_keys(model)
-            if message is not None:
-                raise NoKeysLeft(message)
             return None
         with self._counting:
             lane = min(lanes, key=lambda lane: (lane.app_id.alias in avoid, lane.sends))
             lane.sends += 1
-            broker.counts[lane.app_id.alias].sends += 1
+        broker.tally.sent(lane.app_id.alias)
         return lane
 
     def _forked(self) -> None:
@@ -292,23 +288,6 @@ class Quota:
         if self._broker is not None:
             _INHERITED.append(self._broker.abandon())
             self._broker = None
-
-
-def _state(lane: Lane, now: float) -> KeyState:
-    control, seconds = lane.control, lane.app_id.windows[0].seconds if lane.app_id.windows else 0.0
-    hold = max(0.0, lane.hold - now)
-    state = "held" if hold else "ready"
-    if control.reason is not None:
-        state = "paused" if control.paused else "disabled"
-    return KeyState(
-        alias=lane.app_id.alias,
-        used=lane.used(now, seconds),
-        limit=lane.limit,
-        in_flight=len(lane.flying),
-        hold=hold,
-        state=state,
-        reason=control.reason,
-    )
 
 
 _QUOTAS: weakref.WeakSet[Quota] = weakref.WeakSet()

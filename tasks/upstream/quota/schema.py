@@ -31,13 +31,14 @@ CREATE TABLE meta (
 );
 CREATE TABLE owners (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, run TEXT NOT NULL,
-    pid INTEGER NOT NULL, alive INTEGER NOT NULL
+    pid INTEGER NOT NULL, opened REAL NOT NULL, alive INTEGER NOT NULL
 );
 CREATE TABLE uses (
     ticket INTEGER PRIMARY KEY, rev INTEGER NOT NULL, alias TEXT NOT NULL, owner INTEGER NOT NULL,
     state INTEGER NOT NULL, at REAL NOT NULL, sent REAL, tokens INTEGER NOT NULL
 );
 CREATE INDEX uses_rev ON uses (rev);
+CREATE INDEX uses_open ON uses (owner) WHERE state < 3;
 CREATE TABLE lanes (
     alias TEXT PRIMARY KEY, hold REAL NOT NULL, hold_epoch REAL NOT NULL,
     keep REAL NOT NULL, pruned REAL

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.quotas import AppId, Window
+from tasks.upstream.quota.lane import Lane
 
 __all__ = [
     "KeyState",
     "QuotaStatistics",
     "QuotaUse",
     "WindowUse",
+    "key_state",
     "most_in_window",
     "optimum_seconds",
     "read_statistics",
@@ -91,6 +93,24 @@ class QuotaStatistics:
     def kept(self) -> bool:
         """Whether no window of any app_id held more sends than it may."""
         return all(w.most <= w.limit for use in self.app_ids for w in use.windows)
+
+
+def key_state(lane: Lane, now: float) -> KeyState:
+    """A lane as operators see it."""
+    control, windows = lane.control, lane.app_id.windows
+    hold = max(0.0, lane.hold - now)
+    state = "held" if hold else "ready"
+    if control.reason is not None:
+        state = "paused" if control.paused else "disabled"
+    return KeyState(
+        alias=lane.app_id.alias,
+        used=lane.used(now, windows[0].seconds) if windows else 0,
+        limit=lane.limit,
+        in_flight=len(lane.flying),
+        hold=hold,
+        state=state,
+        reason=control.reason,
+    )
 
 
 def most_in_window(instants: Iterable[float], seconds: float) -> int:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.lane import Control, Lane
-from tasks.upstream.quota.ledger import Counts, Ledger
+from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.signals import Allowance, Signal
+from tasks.upstream.quota.tally import Counts
 
 __all__ = ["Op", "Turn", "apply_signal", "change_control"]
 
@@ -30,6 +31,12 @@ class Turn:
     counts: dict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
     raised: dict[str, float] = field(default_factory=dict)
     """When an app_id's margin was last raised; kept by the caller over turns."""
+    backoffs: dict[str, float] = field(default_factory=dict)
+    """Seconds of an app_id's last hold that we chose ourselves; kept over turns."""
+    after: list[Callable[[], object]] = field(default_factory=list)
+    """Called when everything is on disk."""
+    flush: bool = False
+    """Write the counts down in this turn."""
 
 
 Op = Callable[[Turn], None]
@@ -81,10 +88,7 @@ def _heed_refusal(turn: Turn, lane: Lane, ticket: int, signal: Signal) -> None:
     legal = lane.limit is not None and _window_count(lane, sent) <= lane.limit
     wait = signal.retry_after
     if wait is None:
-        wait = max(
-            (a.reset or 0.0 for a in (signal.requests, signal.tokens) if a.remaining == 0),
-            default=None,
-        )
+        wait = _until_full(signal)
     if legal and (wait is None or wait <= _NEARLY):
         _raise_margin(turn, lane, sent)
     if wait is not None:
@@ -94,6 +98,13 @@ def _heed_refusal(turn: Turn, lane: Lane, ticket: int, signal: Signal) -> None:
     elif legal:
         # Somebody else uses the key, or the limit is lower: all we know is that it is full now.
         _fill(turn, lane, lane.limit - lane.used(turn.now, lane.app_id.windows[0].seconds))
+
+
+def _until_full(signal: Signal) -> float | None:
+    """When an exhausted allowance comes back, where the server says that instead."""
+    said = (signal.requests, signal.tokens)
+    resets = [a.reset for a in said if a.remaining == 0 and a.reset is not None]
+    return max(resets, default=None)
 
 
 def _window_count(lane: Lane, sent: float) -> int:
@@ -118,8 +129,11 @@ def _raise_margin(turn: Turn, lane: Lane, sent: float) -> None:
 
 
 def _backoff(turn: Turn, lane: Lane) -> float:
-    so_far = turn.counts[lane.app_id.alias].rate_limited
-    return min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(so_far - 1, 6))
+    # Twice as long as the last hold that ended just now, if there was one.
+    last = turn.backoffs.get(lane.app_id.alias, 0.0)
+    wait = 2 * last if turn.now - lane.hold < last else _FIRST_BACKOFF
+    turn.backoffs[lane.app_id.alias] = wait = min(_LONGEST_BACKOFF, wait)
+    return wait
 
 
 def _fill(turn: Turn, lane: Lane, count: int) -> None:
