@@ -30,6 +30,16 @@ exit code: 0 complete; 2 bad configuration or input, nothing written over;
            3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
 """
 
+_COLUMNS = {
+    "calls": "calls",
+    "journaled": "from journal",
+    "failed": "failed",
+    "comments": "comments",
+    "confirmed": "confirmed",
+    "input_tokens": "tokens in",
+    "output_tokens": "tokens out",
+}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -154,14 +164,10 @@ def _conclude(state: Any, paths: RunPaths) -> int:
 def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
     console = Console()
     table = Table(title=manifest["result"], title_justify="left")
-    for head in ("model", "calls", "failed", "comments", "confirmed", "tokens in", "tokens out"):
+    for head in ("model", *_COLUMNS.values()):
         table.add_column(head, justify="left" if head == "model" else "right")
     for one in manifest["figures"]["models"]:
-        table.add_row(
-            f"{one['name']} ({one['model']})",
-            *(_number(one[name]) for name in ("calls", "failed", "comments", "confirmed")),
-            *(_number(one[name]) for name in ("input_tokens", "output_tokens")),
-        )
+        table.add_row(f"{one['name']} ({one['model']})", *(_number(one[name]) for name in _COLUMNS))
     console.print(table)
     if manifest["rejected"]["rows"]:
         console.print(f"{manifest['rejected']['rows']:,} rows rejected: {paths.rejected}")

@@ -53,15 +53,18 @@ def prefect_server() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    with tempfile.TemporaryFile() as said, _server(port, said) as process:
-        with temporary_settings({PREFECT_API_URL: url}):
-            _await_health(process, said)
-            try:
-                yield url
-            finally:
-                # What is still queued would find no server.
-                APILogWorker.drain_all(timeout=10)
-                EventsWorker.drain_all(timeout=10)
+    with (
+        tempfile.TemporaryFile() as said,
+        _server(port, said) as process,
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
+        _await_health(process, said)
+        try:
+            yield url
+        finally:
+            # What is still queued would find no server.
+            APILogWorker.drain_all(timeout=10)
+            EventsWorker.drain_all(timeout=10)
 
 
 @contextmanager

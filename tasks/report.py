@@ -12,11 +12,11 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.report_text import report_text
 from tasks.core.summary import CALL_COLUMNS, COMMENT_COLUMNS, Summary, summarise
 from tasks.files import atomic, write_json
-from tasks.write import Output
 
 __all__ = ["read_summary", "report", "write_report"]
 

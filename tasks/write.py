@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import orjson
@@ -13,25 +12,15 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.outputs import Row, call_rows, comment_rows, json_entry, review_row
+from tasks.core.outputs import Output, Row, call_rows, comment_rows, json_entry, review_row
 from tasks.core.paths import RunPaths
 from tasks.core.schemas import SCHEMAS
 from tasks.files import atomic, sha256
 
-__all__ = ["Output", "write", "write_outputs"]
+__all__ = ["write", "write_outputs"]
 
 _BATCH = 512
 """Rows turned into Arrow at a time: what memory holds, whatever the size of the night."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One written file, as the manifest records it."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
 
 
 @task(name="write", cache_policy=NO_CACHE, persist_result=False)

@@ -41,13 +41,17 @@ def test_shards_are_sorted_ranges_of_all_inputs(tmp_path: Path) -> None:
     """Concatenated shards are the inputs in order of id, so that the merge needs no sort."""
     source = tmp_path / "in.jsonl"
     ids = [f"id-{number * 7919 % 101:03d}" for number in range(101)]
-    source.write_bytes(b"\n".join(orjson.dumps({"input_id": i, "content": f"x = '{i}'"}) for i in ids))
+    source.write_bytes(
+        b"\n".join(orjson.dumps({"input_id": i, "content": f"x = '{i}'"}) for i in ids)
+    )
     paths = RunPaths(tmp_path / "run")
     paths.work.mkdir(parents=True)
     assert load_source(str(source), paths, None, 1000).inputs == 101
     shards = shard_inputs(paths, 4)
     found = [
-        stored_input(line).input_id for one in shards for line in one.inputs.read_bytes().splitlines()
+        stored_input(line).input_id
+        for one in shards
+        for line in one.inputs.read_bytes().splitlines()
     ]
     assert found == sorted(ids)
     assert len(shards) == 4

@@ -76,7 +76,9 @@ def test_each_mistake_is_named(change: tuple[str, str], said: str) -> None:
 
 def test_an_empty_pool_is_refused() -> None:
     """Without an app_id there is nothing to run."""
-    assert "the pool is empty" in refusal('app_ids = {}\nmode="check"\n[[check]]\nname="a"\nmodel="m"')
+    assert "the pool is empty" in refusal(
+        'app_ids = {}\nmode="check"\n[[check]]\nname="a"\nmodel="m"'
+    )
 
 
 @pytest.mark.parametrize(
