@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations
 
+from tasks.core.fingerprints import with_ordinals
 from tasks.core.records import SEVERITIES, Comment
 from tasks.core.texts import quote_key, similarity
 
@@ -29,10 +30,10 @@ Strength = tuple[float, float, float]
 def cluster(comments: Iterable[Comment]) -> tuple[Comment, ...]:
     """The comments of one input, in their order, with cluster_id, check_models and agreement.
 
-    The result depends on the set of comments, not on their order, and a second pass changes
+    Equal fingerprints at different places get their ordinals here too. The result depends on the set of comments, not on their order, and a second pass changes
     nothing. `cluster_id` is the canonical comment's id: the best by `rank`.
     """
-    comments = tuple(comments)
+    comments = with_ordinals(comments)
     roots = _join({comment.comment_id: comment for comment in comments})
     groups: dict[str, list[Comment]] = {}
     for comment in comments:

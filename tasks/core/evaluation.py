@@ -1,0 +1,168 @@
+"""
+What a run is worth: the union of its checks, each check alone, and what the review adds.
+
+Every figure comes twice, before review (all comments) and after it (all but dropped ones). Their
+difference is the filter lift: it tells whether the review model earns its cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from tasks.core.metrics import Tally, findings_of, is_scored, tally
+from tasks.core.records import CallRow, Comment, Input, InputReview
+from tasks.core.stats import Proportion
+
+__all__ = ["CheckScore", "Evaluation", "Lift", "Scored", "Spent", "evaluate"]
+
+
+_N = TypeVar("_N", int, float)
+Score = Callable[[Sequence[Comment]], "Scored"]
+_NOTHING = Tally()
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """After minus before review, in shares; None where either is unknown."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One set of comments before and after review."""
+
+    before: Tally = _NOTHING
+    after: Tally = _NOTHING
+
+    def __add__(self, other: Scored) -> Scored:
+        return Scored(self.before + other.before, self.after + other.after)
+
+    @property
+    def lift(self) -> Lift:
+        """What the review changed."""
+        return Lift(
+            _gain(self.before.precision, self.after.precision),
+            _gain(self.before.recall, self.after.recall),
+            _gain(self.before.f1, self.after.f1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a check's calls used, over all inputs; None as soon as one answer's use is unknown."""
+
+    calls: int = 0
+    tokens: int | None = 0
+    cost_usd: float | None = 0.0
+
+    def plus(self, call: CallRow) -> Spent:
+        """With one more call; one that failed without a usage counts as a call only."""
+        if call.status != "ok" and call.input_tokens is None:
+            return Spent(self.calls + 1, self.tokens, self.cost_usd)
+        used = _sum(call.input_tokens, call.output_tokens)
+        return Spent(self.calls + 1, _sum(self.tokens, used), _sum(self.cost_usd, call.cost_usd))
+
+
+_UNSCORED = Scored()
+_UNSPENT = Spent()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckScore:
+    """One check: alone, and what the union would be without it."""
+
+    alone: Scored = _UNSCORED
+    others: Scored = _UNSCORED
+    """The union of all other checks."""
+    confirmed: int = 0
+    """Findings of this check, over all inputs, that the review confirmed."""
+    unique_confirmed: int = 0
+    """Those that no other check raised: what dropping it would lose, labels or not."""
+    spent: Spent = _UNSPENT
+    """What dropping it would save."""
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """The figures of one run; `lost` and `spared` say what dropping a check would do."""
+
+    scored_inputs: int = 0
+    unscored_inputs: int = 0
+    """Labelled, and not reviewed: a failed input is neither a miss nor clean."""
+    unlabelled_inputs: int = 0
+    union: Scored = field(default_factory=Scored)
+    checks: dict[str, CheckScore] = field(default_factory=dict)
+
+    def lost(self, check: str) -> int:
+        """Defects, after review, that only this check finds."""
+        return self.union.after.true - self.checks[check].others.after.true
+
+    def spared(self, check: str) -> int:
+        """False positives, after review, that only this check brings."""
+        return self.union.after.false - self.checks[check].others.after.false
+
+
+def evaluate(rows: Iterable[tuple[Input, InputReview]], checks: Sequence[str]) -> Evaluation:
+    """Score a finished run in one pass over its inputs.
+
+    `checks` names all checks of the run: one that raised nothing has missed everything, and only
+    the caller knows that it was there.
+    """
+    result = Evaluation(checks={name: CheckScore() for name in checks})
+    for source, review in rows:
+        labelled = is_scored(source, review)
+        result.scored_inputs += labelled
+        result.unscored_inputs += source.expected is not None and not labelled
+        result.unlabelled_inputs += source.expected is None
+        score = partial(_score, source) if labelled else _unscored
+        result.union += score(review.comments)
+        for name, so_far in result.checks.items():
+            result.checks[name] = _add(so_far, name, review, score)
+    return result
+
+
+def _add(so_far: CheckScore, name: str, review: InputReview, score: Score) -> CheckScore:
+    own = [comment for comment in review.comments if comment.check_model == name]
+    others = [comment for comment in review.comments if comment.check_model != name]
+    confirmed = _confirmed(own, review.comments)
+    unique = [finding for finding in confirmed if all(c.check_model == name for c in finding)]
+    spent = so_far.spent
+    for call in review.calls:
+        if call.stage == "check" and call.name == name and call.status != "skipped":
+            spent = spent.plus(call)
+    return CheckScore(
+        alone=so_far.alone + score(own),
+        others=so_far.others + score(others),
+        confirmed=so_far.confirmed + len(confirmed),
+        unique_confirmed=so_far.unique_confirmed + len(unique),
+        spent=spent,
+    )
+
+
+def _score(source: Input, comments: Sequence[Comment]) -> Scored:
+    kept = [comment for comment in comments if comment.outcome != "dropped"]
+    return Scored(tally(source, comments), tally(source, kept))
+
+
+def _unscored(_: Sequence[Comment]) -> Scored:
+    return _UNSCORED
+
+
+def _confirmed(own: Sequence[Comment], comments: Sequence[Comment]) -> list[Sequence[Comment]]:
+    """The whole clusters in which one of `own` is confirmed."""
+    good = {c.comment_id for c in own if c.verdict and c.verdict.decision == "confirmed"}
+    return [f for f in findings_of(comments) if any(c.comment_id in good for c in f)]
+
+
+def _gain(before: Proportion | None, after: Proportion | None) -> float | None:
+    return None if before is None or after is None else after.value - before.value
+
+
+def _sum(one: _N | None, other: _N | None) -> _N | None:
+    return None if one is None or other is None else one + other

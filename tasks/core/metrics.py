@@ -1,0 +1,86 @@
+"""
+How good findings are, against labelled defects.
+
+    precision   findings that stand for a defect, of all findings
+    recall      defects that were found, of all defects
+    F1          their harmonic mean
+
+A finding is a cluster: an issue that three checks raise is found once, not three times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+
+from tasks.core.matching import match
+from tasks.core.records import Comment, Input, InputReview
+from tasks.core.stats import Proportion, f1, wilson
+
+__all__ = ["Tally", "findings_of", "is_scored", "tally"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts over labelled inputs; tallies add up."""
+
+    true: int = 0
+    """Findings matched to a defect."""
+    false: int = 0
+    """Findings without a defect."""
+    missed: int = 0
+    """Defects without a finding."""
+    clean_inputs: int = 0
+    """Inputs known to have no defect."""
+    false_on_clean: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def precision(self) -> Proportion | None:
+        """None when nothing was raised."""
+        return wilson(self.true, self.true + self.false)
+
+    @property
+    def recall(self) -> Proportion | None:
+        """None when there was nothing to find."""
+        return wilson(self.true, self.true + self.missed)
+
+    @property
+    def f1(self) -> Proportion | None:
+        """None when there were neither findings nor defects."""
+        return f1(self.true, self.false, self.missed)
+
+    @property
+    def false_per_clean_input(self) -> float | None:
+        """False positives per clean input; None when no input is known to be clean."""
+        return self.false_on_clean / self.clean_inputs if self.clean_inputs else None
+
+
+def is_scored(source: Input, review: InputReview) -> bool:
+    """Whether the input counts: it has labels and was reviewed, at least in part."""
+    return source.expected is not None and review.coverage in {"complete", "partial"}
+
+
+def tally(source: Input, comments: Iterable[Comment]) -> Tally:
+    """Score the comments of one labelled input, as they are, without regard to outcomes."""
+    expected = source.expected or ()
+    findings = findings_of(comments)
+    true = len(match(findings, expected, source))
+    clean = not expected
+    return Tally(
+        true=true,
+        false=len(findings) - true,
+        missed=len(expected) - true,
+        clean_inputs=int(clean),
+        false_on_clean=len(findings) if clean else 0,
+    )
+
+
+def findings_of(comments: Iterable[Comment]) -> Sequence[Sequence[Comment]]:
+    """Comments by cluster; a comment that was never clustered is a finding of its own."""
+    groups: dict[str, list[Comment]] = {}
+    for comment in comments:
+        groups.setdefault(comment.cluster_id or comment.comment_id, []).append(comment)
+    return list(groups.values())
