@@ -68,6 +68,8 @@ def _exchange(path: Path, fresh: Path) -> Path:
 def _readable(path: Path) -> Iterator[Row]:
     try:
         source = sqlite3.connect(path, isolation_level=None)
+        # Without it, SQLite reads nothing of a file that is shorter than its header says.
+        source.execute("PRAGMA writable_schema = ON")
         source.execute("SELECT name FROM sqlite_master").fetchall()
     except sqlite3.Error:
         return

@@ -46,9 +46,8 @@ class Journal:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._pid = os.getpid()
-        self._locks = Locks(self.path.with_name(self.path.name + ".lock"))
+        self._locks = self._open_locks()
         with self._locks.writing():
             self._writing = open_database(self.path)
         self._reading = open_database(self.path)
@@ -106,15 +105,20 @@ class Journal:
         self._query("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def statistics(self) -> dict[str, Any]:
-        """Rows, bytes on disk and per reply, oldest and newest, rows per model. Reads the whole file."""
+        """Rows, bytes of the file and per reply, oldest and newest, rows per model. Reads the whole file.
+
+        `wal_bytes` are on disk beside it until SQLite has copied them over; they stay below 64 MB.
+        """
         per_model = self._query(
             "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
         )
         rows = sum(row[1] for row in per_model)
-        size = sum(path.stat().st_size for path in self._files())
+        size = self._pragma("page_count") * self._pragma("page_size")
+        log = self.path.with_name(self.path.name + "-wal")
         return {
             "rows": rows,
             "bytes": size,
+            "wal_bytes": log.stat().st_size if log.exists() else 0,
             "bytes_per_reply": round(size / rows, 1) if rows else None,
             "oldest": min((row[2] for row in per_model), default=None),
             "newest": max((row[3] for row in per_model), default=None),
@@ -147,9 +151,17 @@ class Journal:
     def __repr__(self) -> str:
         return f"Journal({str(self.path)!r})"
 
-    def _files(self) -> Iterator[Path]:
-        names = (self.path.name, f"{self.path.name}-wal")
-        return (path for name in names if (path := self.path.with_name(name)).exists())
+    def _pragma(self, name: str) -> int:
+        return int(self._query(f"PRAGMA {name}")[0][0])
+
+    def _open_locks(self) -> Locks:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return Locks(self.path.with_name(self.path.name + ".lock"))
+        except OSError as error:
+            folder = self.path.parent
+            msg = f"journal {self.path} cannot be used ({error.strerror}): make {folder} a writable folder"
+            raise StateError(msg) from error
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():

@@ -1,0 +1,244 @@
+"""The journal keeps what it acknowledged: over kills, processes, ages and sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.core.calls import Reply, Usage
+from tasks.core.errors import StateError
+from tasks.upstream.journal import Journal
+
+REPLY = Reply(
+    content='{"comments": []} \u2028 ü',
+    model="m",
+    finish_reason="stop",
+    usage=Usage(10, 5, 15),
+    request_id="r-1",
+    created=1_700_000_000.0,
+    app_id="team-a",
+    trace_id="t-1",
+    endpoint="http://x.test/v1",
+    latency=1.5,
+    queue=0.25,
+)
+
+WRITER = """
+import sys, threading
+from dataclasses import replace
+from pathlib import Path
+from tasks.upstream.journal import Journal
+from test_reply import REPLY, key_of
+
+journal = Journal(Path(sys.argv[1]))
+def work(thread):
+    for n in range(10**6):
+        name = f"{sys.argv[2]} {thread} {n}"
+        journal.put(key_of(name), replace(REPLY, content=name, model=sys.argv[2]))
+        # One write per line: what the parent reads was acknowledged.
+        sys.stdout.write(name + chr(10))
+        sys.stdout.flush()
+for thread in range(8):
+    threading.Thread(target=work, args=(thread,)).start()
+"""
+
+
+def key_of(name: str) -> str:
+    """A key as requests have them."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """An empty journal, closed by the test's end of process."""
+    return Journal(tmp_path / "state" / "journal.sqlite")
+
+
+def start_writer(
+    tmp_path: Path, path: Path, name: str, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """A process that puts replies as fast as it can and prints each acknowledged one."""
+    module = f"from tasks.core.calls import Reply, Usage\nimport hashlib\nREPLY = {REPLY!r}\n"
+    module += "def key_of(name):\n    return hashlib.sha256(name.encode()).hexdigest()\n"
+    (tmp_path / "test_reply.py").write_text(module)
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), name],
+        stdout=stdout,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
+    )
+
+
+def test_a_reply_comes_back_as_it_was(journal: Journal) -> None:
+    """Every field survives; only `journaled` tells the difference."""
+    full = replace(REPLY, first_token=0.5, attempts=3, refusal="no")
+    for name, reply in (("plain", REPLY), ("full", full)):
+        journal.put(key_of(name), reply)
+        assert journal.get(key_of(name)) == replace(reply, journaled=True)
+    assert journal.get(key_of("never")) is None
+
+
+def test_age_decides_what_counts(journal: Journal) -> None:
+    """`not_before` hides older replies, and a newer put brings the question back."""
+    journal.put(key_of("q"), REPLY)
+    later = time.time() + 1
+    assert journal.get(key_of("q"), not_before=later) is None
+    assert journal.get_many([key_of("q")], not_before=later) == {}
+    assert journal.known([key_of("q")], not_before=later) == set()
+    assert journal.get(key_of("q"), not_before=later - 60) is not None
+    journal.put(key_of("q"), replace(REPLY, content="newer"))
+    again = journal.get(key_of("q"))
+    assert again is not None
+    assert again.content == "newer"
+    assert journal.statistics()["rows"] == 1
+
+
+def test_many_at_once(journal: Journal) -> None:
+    """More keys than one query takes; missing ones are left out."""
+    with ThreadPoolExecutor(64) as executor:
+        names = [f"n{n}" for n in range(1200)]
+        list(executor.map(lambda name: journal.put(key_of(name), REPLY), names))
+    keys = [key_of(name) for name in (*names, "missing")]
+    assert journal.known(keys) == set(keys[:-1])
+    assert set(journal.get_many(keys)) == set(keys[:-1])
+    counts = journal.statistics()
+    assert counts["rows"] == counts["written"] == 1200
+    assert counts["commits"] < 1200, "no two puts of 64 threads shared a commit"
+
+
+def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    """Two writing processes are killed in the middle; all they acknowledged is there, and whole."""
+    path = tmp_path / "journal.sqlite"
+    writers = [start_writer(tmp_path, path, name) for name in ("one", "two")]
+    lines: list[list[str]] = [[], []]
+
+    def read(index: int) -> None:
+        stdout = writers[index].stdout
+        assert stdout is not None
+        with stdout:
+            for line in stdout:
+                lines[index].append(line)
+                if len(lines[index]) == 400:
+                    writers[index].send_signal(signal.SIGKILL)
+
+    readers = [threading.Thread(target=read, args=(index,)) for index in (0, 1)]
+    for reader in readers:
+        reader.start()
+    for reader, writer in zip(readers, writers, strict=True):
+        reader.join()
+        assert writer.wait() == -signal.SIGKILL
+    # The last line of a killed process may be cut off.
+    names = [line.strip() for found in lines for line in found if line.endswith("\n")]
+    assert len(names) >= 800
+    with Journal(path) as journal:
+        replies = journal.get_many(map(key_of, names))
+        assert {replies[key_of(name)].content for name in names} == set(names)
+    check = sqlite3.connect(path)
+    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    check.close()
+
+
+def test_two_processes_write_in_turns(tmp_path: Path) -> None:
+    """Neither of two writers starves: while one puts 1,000 replies, the other puts a fair part."""
+    path = tmp_path / "journal.sqlite"
+    writers = [start_writer(tmp_path, path, name, subprocess.DEVNULL) for name in ("one", "two")]
+    with Journal(path) as journal:
+        start = counts_when(journal, lambda counts: len(counts) == 2)
+        end = counts_when(journal, lambda counts: counts["one"] - start["one"] >= 1000)
+    for writer in writers:
+        writer.kill()
+        writer.wait()
+    assert end["two"] - start["two"] > 200
+
+
+def counts_when(journal: Journal, ready: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+    """Replies per writer, once they are as wanted; at most 30 s."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        counts: dict[str, int] = journal.statistics()["models"]
+        if ready(counts):
+            return counts
+    pytest.fail(f"not reached in 30 s: {counts}")
+
+
+def test_claims_keep_others_out_until_released(tmp_path: Path) -> None:
+    """Two journals on one file stand for two processes; a claim is for one question only."""
+    with Journal(tmp_path / "j") as mine, Journal(tmp_path / "j") as yours:
+        assert mine.claim(key_of("q"))
+        assert not yours.claim(key_of("q"))
+        assert yours.claim(key_of("other"))
+        mine.release(key_of("q"))
+        assert yours.claim(key_of("q"))
+
+
+def test_a_dead_owners_claim_is_free(tmp_path: Path) -> None:
+    """A process is killed while it holds a claim; the next asker gets it at once."""
+    code = (
+        "import sys; from tasks.upstream.journal import Journal\n"
+        "journal = Journal(sys.argv[1]); print(journal.claim(sys.argv[2]), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "j"), key_of("q")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "True\n"
+        with Journal(tmp_path / "j") as journal:
+            assert not journal.claim(key_of("q"))
+            owner.kill()
+            owner.wait()
+            assert journal.claim(key_of("q"))
+
+
+def test_expire_and_compact(journal: Journal) -> None:
+    """What is old goes, what is new stays, and the file gets smaller."""
+    with ThreadPoolExecutor(32) as executor:
+        big = replace(REPLY, content=os.urandom(2000).hex())
+        list(executor.map(lambda n: journal.put(key_of(f"old {n}"), big), range(500)))
+        cut = time.time()
+        list(executor.map(lambda n: journal.put(key_of(f"new {n}"), REPLY), range(20)))
+    before = journal.statistics()["bytes"]
+    assert journal.expire(cut) == 500
+    journal.compact()
+    after = journal.statistics()
+    assert (after["rows"], after["models"]) == (20, {"m": 20})
+    assert after["bytes"] < before / 4
+    assert after["wal_bytes"] == 0
+    assert journal.get(key_of("new 7")) is not None
+
+
+def test_after_close_it_says_so(journal: Journal) -> None:
+    """A put after close is an error, not a silent loss; closing twice is fine."""
+    journal.close()
+    journal.close()
+    with pytest.raises(StateError, match="closed"):
+        journal.put(key_of("q"), REPLY)
+
+
+def test_a_full_disk_is_told_and_loses_nothing_else(journal: Journal) -> None:
+    """SQLite's own page limit stands for a full disk: the put fails with a remedy, the rest is whole."""
+    journal.put(key_of("first"), REPLY)
+    pages = journal._pragma("page_count")
+    journal._writing.execute(f"PRAGMA max_page_count = {pages}")
+    big = replace(REPLY, content=os.urandom(20_000).hex())
+    with pytest.raises(StateError, match="free space"):
+        journal.put(key_of("big"), big)
+    journal._writing.execute("PRAGMA max_page_count = 1000000")
+    assert journal.get(key_of("big")) is None
+    journal.put(key_of("big"), big)
+    assert journal.known([key_of("first"), key_of("big")]) == {key_of("first"), key_of("big")}
