@@ -55,7 +55,9 @@ def bulk_review(
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
     Args:
-        source: A .jsonl, .json, .csv or .parquet file.
+        source: A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or
+            source files; git:PATH@BASE..HEAD or git:PATH@since=24h for the files that changed in
+            the repository at PATH (since also takes 7d, 2w or a date).
         config: The review.toml to use.
         output: Folder of the outputs; data/runs/<run_id> when left out.
         limit: Take only the first so many rows.
@@ -75,7 +77,7 @@ def bulk_review(
 def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
     begin(paths, run)
-    loaded = load(source, paths, limit, settings.max_input_tokens)
+    loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
     log.info(
         "%d inputs accepted, %d rows rejected %s", loaded.inputs, loaded.rejected, loaded.reasons
     )

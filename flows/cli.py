@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from tasks.core.errors import ReviewError, UserError
+from tasks.core.errors import ReviewError
 from tasks.core.paths import RunPaths
 from tasks.files import read_json
 
@@ -40,6 +39,11 @@ _COLUMNS = {
     "output_tokens": "tokens out",
 }
 
+_SOURCE = """\
+a .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or source files;
+git:PATH@BASE..HEAD or git:PATH@since=24h: each file that changed in the repository at PATH
+"""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -48,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help=".jsonl, .json, .csv or .parquet file")
+    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
     parser.add_argument(
         "--config", default="review.toml", metavar="FILE", help="default: review.toml"
     )
@@ -94,9 +98,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.embedded_server import prefect_server  # noqa: PLC0415
     from flows.keys import resolve_keys  # noqa: PLC0415
     from flows.planning import new_run_id, output_folder, read_config  # noqa: PLC0415
+    from tasks.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
-    _require_file(arguments.source)
+    check_source(arguments.source)
     folder = output_folder(arguments.output, new_run_id())
     with prefect_server(), _bar():
         resolve_keys(settings)
@@ -109,12 +114,6 @@ def _run(arguments: argparse.Namespace) -> int:
             return_state=True,
         )
     return _conclude(state, RunPaths(folder))
-
-
-def _require_file(source: str) -> None:
-    if not Path(source).exists():
-        msg = f"{source} does not exist: check the path"
-        raise UserError(msg)
 
 
 @contextmanager

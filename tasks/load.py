@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 from prefect import task
@@ -16,13 +17,18 @@ from tasks.core.errors import RowError, SourceError
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.rows import read_input
+from tasks.core.selection import GitOptions
 from tasks.core.tokens import count_tokens, estimate_tokens
 from tasks.files import atomic
-from tasks.sources import NumberedRow, read_rows
+from tasks.sources import NumberedRow, may_be_empty, read_rows
 
 __all__ = ["Loaded", "load", "load_source"]
 
 _SNIPPET = 200
+_MESSAGE = 500
+_LONGEST_TOKEN = 128
+"""Characters; no encoding has longer ones, so more than this many times the limit is too long."""
+_DEFAULT = GitOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +44,31 @@ class Loaded:
 
 
 @task(name="load", cache_policy=NO_CACHE, persist_result=False)
-def load(source: str, paths: RunPaths, limit: int | None, max_input_tokens: int) -> Loaded:
+def load(
+    source: str,
+    paths: RunPaths,
+    limit: int | None,
+    max_input_tokens: int,
+    options: GitOptions = _DEFAULT,
+) -> Loaded:
     """Stage task; see `load_source`."""
-    return load_source(source, paths, limit, max_input_tokens)
+    return load_source(source, paths, limit, max_input_tokens, options)
 
 
-def load_source(source: str, paths: RunPaths, limit: int | None, max_input_tokens: int) -> Loaded:
-    """Validate every row of SOURCE.
+def load_source(
+    source: str,
+    paths: RunPaths,
+    limit: int | None,
+    max_input_tokens: int,
+    options: GitOptions = _DEFAULT,
+) -> Loaded:
+    """Validate every row of SOURCE: each is accepted or rejected with a reason, none is lost.
 
     Accepted rows go to `paths.inputs` with an index beside it, the others to `paths.rejected`.
+    Memory holds the ids of all rows and the content of one.
 
     Raises:
-        SourceError: SOURCE cannot be read, or not one row is usable.
+        SourceError: SOURCE cannot be read, or not one row is usable; of a git source none may be.
         OutputError: the output folder cannot be written.
     """
     with ExitStack() as stack:
@@ -58,10 +77,12 @@ def load_source(source: str, paths: RunPaths, limit: int | None, max_input_token
             for path in (paths.inputs, paths.index, paths.rejected)
         )
         spool = _Spool(inputs, index, rejected, max_input_tokens)
-        for row in islice(read_rows(source), limit):
+        rows = stack.enter_context(closing(read_rows(source, options)))
+        for row in islice(rows, limit):
             spool.take(row)
         # Raising inside the block leaves an earlier rejected.jsonl as it was.
-        spool.require_some(source)
+        if not may_be_empty(source):
+            spool.require_some(source)
     return Loaded(len(spool.ids), sum(spool.reasons.values()), dict(spool.reasons), spool.tokens)
 
 
@@ -87,7 +108,7 @@ class _Spool:
             raise row
         item = read_input(row)
         if item.input_id in self.ids:
-            msg = "an earlier row has the same input_id; ids must be unique"
+            msg = "an earlier row has the same input_id, or the same content and no id"
             raise RowError(msg, code="duplicate_id")
         if item.kind == "snippet":  # a large diff is split at its hunks instead
             _check_size(item.content, self._most)
@@ -105,8 +126,12 @@ class _Spool:
     def _reject(self, numbered: NumberedRow, error: RowError) -> None:
         self.reasons[error.code] += 1
         self.first = self.first or f"row {numbered.number}: {error}"
-        row = {"row": numbered.number, "reason": error.code, "message": str(error)}
-        self._files[2].write(orjson.dumps(row | _traces(numbered.row)) + b"\n")
+        row = {
+            "row": numbered.number,
+            "reason": error.code,
+            "message": _storable(str(error), _MESSAGE),
+        }
+        self._files[2].write(orjson.dumps(row | _traces(numbered)) + b"\n")
 
     def require_some(self, source: str) -> None:
         if not self.ids:
@@ -121,18 +146,33 @@ class _Spool:
 
 def _check_size(content: str, most: int) -> None:
     # A token is at least one byte, so the costly count is only for what may be too long.
-    if len(content.encode()) > most and (tokens := count_tokens(content, "").tokens) > most:
-        msg = f"content has {tokens} tokens, more than max_input_tokens = {most}: split it or raise the limit"
-        raise RowError(msg, code="too_long")
+    if len(content.encode()) <= most:
+        return
+    if len(content) > most * _LONGEST_TOKEN:
+        tokens = f"more than {most:,}"
+    elif (counted := count_tokens(content, "").tokens) > most:
+        tokens = f"{counted:,}"
+    else:
+        return
+    msg = f"content has {tokens} tokens, max_input_tokens is {most:,}: split it or raise the limit"
+    raise RowError(msg, code="too_long")
 
 
-def _traces(row: object) -> dict[str, str]:
-    """What helps to find the row again, made safe for JSON."""
-    if not isinstance(row, dict):
-        return {}
-    named = {"input_id": row.get("input_id"), "snippet": row.get("content", row.get("input_code"))}
+def _traces(numbered: NumberedRow) -> dict[str, str]:
+    """What helps to find the row again, bounded and made safe for JSON."""
+    row = numbered.row
+    named: dict[str, Any] = {"snippet": numbered.snippet or None}
+    if isinstance(row, dict):
+        code = next((row[name] for name in ("content", "input_code") if row.get(name)), None)
+        named = {"input_id": row.get("input_id"), "snippet": code or numbered.snippet or None}
+    elif not isinstance(row, RowError):
+        named = {"snippet": row}
     return {
-        name: str(value)[:_SNIPPET].encode("utf-8", "replace").decode()
+        name: _storable(value if isinstance(value, str) else reprlib.repr(value), _SNIPPET)
         for name, value in named.items()
         if value is not None
     }
+
+
+def _storable(text: str, most: int) -> str:
+    return text[:most].encode("utf-8", "replace").decode()

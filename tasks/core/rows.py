@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import reprlib
+from numbers import Integral
 from typing import Any, NoReturn, cast
 
 import orjson
 
 from tasks.core.errors import RowError
+from tasks.core.jsonable import jsonable
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
 
 __all__ = ["content_id", "read_input", "stored_input"]
 
 MAX_ID_LENGTH = 512
-_SHORT = 40
+_MAX_FLOAT_ID = 2**53
+"""From here on a float does not say which whole number was meant."""
+_HUNK = "@@ -"
+_LISTED = 12
 _TEXT_FIELDS = ("path", "language", "title", "description")
 _KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS}
 
@@ -33,14 +40,14 @@ def read_input(row: Any) -> Input:
     if not isinstance(row, dict):
         _refuse("not_an_object", f"a row is an object with fields, not {_kind(row)}")
     content = _content(row)
-    kind = row.get("kind") or _guess_kind(content)
+    kind = _given(row, "kind") or _guess_kind(content)
     if kind not in KINDS:
-        _refuse("bad_kind", f"kind is {_short(kind)}; use one of {', '.join(KINDS)}")
+        _refuse("bad_kind", f"kind is {reprlib.repr(kind)}; use one of {', '.join(KINDS)}")
     return Input(
-        input_id=_input_id(row.get("input_id"), content),
+        input_id=_input_id(_given(row, "input_id"), content),
         content=content,
         kind=cast("Any", kind),
-        expected=_expected(row.get("expected")),
+        expected=_expected(_given(row, "expected")),
         extra=_extra(row),
         **{name: _optional_text(row, name) for name in _TEXT_FIELDS},
     )
@@ -54,10 +61,21 @@ def stored_input(line: bytes) -> Input:
     return Input(**row)
 
 
+def _given(row: dict[str, Any], name: str) -> Any:
+    """The field's value; None for a gap, which pandas writes as NaN."""
+    value = row.get(name)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _content(row: dict[str, Any]) -> str:
-    content = row.get("content", row.get("input_code"))
+    content = _given(row, "content")
+    content = _given(row, "input_code") if content is None else content
     if content is None:
-        _refuse("no_content", "the code belongs in the field content (or input_code)")
+        names = ", ".join(reprlib.repr(name) for name in list(row)[:_LISTED]) or "none"
+        _refuse(
+            "no_content",
+            f"the code belongs in the field content (or input_code); fields here: {names}",
+        )
     if not isinstance(content, str):
         _refuse("content_not_text", f"content is {_kind(content)}, not text")
     if not content.strip():
@@ -78,27 +96,35 @@ def _clean(name: str, text: str, code: str) -> str:
 def _guess_kind(content: str) -> str:
     head = content[:4096]
     looks = head.startswith(("diff --git ", "--- ")) or "\ndiff --git " in head
-    return "diff" if looks and "\n@@ " in content else "snippet"
+    return "diff" if head.startswith(_HUNK) or (looks and f"\n{_HUNK}" in content) else "snippet"
 
 
 def _input_id(value: Any, content: str) -> str:
     if value is None or value == "":
         return content_id(content)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        _refuse("bad_id", f"input_id is {_kind(value)}; use text or a whole number")
-    text = str(value)
+    text = value if isinstance(value, str) else _number_id(value)
     if len(text) > MAX_ID_LENGTH:
         _refuse("bad_id", f"input_id is longer than {MAX_ID_LENGTH} characters")
     return _clean("input_id", text, "bad_id")
 
 
-def _optional_text(row: dict[str, Any], name: str) -> str | None:
-    value = row.get(name)
+def _number_id(value: Any) -> str:
+    # A column of whole numbers with one gap becomes floats in pandas: 7.0 is the id 7.
+    exact = isinstance(value, float) and abs(value) < _MAX_FLOAT_ID and value == int(value)
+    if isinstance(value, bool) or not (isinstance(value, Integral) or exact):
+        _refuse("bad_id", f"input_id is {_kind(value)}; use text or a whole number")
+    if abs(int(value)) >= 10**MAX_ID_LENGTH:
+        _refuse("bad_id", f"input_id is longer than {MAX_ID_LENGTH} characters")
+    return str(int(value))
+
+
+def _optional_text(row: dict[str, Any], name: str, code: str = "wrong_type") -> str | None:
+    value = _given(row, name)
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        _refuse("wrong_type", f"{name} is {_kind(value)}, not text")
-    return _clean(name, value, "wrong_type")
+        _refuse(code, f"{name} is {_kind(value)}, not text")
+    return _clean(name, value, code)
 
 
 def _expected(value: Any) -> tuple[Expected, ...] | None:
@@ -126,18 +152,18 @@ def _one_expected(item: Any) -> Expected:
     if start is not None and end is not None and end < start:
         _refuse("bad_expected", "expected: end_line is before start_line")
     return Expected(
-        path=_optional_text(item, "path"),
+        path=_optional_text(item, "path", "bad_expected"),
         start_line=start,
         end_line=end if end is not None else start,
         side=cast("Any", _choice(item, "side", ("right", "left")) or "right"),
         category=_choice(item, "category", CATEGORIES),
         severity=_choice(item, "severity", SEVERITIES),
-        message=_optional_text(item, "message"),
+        message=_optional_text(item, "message", "bad_expected"),
     )
 
 
 def _line(item: dict[str, Any], name: str) -> int | None:
-    value = item.get(name)
+    value = _given(item, name)
     if isinstance(value, float) and value.is_integer():  # pandas turns gaps into floats
         value = int(value)
     if value is None:
@@ -148,7 +174,7 @@ def _line(item: dict[str, Any], name: str) -> int | None:
 
 
 def _choice(item: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str | None:
-    value = item.get(name)
+    value = _given(item, name)
     if value is None:
         return None
     if value not in allowed:
@@ -157,14 +183,12 @@ def _choice(item: dict[str, Any], name: str, allowed: tuple[str, ...]) -> str | 
 
 
 def _extra(row: dict[str, Any]) -> dict[str, Any]:
-    extra = {str(name): value for name, value in row.items() if name not in _KNOWN}
+    extra = jsonable({name: value for name, value in row.items() if name not in _KNOWN})
     try:
-        # Dates and decimals of Parquet become text; what JSON can hold stays as it came.
-        return (
-            cast("dict[str, Any]", orjson.loads(orjson.dumps(extra, default=str))) if extra else {}
-        )
+        # There and back, so that a row reads the same before and after it was stored.
+        return cast("dict[str, Any]", orjson.loads(orjson.dumps(extra)))
     except (orjson.JSONEncodeError, orjson.JSONDecodeError):
-        _refuse("not_json", "a further column holds what JSON cannot (wrong Unicode, too deep)")
+        _refuse("not_json", "a further column holds text that is not valid Unicode")
 
 
 def _refuse(code: str, message: str) -> NoReturn:
@@ -174,8 +198,3 @@ def _refuse(code: str, message: str) -> NoReturn:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
     return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -14,12 +14,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import ConfigError
+from tasks.core.git_settings import GitSettings
 from tasks.core.policy import Policy
 from tasks.core.quotas import AppId, parse_window
 
 __all__ = [
     "AppIdSettings",
     "CheckSettings",
+    "GitSettings",
     "Price",
     "ReviewSettings",
     "Settings",
@@ -176,6 +178,7 @@ class Settings(_Strict):
     app_ids: dict[str, AppIdSettings]
     check: tuple[CheckSettings, ...] = Field(min_length=1)
     review: ReviewSettings | None = None
+    git: GitSettings = GitSettings()
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per model; unknown prices make unknown costs, not free calls."""
 

@@ -1,44 +1,105 @@
-"""Where inputs come from: one reader per form, all yielding numbered rows one at a time."""
+"""
+Where inputs come from: one reader per form, all yielding numbered rows one at a time.
+
+    .jsonl .ndjson .json .csv .parquet   data files, the text ones also with .gz behind
+    a folder                             .diff, .patch and source files
+    git:PATH@BASE..HEAD, git:PATH@since=24h
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.errors import SourceError
+from tasks.core.selection import GitOptions
+from tasks.sources.adapters import adapt
+from tasks.sources.folder import read_folder
+from tasks.sources.git_range import PREFIX, parse_git_source
+from tasks.sources.git_source import read_git
+from tasks.sources.numbered import NumberedRow
 from tasks.sources.tables import read_csv, read_parquet
-from tasks.sources.text import NumberedRow, read_json, read_jsonl
+from tasks.sources.text import read_json, read_jsonl
 
-__all__ = ["NumberedRow", "read_rows"]
+__all__ = ["NumberedRow", "check_source", "may_be_empty", "read_rows"]
 
-_READERS: dict[str, Callable[[Path], Iterator[NumberedRow]]] = {
+Reader = Callable[[Path], Iterator[NumberedRow]]
+
+_TEXT: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".json": read_json,
     ".csv": read_csv,
-    ".parquet": read_parquet,
 }
+_READERS: dict[str, Reader] = {
+    **_TEXT,
+    ".parquet": read_parquet,
+    **{f"{ending}.gz": reader for ending, reader in _TEXT.items()},
+}
+_DEFAULT = GitOptions()
 
 
-def read_rows(source: str) -> Iterator[NumberedRow]:
-    """The rows of SOURCE in order; a row that cannot be read is yielded as its RowError.
+def may_be_empty(source: str) -> bool:
+    """Whether no input at all is a normal night: nothing changed in the repository."""
+    return source.startswith(PREFIX)
+
+
+def check_source(source: str) -> None:
+    """What can be said of SOURCE without reading it.
 
     Raises:
-        SourceError: missing, a folder, unreadable, or of a form that has no reader.
+        SourceError: missing, no regular file, of a form that has no reader, or a malformed git
+            source; the message names the remedy.
     """
+    with _disk_errors(source):
+        if source.startswith(PREFIX):
+            parse_git_source(source)
+        elif not Path(source).is_dir():
+            _reader(source)
+
+
+def read_rows(source: str, options: GitOptions = _DEFAULT) -> Generator[NumberedRow, None, None]:
+    """The rows of SOURCE in order; a row that cannot be read is yielded as its RowError.
+
+    Memory holds a row or a small batch of them, but for .json, whose text is held as a whole.
+
+    Raises:
+        SourceError: as `check_source`, or SOURCE as a whole cannot be read.
+    """
+    check_source(source)
+    with _disk_errors(source):
+        if source.startswith(PREFIX):
+            yield from read_git(source, options)
+        elif Path(source).is_dir():
+            yield from read_folder(Path(source), options)
+        else:
+            for row in _reader(source)(Path(source)):
+                yield row._replace(row=adapt(row.row))
+
+
+@contextmanager
+def _disk_errors(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"{source} cannot be read: {reason}; nothing of it was used"
+        raise SourceError(msg) from None
+
+
+def _reader(source: str) -> Reader:
     path = Path(source)
-    reader = _READERS.get(path.suffix.lower())
     if not path.exists():
         msg = f"{source} does not exist: check the path"
         raise SourceError(msg)
-    if path.is_dir():
-        msg = f"{source} is a folder: name one file ({', '.join(_READERS)})"
+    if not path.is_file():
+        msg = f"{source} is neither a file nor a folder: copy its rows to a file first"
         raise SourceError(msg)
+    name = path.name.lower()
+    reader = next((found for ending, found in _READERS.items() if name.endswith(ending)), None)
     if reader is None:
-        msg = f"{source}: no reader for {path.suffix or 'a name without ending'}; use {', '.join(_READERS)}"
+        msg = f"{source}: no reader for this ending; use a folder, git: or {', '.join(_READERS)}"
         raise SourceError(msg)
-    try:
-        yield from reader(path)
-    except OSError as error:
-        msg = f"{source} cannot be read: {error.strerror or error}"
-        raise SourceError(msg) from None
+    return reader

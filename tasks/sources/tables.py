@@ -3,53 +3,140 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import RowError, SourceError
-from tasks.sources.text import NumberedRow, encoding_of
+from tasks.sources.numbered import NumberedRow
+from tasks.sources.opening import MAX_LINE, open_text
 
 __all__ = ["read_csv", "read_parquet"]
 
-MAX_FIELD = 64 * 1024 * 1024
-_BATCH = 256
+_BATCH = 64
+_SNIPPET = 200
+_UNREADABLE = (pa.ArrowException, ValueError, TypeError, KeyError, OverflowError)
 
 
 def read_csv(path: Path) -> Iterator[NumberedRow]:
-    """A header line and quoted fields; every value is text, an empty one is missing."""
-    csv.field_size_limit(MAX_FIELD)
-    # Bytes that are no text become lone surrogates, which row validation rejects one by one.
-    with path.open(encoding=encoding_of(path), errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, restkey="_unnamed")
-        number = 0
-        while True:
-            number += 1
+    """A header line and quoted fields; every value is text, an empty one is missing.
+
+    Raises:
+        SourceError: no header, or one that names a column twice.
+    """
+    csv.field_size_limit(MAX_LINE)
+    with open_text(path, newline="") as file:
+        # Strict: else a quote that is never closed would swallow all later rows into one field.
+        lines = _CsvLines(csv.reader(file, strict=True))
+        names = lines.header(path.name)
+        for number, fields in enumerate(lines, 1):
+            if isinstance(fields, RowError):
+                yield NumberedRow(number, fields)
+            else:
+                yield NumberedRow(number, _csv_row(names, fields), ",".join(fields)[:_SNIPPET])
+
+
+class _CsvLines:
+    """The rows of a reader that are not empty, a RowError for each that cannot be read."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def header(self, name: str) -> list[str]:
+        first = next(self, [])
+        if isinstance(first, RowError):
+            msg = f"{name}: its first line is no header: {first}"
+            raise SourceError(msg)
+        _require_unique(name, first)
+        return first
+
+    def __iter__(self) -> Iterator[list[str] | RowError]:
+        return self
+
+    def __next__(self) -> list[str] | RowError:
+        fields: list[str] = []
+        while not fields:
+            line = self._reader.line_num + 1
             try:
-                row = next(reader)
-            except StopIteration:
-                return
+                fields = next(self._reader)
             except csv.Error as error:
-                yield NumberedRow(number, RowError(f"not a CSV row: {error}", code="broken_line"))
-                continue
-            yield NumberedRow(number, {name: value for name, value in row.items() if value})
+                return _broken(error, line, self._reader.line_num)
+        return fields
+
+
+def _broken(error: csv.Error, first: int, last: int) -> RowError:
+    where = f"line {first}" if first >= last else f"lines {first} to {last}"
+    return RowError(f"{where}: not a CSV row: {error}", code="broken_line")
+
+
+def _csv_row(names: list[str], fields: list[str]) -> dict[str, str] | RowError:
+    if len(fields) != len(names):
+        msg = f"{len(fields)} fields where the header has {len(names)}: quote fields that hold commas or newlines"
+        return RowError(msg, code="ragged_row")
+    return {name: value for name, value in zip(names, fields, strict=True) if value}
+
+
+def _require_unique(name: str, columns: Iterable[str]) -> None:
+    doubled = [column for column, count in Counter(columns).items() if count > 1]
+    if doubled:
+        msg = f"{name} has two columns named {doubled[0][:80]!r}: rename or drop one"
+        raise SourceError(msg)
 
 
 def read_parquet(path: Path) -> Iterator[NumberedRow]:
     """Batch by batch, whatever the size of the file.
 
     Raises:
-        SourceError: not a Parquet file, or a damaged one.
+        SourceError: not a Parquet file, a damaged one, or one that names a column twice.
     """
     try:
-        number = 0
         with pq.ParquetFile(path) as file:
+            _require_unique(path.name, file.schema_arrow.names)
+            number = 0
             for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
+                for row in _batch_rows(batch):
                     number += 1
                     yield NumberedRow(number, row)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except pa.ArrowException as error:
         msg = f"{path.name} is not a readable Parquet file: {str(error)[:200]}"
         raise SourceError(msg) from None
+
+
+def _batch_rows(batch: pa.RecordBatch) -> Iterator[Any]:
+    try:
+        rows = batch.to_pylist()
+    except _UNREADABLE:
+        # One value without a Python form must not cost its neighbours.
+        rows = [_single_row(batch.slice(at, 1)) for at in range(batch.num_rows)]
+    return iter(_with_text(row) for row in rows)
+
+
+def _single_row(row: pa.RecordBatch) -> dict[str, Any] | RowError:
+    values: dict[str, Any] = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            values[name] = column[0].as_py()
+        except _UNREADABLE as error:
+            kind = f"{type(error).__name__}: {error}"[:200]
+            return RowError(f"column {name} cannot be read: {kind}", code="bad_value")
+    return values
+
+
+def _with_text(row: dict[str, Any] | RowError) -> dict[str, Any] | RowError:
+    """Some writers store text as binary: what is UTF-8 becomes text again."""
+    if isinstance(row, RowError):
+        return row
+    return {
+        name: _text(value) if isinstance(value, bytes) else value for name, value in row.items()
+    }
+
+
+def _text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value

@@ -2,97 +2,182 @@
 
 from __future__ import annotations
 
-import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import orjson
+from typing import Any, NamedTuple, NoReturn
 
 from tasks.core.errors import RowError, SourceError
+from tasks.sources.numbered import NumberedRow
+from tasks.sources.opening import MAX_LINE, bounded_lines, open_text
 
-__all__ = ["NumberedRow", "encoding_of", "read_json", "read_jsonl"]
+__all__ = ["read_json", "read_jsonl"]
 
-MAX_LINE = 64 * 1024 * 1024
-"""Bytes; a longer line is rejected rather than held in memory."""
+SNIPPET = 200
+"""Characters of an unreadable row that rejected.jsonl shows."""
 
-
-class NumberedRow(NamedTuple):
-    """A row and where it stands: line number for JSON Lines, position from 1 elsewhere."""
-
-    number: int
-    row: Any
-    """The row as read, or the RowError that reading it gave."""
+_BLANKS = " \t\r\n"
+_BLANK = re.compile(r"[ \t\r\n]*")
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 
 
-def encoding_of(path: Path) -> str:
-    """UTF-8 unless a byte order mark says UTF-16."""
-    with path.open("rb") as file:
-        head = file.read(2)
-    return "utf-16" if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+class _Decoder:
+    """JSON values one at a time, a RowError where an object says the same key twice.
+
+    `json` keeps the last of two equal keys and drops the first without a word.
+    """
+
+    def __init__(self) -> None:
+        self._doubled: list[str] = []
+        self._json = json.JSONDecoder(object_pairs_hook=self._object)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            names = [name for name, _ in pairs]
+            self._doubled.append(next(name for name in names if names.count(name) > 1))
+        return row
+
+    def at(self, text: str, start: int) -> tuple[Any, int]:
+        """The value that begins at `start`, or its RowError, and where it ends.
+
+        Raises ValueError or RecursionError for what is no JSON value, or too deep.
+        """
+        self._doubled.clear()
+        value, end = self._json.raw_decode(text, start)
+        if self._doubled:
+            return _broken(f"the field {self._doubled[0][:40]!r} stands twice in one object"), end
+        return value, end
 
 
 def read_jsonl(path: Path) -> Iterator[NumberedRow]:
     """One object a line; empty lines are passed over."""
-    if encoding_of(path) == "utf-16":
-        yield from _utf16_lines(path)
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(_lines(file), 1):
-            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if text.strip():
-                yield NumberedRow(number, _parse(text))
+    decoder = _Decoder()
+    with open_text(path, newline="\n") as file:
+        for number, (line, whole) in enumerate(bounded_lines(file), 1):
+            text = line.strip(_BLANKS)
+            if text or not whole:
+                row = _line(decoder, text) if whole else _too_long()
+                yield NumberedRow(number, row, text[:SNIPPET])
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(MAX_LINE):
-        if len(line) == MAX_LINE:
-            while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                pass
-        yield line
-
-
-def _utf16_lines(path: Path) -> Iterator[NumberedRow]:
-    with path.open(encoding="utf-16", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield NumberedRow(number, _parse(line))
-
-
-def _parse(line: bytes | str) -> Any:
-    if len(line) >= MAX_LINE:
-        return RowError(f"the line is longer than {MAX_LINE >> 20} MiB", code="broken_line")
+def _line(decoder: _Decoder, text: str) -> Any:
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return RowError(f"the line is not JSON: {error}"[:300], code="broken_line")
+        row, end = decoder.at(text, 0)
+    except (ValueError, RecursionError) as error:
+        return _broken(f"the line is not JSON: {error}")
+    if end < len(text):
+        return _broken(f"the line goes on behind its object, at character {end + 1}")
+    return row
+
+
+def _broken(message: str) -> RowError:
+    return RowError(message[:300], code="broken_line")
+
+
+def _too_long() -> RowError:
+    return _broken(f"the line is longer than {MAX_LINE >> 20} Mi characters")
 
 
 def read_json(path: Path) -> Iterator[NumberedRow]:
-    """A list of rows, or a mapping id -> row.
+    """A list of rows, or a mapping id -> row. The file's text is held in memory, its rows are not.
 
     Raises:
         SourceError: the file as a whole is not such a document.
     """
-    document = _document(path)
-    if isinstance(document, list):
-        yield from (NumberedRow(number, row) for number, row in enumerate(document, 1))
-    elif isinstance(document, dict):
-        for number, (key, row) in enumerate(document.items(), 1):
-            yield NumberedRow(number, {"input_id": key, **row} if isinstance(row, dict) else row)
-    else:
-        msg = f"{path.name} holds neither a list nor a mapping id -> row"
-        raise SourceError(msg)
+    with open_text(path, newline="\n") as file:
+        document = _Document(file.read(), path.name)
+    for number, (key, row, snippet) in enumerate(document.rows(), 1):
+        yield NumberedRow(number, _with_id(key, row), snippet)
 
 
-def _document(path: Path) -> Any:
-    try:
-        # The standard library's reader, since it also reads lone surrogates: one bad row must
-        # not cost the others.
-        return json.loads(path.read_text(encoding=encoding_of(path)))
-    except (ValueError, RecursionError) as error:
+def _with_id(key: str | None, row: Any) -> Any:
+    if key is None or not isinstance(row, dict) or row.get("input_id") is not None:
+        return row
+    return row | {"input_id": key}
+
+
+class _Element(NamedTuple):
+    key: str | None
+    row: Any
+    snippet: str
+
+
+class _Document:
+    """The elements of a JSON list or object, each read on its own."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self._text = text
+        self._name = name
+        self._decoder = _Decoder()
+        self._at = 0
+
+    def rows(self) -> Iterator[_Element]:
+        closing = {"[": "]", "{": "}"}.get(self._next())
+        if closing is None:
+            self._fail("it holds neither a list nor a mapping id -> row")
+        self._at += 1
+        more = self._next() != closing
+        while more:
+            key = self._key() if closing == "}" else None
+            yield _Element(key, *self._value())
+            more = self._next() == ","
+            self._at += more
+        if self._next() != closing:
+            self._fail("a row ends without a comma")
+        self._at += 1
+        if self._next():
+            self._fail("it goes on behind its end")
+
+    def _next(self) -> str:
+        """The next character that is no blank; empty at the end."""
+        blank = _BLANK.match(self._text, self._at)
+        self._at = blank.end() if blank else self._at
+        return self._text[self._at : self._at + 1]
+
+    def _key(self) -> str:
+        if self._next() != '"':
+            self._fail("a key is missing")
+        try:
+            key, self._at = self._decoder.at(self._text, self._at)
+        except ValueError:
+            self._fail("a key has no end")
+        if self._next() != ":":
+            self._fail("a key without a value")
+        self._at += 1
+        return str(key)
+
+    def _value(self) -> tuple[Any, str]:
+        self._next()
+        start = self._at
+        try:
+            row, self._at = self._decoder.at(self._text, start)
+        except (ValueError, RecursionError) as error:
+            row, self._at = _broken(f"the row is not JSON: {error}"), self._end_of_value()
+        return row, self._text[start : min(self._at, start + SNIPPET)]
+
+    def _end_of_value(self) -> int:
+        """Where the broken value at the current place ends."""
+        end = self._outer_border()
+        if end <= self._at:
+            self._fail("a row has no beginning or no end")
+        return end
+
+    def _outer_border(self) -> int:
+        """The next comma or closing bracket that is not inside of a value; -1: none."""
+        depth = 0
+        for token in _TOKEN.finditer(self._text, self._at):
+            kind = token.group()
+            if depth == 0 and kind in {",", "]", "}"}:
+                return token.start()
+            depth += (kind in {"[", "{"}) - (kind in {"]", "}"})
+        return -1
+
+    def _fail(self, problem: str) -> NoReturn:
+        line = self._text.count("\n", 0, self._at) + 1
         msg = (
-            f"{path.name} is not JSON: {str(error)[:200]}; one row a line belongs in a .jsonl file"
+            f"{self._name} is not a JSON document of rows, line {line}: {problem};"
+            " one row a line belongs in a .jsonl file"
         )
-        raise SourceError(msg) from None
+        raise SourceError(msg)

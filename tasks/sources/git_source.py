@@ -1,0 +1,97 @@
+"""
+A git repository and a range of commits: one input per changed file, its net diff as content.
+
+What is not taken is a row with its reason: excluded, deleted, binary, too_large, submodule,
+symlink, no_text_change (an empty file, a bare rename, a change of mode).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import RowError
+from tasks.core.selection import GitOptions, Selection
+from tasks.sources.file_text import decode, file_id, path_text
+from tasks.sources.git_command import Git
+from tasks.sources.git_diff import Change, Section, changes, sections
+from tasks.sources.git_range import commit_range, parse_git_source
+from tasks.sources.numbered import NumberedRow
+
+__all__ = ["read_git"]
+
+_HASH = 12
+_WORDS = {"A": "added", "M": "modified", "R": "renamed", "T": "retyped", "C": "copied"}
+_MODES = {
+    "160000": RowError("a submodule: review it in its own repository", code="submodule"),
+    "120000": RowError("a symbolic link has no code", code="symlink"),
+}
+
+
+def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
+    """The files that changed, in git's order; none when nothing did.
+
+    Raises:
+        SourceError: no git, no repository, no such commit, a clone that is too shallow.
+    """
+    asked = parse_git_source(source)
+    git = Git(asked.folder)
+    commits = commit_range(git, asked.wanted)
+    if commits is None:
+        return
+    selection, found = Selection(options), changes(git, commits)
+    facts = {"repo": _name(git), "base_commit": commits.base, "head_commit": commits.head}
+    pairs = sections(git, commits, found, context=options.context, most=options.max_bytes)
+    for number, (change, patch) in enumerate(pairs, 1):
+        row = _refusal(change, patch, selection) or _row(change, patch.patch) | facts
+        yield NumberedRow(number, row, path_text(change.path))
+
+
+def _name(git: Git) -> str:
+    """The repository's folder name: its full path says too much about the machine."""
+    common = Path(git.folder, git.text("rev-parse", "--git-common-dir")).resolve()
+    return (common.parent if common.name == ".git" else common).name.removesuffix(".git")
+
+
+def _refusal(change: Change, patch: Section, selection: Selection) -> RowError | None:
+    if why := selection.refusal(path_text(change.path)):
+        return RowError(f"left out: {why}", code="excluded")
+    if change.status == "D":
+        return RowError("the file was deleted: there is no new code", code="deleted")
+    return _MODES.get(change.new_mode) or _unfit(patch)
+
+
+def _unfit(patch: Section) -> RowError | None:
+    head, _, body = patch.patch.partition(b"\n@@ ")
+    if b"\nBinary files " in head:
+        return RowError("git sees a binary file, or one above 32 MB", code="binary")
+    if patch.size > patch.limit:
+        msg = f"its diff has {patch.size:,} bytes, more than max_bytes = {patch.limit:,} of [git]"
+        return RowError(msg, code="too_large")
+    if not body:
+        msg = "no line differs: an empty file, a bare rename or a mode"
+        return RowError(msg, code="no_text_change")
+    return None
+
+
+def _row(change: Change, patch: bytes) -> dict[str, Any]:
+    text = decode(patch)
+    row: dict[str, Any] = {
+        # Without hashes of commits or files: the same change has the same id on another night.
+        "input_id": f"{file_id(change.path)}@{_digest(patch)}",
+        "kind": "diff",
+        "path": path_text(change.path),
+        "content": text.text,
+        "change": _WORDS.get(change.status, change.status),
+    }
+    if change.old_path is not None:
+        row["old_path"] = path_text(change.old_path)
+    return row | ({"bytes_replaced": True} if text.replaced else {})
+
+
+def _digest(patch: bytes) -> str:
+    head, border, body = patch.partition(b"\n@@ ")
+    lines = [line for line in head.split(b"\n") if not line.startswith(b"index ")]
+    return hashlib.sha256(b"\n".join(lines) + border + body).hexdigest()[:_HASH]
