@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import NamedTuple
 
 import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
+from flows.embedded_server import prefect_server as embedded_server
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +30,101 @@ def sandbox(sandbox_server: Sandbox) -> Sandbox:
     """The session's sandbox, back at its defaults: any key, no quota, no faults, no latency."""
     sandbox_server.reset()
     return sandbox_server
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectServer:
+    """A real Prefect server with a home of its own."""
+
+    url: str
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it."""
+        return {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(self.home)}
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One real Prefect server for the whole session, on a database of its own."""
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        with embedded_server() as url:
+            yield PrefectServer(url, home)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One bulk review as a user starts it: a folder with its review.toml, and the command line."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def output(self) -> Path:
+        """Where the run writes."""
+        return self.folder / "out"
+
+    def start(self, source: Path, *arguments: str, output: Path | None = None) -> Popen[str]:
+        """Start the command in a process group of its own."""
+        command = [
+            sys.executable,
+            "-m",
+            "flows.bulk_review",
+            str(source),
+            "--config",
+            "review.toml",
+        ]
+        return Popen(
+            [*command, "--output", str(output or self.output), *arguments],
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            stdout=PIPE,
+            stderr=PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, source: Path, *arguments: str, output: Path | None = None) -> Finished:
+        """Run the command to its end."""
+        process = self.start(source, *arguments, output=output)
+        try:
+            said, complained = process.communicate(timeout=240)
+        finally:
+            kill_group(process)
+        return Finished(process.returncode, said, complained)
+
+
+class Finished(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def kill_group(process: Popen[str]) -> None:
+    """End a process and all that it started; those that are gone are fine."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+KEYS = {"KEY_A": "planted-key-alpha-7d1f", "KEY_B": "planted-key-bravo-93ce"}
+"""Planted keys: distinctive, so that a leak is found by its text."""
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Callable[..., Job]:
+    """Write a review.toml from its text and get the job that uses it."""
+
+    def make(config: str) -> Job:
+        folder = tmp_path / "job"
+        folder.mkdir(exist_ok=True)
+        (folder / "review.toml").write_text(config)
+        return Job(folder, prefect_server.environment | KEYS)
+
+    return make
