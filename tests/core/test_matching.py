@@ -1,0 +1,82 @@
+"""Matching findings to labelled defects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.matching import match
+from tasks.core.records import Comment, Expected, Input
+
+Make = Callable[..., Comment]
+
+SNIPPET = Input("i", "x\n", path="f.py")
+DIFF = Input("i", "x\n", "diff", path="f.py")
+
+
+@pytest.mark.parametrize(
+    ("defect", "changes", "matched"),
+    [
+        ({}, {}, True),
+        ({"start_line": 9}, {}, True),
+        ({"start_line": 8, "end_line": 9}, {}, True),
+        ({"start_line": 8}, {}, False),
+        ({"start_line": 11, "end_line": 12}, {}, True),
+        ({"start_line": 12}, {}, False),
+        ({"start_line": 1, "end_line": 99}, {}, True),
+        ({"start_line": None}, {}, True),
+        ({"start_line": None}, {"start_line": None, "end_line": None}, True),
+        ({}, {"start_line": None, "end_line": None}, False),
+        ({"side": "left"}, {}, False),
+        ({"path": "g.py"}, {}, False),
+        ({"path": "f.py"}, {}, True),
+        ({"category": "style", "message": "something else"}, {}, True),
+    ],
+)
+def test_gate(
+    comment: Make, defect: dict[str, Any], changes: dict[str, Any], *, matched: bool
+) -> None:
+    """Path, side and a line's distance decide whether a comment can stand for a defect."""
+    label = Expected(**{"start_line": 10, **defect})
+    assert match([[comment(**changes)]], [label], DIFF) == ({0: 0} if matched else {})
+
+
+def test_snippets_have_one_file(comment: Make) -> None:
+    """What a label calls a snippet's file does not matter."""
+    assert match([[comment()]], [Expected("g.py", 10)], SNIPPET) == {0: 0}
+
+
+def test_tie_break(comment: Make) -> None:
+    """Of two comments at the place, the one that agrees in category and words is taken."""
+    style = comment(category="style", title="z", message="z")
+    labels = [Expected(None, 10, category="bug", message="loop stops one short")]
+    assert match([[style], [comment()]], labels, SNIPPET) == {1: 0}
+
+
+def test_a_group_matches_by_any_member(comment: Make) -> None:
+    """A finding stands for a defect when one of its comments does."""
+    far = comment(start_line=20, end_line=20)
+    assert match([[far, comment()]], [Expected(None, 10)], SNIPPET) == {0: 0}
+
+
+LINES = st.lists(st.integers(1, 9), max_size=5)
+
+
+@given(found=LINES, labelled=LINES)
+def test_maximum(comment: Make, found: list[int], labelled: list[int]) -> None:
+    """No other one-to-one assignment has more pairs, and each pair is a legal one."""
+    findings = [[comment(start_line=line, end_line=line)] for line in found]
+    taken = match(findings, [Expected(None, line) for line in labelled], SNIPPET)
+    assert len(set(taken.values())) == len(taken)
+    assert all(abs(found[one] - labelled[other]) <= 1 for one, other in taken.items())
+    padded = found + [-9] * len(labelled)
+    best = max(
+        sum(abs(line - label) <= 1 for line, label in zip(order, labelled, strict=True))
+        for order in permutations(padded, len(labelled))
+    )
+    assert len(taken) == best
