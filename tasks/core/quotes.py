@@ -16,7 +16,7 @@ from tasks.core.texts import code_key, lines_of
 
 __all__ = ["Found", "Quote", "find", "read_quote"]
 
-_GUTTER = re.compile(r"\s*([+-]?)\s*(\d*)\s?[|:](?: |$)(.*)")
+_GUTTER = re.compile(r"([+-]?)\s*(\d*)\s?[|:](?: |$)(.*)")
 _ELIDED = {"...", "…", "#...", "//...", "/*...*/", "[...]"}
 
 
@@ -117,7 +117,7 @@ def _plain(lines: Sequence[str]) -> Quote:
 
 
 def _without_gutter(lines: Sequence[str]) -> Quote | None:
-    matches = [_GUTTER.match(line) for line in lines]
+    matches = [_GUTTER.match(line.lstrip()) for line in lines]
     rows = [match.groups() for match in matches if match is not None]
     if len(rows) < len(lines) or not any(mark or number for mark, number, _ in rows):
         return None
