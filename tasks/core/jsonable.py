@@ -12,7 +12,7 @@ from tasks.core.errors import RowError
 __all__ = ["jsonable"]
 
 MAX_DEPTH = 100
-_INT64 = 64
+_INT64 = 2**63
 _MAX_BITS = 10_000
 """Python refuses to write numbers of more than 4,300 digits."""
 
@@ -46,7 +46,7 @@ def _whole(value: int) -> int | str:
     if value.bit_length() > _MAX_BITS:
         msg = "a further column holds a number of thousands of digits"
         raise RowError(msg, code="not_json")
-    return value if value.bit_length() < _INT64 else str(value)
+    return value if -_INT64 <= value < _INT64 else str(value)
 
 
 def _number(value: float) -> float | str | None:

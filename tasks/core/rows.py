@@ -42,7 +42,8 @@ def read_input(row: Any) -> Input:
     content = _content(row)
     kind = _given(row, "kind") or _guess_kind(content)
     if kind not in KINDS:
-        _refuse("bad_kind", f"kind is {reprlib.repr(kind)}; use one of {', '.join(KINDS)}")
+        shown = reprlib.repr(kind) if isinstance(kind, str) else _kind(kind)
+        _refuse("bad_kind", f"kind is {shown}; use one of {', '.join(KINDS)}")
     return Input(
         input_id=_input_id(_given(row, "input_id"), content),
         content=content,
