@@ -35,6 +35,7 @@ class Allocator(Book):
     ) -> None:
         super().__init__(app_ids, owner=owner, margin=margin, grace=grace)
         self.notice = notice
+        self._serving: dict[str, list[Lane]] = {}
         self._uniform = all(a.models is None and not a.token_windows for a in app_ids)
 
     def place(self, want: Want, now: float) -> Use | None:
@@ -80,11 +81,14 @@ class Allocator(Book):
 
     def replan(self, now: float, *, everything: bool = False) -> None:
         """Let the plans follow the history again, and move our reservations to freer lanes."""
-        dirty = [lane for lane in self.lanes.values() if lane.dirty]
+        dirty = sorted(self.dirty, key=lambda lane: lane.app_id.alias)
         for lane in dirty:
             self._replan_lane(lane, now)
         if dirty or everything:
             self._rebalance(now)
+
+    def trim(self, now: float) -> None:
+        """Forget uses that no window can see any more."""
         for lane in self.lanes.values():
             for use in lane.trim(now):
                 self.uses.pop(use.ticket, None)
@@ -101,32 +105,37 @@ class Allocator(Book):
     # -- inside ------------------------------------------------------------------------------
 
     def _best(self, want: Want, now: float) -> tuple[float, Lane | None]:
-        best = self._earliest((n for n in self.lanes if n not in want.avoid), want, now)
+        lanes = self._serving.get(want.model)
+        if lanes is None:
+            lanes = [lane for lane in self.lanes.values() if lane.app_id.serves(want.model)]
+            self._serving[want.model] = lanes
         if not want.avoid:
-            return best
-        avoided = self._earliest((n for n in self.lanes if n in want.avoid), want, now)
+            return self._earliest(lanes, want.tokens, now)
+        others = [lane for lane in lanes if lane.app_id.alias not in want.avoid]
+        best = self._earliest(others, want.tokens, now)
+        avoided = self._earliest(set(lanes) - set(others), want.tokens, now)
         return avoided if avoided[0] + _SOON < best[0] else best
 
     def _earliest(
-        self, aliases: Iterable[str], want: Want, now: float
+        self, lanes: Iterable[Lane], tokens: int, now: float
     ) -> tuple[float, Lane | None]:
         at, tied = math.inf, list[Lane]()
-        for alias in aliases:
-            lane = self.lanes[alias]
-            if not lane.app_id.serves(want.model):
-                continue
-            opens = max(now, lane.opens(want.tokens))
-            if opens <= now and lane.started:
-                # Planned on the confirmed and the unconfirmed alike; the gate is stricter.
-                release = lane.release(want.tokens)
-                opens = opens if release <= now else min(release, now + self.notice)
+        for lane in lanes:
+            opens = lane.opens(tokens)
+            if opens <= now:
+                opens = self._gate_opens(lane, tokens, now) if lane.started else now
             if opens < at:
                 at, tied = opens, [lane]
             elif opens == at < math.inf:
                 tied.append(lane)
         if len(tied) > 1:
-            return at, min(tied, key=lambda lane: (lane.share(now), lane.sends))
+            return at, min(tied, key=Lane.rank)
         return at, tied[0] if tied else None
+
+    def _gate_opens(self, lane: Lane, tokens: int, now: float) -> float:
+        # Planned on the confirmed and the unconfirmed alike; the gate is stricter.
+        release = lane.release(tokens)
+        return now if release <= now else min(release, now + self.notice)
 
     def _put_off(self, lane: Lane, use: Use, now: float) -> None:
         self._replan_lane(lane, now)
@@ -136,7 +145,7 @@ class Allocator(Book):
     def _replan_lane(self, lane: Lane, now: float) -> None:
         waiting, lane.planned = lane.planned, []
         lane.touch()
-        lane.dirty = False
+        self.dirty.discard(lane)
         for use in waiting:
             opens = lane.opens(use.tokens)
             if math.isinf(opens) and opens > 0:

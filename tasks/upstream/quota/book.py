@@ -40,7 +40,8 @@ class Book:
     ) -> None:
         self.owner = owner
         self.grace = grace
-        self.lanes = {app_id.alias: Lane(app_id, margin) for app_id in app_ids}
+        self.dirty = set[Lane]()
+        self.lanes = {a.alias: Lane(a, margin, dirty=self.dirty) for a in app_ids}
         self.uses: dict[int, Use] = {}
         self.changed: dict[int, Use] = {}
         self.mine: dict[int, Want] = {}

@@ -194,7 +194,6 @@ class Broker:
             op(turn)
         if tick:
             self._tidy(turn)
-        allocator.lapse(now, self.patience)
         allocator.replan(now, everything=tick)
         if self._closed or self._stop.is_set():
             self._desk.stop()
@@ -209,6 +208,8 @@ class Broker:
             self._flush(turn)
 
     def _tidy(self, turn: Turn) -> None:
+        self.allocator.trim(turn.now)
+        self.allocator.lapse(turn.now, self.patience)
         self._ledger.stay(turn.db)
         bury_dead(turn.db, self.allocator, self._ledger.folder, turn.now)
         if turn.now >= self._next_prune:

@@ -116,10 +116,14 @@ class Lane:
     reach: float = 0.0
     """Longest span."""
     sends: int = 0
-    dirty: bool = False
-    """The plan no longer follows from the history."""
+    dirty: set[Lane] = field(default_factory=set)
+    """Lanes whose plan no longer follows from the history; shared by the lanes of a pool."""
     _opens: float | None = None
     _token_rules: bool = False
+    _rank: tuple[float, int] | None = None
+    _most: int = 1
+    _first: int = 0
+    """Uses before it in `past` left every span."""
 
     def __post_init__(self) -> None:
         self.rebuild()
@@ -152,14 +156,16 @@ class Lane:
         rules += [Rule(w.limit, w.seconds + eps, tokens=True) for w in self.app_id.token_windows]
         self.rules = tuple(rules)
         self.reach = max((rule.span for rule in rules), default=0.0)
+        self._most = max((rule.limit for rule in rules if not rule.tokens), default=1)
         self._token_rules = bool(self.app_id.token_windows)
         self.control.highest = max(self.control.highest, self.limit or 0)
         self.touch(dirty=True)
 
     def touch(self, *, dirty: bool = False) -> None:
         """Forget what was derived; `dirty`: the plan must follow too."""
-        self._opens = None
-        self.dirty = self.dirty or dirty
+        self._opens = self._rank = None
+        if dirty:
+            self.dirty.add(self)
 
     def is_free(self, model: str, now: float) -> bool:
         """Whether it has no limit at all and may send now."""
@@ -216,9 +222,11 @@ class Lane:
             insort(self.started, use, key=_at)
         elif use.state != GONE:
             insort(self.past, use, key=_at)
+            if self.past[self._first].at > use.at:
+                self._first = 0
         if use.state in (STARTED, SENT):
             self.flying.add(use.ticket)
-        self._opens = None
+        self._opens = self._rank = None
 
     def remove(self, use: Use) -> None:
         """Take a use out, before its state or instant changes."""
@@ -228,33 +236,45 @@ class Lane:
         elif use.state == STARTED:
             group = self.started
         self.flying.discard(use.ticket)
-        self._opens = None
+        self._opens = self._rank = None
         for index in range(bisect_left(group, use.at, key=_at), len(group)):
             if group[index] is use:
                 del group[index]
+                if group is self.past and index < self._first:
+                    self._first -= 1
                 return
 
     def clear(self) -> None:
         """Forget all uses."""
         for group in (self.past, self.started, self.planned):
             group.clear()
+        self._first = 0
         self.flying.clear()
         self.touch(dirty=True)
 
     def trim(self, now: float) -> list[Use]:
         """Drop and return confirmed sends that left every span."""
-        past, edge = self.past, now - self.reach
-        if len(past) <= _STALE or past[_STALE].at >= edge:
+        self._advance(now)
+        self._rank = None
+        if self._first <= _STALE:
             return []
-        count = bisect_left(past, edge, key=_at)
-        gone, self.past = past[:count], past[count:]
+        gone, self.past = self.past[: self._first], self.past[self._first :]
+        self._first = 0
         return [use for use in gone if use.ticket not in self.flying]
 
     def used(self, now: float, seconds: float) -> int:
         """Uses in the last `seconds`, whoever made them."""
         return len(self.past) - bisect_left(self.past, now - seconds, key=_at) + len(self.started)
 
-    def share(self, now: float) -> float:
-        """How full the lane is; it only breaks ties."""
-        uses = self.used(now, self.reach) + len(self.planned)
-        return uses / max((rule.limit for rule in self.rules if not rule.tokens), default=1)
+    def rank(self) -> tuple[float, int]:
+        """How full the longest window is, then how often it was used: it only breaks ties."""
+        if self._rank is None:
+            uses = len(self.past) - self._first + len(self.started) + len(self.planned)
+            self._rank = (uses / self._most, self.sends)
+        return self._rank
+
+    def _advance(self, now: float) -> None:
+        past, first, edge = self.past, self._first, now - self.reach
+        while first < len(past) and past[first].at < edge:
+            first += 1
+        self._first = first
