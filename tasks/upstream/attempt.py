@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import httpx
+import httpx2
 import openai
 
 from tasks.core.calls import Reply, Request
@@ -35,7 +35,7 @@ class Attempt:
         """Ask and read the reply to its end.
 
         Raises:
-            openai.APIError, httpx.TransportError, TimeoutError, ReplyError: see retry.decide.
+            openai.APIError, httpx2.TransportError, TimeoutError, ReplyError: see retry.decide.
         """
         with watched(self.probe):
             response = self._post(client)
@@ -65,19 +65,19 @@ class Attempt:
             refusal=completion.refusal,
         )
 
-    def _post(self, client: openai.OpenAI) -> httpx.Response:
+    def _post(self, client: openai.OpenAI) -> httpx2.Response:
         # Always streamed, so that the size and the time of a body are bounded while it comes.
         response: Any = client.post(
             "/chat/completions",
-            cast_to=httpx.Response,
+            cast_to=httpx2.Response,
             content=body_of(self.request),
             options={"headers": {"Content-Type": "application/json", "M-TraceId": self.trace_id}},
             stream=True,
             stream_cls=openai.Stream,
         )
-        return cast("httpx.Response", response)
+        return cast("httpx2.Response", response)
 
-    def _read(self, response: httpx.Response) -> Completion:
+    def _read(self, response: httpx2.Response) -> Completion:
         kind = response.headers.get("content-type", "")
         # A server may answer a stream request in one piece.
         if self.request.stream and kind.startswith(_EVENTS):

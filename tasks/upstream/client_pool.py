@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 import openai
 from pydantic import SecretStr
 
@@ -40,13 +40,13 @@ class Lease:
         self.retired = False
 
 
-class _Shared(httpx.BaseTransport):
+class _Shared(httpx2.BaseTransport):
     """The endpoint's transport as one client sees it: the client's end does not close it."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         return self._transport.handle_request(request)
 
 
@@ -68,7 +68,7 @@ class ClientPool:
     ) -> None:
         self._keys = dict(keys)
         self._max_clients = max_clients
-        self._timeout = httpx.Timeout(timeout, connect=connect_timeout)
+        self._timeout = httpx2.Timeout(timeout, connect=connect_timeout)
         self._lock = threading.Lock()
         self._leases: OrderedDict[tuple[str, str], Lease] = OrderedDict()
         self._transports: dict[str, Transport] = {}
@@ -181,7 +181,7 @@ class ClientPool:
             base_url=base_url,
             max_retries=0,  # a hidden retry is a request that the quota never saw
             timeout=self._timeout.read,
-            http_client=httpx.Client(transport=_Shared(transport), timeout=self._timeout),
+            http_client=httpx2.Client(transport=_Shared(transport), timeout=self._timeout),
             # Said here, it wins over what OPENAI_CUSTOM_HEADERS may hold.
             default_headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
         )

@@ -202,7 +202,8 @@ class Course:
 
     def _is_spent(self, decision: Decision) -> bool:
         if decision.counts:
-            return self._failures >= min(decision.tries, self._up.limits.max_attempts)
+            most = self._up.limits.max_attempts
+            return self._failures >= min(decision.tries or most, most)
         return self._uncounted >= self._up.limits.max_refused
 
     def _pause(self, decision: Decision) -> float:

@@ -3,11 +3,11 @@ What a failed attempt means, as data: go on or not, why, and does it use up the 
 
 | reason | then | attempts | endpoint |
 |---|---|---|---|
-| connect, reset, timeout, stream_cut, server_error | on another key | 3 | failing |
-| overloaded | later | 3 | failing |
+| connect, reset, timeout, stream_cut, server_error | on another key | max_attempts | failing |
+| overloaded | later | max_attempts | failing |
 | rate_limited | when the quota says so | not counted | alive |
 | insufficient_quota, unauthorized, forbidden | on another key | not counted | alive |
-| bad_reply, empty_reply | on another key | 3 | alive |
+| bad_reply, empty_reply | on another key | max_attempts | alive |
 | refusal, too_large | once more | 2 | alive |
 | bad_request, response_format_unsupported, context_length, content_filter | give up | - | alive |
 
@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import httpx
+import httpx2
 import openai
 
 from tasks.core.errors import ReplyError
@@ -34,13 +34,11 @@ __all__ = ["Circumstances", "Decision", "backoff", "decide"]
 
 Action = Literal["retry", "retry_later", "give_up"]
 
-_TRIES = 3
-
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
     action: Action
-    tries: int = _TRIES
+    tries: int | None = None
     counts: bool = True
     alive: bool = True
 
@@ -93,8 +91,8 @@ class Decision:
     reason: str
     message: str
     counts: bool
-    tries: int
-    """So many attempts with reasons that count, then it is over."""
+    tries: int | None
+    """So many attempts with reasons that count, then it is over; None: as many as the call has."""
     alive: bool
     """The endpoint answered; False: it looks down."""
     signal: Signal | None = None
@@ -122,7 +120,7 @@ def decide(error: Exception, about: Circumstances) -> Decision:
                 else "bad_reply"
             )
             return _decision(reason, str(error))
-        case openai.APIConnectionError() | httpx.TransportError() | TimeoutError():
+        case openai.APIConnectionError() | httpx2.TransportError() | TimeoutError():
             return _of_connection(error, about)
         case _:
             raise error
@@ -138,7 +136,7 @@ def _of_connection(error: Exception, about: Circumstances) -> Decision:
     text = f"{type(cause).__name__}: {cause}".rstrip(": ")
     if not about.reached:
         return _decision("connect", text, refund=True, reconnect=True)
-    if isinstance(error, openai.APITimeoutError | httpx.TimeoutException | TimeoutError):
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError):
         return _decision("timeout", text)
     reason = "stream_cut" if about.stream and about.replying else "reset"
     return _decision(reason, text, reconnect=True)

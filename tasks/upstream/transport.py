@@ -1,10 +1,10 @@
 """
 Connections of one endpoint, shared by all keys: as many as calls were ever in flight at once.
 
-httpx's own pool looks at every connection for every request, with a system call for each idle one.
+httpx2's own pool looks at every connection for every request, with a system call for each idle one.
 Here a call takes the connection that was used last, which is a pop from a stack, and gives it back
-when its reply has been read: 64 calls in flight cost 1.0 ms of CPU each instead of 1.6, and keys
-that take turns do not each open connections of their own.
+when its reply has been read. Keys that take turns do not each open connections of their own: their
+number is that of the calls in flight, whatever the keys.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from urllib.request import getproxies, proxy_bypass
 
-import httpx
+import httpx2
 
 from tasks.core.errors import ReplyError
 
@@ -69,22 +69,22 @@ def watched(probe: Probe) -> Iterator[Probe]:
         _local.probe = None
 
 
-class Transport(httpx.BaseTransport):
+class Transport(httpx2.BaseTransport):
     """Transport to one endpoint. Closing it drops idle connections; those in use end by themselves."""
 
     def __init__(self, base_url: str, *, keepalive: float = 75.0) -> None:
-        self._proxy = _proxy(httpx.URL(base_url))
+        self._proxy = _proxy(httpx2.URL(base_url))
         # Servers close idle connections after 5 to 75 s; one that was closed is noticed before use.
-        self._limits = httpx.Limits(
+        self._limits = httpx2.Limits(
             max_connections=1, max_keepalive_connections=1, keepalive_expiry=keepalive
         )
-        self._idle: deque[httpx.HTTPTransport] = deque()
+        self._idle: deque[httpx2.HTTPTransport] = deque()
         self._closed = False
         self._count_lock = threading.Lock()
         self.opened = 0
         """Connections opened so far."""
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send on the connection used last, or on a new one."""
         probe: Probe | None = getattr(_local, "probe", None)
         if probe is not None:
@@ -117,32 +117,32 @@ class Transport(httpx.BaseTransport):
                 self.opened += probe.opened
                 probe.opened = 0
 
-    def _take(self) -> httpx.HTTPTransport:
+    def _take(self) -> httpx2.HTTPTransport:
         try:
             return self._idle.pop()
         except IndexError:
-            return httpx.HTTPTransport(
+            return httpx2.HTTPTransport(
                 verify=_ssl_context(), limits=self._limits, proxy=self._proxy, trust_env=False
             )
 
-    def _give_back(self, lane: httpx.HTTPTransport) -> None:
+    def _give_back(self, lane: httpx2.HTTPTransport) -> None:
         if self._closed:
             lane.close()
         else:
             self._idle.append(lane)
 
 
-class _Body(httpx.SyncByteStream):
+class _Body(httpx2.SyncByteStream):
     """A reply's bytes, bounded in time and size."""
 
     def __init__(
         self,
-        stream: httpx.SyncByteStream | httpx.AsyncByteStream,
-        request: httpx.Request,
+        stream: httpx2.SyncByteStream | httpx2.AsyncByteStream,
+        request: httpx2.Request,
         probe: Probe | None,
         done: Callable[[], None],
     ) -> None:
-        if not isinstance(stream, httpx.SyncByteStream):
+        if not isinstance(stream, httpx2.SyncByteStream):
             msg = "a synchronous client got an asynchronous reply"
             raise TypeError(msg)
         self._stream = stream
@@ -169,7 +169,7 @@ class _Body(httpx.SyncByteStream):
             raise ReplyError(msg, code="too_large")
         if time.monotonic() > probe.deadline:
             msg = "the reply did not end in time"
-            raise httpx.ReadTimeout(msg)
+            raise httpx2.ReadTimeout(msg)
 
     def close(self) -> None:
         """Give the connection back; one whose reply was not read to its end is closed by httpcore."""
@@ -182,11 +182,11 @@ class _Body(httpx.SyncByteStream):
 @cache
 def _ssl_context() -> ssl.SSLContext:
     # Loading the certificates takes 20 ms, so once per process and not once per connection.
-    return httpx.create_ssl_context()
+    return httpx2.create_ssl_context()
 
 
-def _proxy(url: httpx.URL) -> str | None:
-    """The proxy of the environment (HTTPS_PROXY, NO_PROXY), which httpx ignores for own transports."""
+def _proxy(url: httpx2.URL) -> str | None:
+    """The proxy of the environment (HTTPS_PROXY, NO_PROXY), which httpx2 ignores for own transports."""
     if proxy_bypass(url.host):
         return None
     proxies = getproxies()
