@@ -1,0 +1,54 @@
+"""
+Findings in the formats that other tools open.
+
+Each export is a pure function from the run's facts and its findings, read once and in order, to
+pieces of one file: what it holds in memory does not grow with the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from tasks.core.errors import UserError
+from tasks.core.exports.gitlab import gitlab
+from tasks.core.exports.markdown import markdown
+from tasks.core.exports.rdjson import rdjsonl
+from tasks.core.exports.sarif import sarif
+from tasks.core.exports.stream import Facts
+from tasks.core.findings import Findings
+
+__all__ = ["EXPORTS", "Export", "export_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One format."""
+
+    file: str
+    """Name of the file in the run's folder."""
+    pieces: Callable[[Facts, Iterable[Findings]], Iterator[bytes]]
+
+
+EXPORTS = {
+    "sarif": Export("review.sarif", sarif),
+    "rdjsonl": Export("review.rdjsonl", rdjsonl),
+    "gitlab": Export("gl-code-quality.json", gitlab),
+    "markdown": Export("review.md", markdown),
+}
+
+
+def export_names(text: str) -> tuple[str, ...]:
+    """`"sarif,gitlab"` -> the names, each once.
+
+    Raises:
+        UserError: no name, or one that is not in EXPORTS.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in EXPORTS]
+    if unknown or not names:
+        known = ",".join(EXPORTS)
+        what = f'"{unknown[0]}" is no export' if unknown else "no export is named"
+        msg = f"{what}: use one or more of {known}"
+        raise UserError(msg)
+    return names

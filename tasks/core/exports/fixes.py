@@ -1,0 +1,20 @@
+"""When a suggestion may be offered as a change that a tool applies by itself."""
+
+from __future__ import annotations
+
+from tasks.core.findings import Row, lines_of
+
+__all__ = ["fix_of"]
+
+_SURE = frozenset({"exact", "quote"})
+
+
+def fix_of(finding: Row) -> tuple[int, int, str] | None:
+    """First line, last line and their new text without the last line break, or None.
+
+    Only where the quote was found in the code: then these lines are what the model rewrote.
+    """
+    lines, text = lines_of(finding), finding["suggestion"]
+    if text is None or lines is None or finding["loc_method"] not in _SURE:
+        return None
+    return (*lines, text.removesuffix("\n").removesuffix("\r"))

@@ -1,0 +1,179 @@
+"""
+Findings as SARIF 2.1.0 (OASIS), for code scanning services and editors.
+
+    runs[0].tool.driver.rules   one rule per category, the same list in every run
+    runs[0].invocations         executionSuccessful is false when the run has gaps
+    runs[0].results             one per finding; known false positives carry `suppressions`
+
+Lines are regions without columns, which cover whole lines but not the last line break.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from tasks.core.exports.fixes import fix_of
+from tasks.core.exports.stream import Facts, Ordinals, json_array
+from tasks.core.findings import Findings, Row, category_of, lines_of, place_text, title_of
+from tasks.core.records import CATEGORIES
+
+__all__ = ["artifact_uri", "sarif"]
+
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+_LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note"}
+_RULES = {
+    "bug": "Wrong behaviour for some input",
+    "security": "Behaviour that an attacker can use",
+    "performance": "Needless cost in time or memory",
+    "maintainability": "Code that is hard to change safely",
+    "test": "A test that is missing, wrong or cannot fail",
+    "style": "Departure from the conventions of the code",
+    "documentation": "Text that misleads about the code",
+    "other": "Anything else",
+}
+_ROOT = "%SRCROOT%"
+_KEPT_PROPERTIES = (
+    "comment_id", "cluster_id", "input_id", "check_model", "check_models", "agreement",
+    "confidence", "severity", "loc_method", "side", "outcome",
+)  # fmt: skip
+_VERDICT = ("review_model", "status", "decision", "score", "reason", "evidence")
+
+
+def sarif(facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
+    """The document in pieces; `facts` are those of manifest.json."""
+    yield b'{"$schema":"%b","version":"2.1.0","runs":[' % _SCHEMA.encode()
+    yield orjson.dumps(_run(facts))[:-1] + b',"results":'
+    yield from json_array(_results(inputs))
+    yield b"}]}\n"
+
+
+def _run(facts: Facts) -> dict[str, Any]:
+    return {
+        "tool": {
+            "driver": {
+                "name": "nightly-review",
+                "version": facts.get("packages", {}).get("nightly-review", "0"),
+                "rules": [_rule(category) for category in CATEGORIES],
+            }
+        },
+        # Services compare runs of one category, which is what stands before the last slash.
+        "automationDetails": {"id": f"nightly-review/{facts['run_id']}"},
+        "invocations": [_invocation(facts)],
+        "originalUriBaseIds": {
+            _ROOT: {"description": {"text": "Root of the repository or folder that was reviewed."}}
+        },
+        "properties": {"run_id": facts["run_id"], "result": facts["result"]},
+    }
+
+
+def _rule(category: str) -> dict[str, Any]:
+    text = _RULES[category]
+    return {
+        "id": category,
+        "name": category.capitalize(),
+        "shortDescription": {"text": text},
+        "fullDescription": {"text": f"{text}, found by a model and judged by another one."},
+        "defaultConfiguration": {"level": "warning"},
+        "properties": {"tags": [category]},
+    }
+
+
+def _invocation(facts: Facts) -> dict[str, Any]:
+    start = datetime.fromisoformat(facts["started_at"])
+    invocation = {
+        "executionSuccessful": bool(facts["complete"]),
+        "startTimeUtc": _utc(start),
+        "endTimeUtc": _utc(start + timedelta(seconds=facts["seconds"])),
+    }
+    if not facts["complete"]:
+        invocation["toolExecutionNotifications"] = [
+            {"level": "error", "message": {"text": facts["result"]}}
+        ]
+    return invocation
+
+
+def _utc(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _results(inputs: Iterable[Findings]) -> Iterator[dict[str, Any]]:
+    ordinals = Ordinals()
+    for findings in inputs:
+        for finding in findings.shown:
+            yield _result(finding, ordinals)
+        for finding in findings.suppressed:
+            yield _result(finding, ordinals) | {"suppressions": [_suppression()]}
+
+
+def _suppression() -> dict[str, str]:
+    return {"kind": "external", "status": "accepted", "justification": "known false positive"}
+
+
+def _result(finding: Row, ordinals: Ordinals) -> dict[str, Any]:
+    category = category_of(finding)
+    name = ordinals.name(finding)
+    result = {
+        "ruleId": category,
+        "ruleIndex": CATEGORIES.index(category),
+        "level": _LEVELS.get(finding["severity"], "warning"),
+        "message": {"text": _text(finding)},
+        "locations": [{"physicalLocation": _location(finding)}],
+        # The second name is the one that GitHub compares.
+        "partialFingerprints": {"nightlyReview/v1": name, "primaryLocationLineHash": name},
+        "properties": _properties(finding),
+    }
+    if finding["verdict_score"] is not None:
+        result["rank"] = finding["verdict_score"] * 10.0
+    fix = fix_of(finding)
+    if fix is not None:
+        result["fixes"] = [_fix(finding, *fix)]
+    return result
+
+
+def _text(finding: Row) -> str:
+    parts = [title_of(finding), finding["message"], finding["rationale"]]
+    if lines_of(finding) is None:
+        parts.append(f"({place_text(finding)})")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _location(finding: Row) -> dict[str, Any]:
+    location: dict[str, Any] = {"artifactLocation": _artifact(finding["path"])}
+    lines = lines_of(finding)
+    if lines is not None:
+        location["region"] = _region(*lines)
+    return location
+
+
+def _region(start: int, end: int) -> dict[str, int]:
+    return {"startLine": start, "endLine": end}
+
+
+def _artifact(path: str) -> dict[str, str]:
+    uri = artifact_uri(path)
+    return {"uri": uri} if uri.startswith("file:") else {"uri": uri, "uriBaseId": _ROOT}
+
+
+def artifact_uri(path: str) -> str:
+    """A valid URI reference: relative to the source root, or `file:` for an absolute path."""
+    encoded = quote(path, safe="/")
+    return f"file://{encoded}" if encoded.startswith("/") else encoded
+
+
+def _fix(finding: Row, start: int, end: int, text: str) -> dict[str, Any]:
+    replacement = {"deletedRegion": _region(start, end), "insertedContent": {"text": text}}
+    change = {"artifactLocation": _artifact(finding["path"]), "replacements": [replacement]}
+    return {"description": {"text": "Suggested change"}, "artifactChanges": [change]}
+
+
+def _properties(finding: Row) -> dict[str, Any]:
+    known = {name: finding[name] for name in _KEPT_PROPERTIES}
+    verdict = {name: finding[f"verdict_{name}"] for name in _VERDICT}
+    return known | {"verdict": verdict if finding["verdict_status"] else None}

@@ -1,0 +1,142 @@
+"""
+From comments to findings: what a reader is shown of one input, each issue once.
+
+A finding is the comment that speaks for its cluster. The others are not lost, they are in
+comments.parquet under the same `cluster_id`; their texts are never merged into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.records import CATEGORIES, SEVERITIES
+
+__all__ = [
+    "Findings",
+    "Row",
+    "category_of",
+    "findings_of",
+    "lines_of",
+    "place_text",
+    "severity_index",
+    "title_of",
+    "worst_first",
+]
+
+Row = Mapping[str, Any]
+"""A row of comments.parquet."""
+
+MAX_TITLE = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one input has to show."""
+
+    input_id: str
+    kind: str
+    path: str
+    """Of the input; its id when it has none."""
+    shown: tuple[Row, ...]
+    """Kept or unverified, one per cluster, in the order of their places."""
+    suppressed: tuple[Row, ...]
+    """Dropped as known false positives, one per cluster."""
+
+
+def findings_of(source: Row, comments: Iterable[Row]) -> Findings:
+    """`source` is a row of reviews.parquet, `comments` are its rows of comments.parquet.
+
+    The rows of the result have a `path` in any case: the comment's, the input's, or its id.
+    """
+    clusters: dict[str, list[Row]] = {}
+    for comment in comments:
+        clusters.setdefault(comment["cluster_id"] or comment["comment_id"], []).append(comment)
+    path = _tidy(source["path"] or source["input_id"])
+    shown = [_speaker([one for one in group if _visible(one)]) for group in clusters.values()]
+    quiet = [
+        _speaker([one for one in group if one["drop_reason"] == "suppressed"])
+        for group in clusters.values()
+        if not any(_visible(one) for one in group)
+    ]
+    return Findings(
+        input_id=source["input_id"],
+        kind=source["kind"],
+        path=path,
+        shown=_by_place(shown, path),
+        suppressed=_by_place(quiet, path),
+    )
+
+
+def _visible(comment: Row) -> bool:
+    return bool(comment["outcome"] != "dropped")
+
+
+def _speaker(group: list[Row]) -> Row | None:
+    """The canonical comment where it is still there, else the best of the rest."""
+    return min(group, key=lambda one: (one["outcome"] != "kept", *_rank(one)), default=None)
+
+
+def _rank(comment: Row) -> tuple[bool, int, int, str]:
+    canonical = comment["cluster_id"] in (None, comment["comment_id"])
+    return (not canonical, *worst_first(comment)[:2], comment["comment_id"])
+
+
+def _by_place(comments: Iterable[Row | None], path: str) -> tuple[Row, ...]:
+    placed = [{**one, "path": _tidy(one["path"] or path)} for one in comments if one is not None]
+    return tuple(
+        sorted(placed, key=lambda one: (one["path"], one["start_line"] or 0, one["comment_id"]))
+    )
+
+
+def _tidy(path: str) -> str:
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
+    return path or "."
+
+
+def severity_index(finding: Row) -> int:
+    """0 is the worst; a severity this version does not know counts as the mildest."""
+    severity = finding["severity"]
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES) - 1
+
+
+def category_of(finding: Row) -> str:
+    """One of CATEGORIES; one that this version does not know is `other`."""
+    return str(finding["category"]) if finding["category"] in CATEGORIES else "other"
+
+
+def worst_first(finding: Row) -> tuple[int, int, int, str]:
+    """Sort key: severity, score, agreement, id."""
+    score = finding["verdict_score"]
+    return (
+        severity_index(finding),
+        -(score if score is not None else -1),
+        -(finding["agreement"] or 1),
+        finding["comment_id"],
+    )
+
+
+def lines_of(finding: Row) -> tuple[int, int] | None:
+    """First and last line in the new file, or None: no place, or a line that was removed."""
+    start = finding["start_line"]
+    if start is None or finding["side"] == "left":
+        return None
+    return start, max(start, finding["end_line"] or start)
+
+
+def place_text(finding: Row) -> str:
+    """The place for people: `line 3`, `lines 3-5`, `removed line 3`, `no line`."""
+    start, end = finding["start_line"], finding["end_line"]
+    if start is None:
+        return "no line"
+    numbers = f"line {start}" if end in (None, start) else f"lines {start}-{end}"
+    return f"removed {numbers}" if finding["side"] == "left" else numbers
+
+
+def title_of(finding: Row) -> str:
+    """The title, or the start of the message, marked when no verdict stands behind it."""
+    title = " ".join((finding["title"] or finding["message"] or "").split())
+    title = title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 3]}..."
+    return f"[unverified] {title}" if finding["outcome"] == "unverified" else title

@@ -1,0 +1,66 @@
+"""A finished run -> the files that other tools open, each appearing whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import OutputError
+from tasks.core.exports import EXPORTS, Export
+from tasks.core.findings import Findings
+from tasks.core.outputs import Output
+from tasks.core.paths import RunPaths
+from tasks.files import atomic, read_json, sha256
+from tasks.findings import read_findings
+
+__all__ = ["export_run", "read_manifest"]
+
+
+def export_run(
+    root: Path, formats: Sequence[str], manifest: Mapping[str, Any] | None = None
+) -> list[Output]:
+    """Write `formats` (names of EXPORTS) beside the outputs of the run in `root`.
+
+    `manifest` is for a run that has not written its own yet. Memory does not grow with the run,
+    but for one fingerprint per finding.
+
+    Raises:
+        OutputError: not a finished run, or the folder cannot be written.
+    """
+    paths = RunPaths(root)
+    facts = read_manifest(paths) if manifest is None else manifest
+    return [_write(paths, facts, EXPORTS[name]) for name in formats]
+
+
+def read_manifest(paths: RunPaths) -> dict[str, Any]:
+    """The facts of a finished run.
+
+    Raises:
+        OutputError: there is no manifest: the folder is none of a run, or it did not end.
+    """
+    manifest = read_json(paths.manifest)
+    if not isinstance(manifest, dict):
+        msg = f"{paths.manifest} is missing or damaged: name the folder of a finished run"
+        raise OutputError(msg)
+    return manifest
+
+
+def _write(paths: RunPaths, facts: Mapping[str, Any], export: Export) -> Output:
+    target, counted = paths.root / export.file, _Counted()
+    with atomic(target) as file:
+        for piece in export.pieces(facts, counted.over(read_findings(paths))):
+            file.write(piece)
+    return Output(export.file, counted.rows, target.stat().st_size, sha256(target))
+
+
+class _Counted:
+    """Counts the findings that pass."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def over(self, inputs: Iterable[Findings]) -> Iterator[Findings]:
+        for findings in inputs:
+            self.rows += len(findings.shown)
+            yield findings
