@@ -18,6 +18,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.keys import resolve_keys
 from flows.manifest import begin, end, remove_work
 from flows.monitor import Monitor
+from flows.panel import Panel
 from flows.planning import new_run, new_run_id, output_folder, read_config
 from flows.supervise import run_shards
 from tasks.core.cells import Counts, planned_cells
@@ -89,7 +90,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
 
-    with Monitor(shards, loaded.inputs * len(planned)):
+    with Panel(run, log), Monitor(shards, loaded.inputs * len(planned)):
         lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
     if lost:
         log.error("shards lost after retries: %s", ", ".join(lost))

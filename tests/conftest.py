@@ -13,6 +13,7 @@ from subprocess import PIPE, Popen
 from typing import NamedTuple
 
 import pytest
+from prefect.client.orchestration import get_client
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.embedded_server import prefect_server as embedded_server
@@ -120,6 +121,7 @@ KEYS = {"KEY_A": "planted-key-alpha-7d1f", "KEY_B": "planted-key-bravo-93ce"}
 @pytest.fixture
 def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Callable[..., Job]:
     """Write a review.toml from its text and get the job that uses it."""
+    _forget_limits()
 
     def make(config: str) -> Job:
         folder = tmp_path / "job"
@@ -128,3 +130,10 @@ def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Callable[..., Job
         return Job(folder, prefect_server.environment | KEYS)
 
     return make
+
+
+def _forget_limits() -> None:
+    """A number on the server wins over review.toml, so a test must not inherit an earlier one's."""
+    with get_client(sync_client=True) as client:
+        for limit in client.read_global_concurrency_limits(limit=200):
+            client.delete_global_concurrency_limit_by_name(limit.name)
