@@ -42,9 +42,10 @@ def _walk(folder: Path, selection: Selection) -> Iterator[tuple[Path, RowError |
         except OSError as error:
             yield path, _unreadable(error)
             continue
-        files = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
-        yield from ((Path(entry.path), None) for entry in files)
-        for entry in (entry for entry in reversed(entries) if entry not in files):
+        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        others = (entry for entry in entries if not entry.is_dir(follow_symlinks=False))
+        yield from ((Path(entry.path), None) for entry in others)
+        for entry in reversed(folders):
             why = selection.excluded(path_text(os.path.relpath(entry.path, folder)) + "/")
             if why:
                 yield Path(entry.path), RowError(f"the folder is left out: {why}", code="excluded")

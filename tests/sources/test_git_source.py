@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.diffs import parse_diff
+from tasks.core.errors import RowError, SourceError
+from tasks.core.prompts import check_messages
+from tasks.core.render import render_input
+from tasks.core.rows import read_input
+from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions
+from tasks.sources import read_rows
+
+CODE = "".join(f"line {number}\n" for number in range(60))
+HOUR = timedelta(hours=1)
+
+
+def found(repository: Any, wanted: str, **options: Any) -> dict[str, Any]:
+    """By path: the row, or the reason it was not taken for."""
+    rows = list(read_rows(f"git:{repository.root}@{wanted}", GitOptions(**options)))
+    assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+    return {row.snippet: row.row.code if isinstance(row.row, RowError) else row.row for row in rows}
+
+
+def test_one_input_per_file_over_the_whole_range(repository: Any) -> None:
+    """Two commits to one file are one net diff; a change that was taken back is none."""
+    base = repository.commit({"a.py": CODE, "b.py": CODE, "c.py": CODE})
+    repository.commit({"a.py": CODE.replace("line 5\n", "five\n"), "c.py": "gone\n"})
+    head = repository.commit({"a.py": CODE.replace("line 5\n", "FIVE\n"), "c.py": CODE})
+    rows = found(repository, f"{base}..HEAD")
+    assert list(rows) == ["a.py"]
+    row = rows["a.py"]
+    assert "-line 5\n+FIVE\n" in row["content"]
+    assert "five" not in row["content"]
+    assert (row["repo"], row["base_commit"], row["head_commit"]) == ("project", base, head)
+    item = read_input(row)
+    assert (item.kind, item.path) == ("diff", "a.py")
+    assert item.input_id.startswith("a.py@")
+    assert item.extra["change"] == "modified"
+
+
+def test_context_is_as_asked(repository: Any) -> None:
+    """Ten unchanged lines on each side by default."""
+    base = repository.commit({"a.py": CODE})
+    repository.commit({"a.py": CODE.replace("line 30\n", "thirty\n")})
+    assert "@@ -21,21 +21,21 @@" in found(repository, f"{base}..")["a.py"]["content"]
+    assert "@@ -31 +31 @@" in found(repository, f"{base}..", context=0)["a.py"]["content"]
+
+
+def test_each_kind_of_change_is_taken_or_has_its_reason(repository: Any) -> None:
+    """Nothing that git lists is missing."""
+    repository.write("link", "")
+    repository.commit(
+        {"gone.py": "only here\n", "old.py": CODE, "moved.py": CODE + "x\n", "mode.sh": "echo\n"}
+    )
+    for name in ("gone.py", "link"):
+        (repository.root / name).unlink()
+    (repository.root / "old.py").rename(repository.root / "new.py")
+    (repository.root / "moved.py").rename(repository.root / "there.py")
+    (repository.root / "mode.sh").chmod(0o755)
+    (repository.root / "link").symlink_to("new.py")
+    repository.write("picture.png", b"\x89PNG\0\0")
+    repository.commit(
+        {
+            "there.py": CODE.replace("line 7\n", "seven\n") + "x\n",
+            "added.py": "x = 1\n",
+            "empty.py": "",
+            "big.py": "y = 2\n" * 2000,
+            "yarn.lock": "a\n",
+            "web/node_modules/a/index.js": "a\n",
+            "app.min.js": "a\n",
+            "vendor/lib.go": "a\n",
+        }
+    )
+    rows = found(repository, "HEAD~1..HEAD", max_bytes=5000)
+    taken = {name: row["change"] for name, row in rows.items() if isinstance(row, dict)}
+    assert taken == {"there.py": "renamed", "added.py": "added"}
+    assert rows["there.py"]["old_path"] == "moved.py"
+    assert parse_diff(rows["there.py"]["content"])[0].path == "there.py"
+    assert {name: row for name, row in rows.items() if isinstance(row, str)} == {
+        "gone.py": "deleted",
+        "link": "symlink",
+        "new.py": "no_text_change",
+        "mode.sh": "no_text_change",
+        "empty.py": "no_text_change",
+        "picture.png": "binary",
+        "big.py": "too_large",
+        "yarn.lock": "excluded",
+        "web/node_modules/a/index.js": "excluded",
+        "app.min.js": "excluded",
+        "vendor/lib.go": "excluded",
+    }
+
+
+def test_a_submodule_is_left_to_its_own_repository(repository: Any) -> None:
+    """Its commit id is no code."""
+    repository.commit({"a.py": CODE})
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},module")
+    repository.git("commit", "-q", "-m", "module")
+    assert found(repository, "HEAD~1..HEAD") == {"module": "submodule"}
+
+
+def test_a_link_that_becomes_a_file_is_reviewed(repository: Any) -> None:
+    """Git tells it as a deletion and an addition; the rows after it stay in step."""
+    (repository.root / "a").symlink_to("nowhere")
+    repository.commit({"b.py": "old\n"})
+    (repository.root / "a").unlink()
+    repository.commit({"a": "x = 1\n", "b.py": "new\n"})
+    rows = found(repository, "HEAD~1..HEAD")
+    assert "+x = 1\n" in rows["a"]["content"]
+    assert "+new\n" in rows["b.py"]["content"]
+
+
+def test_exclusion_wins_over_inclusion(repository: Any) -> None:
+    """A file that both name is left out; a later pattern with ! takes it back."""
+    base = repository.commit()
+    repository.commit({"src/a.py": "a\n", "src/vendor/b.py": "b\n", "docs/c.py": "c\n"})
+    rows = found(repository, f"{base}..", include=("src/",))
+    assert rows["src/vendor/b.py"] == rows["docs/c.py"] == "excluded"
+    assert isinstance(rows["src/a.py"], dict)
+    back = (*DEFAULT_EXCLUDE, "!src/vendor/b.py")
+    assert isinstance(found(repository, f"{base}..", exclude=back)["src/vendor/b.py"], dict)
+
+
+HOSTILE = [
+    'a "quoted".py',
+    "b\nnewline.py",
+    "c\ttab.py",
+    "-d.py",
+    ":(glob)*.py",
+    "e 'x' $(f).py",
+    "\N{SNAKE}.py",
+    "back\\slash.py",
+    "a b/ c .py",
+    "a" * 200 + ".py",
+]
+
+
+def test_hostile_names_come_through(repository: Any) -> None:
+    """Quotes, newlines, dashes and pathspec magic are names like any other."""
+    base = repository.commit()
+    repository.write(b"latin-\xe9.py", "x = 1\n")
+    repository.commit(dict.fromkeys(HOSTILE, "x = 1\n"))
+    rows = found(repository, f"{base}..")
+    assert set(rows) == {*HOSTILE, "latin-\ufffd.py"}
+    items = [read_input(row) for row in rows.values()]
+    assert len({item.input_id for item in items}) == len(items)
+    for item in items:
+        assert item.input_id.isprintable()
+        assert parse_diff(item.content)[0].path == item.path
+
+
+def test_old_encodings_are_reviewed_and_marked(repository: Any) -> None:
+    """A Latin-1 file is code all the same; the row says that bytes were replaced."""
+    base = repository.commit()
+    repository.write("a.py", "# caf\xe9\nx = 1\n".encode("latin-1"))
+    repository.write("b.py", "# café\r\nx = 1\r\n")
+    repository.commit()
+    rows = found(repository, f"{base}..")
+    assert "# caf\ufffd\n" in rows["a.py"]["content"]
+    assert rows["a.py"]["bytes_replaced"] is True
+    assert "+# café\r\n" in rows["b.py"]["content"]
+    assert "bytes_replaced" not in rows["b.py"]
+
+
+def test_code_that_looks_like_a_diff_does_not_split_a_file(repository: Any) -> None:
+    """Lines of code always have a mark in front."""
+    base = repository.commit({"a.py": "x\n", "b.py": "x\n"})
+    fake = "diff --git a/evil b/evil\n--- a/evil\n+++ b/evil\n@@ -1 +1 @@\n-a\n+b\n"
+    repository.commit({"a.py": fake, "b.py": "x\r" + fake + "no newline at the end"})
+    rows = found(repository, f"{base}..")
+    assert list(rows) == ["a.py", "b.py"]
+    assert all("evil" in row["content"] for row in rows.values())
+
+
+def test_settings_and_environment_change_nothing(
+    repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the repository's own configuration nor a hook's variables alter a diff or run code."""
+    base = repository.commit({"a.py": CODE})
+    repository.commit({"a.py": CODE.replace("line 30\n", "thirty\n"), "é.py": "x\n"})
+    plain = found(repository, f"{base}..")
+    trap = tmp_path / "trap.sh"
+    trap.write_text(f"#!/bin/sh\ntouch '{tmp_path}/sprung'\n")
+    trap.chmod(0o755)
+    repository.write(".gitattributes", "*.py diff=trap\n")
+    for setting in (
+        ("diff.external", str(trap)),
+        ("diff.trap.command", str(trap)),
+        ("diff.trap.textconv", str(trap)),
+        ("core.fsmonitor", str(trap)),
+        ("core.pager", str(trap)),
+        ("diff.noprefix", "true"),
+        ("diff.mnemonicPrefix", "true"),
+        ("diff.algorithm", "patience"),
+        ("diff.context", "1"),
+        ("diff.renames", "false"),
+        ("diff.submodule", "log"),
+        ("color.ui", "always"),
+    ):
+        repository.git("config", *setting)
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", str(trap))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    monkeypatch.setenv("GIT_DIFF_OPTS", "-u1")
+    monkeypatch.setenv("GIT_PAGER", str(trap))
+    assert found(repository, f"{base}..") == plain
+    assert not (tmp_path / "sprung").exists()
+
+
+def prompts(rows: dict[str, Any]) -> dict[str, Any]:
+    items = [read_input(row) for row in rows.values() if isinstance(row, dict)]
+    rendered = [render_input(item, 10_000, len) for item in items]
+    return {
+        item.input_id: check_messages(item, part)
+        for item, one in zip(items, rendered, strict=True)
+        for part in one.parts
+    }
+
+
+def test_a_second_night_asks_only_for_what_changed(repository: Any) -> None:
+    """The same change gives the same id and the same prompt, so the journal has its answer."""
+    base = repository.commit({"a.py": CODE, "b.py": CODE})
+    repository.commit({"a.py": CODE + "a = 1\n", "b.py": CODE + "b = 1\n"})
+    first = prompts(found(repository, f"{base}..HEAD"))
+    repository.commit({"b.py": CODE + "b = 2\n"})
+    second = prompts(found(repository, f"{base}..HEAD"))
+    kept = set(first) & set(second)
+    assert [name.split("@")[0] for name in kept] == ["a.py"]
+    assert all(first[name] == second[name] for name in kept)
+    assert {name.split("@")[0] for name in set(second) - kept} == {"b.py"}
+
+
+def test_an_edit_out_of_sight_keeps_the_id(repository: Any) -> None:
+    """The file's hash differs, what a reviewer sees does not."""
+    base = repository.commit({"a.py": CODE})
+    repository.commit({"a.py": CODE.replace("line 5\n", "five\n")})
+    first = prompts(found(repository, f"{base}..HEAD"))
+    repository.git("checkout", "-q", base)
+    other = repository.commit({"a.py": CODE.replace("line 55\n", "fifty-five\n")})
+    text = CODE.replace("line 55\n", "fifty-five\n").replace("line 5\n", "five\n")
+    repository.commit({"a.py": text})
+    assert prompts(found(repository, f"{other}..HEAD")) == first
+
+
+def test_a_closed_reader_leaves_no_process(repository: Any) -> None:
+    """--limit stops reading early; git must not stay behind."""
+    base = repository.commit()
+    repository.commit({f"f{number}.py": CODE * 50 for number in range(200)})
+    rows = read_rows(f"git:{repository.root}@{base}..")
+    assert next(rows).number == 1
+    assert git_children()
+    rows.close()
+    assert not git_children()
+
+
+def git_children() -> list[Path]:
+    """Running git processes that this one started."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc")
+    mine = rf"\(git\) [RSDZ] {os.getpid()} "
+    return [path for path in Path("/proc").glob("[0-9]*/stat") if re.search(mine, text_of(path))]
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("nowhere..HEAD", "no commit 'nowhere'"),
+        ("HEAD..nowhere", "no commit 'nowhere'"),
+        ("--output=evil..HEAD", "no commit '--output=evil'"),
+        ("HEAD..--help", "no commit '--help'"),
+        ("HEAD", "neither BASE..HEAD nor since=TIME"),
+        ("..HEAD", "neither BASE..HEAD nor since=TIME"),
+        ("since=soon", "since=soon is no time"),
+        ("since=24", "since=24 is no time"),
+        ("since=999999w", "is no time"),
+        ("since=2026-13-01", "is no time"),
+    ],
+)
+def test_a_wrong_range_says_what_to_write(repository: Any, wanted: str, said: str) -> None:
+    """Unknown commits, options in disguise and malformed times are told, and do nothing."""
+    repository.commit({"a.py": CODE})
+    with pytest.raises(SourceError) as caught:
+        found(repository, wanted)
+    assert said in str(caught.value)
+    assert not list(repository.root.glob("*evil*"))
+
+
+def test_what_is_no_repository_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain folder, a missing one, an empty repository, no git at all."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for source, said in (
+        (f"git:{tmp_path}@HEAD~1..HEAD", "is not in a git repository"),
+        (f"git:{tmp_path}/none@HEAD~1..HEAD", "is no folder"),
+        (f"git:{tmp_path}", "does not say which changes"),
+        ("git:\0@a..b", "does not say which changes"),
+    ):
+        with pytest.raises(SourceError, match=said):
+            list(read_rows(source))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match="install git"):
+        list(read_rows(f"git:{tmp_path}@a..b"))
+
+
+def test_an_empty_repository_has_no_commit(repository: Any) -> None:
+    """Said as it is, rather than an empty night."""
+    with pytest.raises(SourceError, match="no commit 'HEAD'"):
+        found(repository, "since=24h")
+
+
+def test_nothing_changed_is_an_empty_source(repository: Any) -> None:
+    """A quiet night is no error."""
+    repository.commit({"a.py": CODE}, ago=48 * HOUR)
+    assert found(repository, "HEAD..HEAD") == {}
+    assert found(repository, "since=24h") == {}
+
+
+def test_a_window_of_time(repository: Any) -> None:
+    """From the parent of its first commit on; the first of all has the empty tree before it."""
+    repository.commit({"a.py": "1\n", "b.py": "1\n"}, ago=72 * HOUR)
+    before = repository.commit({"a.py": "2\n"}, ago=48 * HOUR)
+    repository.commit({"a.py": "3\n"}, ago=20 * HOUR)
+    repository.commit({"a.py": "4\n"}, ago=HOUR)
+    rows = found(repository, "since=24h")
+    assert "-2\n+4\n" in rows["a.py"]["content"]
+    assert rows["a.py"]["base_commit"] == before
+    assert "-1\n+4\n" in found(repository, "since=60h")["a.py"]["content"]
+    whole = found(repository, "since=2w")
+    assert {name: row["change"] for name, row in whole.items()} == {
+        "a.py": "added",
+        "b.py": "added",
+    }
+    day = (repository.now - 24 * HOUR).isoformat(timespec="seconds")
+    assert found(repository, f"since={day}") == rows
+
+
+def test_a_window_takes_what_landed_on_the_branch(repository: Any) -> None:
+    """An old branch that was merged today arrived today; what main had before did not."""
+    repository.commit({"a.py": "1\n"}, ago=99 * HOUR)
+    repository.git("checkout", "-q", "-b", "feature")
+    repository.commit({"feature.py": "x\n"}, ago=90 * HOUR)
+    repository.git("checkout", "-q", "main")
+    repository.commit({"main.py": "x\n"}, ago=48 * HOUR)
+    repository.git("merge", "-q", "--no-ff", "-m", "merge", "feature", ago=HOUR)
+    assert set(found(repository, "since=24h")) == {"feature.py"}
+
+
+def test_three_dots_are_the_change_since_the_fork(repository: Any) -> None:
+    """What main did meanwhile is not the branch's."""
+    repository.commit({"a.py": "1\n"})
+    repository.git("checkout", "-q", "-b", "feature")
+    repository.commit({"feature.py": "x\n"})
+    repository.git("checkout", "-q", "main")
+    repository.commit({"main.py": "other\n"})
+    assert set(found(repository, "main...feature")) == {"feature.py"}
+    assert found(repository, "main..feature")["main.py"] == "deleted"
+
+
+def test_a_shallow_clone_is_named(repository: Any, tmp_path: Path) -> None:
+    """Its border must not pass for the beginning of history, nor its gaps for wrong names."""
+    old = repository.commit({"a.py": "1\n"}, ago=9 * HOUR)
+    repository.commit({"a.py": "2\n"}, ago=8 * HOUR)
+    repository.commit({"a.py": "3\n"}, ago=7 * HOUR)
+    repository.git("clone", "-q", "--depth=2", f"file://{repository.root}", str(tmp_path / "clone"))
+    for wanted in ("since=24h", f"{old}..HEAD"):
+        with pytest.raises(SourceError, match="shallow: run git fetch --unshallow"):
+            list(read_rows(f"git:{tmp_path}/clone@{wanted}"))
+    assert len(list(read_rows(f"git:{tmp_path}/clone@HEAD~1..HEAD"))) == 1
+
+
+def test_the_border_between_path_and_range(repository: Any, tmp_path: Path) -> None:
+    """Both may hold an @: the folder that exists decides."""
+    repository.commit({"a.py": "1\n"})
+    repository.commit({"a.py": "2\n"})
+    assert set(found(repository, "HEAD@{1}..HEAD@{0}")) == {"a.py"}
+    repository.root.rename(tmp_path / "pro@ject")
+    rows = list(read_rows(f"git:{tmp_path}/pro@ject@HEAD~1.."))
+    assert [row.row["repo"] for row in rows] == ["pro@ject"]
+
+
+def test_bare_repositories_and_subfolders(repository: Any, tmp_path: Path) -> None:
+    """A server's copy will do, and from a subfolder it is still the whole repository."""
+    repository.commit({"a.py": "1\n", "sub/b.py": "1\n"})
+    repository.commit({"a.py": "2\n", "sub/b.py": "2\n"})
+    repository.git("clone", "-q", "--bare", ".", str(tmp_path / "bare.git"))
+    rows = [
+        list(read_rows(f"git:{tmp_path}/{name}@HEAD~1..")) for name in ("bare.git", "project/sub")
+    ]
+    assert [row.row["repo"] for row in rows[0]] == ["bare", "bare"]
+    assert [row.row["repo"] for row in rows[1]] == ["project", "project"]
+    assert [row.row["input_id"] for row in rows[0]] == [row.row["input_id"] for row in rows[1]]
