@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,16 @@ __all__ = [
     "ServerError",
     "body_of",
     "check_complete",
+    "raise_if_error",
     "read_completion",
+    "read_created",
+    "read_text",
     "read_usage",
 ]
+
+
+_STATUS = re.compile("[45][0-9][0-9]")
+_LATEST = 1e11  # seconds since the epoch; what is beyond is milliseconds or nonsense
 
 
 class ServerError(ReplyError):
@@ -72,12 +80,12 @@ def read_completion(body: bytes, content_type: str) -> Completion:
     content = message.get("content")
     completion = Completion(
         content=content if isinstance(content, str) else "",
-        model=_text(record.get("model")),
-        finish_reason=_text(choice.get("finish_reason")),
+        model=read_text(record.get("model")),
+        finish_reason=read_text(choice.get("finish_reason")),
         usage=read_usage(record.get("usage")),
-        request_id=_text(record.get("id")),
+        request_id=read_text(record.get("id")),
         created=read_created(record.get("created")),
-        refusal=_text(message.get("refusal")),
+        refusal=read_text(message.get("refusal")),
     )
     check_complete(completion)
     return completion
@@ -121,8 +129,14 @@ def read_usage(value: Any) -> Usage:
 
 
 def read_created(value: Any) -> float:
-    """The server's time of the reply, or ours where it has none."""
-    return float(value) if _count(value) else time.time()
+    """The server's time of the reply, or ours where it has none or an impossible one."""
+    known = isinstance(value, int | float) and 0 < value < _LATEST
+    return float(value) if known else time.time()
+
+
+def read_text(value: Any) -> str | None:
+    """A text that says something, or None."""
+    return value if isinstance(value, str) and value else None
 
 
 def _json_object(body: bytes, content_type: str) -> dict[str, Any]:
@@ -148,14 +162,10 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return choice, message
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _status(code: Any) -> int | None:
-    number = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else 0
+    number = int(code) if isinstance(code, int) or _STATUS.fullmatch(str(code)) else 0
     return number if 400 <= number < 600 else None  # noqa: PLR2004  (the range of HTTP errors)

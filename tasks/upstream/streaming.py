@@ -20,6 +20,7 @@ from tasks.upstream.completion import (
     check_complete,
     raise_if_error,
     read_created,
+    read_text,
     read_usage,
 )
 from tasks.upstream.transport import Probe
@@ -137,10 +138,10 @@ class _Parts:
             raise ReplyError(msg)
         completion = Completion(
             content="".join(self._content),
-            model=self._first.get("model"),
+            model=read_text(self._first.get("model")),
             finish_reason=self._finish,
             usage=self._usage,
-            request_id=self._first.get("id"),
+            request_id=read_text(self._first.get("id")),
             created=read_created(self._first.get("created")),
             refusal="".join(self._refusal) or None,
             first_token=self._first_token,
