@@ -38,6 +38,4 @@ def with_ordinals(comments: Iterable[Comment]) -> tuple[Comment, ...]:
 
 
 def _place(comment: Comment) -> tuple[str, str, int]:
-    # The base name makes a second pass over the same comments harmless.
-    base = comment.fingerprint.partition("-")[0]
-    return base, comment.side, comment.start_line or 0
+    return comment.fingerprint, comment.side, comment.start_line or 0

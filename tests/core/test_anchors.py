@@ -126,6 +126,10 @@ def test_quotes_on_the_right(
         (raw(GONE, 11, 12), ("exact", "left", 11, 12)),
         (raw(GONE, 99), ("quote", "left", 11, 12)),
         (raw("-            raise NotEmpty(self.name)", 14), ("quote", "left", 12, 12)),
+        (
+            raw("-            raise NotEmpty(self.name)\n         self.open"),
+            ("quote", "left", 12, 13),
+        ),
         (raw("-      |             raise NotEmpty(self.name)"), ("quote", "left", 12, 12)),
         (raw("def rename(self, name):", 17), ("quote", "left", 16, 16)),
         (raw("self.open = False", 13, left=True), ("exact", "right", 13, 13)),
@@ -146,6 +150,8 @@ def test_quotes_on_the_left(
         raw("return self", 42),
         raw("self.validate(", 5),
         raw(")"),
+        raw("2)", 30),
+        raw("self.name = name\n    def reopen(self):", 30),
         raw("no such code anywhere", 30),
         raw("no such code anywhere"),
         raw(None, 30),
@@ -237,6 +243,29 @@ def test_old_line_that_is_a_part_of_the_new_one() -> None:
     assert place(raw("return total", 1, path="f"), source)[0] == "unanchored"
     assert place(raw("-return total", 1, path="f"), source)[1] == "left"
     assert place(raw("return total /", 1, path="f"), source)[1] == "right"
+
+
+@pytest.mark.parametrize(
+    ("hunks", "claim", "method"),
+    [
+        # The removed line stands again in another hunk: moved, or a different line altogether.
+        ("@@ -1,2 +1 @@\n-call(one)\n end\n@@ -20 +19,2 @@\n top\n+call(one)\n", 9, "unanchored"),
+        ("@@ -1,2 +1 @@\n-call(one)\n end\n@@ -20 +19,2 @@\n top\n+call(one)\n", 20, "exact"),
+        # A part of an old line and of the new one beside it.
+        ("@@ -1 +1 @@\n-x = call(one)\n+y = call(one)\n", 9, "unanchored"),
+        ("@@ -1 +1 @@\n-x = call(one)\n+y = call(one)\n", 1, "exact"),
+        # A whole line of context, and a part of an added one.
+        ("@@ -1 +1,2 @@\n call(one)\n+y = call(one)\n", 9, "unanchored"),
+        ("@@ -1 +1,2 @@\n call(one)\n+y = call(one)\n", 2, "exact"),
+        # Context, and the same line added.
+        ("@@ -1 +1,2 @@\n call(one)\n+call(one)\n", 9, "quote"),
+    ],
+)
+def test_several_kinds_of_places(hunks: str, claim: int, method: str) -> None:
+    """Places of different kinds are a doubt unless the claim names one or the diff adds one."""
+    source = Input("i", f"--- a/f\n+++ b/f\n{hunks}", "diff")
+    found = place(raw("call(one)", claim, path="f"), source)
+    assert found[:2] == (method, "right")
 
 
 def test_snippets() -> None:

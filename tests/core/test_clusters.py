@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -100,6 +101,32 @@ def test_one_check_means_two_issues(comment: Make) -> None:
     between = comment(comment_id="3", check_model="b")
     assert groups(cluster([first, second])) == {frozenset("1"), frozenset("2")}
     assert groups(cluster([first, second, between])) == {frozenset("13"), frozenset("2")}
+
+
+def test_the_strongest_link_goes_first(comment: Make) -> None:
+    """Between two issues of one check, another check's comment joins the one it resembles."""
+    first = comment(comment_id="1", title="z", message="z", existing_code="y")
+    second = comment(comment_id="2", start_line=11, end_line=11)
+    other = comment(comment_id="3", check_model="b", start_line=10, end_line=11)
+    assert groups(cluster([first, second, other])) == {frozenset("1"), frozenset("23")}
+
+
+def test_ties_are_settled_by_id(comment: Make) -> None:
+    """Equally strong links give the same clusters from every order."""
+    trio = [
+        comment(
+            comment_id=name,
+            check_model=check,
+            start_line=line,
+            end_line=line,
+            existing_code=name,
+            title=name,
+            message=name,
+        )
+        for name, check, line in [("1", "a", 9), ("2", "a", 11), ("3", "b", 10)]
+    ]
+    for order in permutations(trio):
+        assert groups(cluster(order)) == {frozenset("13"), frozenset("2")}
 
 
 def test_one_check_repeating_itself(comment: Make) -> None:

@@ -91,6 +91,7 @@ def test_raises_nothing_but_row_errors(text: str) -> None:
             "n.py",
             None,
         ),
+        ("diff --git b/n b/n\nnew file mode 100644\n--- /dev/null\n+++ b/n\n", "b/n", None),
         ("--- a/gone.py\n+++ /dev/null\n", "gone.py", "gone.py"),
         (
             "diff --git a/o.py b/n.py\nrename from o.py\nrename to n.py\n--- a/o.py\n+++ b/n.py\n",
@@ -162,8 +163,19 @@ def test_no_newline_at_end() -> None:
 def test_files_without_git_headers() -> None:
     """Plain diffs follow each other directly; removed lines that look like headers are lines."""
     first = "--- a\n+++ a\n@@ -1,3 +1,3 @@\n x\n--- y\n+++ y\n z\n"
-    one, two = parse_diff(first + "--- b\n+++ b\n" + BODY)
-    assert [line.text for line in numbered(one)] == ["x", "-- y", "++ y", "z"]
+    one, two = parse_diff(
+        first + "@@ -9 +9 @@\n--- v\n+++ w\n@@ -20 +20 @@\n-a\n+b\n--- b\n+++ b\n" + BODY
+    )
+    assert [line.text for line in numbered(one)] == [
+        "x",
+        "-- y",
+        "++ y",
+        "z",
+        "-- v",
+        "++ w",
+        "a",
+        "b",
+    ]
     assert two.path == "b"
 
 

@@ -64,7 +64,13 @@ def test_a_group_matches_by_any_member(comment: Make) -> None:
     assert match([[far, comment()]], [Expected(None, 10)], SNIPPET) == {0: 0}
 
 
-LINES = st.lists(st.integers(1, 9), max_size=5)
+def test_earlier_choices_give_way(comment: Make) -> None:
+    """A defect with two candidates leaves the one that another defect needs."""
+    findings = [[comment(start_line=line, end_line=line)] for line in (1, 3)]
+    assert match(findings, [Expected(None, 2), Expected(None, 1)], SNIPPET) == {0: 1, 1: 0}
+
+
+LINES = st.lists(st.integers(1, 9), max_size=4)
 
 
 @given(found=LINES, labelled=LINES)

@@ -102,6 +102,13 @@ def test_corrected_lines(
     assert decided.loc_method == after
 
 
+def test_rejected_comments_stay_as_raised(comment: Make, verdict: MakeVerdict) -> None:
+    """What a rejecting verdict would correct is not applied."""
+    no = verdict(decision="rejected", corrected_severity="low", corrected_start_line=9)
+    (decided,) = decide([comment(loc_method="lines", verdict=no)], Policy(), SOURCE)
+    assert (decided.severity, decided.start_line) == ("medium", 10)
+
+
 @pytest.mark.parametrize(
     ("targets", "outcomes"),
     [
@@ -109,6 +116,7 @@ def test_corrected_lines(
         ({"1": "1"}, {"1": None, "2": None}),
         ({"1": "no such id"}, {"1": None, "2": None}),
         ({"1": "2", "2": "1"}, {"1": "duplicate", "2": None}),
+        ({"1": "2", "2": "1"}, {"2": None, "1": "duplicate"}),
         ({"1": "0"}, {"0": "rejected", "1": None}),
         ({"2": "3", "1": "2"}, {"1": "duplicate", "2": "duplicate", "3": None}),
     ],

@@ -119,6 +119,20 @@ def test_names_what_is_left_out() -> None:
     assert rendered.left_out == ("f:61-70", "f:81-90")
 
 
+def test_cut_hunk() -> None:
+    """A hunk larger than a part goes on in the next one, and what is left is one range."""
+    rendered = render_input(Input("i", diff_of([100]), "diff"), 56, words)
+    assert [part.count(" | line ") for part in rendered.parts] == [10, 10, 10]
+    assert rendered.left_out == ("f:31-100",)
+
+
+def test_line_over_the_budget() -> None:
+    """A line that fits in no part is left out by itself, and takes no part from the others."""
+    diff = diff_of([5]) + "@@ -50,0 +50 @@\n+" + "x " * 99 + "\n@@ -60,0 +60 @@\n+y\n"
+    rendered = render_input(Input("i", diff, "diff"), 60, words)
+    assert (len(rendered.parts), rendered.left_out) == (1, ("f:50-50",))
+
+
 def test_budget_below_everything() -> None:
     """When not one line fits, the input is unreviewable."""
     assert render_input(Input("i", DIFF, "diff"), 3, words).unreviewable == "over_budget"
