@@ -1,0 +1,160 @@
+"""A Prefect server, a process work pool, a worker and the deployments, on this machine.
+
+Everything it starts and stores is in one folder (data/state/prefect): pid files, logs, database.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkerStatus
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+from deployments.automate import install
+from deployments.services import Service
+from tasks.core.errors import StateError
+
+__all__ = ["FOLDER", "POOL", "ROOT", "Local", "bring_down", "bring_up"]
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The project root: deployments start their runs here."""
+
+FOLDER = ROOT / "data" / "state" / "prefect"
+POOL = "local"
+
+_ENV_FILE = ROOT / "deployments" / "server.env"
+_DEPLOYMENTS = ROOT / "deployments" / "prefect.yaml"
+_LOST_RUNS = ROOT / "deployments" / "automations" / "lost_runs.yaml"
+_START = 180.0
+"""Seconds; the first start creates the database."""
+_WORKER_GRACE = 60.0
+"""Seconds: the worker gives its runs 30 of them to end in order."""
+_SERVER_GRACE = 20.0
+_MISSED_HEARTBEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """The stack of one folder and port."""
+
+    folder: Path = FOLDER
+    port: int | None = None
+    """None: as in server.env."""
+    runs: int = 4
+    """Flow runs at a time; shards do not count."""
+
+    @property
+    def server(self) -> Service:
+        return Service("server", self.folder)
+
+    @property
+    def worker(self) -> Service:
+        return Service("worker", self.folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """server.env, then what is exported, then what belongs to this folder."""
+        known = read_env(_ENV_FILE) | os.environ
+        port = str(self.port or known["PREFECT_SERVER_API_PORT"])
+        host = known["PREFECT_SERVER_API_HOST"]
+        return known | {
+            "PREFECT_HOME": str(self.folder),
+            "PREFECT_SERVER_API_PORT": port,
+            "PREFECT_API_URL": f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api",  # noqa: S104 - compared
+        }
+
+    @property
+    def api(self) -> str:
+        """URL of the API; without its last part, of the UI."""
+        return self.environment["PREFECT_API_URL"]
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """The NAME=VALUE lines of a file."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
+    """Start what does not run yet, then deploy. Doing it twice changes nothing.
+
+    Raises:
+        StateError: something did not come up; the message is its own.
+    """
+    environment = local.environment
+    prefect = [sys.executable, "-m", "prefect"]
+    fresh = local.server.start([*prefect, "server", "start"], environment, ROOT)
+    with _client(environment) as client:
+        _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
+        say(f"server  {_started(fresh)}, {local.api.removesuffix('/api')}")
+        _make_pool(client)
+        command = ["worker", "start", "--pool", POOL, "--name", "local", "--limit", str(local.runs)]
+        fresh = local.worker.start([*prefect, *command], environment, ROOT)
+        _deploy(environment)
+        say("deployed  bulk-review/nightly, bulk-review/adhoc")
+        after = _MISSED_HEARTBEATS * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+        install(client, _LOST_RUNS, {"lost_after": str(after)})
+        _wait(lambda: _is_online(client), local.worker, "the worker")
+        say(f"worker  {_started(fresh)}, pool {POOL}")
+
+
+def bring_down(local: Local, say: Callable[[str], None] = print) -> None:
+    """Stop what `bring_up` started in this folder: first the worker, with its runs, then the server."""
+    for service, grace in ((local.worker, _WORKER_GRACE), (local.server, _SERVER_GRACE)):
+        stopped = service.stop(grace)
+        say(f"{service.name}  {'stopped' if stopped else 'was not running'}")
+
+
+def _client(environment: dict[str, str]) -> SyncPrefectClient:
+    login = environment.get("PREFECT_API_AUTH_STRING")
+    with temporary_settings(
+        {PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: login}
+    ):
+        return get_client(sync_client=True)
+
+
+def _started(fresh: bool) -> str:
+    return "started" if fresh else "runs already"
+
+
+def _wait(ready: Callable[[], bool], service: Service, what: str) -> None:
+    deadline = time.monotonic() + _START
+    while not ready():
+        if service.pid is None or time.monotonic() > deadline:
+            msg = f"{what} did not come up; {service.log} ends with:\n{service.last_words()}"
+            raise StateError(msg)
+        time.sleep(0.2)
+
+
+def _make_pool(client: SyncPrefectClient) -> None:
+    try:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    except ObjectAlreadyExists:
+        return
+
+
+def _is_online(client: SyncPrefectClient) -> bool:
+    workers = client.read_workers_for_work_pool(POOL)
+    return any(worker.status == WorkerStatus.ONLINE for worker in workers)
+
+
+def _deploy(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy"]
+    command += ["--prefect-file", str(_DEPLOYMENTS), "--all"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-2000:]
+        msg = f"`prefect deploy` failed: {said}"
+        raise StateError(msg)
