@@ -1,0 +1,45 @@
+"""A desk on the sandbox: everything that a shard's process has, but for Prefect."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from deployments.sandbox import Sandbox
+from tasks.core.paths import RunPaths
+from tasks.core.rows import read_input
+from tasks.core.settings import load_settings
+from tasks.inference.desk import open_desk
+from tasks.inference.run import Run
+
+Review = dict[str, Any]
+
+
+@pytest.fixture
+def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]:
+    """Review rows with settings made of `config`, and get their reviews as stored."""
+
+    def review(rows: Sequence[dict[str, Any]], config: str, threads: int = 4) -> list[Review]:
+        paths = RunPaths(tmp_path / "run")
+        shard = paths.shard(0)
+        shard.root.mkdir(parents=True, exist_ok=True)
+        for old in shard.root.glob("part-*"):
+            old.unlink()
+        lines = sorted((read_input(row) for row in rows), key=lambda one: one.input_id)
+        shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
+        pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{sandbox.base_url}"\n'
+        settings = load_settings(config + pool)
+        Run("run-1", settings, str(tmp_path / "state"), threads).write(shard.settings)
+        keys = {"a": SecretStr("key-a")}
+        with open_desk(shard, keys, logging.getLogger("test"), threading.Event()) as desk:
+            desk.review_slice(0, desk.inputs)
+        return [orjson.loads(line) for line in shard.part(0).read_bytes().splitlines()]
+
+    return review

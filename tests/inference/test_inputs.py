@@ -1,0 +1,200 @@
+"""What one input goes through, on a real upstream: formats, re-asks, verdicts, coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deployments.sandbox import Sandbox
+
+Reviewer = Callable[..., list[dict[str, Any]]]
+
+CODE = "def area(w, h):\n    if w = 0:\n        return 0\n    return w + h\n"
+ROW = {"input_id": "r", "content": CODE, "path": "area.py"}
+CHECK = 'mode = "check"\n[[check]]\nname = "one"\nmodel = "c1"\n'
+BOTH = '[[check]]\nname = "one"\nmodel = "c1"\n[review]\nmodel = "r1"\n'
+TWO = '[[check]]\nname = "one"\nmodel = "c1"\n[[check]]\nname = "two"\nmodel = "c2"\n[review]\nmodel = "r1"\n'
+SCRIPTED = {name: {"skill": "scripted"} for name in ("c1", "c2", "r1")}
+
+
+def finding(line: int, title: str, **fields: Any) -> dict[str, Any]:
+    quote = CODE.splitlines()[line - 1]
+    return {"start_line": line, "end_line": line, "existing_code": quote, "title": title} | fields
+
+
+ADDS = finding(4, "Area adds", category="bug", severity="high")
+ASSIGNS = finding(2, "Assignment in a condition", category="bug", severity="critical")
+
+
+def test_check_mode_makes_no_review_call(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """In mode "check" comments are unverified and no review cell exists."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}])
+    (review,) = review_rows([ROW], CHECK)
+    assert [call["stage"] for call in review["calls"]] == ["check"]
+    assert [one["outcome"] for one in review["comments"]] == ["unverified"]
+    assert review["coverage"] == "complete"
+
+
+def test_nothing_found_needs_no_review(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Zero comments make no review call; the cell is skipped, the input complete."""
+    sandbox.control(models={"c1": {"skill": "silent"}})
+    (review,) = review_rows([ROW], BOTH)
+    ends = [(call["stage"], call["status"], call["reason"]) for call in review["calls"]]
+    assert ends == [("check", "ok", None), ("review", "skipped", "no_comments")]
+    assert review["coverage"] == "complete"
+    assert sandbox.stats()["requests"] == 1
+
+
+def test_verdicts_decide(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A confirmed comment is kept, a rejected one dropped with its verdict beside it."""
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[
+            {"model": "c1", "comments": [ADDS, ASSIGNS]},
+            {
+                "model": "r1",
+                "verdicts": [
+                    {"about": "Area adds", "decision": "confirmed", "score": 9},
+                    {"about": "Assignment", "decision": "rejected", "score": 0, "reason": "no"},
+                ],
+            },
+        ],
+    )
+    (review,) = review_rows([ROW], BOTH)
+    found = {one["title"]: one for one in review["comments"]}
+    assert found["Area adds"]["outcome"] == "kept"
+    assert found["Area adds"]["loc_method"] == "exact"
+    dropped = found["Assignment in a condition"]
+    assert (dropped["outcome"], dropped["drop_reason"]) == ("dropped", "rejected")
+    assert dropped["verdict"]["reason"] == "no"
+
+
+def test_a_missing_verdict_is_asked_for_again(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A verdict that the reply left out is asked for singly; still missing, the comment is unverified."""
+    omitted = {"about": "Assignment", "omit": True}
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[
+            {"model": "c1", "comments": [ADDS, ASSIGNS]},
+            {
+                "model": "r1",
+                "verdicts": [{"about": "Area adds", "decision": "confirmed", "score": 9}, omitted],
+            },
+        ],
+    )
+    (review,) = review_rows([ROW], BOTH)
+    found = {one["title"]: one for one in review["comments"]}
+    assert found["Area adds"]["outcome"] == "kept"
+    lost = found["Assignment in a condition"]
+    assert (lost["outcome"], lost["verdict"]["status"]) != ("kept", "ok")
+    assert lost["outcome"] == "unverified"
+    assert sandbox.stats()["requests"] >= 3
+
+
+def test_a_failed_review_keeps_the_comments(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Without a verdict nothing is lost: the comment stays, marked, and the input is partial."""
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[{"model": "c1", "comments": [ADDS]}],
+        script=[{"fault": "content_filter", "model": "r1"}],
+    )
+    (review,) = review_rows([ROW], BOTH)
+    (comment,) = review["comments"]
+    assert comment["outcome"] == "unverified"
+    assert comment["verdict"]["status"] == "call_failed"
+    assert (review["coverage"], review["coverage_reason"]) == ("partial", "review: content_filter")
+
+
+def test_a_refused_format_is_remembered(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """An endpoint without json_schema is asked in the next simpler form, and only once found out."""
+    sandbox.control(models={"c1": {"response_format": "none", "skill": "silent"}})
+    rows = [{"input_id": f"r{n}", "content": f"x = {n}\n"} for n in range(4)]
+    reviews = review_rows(rows, CHECK, threads=1)
+    assert [review["coverage"] for review in reviews] == ["complete"] * 4
+    assert sandbox.stats()["statuses"] == {"400": 2, "200": 4}
+
+
+def test_prose_is_asked_once_more(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A reply in prose is asked again with the reason; the second reply counts."""
+    sandbox.control(script=[{"fault": "prose", "times": 1}])
+    (review,) = review_rows([ROW], CHECK)
+    (call,) = review["calls"]
+    assert (call["status"], call["parse_mode"], call["attempts"]) == ("ok", "reasked", 2)
+
+
+def test_prose_twice_is_a_failed_cell(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Prose again is a failed cell with the start of the text, never an empty review."""
+    sandbox.control(faults={"prose": 1.0})
+    (review,) = review_rows([ROW], CHECK)
+    (call,) = review["calls"]
+    assert (call["status"], call["parse_mode"]) == ("failed", "failed")
+    assert 0 < len(call["raw_snippet"]) <= 400
+    assert (review["coverage"], review["coverage_reason"]) == ("failed", call["reason"])
+
+
+def test_a_truncated_reply_is_named(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A reply cut by its length is never a complete review."""
+    sandbox.control(
+        models=SCRIPTED, answers=[{"comments": [ADDS, ASSIGNS]}], faults={"length": 1.0}
+    )
+    (review,) = review_rows([ROW], CHECK)
+    assert review["coverage"] in {"partial", "failed"}
+    assert "truncated" in review["coverage_reason"]
+
+
+def test_two_checks_with_one_finding_are_one_cluster(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """Both comments stay, share a cluster, and with scope "canonical" one verdict serves both."""
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[
+            {"model": "c1", "comments": [ADDS]},
+            {"model": "c2", "comments": [ADDS | {"title": "Sum instead of product"}]},
+            {"model": "r1", "verdicts": [{"decision": "confirmed", "score": 8}]},
+        ],
+    )
+    (review,) = review_rows([ROW], TWO + 'scope = "canonical"\n')
+    assert [one["agreement"] for one in review["comments"]] == [2, 2]
+    assert len({one["cluster_id"] for one in review["comments"]}) == 1
+    assert {one["verdict"]["decision"] for one in review["comments"]} == {"confirmed"}
+    assert sandbox.stats()["requests"] == 3
+
+
+def test_agreement_needs_no_review_when_told_so(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """With when = "disagreement" an agreed, mild finding costs no review call."""
+    mild = ADDS | {"severity": "low"}
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [mild]}])
+    (review,) = review_rows([ROW], TWO + 'when = "disagreement"\n')
+    assert review["calls"][-1]["reason"] == "nothing_to_review"
+    assert sandbox.stats()["requests"] == 2
+
+
+def test_a_large_diff_takes_several_calls(review_rows: Reviewer) -> None:
+    """A diff beyond the budget is split at hunks; what does not fit is named and the input partial."""
+    hunks = "".join(
+        f"@@ -{n * 100},1 +{n * 100},12 @@\n context\n"
+        + "".join(f"+value_{n}_{k} = {k}\n" for k in range(11))
+        for n in range(1, 8)
+    )
+    diff = f"diff --git a/v.py b/v.py\n--- a/v.py\n+++ b/v.py\n{hunks}"
+    (review,) = review_rows(
+        [{"input_id": "d", "content": diff}], "max_input_tokens = 250\n" + CHECK
+    )
+    assert [call["part"] for call in review["calls"]] == [0, 1, 2]
+    assert review["coverage"] == "partial"
+    assert "left out: v.py:" in review["coverage_reason"]
+
+
+@pytest.mark.parametrize("content", ["Binary files a/x and b/x differ\n"])
+def test_nothing_reviewable_is_skipped_with_its_reason(
+    sandbox: Sandbox, review_rows: Reviewer, content: str
+) -> None:
+    """A binary diff costs no call and says why."""
+    diff = f"diff --git a/x b/x\nindex 1..2 100644\n{content}"
+    (review,) = review_rows([{"input_id": "b", "content": diff, "kind": "diff"}], BOTH)
+    assert (review["coverage"], review["coverage_reason"]) == ("skipped", "binary")
+    assert {call["status"] for call in review["calls"]} == {"skipped"}
+    assert sandbox.stats()["requests"] == 0
