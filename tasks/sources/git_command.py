@@ -46,9 +46,9 @@ class Git:
         self.folder = folder
         found = self.run("rev-parse", "--git-common-dir")
         if found.returncode:
-            msg = (
-                f"{folder} is not in a git repository that can be read: {_first_line(found.stderr)}"
-            )
+            why = _first_line(found.stderr)
+            remedy = "; see safe.directory in git help config" if "ownership" in why else ""
+            msg = f"{folder} is not in a git repository that can be read: {why}{remedy}"
             raise SourceError(msg)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
