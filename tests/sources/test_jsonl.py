@@ -55,7 +55,7 @@ def test_a_broken_line_costs_only_itself(tmp_path: Path, line: bytes, said: str)
 
 def test_a_line_beyond_the_limit_is_rejected_and_the_next_one_read(tmp_path: Path) -> None:
     """One endless line must neither fill the memory nor swallow its neighbour."""
-    for length in (MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 2 * MAX_LINE, 2 * MAX_LINE + 5):
+    for length in (MAX_LINE - 1, MAX_LINE, 2 * MAX_LINE):
         long = b'"' + b"a" * (length - 2) + b'"'
         rows = rows_of(tmp_path, long + b"\n" + GOOD)
         assert [row.number for row in rows] == [1, 2], length
