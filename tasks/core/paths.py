@@ -101,6 +101,11 @@ class RunPaths:
         return self.root / "report.md"
 
     @property
+    def html(self) -> Path:
+        """The report as one page."""
+        return self.root / "report.html"
+
+    @property
     def reviews_json(self) -> Path:
         """One JSON object: input_id -> the input with `output_pred`."""
         return self.root / "reviews.json"

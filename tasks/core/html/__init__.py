@@ -1,0 +1,17 @@
+"""The report as one HTML file that needs nothing else: no network, no server, no other file."""
+
+from __future__ import annotations
+
+from tasks.core.html.gathered import Gathered, gather
+from tasks.core.html.page import Report, TableLibrary, render
+from tasks.core.html.series import CALL_COLUMNS, COMMENT_COLUMNS
+
+__all__ = [
+    "CALL_COLUMNS",
+    "COMMENT_COLUMNS",
+    "Gathered",
+    "Report",
+    "TableLibrary",
+    "gather",
+    "render",
+]
