@@ -8,18 +8,24 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from prefect import State, flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import Field
 
+from flows.events import output_written, run_ended
+from flows.key_watch import KeyWatch
 from flows.keys import resolve_keys
 from flows.manifest import begin, end, remove_work
-from flows.monitor import Monitor
+from flows.monitor import Monitor, on_progress
+from flows.naming import brief, rename, run_name
 from flows.panel import Panel
-from flows.planning import new_run, new_run_id, output_folder, read_config
+from flows.planning import new_run, new_run_id, output_folder, read_config, with_mode
+from flows.run_log import into_run
+from flows.states import INCOMPLETE, REFUSED
 from flows.supervise import run_shards
 from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import UserError
@@ -35,23 +41,18 @@ from tasks.write import write
 
 __all__ = ["INCOMPLETE", "REFUSED", "bulk_review", "main"]
 
-INCOMPLETE = "Incomplete"
-"""Name of the state of a run that wrote its outputs with gaps; its type is FAILED, so it is not green."""
-
-REFUSED = "Refused"
-"""Name of the state of a run that did not start: bad configuration or input."""
-
-
 _STAGES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
 
-@flow(name="bulk-review", task_runner=_STAGES, persist_result=False)
+@flow(name="bulk-review", flow_run_name=run_name, task_runner=_STAGES, persist_result=False)
 def bulk_review(
-    source: str,
-    config: str = "review.toml",
+    source: Annotated[str, Field(min_length=1)],
+    *,
+    config: Annotated[str, Field(min_length=1)] = "review.toml",
     output: str | None = None,
-    limit: int | None = None,
+    limit: Annotated[int, Field(ge=1)] | None = None,
     fresh: bool = False,
+    mode: Literal["check_and_review", "check"] | None = None,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
@@ -59,17 +60,20 @@ def bulk_review(
         source: A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or
             source files; git:PATH@BASE..HEAD or git:PATH@since=24h for the files that changed in
             the repository at PATH (since also takes 7d, 2w or a date).
-        config: The review.toml to use.
+        config: The review.toml to use. Relative paths, here and in it, start at the folder that the
+            run works in; for a deployment that is the project root.
         output: Folder of the outputs; data/runs/<run_id> when left out.
         limit: Take only the first so many rows.
         fresh: Ask every question anew instead of using journaled answers.
+        mode: check stops after the check models, check_and_review has the review model judge their
+            comments; as in review.toml when left out.
     """
     try:
-        settings = read_config(config)
+        settings = with_mode(read_config(config), mode)
         resolve_keys(settings)
         run = new_run(new_run_id(), settings, fresh=fresh)
         paths = RunPaths(output_folder(output, run.run_id))
-        with hold_folder(paths.root, paths.lock):
+        with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
             return _review(source, paths, run, limit)
     except UserError as error:
         return Failed(name=REFUSED, message=str(error))
@@ -79,9 +83,8 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
     log, started, settings = get_run_logger(), time.time(), run.settings
     begin(paths, run)
     loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
-    log.info(
-        "%d inputs accepted, %d rows rejected %s", loaded.inputs, loaded.rejected, loaded.reasons
-    )
+    rename(f"{loaded.inputs:,} inputs")
+    log.info("%s", loaded.sentence())
 
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
@@ -90,7 +93,9 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
 
-    with Panel(run, log), Monitor(shards, loaded.inputs * len(planned)):
+    cells = loaded.inputs * len(planned)
+    watch = on_progress(KeyWatch(run, log).look)
+    with Panel(run, log) as panel, watch, Monitor(shards, cells, panel.least_seconds):
         lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
     if lost:
         log.error("shards lost after retries: %s", ", ".join(lost))
@@ -101,6 +106,9 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
     manifest = end(run, source, loaded, counts, started=started, flow_run_id=flow_run.id)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
+    rename(brief(counts))
+    output_written(manifest, paths, outputs)
+    run_ended(manifest, paths)
     return _state(counts)
 
 

@@ -21,7 +21,7 @@ import uvicorn
 from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from flows.watchdog import die_with_parent
 from tasks.core.errors import StateError
@@ -56,7 +56,8 @@ def prefect_server() -> Iterator[str]:
     with (
         tempfile.TemporaryFile() as said,
         _server(port, said) as process,
-        temporary_settings({PREFECT_API_URL: url}),
+        # It has no UI, and nothing of it is left to look at when the run is over.
+        temporary_settings({PREFECT_API_URL: url, PREFECT_UI_URL: ""}),
     ):
         _await_health(process, said)
         try:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from prefect.runtime import flow_run
+
 from tasks.core.cells import Counts
 from tasks.core.paths import RunPaths
 from tasks.core.prompts import PROMPT_VERSION
@@ -50,6 +52,7 @@ def end(
         "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),
         "flow_run_id": flow_run_id,
+        "flow_run_url": flow_run.ui_url if flow_run_id else None,
         "rejected": {"rows": loaded.rejected, "reasons": loaded.reasons},
         "counts": counts.as_dict(),
         "settings": run.settings.model_dump(mode="json"),

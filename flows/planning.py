@@ -12,7 +12,7 @@ from tasks.core.settings import Settings, load_settings
 from tasks.core.threads import default_threads
 from tasks.inference.run import Run
 
-__all__ = ["new_run", "new_run_id", "output_folder", "read_config"]
+__all__ = ["new_run", "new_run_id", "output_folder", "read_config", "with_mode"]
 
 
 def read_config(path: str) -> Settings:
@@ -30,6 +30,20 @@ def read_config(path: str) -> Settings:
         msg = f"{path} is not UTF-8 text: save it as UTF-8"
         raise ConfigError(msg) from None
     return load_settings(text, path)
+
+
+def with_mode(settings: Settings, mode: str | None) -> Settings:
+    """The settings with another mode; None: as they are.
+
+    Raises:
+        ConfigError: the mode needs a [review] table that is not there.
+    """
+    if mode is None or mode == settings.mode:
+        return settings
+    if mode == "check_and_review" and settings.review is None:
+        msg = 'mode "check_and_review" needs a [review] table with a model in review.toml'
+        raise ConfigError(msg)
+    return settings.model_copy(update={"mode": mode})
 
 
 def new_run_id() -> str:

@@ -9,10 +9,13 @@ from typing import Any
 from prefect import State, flow
 from prefect.context import FlowRunContext
 from prefect.logging.loggers import flow_run_logger
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.children import note_flow_run
 from flows.keys import resolve_keys
+from flows.run_log import into_run
+from flows.states import INCOMPLETE
 from flows.watchdog import die_with_parent
 from tasks.core.paths import ShardPaths
 from tasks.files import write_json
@@ -40,24 +43,26 @@ def review_shard(name: str, root: str, parent: int) -> State[Any]:
     marker is written last.
     """
     die_with_parent(parent)
-    log = _own_logger()
-    shard, run = ShardPaths(Path(root)), Run.read(ShardPaths(Path(root)).settings)
+    shard = ShardPaths(Path(root))
+    log, run = _own_logger(shard), Run.read(shard.settings)
     log.info("%s: up to %d calls in flight", name, run.threads)
-    with open_desk(shard, resolve_keys(run.settings), log, threading.Event()) as desk:
+    stop = threading.Event()
+    with into_run(log), open_desk(shard, resolve_keys(run.settings), log, stop) as desk:
         slices = guided(desk.inputs, run.threads)
         for future in [infer.submit(first, last) for first, last in slices]:
             future.result()
         result = _result(desk)
     write_json(shard.done, result)
-    return Completed(message=_sentence(result))
+    return _state(result)
 
 
-def _own_logger() -> Any:
+def _own_logger(shard: ShardPaths) -> Any:
     # Inside a task's process get_run_logger() is the parent task's logger.
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         msg = "review_shard runs as a flow: call it, do not call its function"
         raise RuntimeError(msg)
+    note_flow_run(shard, context.flow_run.id)
     return flow_run_logger(context.flow_run, context.flow)
 
 
@@ -65,6 +70,8 @@ def _result(desk: Desk) -> dict[str, Any]:
     return desk.progress.snapshot()
 
 
-def _sentence(result: dict[str, Any]) -> str:
+def _state(result: dict[str, Any]) -> State[Any]:
     text = f"{result['inputs']:,} inputs, {result['calls']:,} calls, {result['journaled']:,} from the journal"
-    return text + (f", {result['failed']:,} cells failed" if result["failed"] else "")
+    if not result["failed"]:
+        return Completed(message=text)
+    return Failed(name=INCOMPLETE, message=f"{text}, {result['failed']:,} cells failed")

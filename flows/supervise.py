@@ -17,9 +17,12 @@ from typing import Any
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext
 from prefect.flow_engine import run_flow_in_subprocess
+from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.children import close_killed, close_stopped
 from flows.review_shard import review_shard
 from tasks.core.errors import ShardError
 from tasks.core.paths import ShardPaths
@@ -31,6 +34,9 @@ GRACE = 25.0
 
 _RETRIES = 2
 """A shard that dies three times dies for a reason that a fourth start does not remove."""
+
+_GLANCE = 1.0
+"""Seconds between looks whether the run was suspended."""
 
 _cancel = threading.Event()
 
@@ -62,31 +68,44 @@ def run_shard(name: str, root: str) -> None:
     shard = ShardPaths(Path(root))
     if shard.done.exists():
         return
+    if cancelled():
+        msg = f"{name} was not started: the run is being stopped"
+        raise ShardError(msg)
+    shard.flow_run.unlink(missing_ok=True)
     parameters = {"name": name, "root": root, "parent": os.getpid()}
     process = run_flow_in_subprocess(review_shard, parameters=parameters)
     try:
-        _watch(process, name)
+        _watch(process)
     finally:
         _end(process)
     if not shard.done.exists():
-        msg = f"{name} ended without finishing (exit code {process.exitcode}); its answers are in the journal"
-        raise ShardError(msg)
+        raise ShardError(_lost(shard, name, process.exitcode))
 
 
-def _watch(process: BaseProcess, name: str) -> None:
+def _watch(process: BaseProcess) -> None:
     while process.is_alive():
         process.join(0.25)
         if cancelled():
             process.terminate()
             process.join(GRACE)
-            msg = f"{name} was stopped with the run; its answers are in the journal"
-            raise ShardError(msg)
+            return
 
 
 def _end(process: BaseProcess) -> None:
     if process.is_alive():
         process.kill()
     process.join()
+
+
+def _lost(shard: ShardPaths, name: str, exit_code: int | None) -> str:
+    """Why the shard is not finished, told to its flow run as well; the process could not."""
+    if cancelled():
+        why = f"{name} was stopped with the run; its answers are in the journal"
+        close_stopped(shard, why)
+    else:
+        why = f"{name} ended without finishing (exit code {exit_code}); its answers are in the journal"
+        close_killed(shard, why)
+    return why
 
 
 def run_shards(names: dict[str, str], processes: int) -> list[str]:
@@ -103,7 +122,7 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
         }
         try:
             for future in futures.values():
-                future.wait()
+                _await(future)
         except BaseException:
             _cancel.set()
             for future in futures.values():
@@ -111,3 +130,16 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
                     future.wait()
             raise
     return [name for name, future in futures.items() if not future.state.is_completed()]
+
+
+def _await(future: PrefectConcurrentFuture[Any]) -> None:
+    """Wait, and leave with Prefect's Pause as soon as somebody suspends the run.
+
+    Prefect itself looks only between tasks, which is when all shards are done.
+    """
+    context = FlowRunContext.get()
+    while not future.wrapped_future.done():
+        future.wait(timeout=_GLANCE)
+        if context is not None:
+            context.flow_run_suspension_request.raise_if_requested()
+    future.wait()

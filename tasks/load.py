@@ -42,6 +42,14 @@ class Loaded:
     tokens: int = 0
     """Estimated tokens of all accepted contents."""
 
+    def sentence(self) -> str:
+        """For the log."""
+        text = f"{self.inputs:,} inputs accepted"
+        if not self.rejected:
+            return text
+        why = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
+        return f"{text}, {self.rejected:,} rows rejected: {why}"
+
 
 @task(name="load", cache_policy=NO_CACHE, persist_result=False)
 def load(

@@ -1,0 +1,72 @@
+"""
+Prefect events of a run, for automations.
+
+    bulk-review.run.finished     every input was reviewed as planned     run, source, counts, output
+    bulk-review.run.incomplete   written, with gaps                      the same, and failed by reason
+    bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
+    bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
+    bulk-review.margin.raised    a 429 that our log cannot explain       run, app_id, seconds
+
+The resource is `bulk-review.run.<run id>`, or `bulk-review.app-id.<alias>` for the last two; the
+related resources are Prefect's own: flow run, flow, deployment. A payload has counts, aliases and
+paths; never a key, a prompt or a reply.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prefect.events import emit_event
+
+from tasks.core.outputs import Output
+from tasks.core.paths import RunPaths
+
+__all__ = ["key_disabled", "margin_raised", "output_written", "run_ended"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_ended(manifest: Mapping[str, Any], paths: RunPaths) -> None:
+    """`finished` or `incomplete`, by what the manifest says."""
+    _emit(
+        "run.finished" if manifest["complete"] else "run.incomplete",
+        f"run.{manifest['run_id']}",
+        {
+            "run_id": manifest["run_id"],
+            "source": manifest["source"],
+            "result": manifest["result"],
+            "counts": manifest["counts"],
+            "output": str(paths.root),
+        },
+    )
+
+
+def output_written(manifest: Mapping[str, Any], paths: RunPaths, outputs: Iterable[Output]) -> None:
+    """All outputs are whole; `files` has their absolute paths."""
+    files = {one.name: str(paths.root / one.name) for one in outputs}
+    payload = {"run_id": manifest["run_id"], "source": manifest["source"], "files": files}
+    payload["manifest"] = str(paths.manifest)
+    _emit("output.written", f"run.{manifest['run_id']}", payload)
+
+
+def key_disabled(run_id: str, alias: str, reason: str) -> None:
+    """The upstream refuses the key, or an operator took it out."""
+    payload = {"run_id": run_id, "app_id": alias, "reason": reason}
+    _emit("key.disabled", f"app-id.{alias}", payload)
+
+
+def margin_raised(run_id: str, alias: str, seconds: float) -> None:
+    """The limiter now keeps `seconds` more between windows of this app_id."""
+    payload = {"run_id": run_id, "app_id": alias, "seconds": round(seconds, 3)}
+    _emit("margin.raised", f"app-id.{alias}", payload)
+
+
+def _emit(event: str, resource: str, payload: dict[str, Any]) -> None:
+    name = resource.partition(".")[2]
+    who = {"prefect.resource.id": f"bulk-review.{resource}", "prefect.resource.name": name}
+    try:
+        emit_event(f"bulk-review.{event}", resource=who, payload=payload)
+    except Exception as error:  # noqa: BLE001 - news must not cost the run they are about
+        _LOG.warning("event %s was not sent: %s", event, error)

@@ -1,0 +1,40 @@
+"""What was decided about the app_ids of a run, read beside the processes that decide it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Ruling", "read_rulings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One app_id in one run."""
+
+    alias: str
+    reason: str | None = None
+    """Why it is out of rotation; None: it is in."""
+    paused: bool = False
+    """Out, but expected back."""
+    margin: float = 0.0
+    """Seconds, as raised by a 429 that our log cannot explain; 0: never raised."""
+
+
+def read_rulings(path: Path, run_id: str) -> tuple[Ruling, ...]:
+    """The rulings so far, by alias; empty when the ledger is not there or busy."""
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+    except sqlite3.Error:
+        return ()
+    try:
+        rows = db.execute(
+            "SELECT alias, reason, paused, margin FROM controls WHERE run = ? ORDER BY alias",
+            (run_id,),
+        ).fetchall()
+    except sqlite3.Error:
+        return ()
+    finally:
+        db.close()
+    return tuple(Ruling(alias, why, bool(paused), margin) for alias, why, paused, margin in rows)
