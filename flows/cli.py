@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from tasks.core.errors import ReviewError
+from tasks.core.forecast import duration
 from tasks.core.paths import RunPaths
 from tasks.files import read_json
 
@@ -23,6 +24,7 @@ _EXAMPLES = """\
 examples:
   python -m flows.bulk_review diffs.jsonl --config review.toml --output data/runs/tonight
   python -m flows.bulk_review diffs.parquet --config review.toml --limit 20     # a first try
+  python -m flows.bulk_review diffs.jsonl --config review.toml --estimate       # before it
   python -m flows.bulk_review diffs.jsonl --config review.toml --fresh          # ignore the journal
 
 exit code: 0 complete; 2 bad configuration or input, nothing written over;
@@ -59,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="DIR", help="default: data/runs/<run_id>")
     parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N rows")
     parser.add_argument("--fresh", action="store_true", help="ask anew, ignore the journal")
+    parser.add_argument(
+        "--estimate", action="store_true", help="print calls, tokens, time and cost; make no call"
+    )
     return parser
 
 
@@ -75,7 +80,7 @@ def run_command(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     _quieten()
     try:
-        return _run(arguments)
+        return _estimate(arguments) if arguments.estimate else _run(arguments)
     except ReviewError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -90,6 +95,19 @@ def _quieten() -> None:
     from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variable
 
     setup_logging(incremental=True)
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    from flows.estimate import estimate, show_estimate  # noqa: PLC0415 - imports Prefect, see _run
+    from flows.planning import read_config  # noqa: PLC0415
+    from tasks.sources import check_source  # noqa: PLC0415
+
+    settings = read_config(arguments.config)
+    check_source(arguments.source)
+    show_estimate(
+        estimate(arguments.source, settings, arguments.limit, fresh=arguments.fresh), settings
+    )
+    return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -139,13 +157,7 @@ def _bar() -> Iterator[None]:
 def _described(status: Any) -> str:
     left = status.remaining
     sentence: str = status.sentence()
-    return sentence + ("" if left is None else f", {_duration(left)} left")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    return sentence + ("" if left is None else f", {duration(left)} left")
 
 
 def _conclude(state: Any, paths: RunPaths) -> int:

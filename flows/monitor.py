@@ -19,6 +19,7 @@ from tasks.inference.progress import Tally, total
 __all__ = ["Monitor", "Status", "on_progress"]
 
 Show = Callable[["Status"], None]
+Least = Callable[[int], float]
 
 _shows: list[Show] = []
 
@@ -42,6 +43,8 @@ class Status:
     tally: Tally
     elapsed: float
     """Seconds since the shards started."""
+    least: Least | None = None
+    """Seconds that a number of calls take under the quotas, at the very best."""
 
     @property
     def share(self) -> float:
@@ -50,10 +53,23 @@ class Status:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to the end at the pace so far; None before the first cell has ended."""
-        if not self.tally.cells or not self.elapsed:
+        """Seconds to the end: at the pace so far, but never less than the quotas need; None: unknown yet."""
+        tally = self.tally
+        if not self.elapsed or not (tally.cells or tally.calls):
             return None
-        return self.elapsed * (self.planned - self.tally.cells) / self.tally.cells
+        # The first windows go out at once, so the pace of a run's beginning promises too much.
+        paced = self.elapsed * (self.planned - tally.cells) / tally.cells if tally.cells else 0.0
+        return max(paced, self._quota_needs())
+
+    def _quota_needs(self) -> float:
+        tally = self.tally
+        if self.least is None:
+            return 0.0
+        # Cells that the journal answers or that need no call are expected to stay as frequent.
+        share = min(1.0, tally.calls / max(1, tally.cells, tally.calls + tally.journaled))
+        whole = self.planned * share
+        left = max(0, round(whole) - tally.calls)
+        return max(self.least(left), self.least(round(whole)) - self.elapsed) if left else 0.0
 
     def sentence(self) -> str:
         """The status in one line."""
@@ -77,12 +93,14 @@ class Monitor:
         self,
         shards: Sequence[ShardPaths],
         planned: int,
+        least: Least | None = None,
         *,
         every: float = 1.0,
         artifact_every: float = 10.0,
     ) -> None:
         self._shards = shards
         self._planned = planned
+        self._least = least
         self._every = every
         self._artifact_every = artifact_every
         self._artifact: UUID | None = None
@@ -108,7 +126,7 @@ class Monitor:
 
     def _show(self, *, last: bool = False) -> None:
         elapsed = time.monotonic() - self._started
-        status = Status(self._planned, total(self._shards), elapsed)
+        status = Status(self._planned, total(self._shards), elapsed, self._least)
         for show in _shows:
             show(status)
         if last or elapsed - self._drawn >= self._artifact_every:
@@ -119,6 +137,8 @@ class Monitor:
 
     def _draw(self, status: Status) -> None:
         text, percent = status.sentence(), status.share * 100
+        if left := status.remaining:
+            text += f", ends about {time.strftime('%a %H:%M', time.localtime(time.time() + left))}"
         if self._artifact is None:
             made = create_progress_artifact(percent, key="bulk-review-progress", description=text)
             self._artifact = made if isinstance(made, UUID) else None

@@ -24,7 +24,9 @@ from typing import Any, Self
 
 from flows.limits import PREFIX, Limits, open_limits
 from flows.panel_state import PanelState
+from tasks.core.quotas import AppId
 from tasks.core.slots import Entry, Limit, foreign, settled, step
+from tasks.inference.pace import least_seconds
 from tasks.inference.run import Run
 from tasks.upstream.quota import Quota
 
@@ -55,10 +57,11 @@ class Panel:
     """
 
     def __init__(self, run: Run, log: Log, *, every: float = 10.0) -> None:
-        pool = run.settings.pool
+        self._pool = pool = run.settings.pool
+        self._margin = run.settings.margin
         self._every = every
         self._log = log
-        self._quota = Quota(run.ledger, pool, margin=run.settings.margin, run_id=run.run_id)
+        self._quota = Quota(run.ledger, pool, margin=self._margin, run_id=run.run_id)
         self._state = PanelState(Path(run.state))
         self._windows = {app.alias: app.windows[0] for app in pool if app.windows}
         self._applied = {alias: _Applied(window.limit) for alias, window in self._windows.items()}
@@ -88,6 +91,21 @@ class Panel:
     def turn(self) -> bool:
         """Carry the news once, both ways; False: the API does not answer."""
         return self._try(self._used())
+
+    def least_seconds(self, calls: int) -> float:
+        """Seconds that so many calls take at best under the numbers in force now."""
+        return least_seconds(self._in_force(), self._margin, {"": calls})
+
+    def _in_force(self) -> list[AppId]:
+        pool = []
+        for app in self._pool:
+            told = self._applied.get(app.alias)
+            if told is None:
+                pool.append(app)
+            elif told.active and told.number > told.foreign:
+                first = replace(app.windows[0], limit=told.number - told.foreign)
+                pool.append(replace(app, windows=(first, *app.windows[1:])))
+        return pool
 
     def _used(self) -> dict[str, int]:
         return {state.alias: state.used for state in self._quota.snapshot()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
 from tasks.core.anchors import build_comment
 from tasks.core.calls import Reply
@@ -15,17 +15,28 @@ from tasks.core.prompts import check_messages, prompt_version
 from tasks.core.records import CallRow, Comment, Input, InputReview
 from tasks.core.render import Rendered, render_input
 from tasks.core.replies import ParsedComments, parse_comments
-from tasks.core.settings import CheckSettings
+from tasks.core.settings import CheckSettings, Settings
 from tasks.core.tokens import count_tokens
-from tasks.inference.ask import Answer, Query
+from tasks.inference.ask import Answer, Parse, Parsed, Query
 from tasks.inference.call_rows import skipped_row
 from tasks.inference.fan_out import fan_out
+from tasks.inference.progress import Progress
 from tasks.inference.verdicts import Reviewed, ask_batch, plan_batches, to_review, with_verdicts
 
-if TYPE_CHECKING:
-    from tasks.inference.desk import Desk
+__all__ = ["InputWork", "Workplace"]
 
-__all__ = ["InputWork"]
+P = TypeVar("P", bound=Parsed)
+
+
+class Workplace(Protocol):
+    """Where the work is done: a shard's desk, or a rehearsal's."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def progress(self) -> Progress: ...
+    def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
+    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]: ...
 
 
 class InputWork:
@@ -33,7 +44,7 @@ class InputWork:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: Workplace,
         item: Input,
         done: Callable[[InputReview], None],
         fail: Callable[[BaseException], None],

@@ -1,0 +1,79 @@
+"""What a run will ask of its models: calls, tokens and cost, before any call is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Load", "Priced", "assumed_calls", "cost", "duration", "pick", "total"]
+
+COMMENTS_PER_CHECK = 2.0
+"""Comments that a check is assumed to make on one part of an input nobody asked about yet."""
+
+
+class Priced(Protocol):
+    """US dollars per million tokens."""
+
+    @property
+    def input(self) -> float: ...
+    @property
+    def output(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Calls to one model under one name. Tokens are those of `calls`, not of journaled ones."""
+
+    name: str
+    model: str
+    calls: float = 0
+    """To be made."""
+    journaled: float = 0
+    """Answered in the journal already."""
+    input_tokens: float = 0
+    output_tokens: float = 0
+    assumed: float = 0
+    """Those of `calls` that depend on answers nobody has yet."""
+
+    def scaled(self, factor: float) -> Load:
+        """The load of a whole of which this is the sample, in whole calls and tokens."""
+        counts = (self.calls, self.journaled, self.input_tokens, self.output_tokens, self.assumed)
+        return Load(self.name, self.model, *(round(count * factor) for count in counts))
+
+
+def assumed_calls(checks: int, batch: int) -> int:
+    """Review calls for one part that `checks` checks have not commented on yet."""
+    return math.ceil(COMMENTS_PER_CHECK * checks / batch)
+
+
+def total(loads: Iterable[Load], field: str) -> dict[str, float]:
+    """Sum of a field of `loads` by model."""
+    sums: dict[str, float] = {}
+    for load in loads:
+        sums[load.model] = sums.get(load.model, 0) + getattr(load, field)
+    return sums
+
+
+def cost(load: Load, prices: Mapping[str, Priced]) -> float | None:
+    """US dollars of the calls to be made; None: the model has no price, and they are not free."""
+    if not load.calls:
+        return 0.0
+    price = prices.get(load.model)
+    if price is None:
+        return None
+    return (load.input_tokens * price.input + load.output_tokens * price.output) / 1e6
+
+
+def pick(count: int, most: int) -> list[int]:
+    """Positions of at most `most` of `count` things, evenly spread."""
+    taken = min(count, most)
+    return [index * count // taken for index in range(taken)]
+
+
+def duration(seconds: float) -> str:
+    """`3 h 07 min` or `2 min 05 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

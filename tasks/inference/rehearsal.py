@@ -1,0 +1,151 @@
+"""
+A run without its calls: the same steps on the same prompts, with the journal as the only model.
+
+What the journal answers goes on as in a run, down to the reviews of its comments. What it does not
+answer is a call that the run will make. Reviews of comments that nobody made yet are assumed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from tasks.core.calls import Reply, Request
+from tasks.core.errors import CallFailed
+from tasks.core.forecast import COMMENTS_PER_CHECK, Load, assumed_calls
+from tasks.core.records import Input, InputReview
+from tasks.core.settings import CheckSettings, ReviewSettings, Settings
+from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
+from tasks.inference.inputs import InputWork
+from tasks.inference.progress import Progress
+from tasks.upstream.journal import Journal
+
+__all__ = ["Rehearsal"]
+
+P = TypeVar("P", bound=Parsed)
+
+_COMMENT_TOKENS = 150
+"""Of one comment in a review's prompt."""
+_FORMATS: tuple[dict[str, Any], ...] = ({"response_format": {"type": "json_object"}}, {})
+"""What may have been sent instead, to a model that refuses schemas."""
+_MISSING = "not_in_journal"
+
+
+@dataclass(slots=True)
+class _Sum:
+    calls: int = 0
+    journaled: int = 0
+    input_tokens: int = 0
+    assumed: int = 0
+
+
+class _Reader:
+    """Calls that only the journal answers; `journal` is None when there is none yet."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+        self.hits = self.misses = 0
+
+    def call(self, request: Request, *, fresh_since: float | None = None) -> Reply:
+        reply = self._read(request, fresh_since)
+        if reply is None:
+            self.misses += 1
+            msg = "the journal has no answer"
+            raise CallFailed(msg, code=_MISSING)
+        self.hits += 1
+        return reply
+
+    def _read(self, request: Request, not_before: float | None) -> Reply | None:
+        if self._journal is None:
+            return None
+        bare = {key: value for key, value in request.params.items() if key != "response_format"}
+        others = (replace(request, params=bare | extra) for extra in _FORMATS)
+        replies = (self._journal.get(one.key, not_before=not_before) for one in (request, *others))
+        return next((reply for reply in replies if reply is not None), None)
+
+
+class Rehearsal:
+    """Takes the place of a shard's desk, for one thread. Nothing is called, nothing is written.
+
+    Raises:
+        StateError: the journal cannot be read.
+    """
+
+    def __init__(
+        self, settings: Settings, journal: Journal | None, fresh_since: float | None = None
+    ) -> None:
+        self.settings = settings
+        self.progress = Progress()
+        self._reader = _Reader(journal)
+        self._asker = Asker(self._reader, settings.prices, fresh_since)
+        self._sums: dict[str, _Sum] = defaultdict(_Sum)
+        self._parts: dict[int, int] = {}
+        """Prompt tokens of each part of the input at hand of which a check is not answered."""
+
+    def take(self, item: Input) -> None:
+        """Rehearse one input."""
+        self._parts.clear()
+        InputWork(self, item, _ignore, _raise).start()
+        self._assume_reviews()
+
+    def loads(self) -> list[Load]:
+        """What was found, in the order of the settings."""
+        named: list[tuple[str, CheckSettings | ReviewSettings]] = [
+            (check.name, check) for check in self.settings.check
+        ]
+        if self.settings.reviews and self.settings.review is not None:
+            named.append(("review", self.settings.review))
+        return [_load(name, model, self._sums[name]) for name, model in named]
+
+    def submit(self, step: Callable[..., Any], /, *args: Any) -> None:
+        """Steps run at once, one after the other."""
+        step(*args)
+
+    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+        """What the journal says; None, as after a failed call, when it says nothing."""
+        hits, misses = self._reader.hits, self._reader.misses
+        answer = self._asker.ask(query, parse)
+        missed = self._reader.misses - misses
+        if query.stage == "review" and self._parts:
+            return answer  # of comments that will not stay alone: assumed below instead
+        if query.stage == "check" and missed:
+            self._parts[query.part] = query.counted.tokens
+        found = self._sums[query.name]
+        found.journaled += self._reader.hits - hits
+        found.calls += missed
+        found.input_tokens += missed * query.counted.tokens
+        return answer
+
+    def _assume_reviews(self) -> None:
+        review, checks = self.settings.review, len(self.settings.check)
+        if not self.settings.reviews or review is None:
+            return
+        found = self._sums["review"]
+        for tokens in self._parts.values():
+            calls = assumed_calls(checks, review.batch)
+            comments = round(COMMENTS_PER_CHECK * checks)
+            found.calls += calls
+            found.assumed += calls
+            found.input_tokens += calls * tokens + comments * _COMMENT_TOKENS
+
+
+def _load(name: str, settings: CheckSettings | ReviewSettings, found: _Sum) -> Load:
+    return Load(
+        name,
+        settings.model,
+        calls=found.calls,
+        journaled=found.journaled,
+        input_tokens=found.input_tokens,
+        output_tokens=found.calls * settings.expected_tokens,
+        assumed=found.assumed,
+    )
+
+
+def _ignore(_review: InputReview) -> None:
+    """Nobody wants the outcome."""
+
+
+def _raise(error: BaseException) -> None:
+    raise error
