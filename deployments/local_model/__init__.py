@@ -1,0 +1,16 @@
+"""
+A small real model on loopback, for the demo and for trying things without a key.
+
+    python -m deployments.local_model --port 8081
+    with local_model() as base_url: ...
+
+SmolLM2-135M-Instruct by llama.cpp: loads in about a second, needs no network and 300 MB of memory.
+It speaks the protocol well and reviews badly; real reviews need a real endpoint.
+"""
+
+from __future__ import annotations
+
+from deployments.local_model.engine import MODEL, ModelOptions
+from deployments.local_model.process import local_model
+
+__all__ = ["MODEL", "ModelOptions", "local_model"]
