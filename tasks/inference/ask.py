@@ -40,6 +40,7 @@ class CallsModels(Protocol):
     """The part of the upstream that is needed here."""
 
     def call(self, request: Request, *, fresh_since: float | None = None) -> Reply: ...
+    def forget(self, request: Request) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,18 @@ class Asker:
         except Stopped:
             raise
         except ReplyError as again:
+            # Replies of no use are no answers: the next night asks the model again.
+            self._forget(query, query.messages)
+            self._forget(query, messages)
             return Answer(None, self._unreadable(query, second, first, again))
         except UpstreamError as failure:
             row = failed_row(query, failure)
             return Answer(None, replace(row, attempts=row.attempts + first.attempts))
         return Answer(answer.parsed, replace(answer.row, parse_mode="reasked"))
+
+    def _forget(self, query: Query, messages: Messages) -> None:
+        level = self._levels.get(query.settings.model, 0)
+        self._caller.forget(_request(query, messages, level))
 
     def _reply(self, query: Query, messages: Messages) -> Reply:
         while True:

@@ -23,6 +23,7 @@ from tasks.files import atomic
 from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
 from tasks.inference.fan_out import Latch
 from tasks.inference.inputs import InputWork
+from tasks.inference.passes import PASSES, worth_another_pass
 from tasks.inference.progress import Progress, Reporter
 from tasks.inference.run import Run
 from tasks.upstream.call import Caller, CallLimits, open_caller
@@ -100,6 +101,16 @@ class Desk:
             part.writelines(orjson.dumps(review) + b"\n" for review in reviews)
 
     def _review(self, items: list[Input]) -> list[InputReview]:
+        found = self._pass(items)
+        for _ in range(PASSES - 1):
+            if not (again := worth_another_pass(found.values())):
+                break
+            for one in again:
+                self.progress.reopened(found[one], self.settings)
+            found |= self._pass([item for item in items if item.input_id in again])
+        return [found[item.input_id] for item in items]
+
+    def _pass(self, items: list[Input]) -> dict[str, InputReview]:
         latch = Latch(len(items))
         found: dict[str, InputReview] = {}
 
@@ -110,7 +121,7 @@ class Desk:
         for item in items:
             InputWork(self, item, done, latch.fail).start()
         latch.wait()
-        return [found[item.input_id] for item in items]
+        return found
 
     def _read(self, first: int, last: int) -> list[Input]:
         with self._shard.inputs.open("rb") as file:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from tasks.core.cells import Cell
+from tasks.core.cells import Cell, cells_of, planned_cells
 from tasks.core.paths import ShardPaths
-from tasks.core.records import CallRow
+from tasks.core.records import CallRow, InputReview
+from tasks.core.settings import Settings
 from tasks.files import read_json, write_json
 
 __all__ = ["Progress", "Reporter", "Tally", "total"]
@@ -54,6 +55,15 @@ class Progress:
             for cell in cells:
                 self._tally.cells += 1
                 self._tally.failed += cell.status == "failed"
+
+    def reopened(self, review: InputReview, settings: Settings) -> None:
+        """Take back one input that is gone through once more."""
+        planned = planned_cells([one.name for one in settings.check], reviews=settings.reviews)
+        cells = cells_of(planned, review.calls, "missing")
+        with self._lock:
+            self._tally.inputs -= 1
+            self._tally.cells -= len(cells)
+            self._tally.failed -= sum(cell.status == "failed" for cell in cells)
 
     def snapshot(self) -> dict[str, float]:
         """The counts now."""

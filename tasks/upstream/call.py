@@ -122,6 +122,10 @@ class Caller:
         self._counts.add("journaled" if shared or reply.journaled else "replies")
         return replace(reply, journaled=True) if shared else reply
 
+    def forget(self, request: Request) -> None:
+        """Do not answer this request from the journal again: its reply was of no use."""
+        self._journal.forget(request.key)
+
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, clients, breakers and quota, for logs and the report."""
         return {

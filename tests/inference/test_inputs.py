@@ -198,3 +198,29 @@ def test_nothing_reviewable_is_skipped_with_its_reason(
     assert (review["coverage"], review["coverage_reason"]) == ("skipped", "binary")
     assert {call["status"] for call in review["calls"]} == {"skipped"}
     assert sandbox.stats()["requests"] == 0
+
+
+def test_what_failed_on_the_way_is_gone_through_again(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """A call that spent its three attempts on a bad hour gets another pass; the others are not asked again."""
+    sandbox.control(
+        models={"c1": {"skill": "silent"}},
+        script=[{"fault": "status_500", "match": "x = 2", "times": 4}],
+    )
+    rows = [{"input_id": f"r{n}", "content": f"x = {n}\n"} for n in range(4)]
+    reviews = review_rows(rows, CHECK)
+    assert [review["coverage"] for review in reviews] == ["complete"] * 4
+    assert sandbox.stats()["statuses"] == {"500": 4, "200": 4}
+
+
+def test_an_unreadable_reply_is_not_an_answer_for_the_next_night(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """Prose that failed a cell is forgotten, so that a rerun asks again and may succeed."""
+    sandbox.control(script=[{"fault": "prose", "times": 2}])
+    (first,) = review_rows([ROW], CHECK)
+    (second,) = review_rows([ROW], CHECK)
+    assert (first["coverage"], second["coverage"]) == ("failed", "complete")
+    (third,) = review_rows([ROW], CHECK)
+    assert third["calls"][0]["journaled"]

@@ -75,6 +75,10 @@ class Journal:
         self._check_process()
         self._writer.put((bytes.fromhex(key), time.time(), reply.model, encode(reply)))
 
+    def forget(self, key: str) -> None:
+        """Remove a reply that was of no use, so that the question is asked again."""
+        self._write("DELETE FROM replies WHERE key = ?", (bytes.fromhex(key),))
+
     def claim(self, key: str) -> bool:
         """Whether this process may ask the question now; False: another live process does.
 
