@@ -9,17 +9,20 @@ from pydantic import SecretStr
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings
+from tasks.upstream.scrub import Scrubber, protect_logs
 
 __all__ = ["resolve_keys"]
 
 
 def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
-    """The key of every app_id, by alias.
+    """The key of every app_id, by alias. From here on no log line of this process shows one.
 
     Raises:
         ConfigError: a variable is not set, a Secret block is not there, or either is empty.
     """
-    return {alias: _resolve(alias, app.key) for alias, app in settings.app_ids.items()}
+    keys = {alias: _resolve(alias, app.key) for alias, app in settings.app_ids.items()}
+    protect_logs(Scrubber(keys.values()))
+    return keys
 
 
 def _resolve(alias: str, reference: str) -> SecretStr:
