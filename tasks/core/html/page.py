@@ -23,6 +23,7 @@ from tasks.core.errors import OutputError
 from tasks.core.html import view
 from tasks.core.html.charts import COLOURS
 from tasks.core.html.gathered import Gathered
+from tasks.core.html.listing import finding_view
 from tasks.core.html.panels import panels
 from tasks.core.summary import Summary
 
@@ -83,7 +84,7 @@ def render(report: Report, library: TableLibrary) -> str:
         cards=view.cards(report.manifest, report.summary, report.found),
         problems=view.problems(report.manifest),
         charts=panels(report.manifest, report.found, report.calls, report.comments),
-        findings=[view.finding_view(one) for one in report.found.worst],
+        findings=[finding_view(one) for one in report.found.worst],
         findings_note=view.findings_note(report.found),
         tables=view.tables(report.summary, report.quota),
         style=_ours(_STYLE.render(colours=COLOURS)),
