@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from tasks.artifacts import show_run
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.report_text import report_text
@@ -29,7 +29,7 @@ def report(
 ) -> str:
     """Stage task: write the files, then show the report in the UI."""
     text = write_report(paths, manifest, outputs, quota)
-    create_markdown_artifact(text, key="bulk-review-report", description=manifest["result"])
+    show_run(paths, manifest, outputs, text)
     return text
 
 

@@ -10,6 +10,9 @@ from tasks.core.summary import ModelFigures, Summary
 
 __all__ = ["markdown_table", "report_text"]
 
+_REVIEW = "review"
+"""What the review stage is called in calls.parquet."""
+
 
 def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[str, Any]) -> str:
     """`manifest` as stored, `quota` the run's quota proof."""
@@ -17,7 +20,8 @@ def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[st
         _header(manifest),
         _coverage(manifest),
         _findings(summary),
-        _models(summary),
+        _checks(summary),
+        _review(summary),
         _upstream(summary),
         _quota(quota),
     ]
@@ -25,12 +29,15 @@ def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[st
 
 
 def _header(manifest: Mapping[str, Any]) -> str:
-    lines = [
-        f"# Bulk review {manifest['run_id']}",
-        f"**{manifest['result']}**",
-        f"Source {manifest['source']}, {manifest['seconds']:,.0f} s.",
+    seconds, inputs = manifest["seconds"], manifest["counts"]["inputs"]
+    facts = [
+        f"Source {manifest['source']}",
+        f"{seconds:,.0f} s, {inputs * 60 / max(seconds, 0.001):,.0f} inputs per minute",
+        f"prompts {manifest['prompt_version']}",
     ]
-    return "\n\n".join(lines)
+    if manifest.get("flow_run_url"):
+        facts.append(f"[flow run]({manifest['flow_run_url']})")
+    return f"# Bulk review {manifest['run_id']}\n\n**{manifest['result']}**\n\n{'; '.join(facts)}."
 
 
 def _coverage(manifest: Mapping[str, Any]) -> str:
@@ -55,22 +62,21 @@ def _findings(summary: Summary) -> str:
         for severity in SEVERITIES
         if severity in summary.severities
     ]
-    table = markdown_table(("severity", *used), rows)
-    verdicts = _listed(summary.decisions)
-    return f"## Findings kept or unverified\n\n{table}" + (
-        f"\n\nVerdicts: {verdicts}." if verdicts else ""
-    )
+    return "## Findings kept or unverified\n\n" + markdown_table(("severity", *used), rows)
 
 
-def _models(summary: Summary) -> str:
+def _checks(summary: Summary) -> str:
     head = (
-        "name", "model", "calls", "failed", "unreadable", "comments", "confirmed", "rate", "unique",
-        "unanchored", "tokens in", "tokens out", "cost $", "$ per confirmed",
+        "check", "model", "calls", "failed", "parse failures", "comments", "confirmed",
+        "confirmed rate", "unique confirmed", "without a place", "tokens in", "tokens out", "cost $",
+        "$ per confirmed comment",
     )  # fmt: skip
-    return "## Models\n\n" + markdown_table(head, [_model_row(one) for one in summary.models])
+    rows = [_check_row(one) for one in summary.models if one.name != _REVIEW]
+    note = "Unique confirmed: no other check raised it, so without this check it would be missed."
+    return f"## Check models\n\n{markdown_table(head, rows)}\n\n{note}"
 
 
-def _model_row(one: ModelFigures) -> tuple[Any, ...]:
+def _check_row(one: ModelFigures) -> tuple[Any, ...]:
     rate = None if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
     return (
         one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.confirmed, rate,
@@ -79,20 +85,48 @@ def _model_row(one: ModelFigures) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def _review(summary: Summary) -> str:
+    models = [one for one in summary.models if one.name == _REVIEW]
+    if not models:
+        return ""
+    judged = sum(summary.decisions.values())
+    rows = [
+        (decision, count, f"{count / judged:.0%}", _score(summary.scores.get(decision)))
+        for decision, count in summary.decisions.items()
+    ]
+    verdicts = markdown_table(("decision", "comments", "share", "mean score"), rows)
+    head = ("model", "calls", "failed", "parse failures", "tokens in", "tokens out", "cost $")
+    costs = markdown_table(head, [_review_row(one) for one in models])
+    return f"## Review model\n\n{verdicts}\n\n{costs}"
+
+
+def _review_row(one: ModelFigures) -> tuple[Any, ...]:
+    return (
+        one.model, one.calls, one.failed, one.unreadable, one.input_tokens, one.output_tokens,
+        _money(one.cost_usd),
+    )  # fmt: skip
+
+
+def _score(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f}"
+
+
 def _upstream(summary: Summary) -> str:
     rows = [
         ("calls made", summary.calls),
         ("answered by the journal", summary.journaled),
         ("retries", summary.retries),
-        *(
-            (f"latency {name}", f"{value / 1000:.2f} s")
-            for name, value in summary.latency_ms.items()
-        ),
+        *_seconds("latency", summary.latency_ms),
+        *_seconds("quota wait", summary.queue_ms),
         ("quota wait, all calls", f"{summary.queue_s:,.0f} s"),
         ("first call to last", None if summary.span_s is None else f"{summary.span_s:,.1f} s"),
         ("cost", None if summary.cost_usd is None else f"${summary.cost_usd:,.4f}"),
     ]
     return "## Upstream\n\n" + markdown_table(("what", "value"), rows)
+
+
+def _seconds(what: str, values: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(f"{what} {name}", f"{value / 1000:.2f} s") for name, value in values.items()]
 
 
 def _quota(quota: Mapping[str, Any]) -> str:

@@ -63,8 +63,12 @@ class Summary:
     """Kept and unverified comments: severity -> category -> count."""
     decisions: dict[str, int]
     """Verdicts by decision; those without one by status."""
+    scores: dict[str, float]
+    """Mean score by decision, where there are scores."""
     latency_ms: dict[str, float]
     """p50, p95, p99 of calls made in this run."""
+    queue_ms: dict[str, float]
+    """p50, p95, p99 of their waits for quota."""
     queue_s: float
     """Seconds that calls waited for quota, summed."""
     retries: int
@@ -90,7 +94,9 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
         ),
         severities=_cross(visible),
         decisions=_counts(comments["verdict_decision"].fillna(comments["verdict_status"]).dropna()),
+        scores=_scores(comments),
         latency_ms=_percentiles(answered["latency_ms"]),
+        queue_ms=_percentiles(answered["queue_ms"].dropna()),
         queue_s=float(made["queue_ms"].fillna(0).sum()) / 1000,
         retries=int((made["attempts"] - 1).clip(lower=0).sum()),
         calls=len(answered),
@@ -130,6 +136,12 @@ def _cross(comments: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _counts(values: Any) -> dict[str, int]:
     return {str(value): int(count) for value, count in values.value_counts().items()}
+
+
+def _scores(comments: pd.DataFrame) -> dict[str, float]:
+    known = comments[comments["verdict_score"].notna()]
+    means = known.groupby("verdict_decision")["verdict_score"].mean()
+    return {str(decision): float(mean) for decision, mean in means.items()}
 
 
 def _percentiles(values: Any) -> dict[str, float]:

@@ -1,0 +1,96 @@
+"""
+What a run leaves in the Prefect UI. The keys never change, so each has its history over the nights:
+
+    bulk-review-report          the report
+    bulk-review-failed-cells    the first failed cells, and how many there are
+    bulk-review-top-findings    the worst findings
+    bulk-review-outputs         the files, with rows, bytes and checksums
+    bulk-review-report-file     a link to the report beside the outputs
+
+A server that cannot take one now costs nothing: everything is in the output folder as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow.dataset as ds
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from tasks.core.outputs import Output
+from tasks.core.paths import RunPaths
+from tasks.core.tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
+from tasks.findings import read_findings
+
+__all__ = ["show_run"]
+
+_LOG = logging.getLogger(__name__)
+_MOST = 100
+"""Rows of a table: an artifact is one row of Prefect's database, and read in a browser."""
+
+
+def show_run(
+    paths: RunPaths, manifest: Mapping[str, Any], outputs: Sequence[Output], text: str
+) -> None:
+    """Make all artifacts of a finished run; call it inside its flow run."""
+    result = manifest["result"]
+    steps: dict[str, Callable[..., object]] = {
+        "bulk-review-report": partial(create_markdown_artifact, text, description=result),
+        "bulk-review-failed-cells": partial(_failed_cells, paths, manifest),
+        "bulk-review-top-findings": partial(_top_findings, paths),
+        "bulk-review-outputs": partial(_outputs, paths, outputs),
+        "bulk-review-report-file": partial(_report_file, paths),
+    }
+    for key, step in steps.items():
+        try:
+            step(key=key)
+        except Exception as error:  # noqa: BLE001 - a missing picture must not cost the run
+            _LOG.warning("artifact %s was not made: %s", key, error)
+
+
+def _failed_cells(paths: RunPaths, manifest: Mapping[str, Any], *, key: str) -> None:
+    calls = ds.dataset(paths.table("calls"), format="parquet")
+    failed = ds.field("status") == "failed"
+    rows = calls.head(_MOST, columns=list(FAILED_CALL_COLUMNS), filter=failed).to_pylist()
+    reasons = manifest["counts"]["failed_by_reason"]
+    total = manifest["counts"]["cells"]["failed"]
+    why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    text = f"{total:,} cells failed: {why}" if total else "no cell failed"
+    create_table_artifact(
+        [failed_call_row(row) for row in rows], key=key, description=text + _bound(len(rows), total)
+    )
+
+
+def _top_findings(paths: RunPaths, *, key: str) -> None:
+    rows, total = top_findings(read_findings(paths), _MOST)
+    text = f"{total:,} findings, the worst first" if total else "no findings"
+    create_table_artifact(rows, key=key, description=text + _bound(len(rows), total))
+
+
+def _bound(shown: int, total: int) -> str:
+    return f"; {shown:,} are shown, all are in the Parquet files" if shown < total else ""
+
+
+def _outputs(paths: RunPaths, outputs: Sequence[Output], *, key: str) -> None:
+    rows = [
+        {
+            "file": one.name,
+            "rows": one.rows,
+            "bytes": one.bytes,
+            "path": str(paths.root / one.name),
+            "sha256": one.sha256,
+        }
+        for one in outputs
+    ]
+    create_table_artifact(rows, key=key, description=f"written to {paths.root}")
+
+
+def _report_file(paths: RunPaths, *, key: str) -> None:
+    # A browser follows it on the machine that ran the review; elsewhere it names the place.
+    target = paths.html if paths.html.exists() else paths.report
+    create_link_artifact(
+        target.as_uri(), link_text=target.name, key=key, description=f"beside the outputs, {target}"
+    )

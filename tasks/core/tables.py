@@ -1,0 +1,63 @@
+"""Rows of the tables that the UI shows: few columns, short cells, the worst first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tasks.core.findings import Findings, place_text, title_of, worst_first
+
+__all__ = ["FAILED_CALL_COLUMNS", "failed_call_row", "top_findings"]
+
+Row = Mapping[str, Any]
+
+FAILED_CALL_COLUMNS = (
+    "input_id", "stage", "name", "model", "reason", "app_id", "attempts", "trace_id", "raw_snippet",
+)  # fmt: skip
+
+_SAID = 160
+"""Characters of what the upstream said."""
+
+
+def failed_call_row(call: Row) -> dict[str, Any]:
+    """One failed cell; `call` has FAILED_CALL_COLUMNS."""
+    said = " ".join(str(call["raw_snippet"] or "").split())
+    return {
+        "input": call["input_id"],
+        "cell": call["name"],
+        "model": call["model"],
+        "reason": call["reason"],
+        "app_id": call["app_id"] or "",
+        "attempts": call["attempts"] or 0,
+        "trace": call["trace_id"] or "",
+        "said": said if len(said) <= _SAID else f"{said[: _SAID - 3]}...",
+    }
+
+
+def top_findings(inputs: Iterable[Findings], most: int) -> tuple[list[dict[str, Any]], int]:
+    """The `most` worst findings as rows, and how many there are in all; holds `most` at a time."""
+    total = 0
+
+    def counted() -> Iterable[tuple[str, Row]]:
+        nonlocal total
+        for findings in inputs:
+            total += len(findings.shown)
+            yield from ((findings.input_id, finding) for finding in findings.shown)
+
+    worst = heapq.nsmallest(most, counted(), key=lambda pair: worst_first(pair[1]))
+    return [_finding_row(input_id, finding) for input_id, finding in worst], total
+
+
+def _finding_row(input_id: str, finding: Row) -> dict[str, Any]:
+    score = finding["verdict_score"]
+    return {
+        "severity": finding["severity"],
+        "category": finding["category"],
+        "title": title_of(finding),
+        "where": f"{finding['path']}, {place_text(finding)}",
+        "outcome": finding["outcome"],
+        "score": "" if score is None else score,
+        "checks": ", ".join(finding["check_models"] or [finding["check_model"]]),
+        "input": input_id,
+    }
