@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tasks.core.errors import ConfigError
 from tasks.core.git_settings import GitSettings
-from tasks.core.policy import Policy
+from tasks.core.policy_settings import PolicySettings
 from tasks.core.quotas import AppId, parse_window
 
 __all__ = [
     "AppIdSettings",
     "CheckSettings",
     "GitSettings",
+    "PolicySettings",
     "Price",
     "ReviewSettings",
     "Settings",
@@ -129,7 +130,7 @@ class CheckSettings(_ModelSettings):
 
 
 class ReviewSettings(_ModelSettings):
-    """The review model and what its verdicts lead to."""
+    """The review model: which comments it judges, and how many in a call."""
 
     batch: int = Field(default=8, ge=1, le=50)
     """Comments of one input per call."""
@@ -137,10 +138,6 @@ class ReviewSettings(_ModelSettings):
     """"canonical" reviews one comment per cluster; the others inherit its verdict."""
     when: Literal["always", "disagreement"] = "always"
     """"disagreement" reviews only where checks disagree or severity is high."""
-    keep_uncertain_score: int = Field(default=5, ge=0, le=10)
-    """An uncertain comment is kept from this score on."""
-    min_score: int = Field(default=0, ge=0, le=10)
-    """A confirmed comment below this score is dropped."""
 
 
 class Price(_Strict):
@@ -178,6 +175,9 @@ class Settings(_Strict):
     app_ids: dict[str, AppIdSettings]
     check: tuple[CheckSettings, ...] = Field(min_length=1)
     review: ReviewSettings | None = None
+    policy: PolicySettings = PolicySettings()
+    suppressions: str | None = None
+    """File of known false positives; None: suppressions.jsonl where the run starts, if it is there."""
     git: GitSettings = GitSettings()
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per model; unknown prices make unknown costs, not free calls."""
@@ -229,15 +229,6 @@ class Settings(_Strict):
     def pool(self) -> tuple[AppId, ...]:
         """The app_ids as the limiter's records."""
         return tuple(app.record(alias) for alias, app in self.app_ids.items())
-
-    @property
-    def policy(self) -> Policy:
-        """What verdicts lead to."""
-        if self.review is None:
-            return Policy()
-        return Policy(
-            keep_uncertain_score=self.review.keep_uncertain_score, min_score=self.review.min_score
-        )
 
 
 def load_settings(text: str, name: str = "review.toml") -> Settings:

@@ -126,7 +126,7 @@ class InputWork:
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
         judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
-        decided = decide(judged, self._desk.settings.policy, self._item)
+        decided = decide(judged, self._desk.settings.policy.thresholds, self._item)
         rows = [*self._checked, *(row for one in reviewed for row in one.rows)]
         self._report(decided, rows)
 
