@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.errors import OutputError
 from tasks.core.exports import EXPORTS, Export
 from tasks.core.findings import Findings
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
-from tasks.files import atomic, read_json, sha256
+from tasks.files import atomic, sha256
 from tasks.findings import read_findings
+from tasks.finished import read_manifest
 
-__all__ = ["export_run", "read_manifest"]
+__all__ = ["export_run"]
 
 
 def export_run(
@@ -31,19 +31,6 @@ def export_run(
     paths = RunPaths(root)
     facts = read_manifest(paths) if manifest is None else manifest
     return [_write(paths, facts, EXPORTS[name]) for name in formats]
-
-
-def read_manifest(paths: RunPaths) -> dict[str, Any]:
-    """The facts of a finished run.
-
-    Raises:
-        OutputError: there is no manifest: the folder is none of a run, or it did not end.
-    """
-    manifest = read_json(paths.manifest)
-    if not isinstance(manifest, dict):
-        msg = f"{paths.manifest} is missing or damaged: name the folder of a finished run"
-        raise OutputError(msg)
-    return manifest
 
 
 def _write(paths: RunPaths, facts: Mapping[str, Any], export: Export) -> Output:

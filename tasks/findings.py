@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks.core.errors import OutputError
 from tasks.core.findings import Findings, findings_of
 from tasks.core.paths import RunPaths
+from tasks.finished import read_rows
 
 __all__ = ["read_findings"]
 
-_BATCH = 2048
-_SOURCE = ["input_id", "kind", "path"]
-
-Rows = Iterator[dict[str, Any]]
+_SOURCE = ("input_id", "kind", "path")
 
 
 def read_findings(paths: RunPaths) -> Iterator[Findings]:
@@ -30,9 +25,9 @@ def read_findings(paths: RunPaths) -> Iterator[Findings]:
     Raises:
         OutputError: a table is missing, damaged, or not of the same run as the other one.
     """
-    groups = groupby(_comments(paths), key=itemgetter("input_id"))
+    groups = groupby(read_rows(paths, "comments", keep=_worth_showing), key=itemgetter("input_id"))
     waiting = next(groups, None)
-    for source in _rows(paths, "reviews", _SOURCE):
+    for source in read_rows(paths, "reviews", _SOURCE):
         if waiting is None or waiting[0] != source["input_id"]:
             yield findings_of(source, ())
             continue
@@ -46,28 +41,8 @@ def read_findings(paths: RunPaths) -> Iterator[Findings]:
         raise OutputError(msg)
 
 
-def _comments(paths: RunPaths) -> Rows:
-    return _rows(paths, "comments", None)
-
-
-def _rows(paths: RunPaths, name: str, columns: list[str] | None) -> Rows:
-    with _readable(paths, name), pq.ParquetFile(paths.table(name)) as file:
-        for batch in file.iter_batches(_BATCH, columns=columns):
-            yield from (_worth_showing(batch) if columns is None else batch).to_pylist()
-
-
 def _worth_showing(batch: pa.RecordBatch) -> pa.RecordBatch:
     # Most comments of a night are dropped; they never become Python objects.
     visible = pc.not_equal(batch["outcome"], "dropped")
     suppressed = pc.fill_null(pc.equal(batch["drop_reason"], "suppressed"), fill_value=False)
     return batch.filter(pc.or_(visible, suppressed))
-
-
-@contextmanager
-def _readable(paths: RunPaths, name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-        msg = f"{paths.table(name)} {reason}: name the folder of a finished run"
-        raise OutputError(msg) from None

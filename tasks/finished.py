@@ -1,0 +1,76 @@
+"""The tables of a finished run, read row group by row group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core.errors import OutputError
+from tasks.core.paths import RunPaths
+from tasks.files import read_json
+
+__all__ = ["read_manifest", "read_reviews", "read_rows"]
+
+_BATCH = 2048
+_NESTED_BATCH = 256
+"""Whole rows of reviews.parquet carry all comments and calls of an input."""
+
+Row = dict[str, Any]
+
+
+def read_manifest(paths: RunPaths) -> Row:
+    """The facts of a finished run.
+
+    Raises:
+        OutputError: there is no manifest: the folder is none of a run, or it did not end.
+    """
+    manifest = read_json(paths.manifest)
+    if not isinstance(manifest, dict):
+        msg = f"{paths.manifest} is missing or damaged: name the folder of a finished run"
+        raise OutputError(msg)
+    return manifest
+
+
+def read_rows(
+    paths: RunPaths,
+    name: str,
+    columns: Sequence[str] | None = None,
+    *,
+    batch: int = _BATCH,
+    keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+) -> Iterator[Row]:
+    """Rows of a table; `keep` filters before they become Python objects.
+
+    Raises:
+        OutputError: the table is missing or damaged.
+    """
+    wanted = None if columns is None else list(columns)
+    with _readable(paths, name), pq.ParquetFile(paths.table(name)) as file:
+        for found in file.iter_batches(batch, columns=wanted):
+            yield from (found if keep is None else keep(found)).to_pylist()
+
+
+def read_reviews(paths: RunPaths, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Rows of reviews.parquet with `extra` read from its JSON.
+
+    Raises:
+        OutputError: the table is missing or damaged.
+    """
+    for row in read_rows(paths, "reviews", columns, batch=_NESTED_BATCH):
+        row["extra"] = orjson.loads(row["extra"])
+        yield row
+
+
+@contextmanager
+def _readable(paths: RunPaths, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        msg = f"{paths.table(name)} {reason}: name the folder of a finished run"
+        raise OutputError(msg) from None
