@@ -1,4 +1,4 @@
-"""Stage 6: the finished tables -> manifest.json, report.md and Prefect artifacts."""
+"""Stage 6: the finished tables -> report.html, report.md, manifest.json and Prefect artifacts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.report_text import report_text
 from tasks.core.summary import CALL_COLUMNS, COMMENT_COLUMNS, Summary, summarise
 from tasks.files import atomic, write_json
+from tasks.html_report import write_html
 
 __all__ = ["read_summary", "report", "write_report"]
 
@@ -34,7 +35,7 @@ def report(
 
 
 def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], quota: Facts) -> str:
-    """Write report.md, then manifest.json as the last file of the run; returns the report.
+    """Write report.md and report.html, then manifest.json as the last file; returns the report.
 
     Raises:
         OutputError: the output folder cannot be written.
@@ -43,6 +44,7 @@ def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], qu
     text = report_text(manifest, summary, quota)
     with atomic(paths.report) as file:
         file.write(text.encode())
+    write_html(paths, manifest, quota)
     figures = asdict(summary) | {"quota": dict(quota)}
     files = {output.name: _described(output) for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)

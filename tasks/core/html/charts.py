@@ -7,6 +7,7 @@ JavaScript engine that evaluates expressions.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import vl_convert
@@ -42,12 +43,10 @@ _CONFIG: Spec = {
     "legend": {"labelColor": _INK, "title": None, "orient": "top", "labelFontSize": 11},
     "header": {"labelColor": _INK, "labelFontSize": 11, "title": None},
 }
-_TIME: Spec = {
-    "field": "time",
-    "type": "temporal",
-    "scale": {"type": "utc"},
-    "axis": {"title": "UTC", "format": "%H:%M", "grid": False, "tickCount": 8},
-}
+_COUNTABLE = 8
+"""Up to this length an axis of counts has a tick at each."""
+_SHORT_MS = 600_000
+"""A run below this length needs seconds on its time axis."""
 
 
 def draw(spec: Spec) -> str:
@@ -58,6 +57,14 @@ def draw(spec: Spec) -> str:
 
 def _values(points: Points) -> Spec:
     return {"values": points}
+
+
+def _time(points: Points) -> Spec:
+    times = [point["time"] for point in points]
+    short = max(times) - min(times) < _SHORT_MS
+    clock = "%H:%M:%S" if short else "%H:%M"
+    axis = {"title": "UTC", "format": clock, "grid": False, "tickCount": 8}
+    return {"field": "time", "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
 
 
 def severity_chart(points: Points) -> Spec:
@@ -91,8 +98,12 @@ def severity_chart(points: Points) -> Spec:
 
 
 def _whole(points: Points) -> Spec:
-    # Few findings would get ticks at halves.
-    return {"format": ",d", "tickCount": min(6, sum(point["count"] for point in points))}
+    # Left to itself, a short axis gets ticks at halves.
+    totals: Counter[str] = Counter()
+    for point in points:
+        totals[point["category"]] += point["count"]
+    most = max(totals.values())
+    return {"format": ",d"} | ({"values": list(range(most + 1))} if most <= _COUNTABLE else {})
 
 
 def agreement_chart(points: Points) -> Spec:
@@ -135,7 +146,7 @@ def latency_chart(points: Points) -> Spec:
         "width": 1030,
         "height": 180,
         "mark": mark,
-        "encoding": {"x": _TIME, "y": seconds, "color": colour},
+        "encoding": {"x": _time(points), "y": seconds, "color": colour},
     }
 
 
@@ -150,7 +161,7 @@ def quota_chart(points: Points) -> Spec:
         "width": 980,
         "height": 34,
         "layer": [
-            {"mark": area, "encoding": {"x": _TIME, "y": used}},
+            {"mark": area, "encoding": {"x": _time(points), "y": used}},
             {"mark": limit, "encoding": {"y": quota}},
         ],
     }

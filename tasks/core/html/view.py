@@ -21,6 +21,8 @@ __all__ = [
 
 Facts = Mapping[str, Any]
 
+_SECOND = 1000.0
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -62,7 +64,9 @@ def cards(manifest: Facts, summary: Summary, found: Gathered) -> list[Cell]:
 
 def _latency(summary: Summary) -> str:
     value = summary.latency_ms.get("p95")
-    return "none" if value is None else f"{value / 1000:,.1f} s"
+    if value is None:
+        return "none"
+    return f"{value:,.0f} ms" if value < _SECOND else f"{value / 1000:,.1f} s"
 
 
 def _duration(seconds: float) -> str:
