@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
+from typing import Any
 
+from prefect import State, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Cancelled
+
+from tasks.core.errors import Stopped
 from tasks.inference import desk
 
 __all__ = ["infer"]
@@ -16,7 +20,13 @@ __all__ = ["infer"]
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def infer(first: int, last: int) -> int:
-    """Review inputs [first, last) of this process's shard; returns how many that were."""
-    desk.current().review_slice(first, last)
+def infer(first: int, last: int) -> int | State[Any]:
+    """Review inputs [first, last) of this process's shard; returns how many that were.
+
+    A slice that is stopped with its run is Cancelled: nothing went wrong that needs a traceback.
+    """
+    try:
+        desk.current().review_slice(first, last)
+    except Stopped as error:
+        return Cancelled(message=str(error))
     return last - first

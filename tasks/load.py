@@ -51,7 +51,7 @@ class Loaded:
         return f"{text}, {self.rejected:,} rows rejected: {why}"
 
 
-@task(name="load", cache_policy=NO_CACHE, persist_result=False)
+@task(name="load", task_run_name="load", cache_policy=NO_CACHE, persist_result=False)
 def load(
     source: str,
     paths: RunPaths,

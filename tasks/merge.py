@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.cells import Cell, Counts, cells_of, coverage_of
 from tasks.core.errors import StateError
+from tasks.core.history import Comparison
 from tasks.core.paths import RunPaths, ShardPaths
+from tasks.core.suppressions import suppress
 from tasks.files import atomic
+from tasks.previous import Known, compare, told
 
-__all__ = ["merge", "merge_shards"]
+__all__ = ["Merged", "merge", "merge_shards"]
 
 Plan = Sequence[tuple[str, str]]
 
 
-@task(name="merge", cache_policy=NO_CACHE, persist_result=False)
-def merge(paths: RunPaths, shards: list[str], planned: Plan, expected_inputs: int) -> Counts:
+class Merged(NamedTuple):
+    """What the merge has counted."""
+
+    counts: Counts
+    history: dict[str, Any] | None
+    """Against the earlier run, as in the manifest; None: there is none."""
+
+
+@task(name="merge", task_run_name="merge", cache_policy=NO_CACHE, persist_result=False)
+def merge(
+    paths: RunPaths,
+    shards: list[str],
+    planned: Plan,
+    expected_inputs: int,
+    known: Known,
+) -> Merged:
     """Stage task; see `merge_shards`."""
-    return merge_shards(
-        paths, [ShardPaths(Path(root)) for root in shards], planned, expected_inputs
+    comparison = compare(known.earlier, get_run_logger())
+    found = [ShardPaths(Path(root)) for root in shards]
+    counts = merge_shards(
+        paths, found, planned, expected_inputs, false=known.false, comparison=comparison
     )
+    return Merged(counts, told(known.earlier, comparison))
 
 
 def merge_shards(
-    paths: RunPaths, shards: Iterable[ShardPaths], planned: Plan, expected_inputs: int
+    paths: RunPaths,
+    shards: Iterable[ShardPaths],
+    planned: Plan,
+    expected_inputs: int,
+    *,
+    false: Mapping[str, str],
+    comparison: Comparison | None,
 ) -> Counts:
     """Join each input with its review into `paths.merged`, in order of input_id.
 
     An input whose shard was lost gets a failed cell for each planned one, so that it is counted
-    and visible; it is never left out.
+    and visible; it is never left out. Findings whose fingerprint is in `false` are dropped, and
+    `comparison` gives the others their age.
 
     Raises:
         StateError: the counts do not add up, which would be a defect of ours.
@@ -45,6 +72,9 @@ def merge_shards(
         for shard in shards:
             for line, review in _joined(shard):
                 whole = _complete(review, planned)
+                whole["comments"] = suppress(whole["comments"], false)
+                if comparison is not None:
+                    comparison.add(orjson.loads(line), whole)
                 counts.add(*_tally(whole, planned))
                 merged.write(b'{"input":%b,"review":%b}\n' % (line, orjson.dumps(whole)))
     _prove(counts, expected_inputs, len(planned))
@@ -98,12 +128,14 @@ def _lost_call(input_id: str, stage: str, name: str) -> dict[str, Any]:
     }
 
 
-def _tally(review: dict[str, Any], planned: Plan) -> tuple[Any, str, list[str]]:
+def _tally(review: dict[str, Any], planned: Plan) -> tuple[Any, str, list[str], list[str]]:
     ends = [
         Cell(one["stage"], one["name"], one["status"], one["reason"]) for one in review["calls"]
     ]
     cells = cells_of(planned, ends, "missing")
-    return cells, review["coverage"], [comment["outcome"] for comment in review["comments"]]
+    comments = review["comments"]
+    drops = [one["drop_reason"] for one in comments if one["outcome"] == "dropped"]
+    return cells, review["coverage"], [one["outcome"] for one in comments], drops
 
 
 def _prove(counts: Counts, inputs: int, cells_each: int) -> None:

@@ -32,7 +32,7 @@ class _Entry(NamedTuple):
     tokens: int
 
 
-@task(name="shard", cache_policy=NO_CACHE, persist_result=False)
+@task(name="shard", task_run_name="shard", cache_policy=NO_CACHE, persist_result=False)
 def shard(paths: RunPaths, shards: int) -> list[str]:
     """Stage task; see `shard_inputs`."""
     return [str(made.root) for made in shard_inputs(paths, shards)]

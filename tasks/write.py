@@ -23,7 +23,7 @@ _BATCH = 512
 """Rows turned into Arrow at a time: what memory holds, whatever the size of the night."""
 
 
-@task(name="write", cache_policy=NO_CACHE, persist_result=False)
+@task(name="write", task_run_name="write", cache_policy=NO_CACHE, persist_result=False)
 def write(paths: RunPaths, run_id: str, facts: dict[str, str]) -> list[Output]:
     """Stage task; see `write_outputs`."""
     return write_outputs(paths, run_id, facts)
