@@ -16,11 +16,12 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Completed, Crashed
 
 from tasks.core.paths import ShardPaths
+from tasks.outage import server_answers
 
-__all__ = ["close_killed", "close_stopped", "note_flow_run"]
+__all__ = ["close_finished", "close_killed", "close_stopped", "note_flow_run"]
 
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -35,6 +36,11 @@ def close_killed(shard: ShardPaths, message: str) -> None:
     _close(shard, Crashed(message=message), finished_too=False)
 
 
+def close_finished(shard: ShardPaths, message: str) -> None:
+    """The shard is whole; a process that was ended before it could say so does not stay Running."""
+    _close(shard, Completed(message=message), finished_too=False)
+
+
 def close_stopped(shard: ShardPaths, message: str) -> None:
     """The process was stopped with its parent: Prefect calls that Crashed, people Cancelled."""
     _close(shard, Cancelled(message=message), finished_too=True)
@@ -42,6 +48,8 @@ def close_stopped(shard: ShardPaths, message: str) -> None:
 
 def _close(shard: ShardPaths, state: State[Any], *, finished_too: bool) -> None:
     # What cannot be said now, the automation for lost runs will say.
+    if not server_answers():
+        return
     with suppress(Exception), get_client(sync_client=True) as client:
         flow_run_id = UUID(shard.flow_run.read_text())
         now = client.read_flow_run(flow_run_id).state

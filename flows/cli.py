@@ -26,6 +26,7 @@ examples:
   python -m flows.bulk_review diffs.parquet --config review.toml --limit 20     # a first try
   python -m flows.bulk_review diffs.jsonl --config review.toml --estimate       # before it
   python -m flows.bulk_review diffs.jsonl --config review.toml --fresh          # ignore the journal
+  python -m flows.bulk_review --verify data/runs/tonight                        # is it all there?
 
 exit code: 0 complete; 2 bad configuration or input, nothing written over;
            3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
@@ -54,13 +55,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help=_SOURCE)
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help=_SOURCE)
     parser.add_argument(
         "--config", default="review.toml", metavar="FILE", help="default: review.toml"
     )
     parser.add_argument("--output", metavar="DIR", help="default: data/runs/<run_id>")
     parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N rows")
     parser.add_argument("--fresh", action="store_true", help="ask anew, ignore the journal")
+    parser.add_argument(
+        "--verify", metavar="DIR", help="check the outputs of an old run, no SOURCE"
+    )
     parser.add_argument(
         "--estimate", action="store_true", help="print calls, tokens, time and cost; make no call"
     )
@@ -77,9 +81,14 @@ def _positive(text: str) -> int:
 
 def run_command(argv: Sequence[str]) -> int:
     """Parse, check what can be checked at once, run the flow; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.verify is None and arguments.source is None:
+        parser.error("name a SOURCE, or an old run with --verify DIR")
     _quieten()
     try:
+        if arguments.verify is not None:
+            return _verify(arguments.verify)
         return _estimate(arguments) if arguments.estimate else _run(arguments)
     except ReviewError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -92,9 +101,17 @@ def run_command(argv: Sequence[str]) -> int:
 def _quieten() -> None:
     # The terminal has a bar and a summary; Prefect keeps every line of its log in its database.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+    # Each event that a dead server does not take would be printed in full.
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
     from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variable
 
     setup_logging(incremental=True)
+
+
+def _verify(folder: str) -> int:
+    from flows.verify import verify_command  # noqa: PLC0415 - Arrow takes a while to import
+
+    return verify_command(folder)
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
@@ -120,18 +137,45 @@ def _run(arguments: argparse.Namespace) -> int:
 
     settings = read_config(arguments.config)
     check_source(arguments.source)
-    folder = output_folder(arguments.output, new_run_id())
-    with prefect_server(), _bar():
-        resolve_keys(settings)
-        state = bulk_review(
-            source=arguments.source,
-            config=arguments.config,
-            output=str(folder),
-            limit=arguments.limit,
-            fresh=arguments.fresh,
-            return_state=True,
+    paths = RunPaths(output_folder(arguments.output, new_run_id()))
+    earlier = read_json(paths.manifest)
+    try:
+        with prefect_server(), _bar():
+            resolve_keys(settings)
+            state = bulk_review(
+                source=arguments.source,
+                config=arguments.config,
+                output=str(paths.root),
+                limit=arguments.limit,
+                fresh=arguments.fresh,
+                return_state=True,
+            )
+    except ReviewError:
+        raise
+    except Exception:
+        if (code := _conclude_alone(paths, earlier)) is None:
+            raise
+        return code
+    return _conclude(state, paths)
+
+
+def _conclude_alone(paths: RunPaths, earlier: Any) -> int | None:
+    """The exit code of a run whose end Prefect's server did not live to hear of; None: it lives."""
+    from tasks.outage import server_answers  # noqa: PLC0415 - imports Prefect, see _run
+
+    if server_answers():
+        return None
+    manifest = read_json(paths.manifest)
+    if manifest is None or manifest == earlier:
+        print(
+            "error: Prefect's server does not answer; the answers so far are in the journal: start "
+            "the server, or unset PREFECT_API_URL to use an own one, and run again",
+            file=sys.stderr,
         )
-    return _conclude(state, RunPaths(folder))
+        return 1
+    _print_summary(manifest, paths)
+    print("warning: Prefect's server was gone, its UI does not show the end", file=sys.stderr)
+    return 0 if manifest["complete"] else 3
 
 
 @contextmanager

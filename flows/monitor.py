@@ -15,6 +15,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.core.paths import ShardPaths
 from tasks.inference.progress import Tally, total
+from tasks.outage import server_answers
 
 __all__ = ["Monitor", "Status", "on_progress"]
 
@@ -133,7 +134,8 @@ class Monitor:
             self._drawn = elapsed
             # A progress bar that the server cannot take now must not cost the run.
             with suppress(Exception):
-                self._draw(status)
+                if server_answers():
+                    self._draw(status)
 
     def _draw(self, status: Status) -> None:
         text, percent = status.sentence(), status.share * 100

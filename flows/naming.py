@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from tasks.core.cells import Counts
+from tasks.outage import server_answers
 
 __all__ = ["brief", "dataset_of", "rename", "run_name"]
 
@@ -37,7 +38,7 @@ def run_name() -> str:
 
 def rename(detail: str) -> None:
     """Add `detail` to the current run's name. A server that cannot take it now costs nothing."""
-    if flow_run.id is None:
+    if flow_run.id is None or not server_answers():
         return
     with suppress(Exception), get_client(sync_client=True) as client:
         client.set_flow_run_name(UUID(flow_run.id), f"{run_name()}, {detail}")

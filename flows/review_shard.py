@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
 import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +17,12 @@ from prefect.context import FlowRunContext
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import SecretStr
 
 from flows.children import note_flow_run
 from flows.keys import resolve_keys
-from flows.run_log import into_run
+from flows.last_words import LastWords, leave_last_words
+from flows.run_log import Log, into_run
 from flows.states import INCOMPLETE
 from flows.watchdog import die_with_parent
 from tasks.core.paths import ShardPaths
@@ -24,8 +32,10 @@ from tasks.inference.desk import Desk, open_desk
 from tasks.inference.run import Run
 from tasks.inference.slices import AT_ONCE, guided
 
-__all__ = ["review_shard"]
+__all__ = ["review_alone", "review_shard"]
 
+Submit = Callable[[Desk, int, int], Any]
+"""Starts one slice; returns its future."""
 
 _SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
 
@@ -40,20 +50,52 @@ def review_shard(name: str, root: str, parent: int) -> State[Any]:
     """Review the shard in the folder `root`; `parent` is the pid that this process must not outlive.
 
     Answers are in the journal as they arrive, slices as parts in the folder, and the completion
-    marker is written last.
+    marker is written last. What ends it is left in the folder and does not leave as an exception,
+    which Prefect would pickle to its storage.
     """
     die_with_parent(parent)
     shard = ShardPaths(Path(root))
-    log, run = _own_logger(shard), Run.read(shard.settings)
-    log.info("%s: up to %d calls in flight", name, run.threads)
-    stop = threading.Event()
-    with into_run(log), open_desk(shard, resolve_keys(run.settings), log, stop) as desk:
+    log = _own_logger(shard)
+    log.info("%s works in process %d", name, os.getpid())
+    with into_run(log):
+        return _state(_review(shard, log, lambda _, first, last: infer.submit(first, last)))
+
+
+def review_alone(name: str, root: str, parent: int) -> None:
+    """The same without Prefect, whose server does not answer."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    log = logging.getLogger(f"{__name__}.{name}")
+    with ThreadPoolExecutor(AT_ONCE) as slices:
+        _review(
+            ShardPaths(Path(root)),
+            log,
+            lambda desk, first, last: slices.submit(desk.review_slice, first, last),
+        )
+
+
+def _review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | LastWords:
+    """The shard's counts, or why it could not be finished."""
+    keys: Mapping[str, SecretStr] = {}
+    try:
+        run = Run.read(shard.settings)
+        keys = resolve_keys(run.settings)
+        return _work(shard, run, keys, log, submit)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
+        return leave_last_words(shard, error, keys.values())
+
+
+def _work(
+    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: Submit
+) -> dict[str, Any]:
+    log.info("up to %d calls in flight", run.threads)
+    with open_desk(shard, keys, log, threading.Event()) as desk:
         slices = guided(desk.inputs, run.threads)
-        for future in [infer.submit(first, last) for first, last in slices]:
+        for future in [submit(desk, first, last) for first, last in slices]:
             future.result()
-        result = _result(desk)
+        result = desk.progress.snapshot()
     write_json(shard.done, result)
-    return _state(result)
+    return result
 
 
 def _own_logger(shard: ShardPaths) -> Any:
@@ -66,11 +108,9 @@ def _own_logger(shard: ShardPaths) -> Any:
     return flow_run_logger(context.flow_run, context.flow)
 
 
-def _result(desk: Desk) -> dict[str, Any]:
-    return desk.progress.snapshot()
-
-
-def _state(result: dict[str, Any]) -> State[Any]:
+def _state(result: dict[str, Any] | LastWords) -> State[Any]:
+    if isinstance(result, LastWords):
+        return Failed(message=result.message)
     text = f"{result['inputs']:,} inputs, {result['calls']:,} calls, {result['journaled']:,} from the journal"
     if not result["failed"]:
         return Completed(message=text)

@@ -7,10 +7,8 @@ killed one is started again by Prefect's retry, and all leave with the parent.
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,17 @@ from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext
-from prefect.flow_engine import run_flow_in_subprocess
 from prefect.futures import PrefectConcurrentFuture
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.children import close_killed, close_stopped
-from flows.review_shard import review_shard
-from tasks.core.errors import ShardError
+from flows.children import close_finished, close_killed, close_stopped
+from flows.last_words import LastWords, make_room, read_last_words
+from flows.shard_process import GRACE, end_process, start_process, watch_process
+from tasks.core.errors import OutputError, ReviewError, StateError
 from tasks.core.paths import ShardPaths
 
-__all__ = ["cancelled", "run_shard", "run_shards"]
-
-GRACE = 25.0
-"""Seconds that a shard gets to end its calls in flight when the run is stopped."""
+__all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
 
 _RETRIES = 2
 """A shard that dies three times dies for a reason that a fourth start does not remove."""
@@ -39,6 +35,8 @@ _GLANCE = 1.0
 """Seconds between looks whether the run was suspended."""
 
 _cancel = threading.Event()
+_hopeless: list[ReviewError] = []
+"""What stops the whole run: the other shards would meet it as well."""
 
 
 def cancelled() -> bool:
@@ -59,61 +57,74 @@ def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, _state: State[Any]) -> 
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def run_shard(name: str, root: str) -> None:
+def run_shard(name: str, root: str) -> State[Any] | None:
     """Run one shard in a process of its own, as a linked subflow.
 
-    Raises:
-        ShardError: the process ended without the completion marker.
+    Failed, with the reason, when the process ended without the completion marker.
     """
     shard = ShardPaths(Path(root))
     if shard.done.exists():
-        return
+        return None
     if cancelled():
-        msg = f"{name} was not started: the run is being stopped"
-        raise ShardError(msg)
+        return Failed(message=f"{name} was not started: the run is being stopped")
     shard.flow_run.unlink(missing_ok=True)
-    parameters = {"name": name, "root": root, "parent": os.getpid()}
-    process = run_flow_in_subprocess(review_shard, parameters=parameters)
     try:
-        _watch(process)
+        make_room(shard)
+    except OutputError as error:
+        return Failed(message=_give_up(error))
+    return _run_process(shard, name)
+
+
+def _run_process(shard: ShardPaths, name: str) -> State[Any] | None:
+    process = start_process(name, str(shard.root))
+    try:
+        watch_process(process, shard, cancelled)
     finally:
-        _end(process)
-    if not shard.done.exists():
-        raise ShardError(_lost(shard, name, process.exitcode))
-
-
-def _watch(process: BaseProcess) -> None:
-    while process.is_alive():
-        process.join(0.25)
-        if cancelled():
-            process.terminate()
-            process.join(GRACE)
-            return
-
-
-def _end(process: BaseProcess) -> None:
-    if process.is_alive():
-        process.kill()
-    process.join()
+        end_process(process)
+    if shard.done.exists():
+        if process.exitcode:
+            close_finished(shard, f"{name} is finished")
+        return None
+    return Failed(message=_lost(shard, name, process.exitcode))
 
 
 def _lost(shard: ShardPaths, name: str, exit_code: int | None) -> str:
     """Why the shard is not finished, told to its flow run as well; the process could not."""
-    if cancelled():
+    words = read_last_words(shard)
+    if words is not None and words.lasting:
+        why = _give_up(_error(words))
+        close_killed(shard, why)
+    elif cancelled():
         why = f"{name} was stopped with the run; its answers are in the journal"
         close_stopped(shard, why)
     else:
-        why = f"{name} ended without finishing (exit code {exit_code}); its answers are in the journal"
+        said = words.message if words else f"exit code {exit_code}"
+        why = f"{name} ended without finishing ({said}); its answers are in the journal"
         close_killed(shard, why)
     return why
+
+
+def _error(words: LastWords) -> ReviewError:
+    kind = OutputError if words.code == OutputError.code else StateError
+    return kind(words.message, code=words.code)
+
+
+def _give_up(error: ReviewError) -> str:
+    _hopeless.append(error)
+    _cancel.set()
+    return str(error)
 
 
 def run_shards(names: dict[str, str], processes: int) -> list[str]:
     """Run every shard, at most `processes` at a time; returns the names of those that were lost.
 
     `names` maps a shard's name to its folder.
+
+    Raises:
+        OutputError, StateError: what a shard met would stop every other one too; all were stopped.
     """
     _cancel.clear()
+    _hopeless.clear()
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=processes)
     with runner:
         futures = {
@@ -129,6 +140,8 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
                 with suppress(Exception):
                     future.wait()
             raise
+    if _hopeless:
+        raise _hopeless[0]
     return [name for name, future in futures.items() if not future.state.is_completed()]
 
 

@@ -24,6 +24,7 @@ from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 from tasks.findings import read_findings
+from tasks.outage import server_answers
 
 __all__ = ["show_run"]
 
@@ -36,6 +37,9 @@ def show_run(
     paths: RunPaths, manifest: Mapping[str, Any], outputs: Sequence[Output], text: str
 ) -> None:
     """Make all artifacts of a finished run; call it inside its flow run."""
+    if not server_answers():
+        _LOG.warning("no artifact was made: Prefect's server does not answer")
+        return
     result = manifest["result"]
     steps: dict[str, Callable[..., object]] = {
         "bulk-review-report": partial(create_markdown_artifact, text, description=result),

@@ -103,6 +103,7 @@ class StateError(ReviewError):
     """The journal or the ledger cannot be used."""
 
     code = "state"
+    exit_code = 2
 
 
 class ReplyError(ReviewError):

@@ -44,6 +44,11 @@ class ShardPaths:
         """Id of the flow run that works on the shard."""
         return self.root / "flow_run.txt"
 
+    @property
+    def last_words(self) -> Path:
+        """Why the shard's process could not go on; blank as long as it can."""
+        return self.root / "last_words.json"
+
     def part(self, first: int) -> Path:
         """Reviews of the slice that starts at input `first`; parts sort like their inputs."""
         return self.root / f"part-{first:08d}.jsonl"

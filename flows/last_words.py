@@ -1,0 +1,66 @@
+"""Why a shard's process gives up, told to its supervisor through a file in the shard's folder.
+
+An exit code says too little, and Prefect's server may be what failed. The file is made while there
+is room and written over in place, so that a full disk can be told of on that very disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import orjson
+from pydantic import SecretStr
+
+from tasks.core.errors import ReviewError, StateError, UserError
+from tasks.core.paths import ShardPaths
+from tasks.files import output_errors, read_json
+from tasks.upstream.scrub import Scrubber
+
+__all__ = ["LastWords", "leave_last_words", "make_room", "read_last_words"]
+
+_ROOM = 8192
+_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What a process left."""
+
+    code: str
+    message: str
+    lasting: bool
+    """Starting again does not help: somebody has to do what the message says."""
+
+
+def make_room(shard: ShardPaths) -> None:
+    """Blank words, before the process starts.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    with output_errors(shard.last_words):
+        shard.last_words.write_bytes(b" " * _ROOM)
+
+
+def leave_last_words(
+    shard: ShardPaths, error: Exception, keys: Iterable[SecretStr] = ()
+) -> LastWords:
+    """Write down what ended the process, without keys; returns what was written."""
+    known = isinstance(error, ReviewError)
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    words = LastWords(
+        code=error.code if isinstance(error, ReviewError) else "crash",
+        message=Scrubber(keys)(text, _MESSAGE),
+        lasting=isinstance(error, UserError | StateError),
+    )
+    with suppress(OSError), shard.last_words.open("r+b") as file:
+        file.write(orjson.dumps(words))
+    return words
+
+
+def read_last_words(shard: ShardPaths) -> LastWords | None:
+    """What the process left; None: it was killed, or it is still at work."""
+    found = read_json(shard.last_words)
+    return LastWords(**found) if isinstance(found, dict) else None
