@@ -27,8 +27,9 @@ from flows.planning import new_run, new_run_id, output_folder, read_config, with
 from flows.run_log import into_run
 from flows.states import INCOMPLETE, REFUSED
 from flows.supervise import run_shards
+from flows.verify import check_written
 from tasks.core.cells import Counts, planned_cells
-from tasks.core.errors import UserError
+from tasks.core.errors import StateError, UserError
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.files import hold_folder
 from tasks.inference.proof import quota_proof
@@ -75,7 +76,7 @@ def bulk_review(
         paths = RunPaths(output_folder(output, run.run_id))
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
             return _review(source, paths, run, limit)
-    except UserError as error:
+    except (UserError, StateError) as error:
         return Failed(name=REFUSED, message=str(error))
 
 
@@ -103,6 +104,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
     counts = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs)
     facts = {"run_id": run.run_id, "source": source}
     outputs = write(paths, run.run_id, facts)
+    check_written(paths, outputs)
     manifest = end(run, source, loaded, counts, started=started, flow_run_id=flow_run.id)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
