@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import State, flow, get_run_logger
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
@@ -36,6 +35,7 @@ from tasks.inference.proof import quota_proof
 from tasks.inference.run import Run
 from tasks.load import load
 from tasks.merge import merge
+from tasks.previous import Known, known_before
 from tasks.report import report
 from tasks.shard import default_shards, shard
 from tasks.write import write
@@ -54,6 +54,7 @@ def bulk_review(
     limit: Annotated[int, Field(ge=1)] | None = None,
     fresh: bool = False,
     mode: Literal["check_and_review", "check"] | None = None,
+    previous: str | None = None,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
@@ -68,6 +69,8 @@ def bulk_review(
         fresh: Ask every question anew instead of using journaled answers.
         mode: check stops after the check models, check_and_review has the review model judge their
             comments; as in review.toml when left out.
+        previous: Folder of the run that tells new findings from recurring ones; when left out, the
+            newest one of the same source beside the output folder.
     """
     try:
         settings = with_mode(read_config(config), mode)
@@ -75,12 +78,13 @@ def bulk_review(
         run = new_run(new_run_id(), settings, fresh=fresh)
         paths = RunPaths(output_folder(output, run.run_id))
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
-            return _review(source, paths, run, limit)
+            known = known_before(settings.suppressions, previous, source, paths)
+            return _review(source, paths, run, limit, known)
     except (UserError, StateError) as error:
         return Failed(name=REFUSED, message=str(error))
 
 
-def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[Any]:
+def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Known) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
     begin(paths, run)
     loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
@@ -101,17 +105,17 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None) -> State[
     if lost:
         log.error("shards lost after retries: %s", ", ".join(lost))
 
-    counts = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs)
+    merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, known)
     facts = {"run_id": run.run_id, "source": source}
     outputs = write(paths, run.run_id, facts)
     check_written(paths, outputs)
-    manifest = end(run, source, loaded, counts, started=started, flow_run_id=flow_run.id)
+    manifest = end(run, source, loaded, merged, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
-    rename(brief(counts))
+    rename(brief(merged.counts))
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
-    return _state(counts)
+    return _state(merged.counts)
 
 
 def _state(counts: Counts) -> State[Any]:

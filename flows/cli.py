@@ -47,6 +47,10 @@ a .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or 
 git:PATH@BASE..HEAD or git:PATH@since=24h: each file that changed in the repository at PATH
 """
 
+_PREVIOUS = """\
+the run that tells new findings from recurring ones; default: the newest one of SOURCE beside DIR
+"""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -62,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="DIR", help="default: data/runs/<run_id>")
     parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N rows")
     parser.add_argument("--fresh", action="store_true", help="ask anew, ignore the journal")
+    parser.add_argument("--previous", metavar="DIR", help=_PREVIOUS)
     parser.add_argument(
         "--verify", metavar="DIR", help="check the outputs of an old run, no SOURCE"
     )
@@ -102,7 +107,7 @@ def _quieten() -> None:
     # The terminal has a bar and a summary; Prefect keeps every line of its log in its database.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
     # Each event that a dead server does not take would be printed in full.
-    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
     from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variable
 
     setup_logging(incremental=True)
@@ -148,6 +153,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 output=str(paths.root),
                 limit=arguments.limit,
                 fresh=arguments.fresh,
+                previous=arguments.previous,
                 return_state=True,
             )
     except ReviewError:

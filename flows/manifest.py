@@ -10,13 +10,14 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
-from tasks.core.cells import Counts
 from tasks.core.paths import RunPaths
 from tasks.core.prompts import PROMPT_VERSION
 from tasks.core.schemas import SCHEMA_VERSION
 from tasks.files import output_errors
 from tasks.inference.run import Run
 from tasks.load import Loaded
+from tasks.merge import Merged
+from tasks.previous import source_key
 
 __all__ = ["begin", "end", "remove_work"]
 
@@ -38,23 +39,27 @@ def end(
     run: Run,
     source: str,
     loaded: Loaded,
-    counts: Counts,
+    merged: Merged,
     *,
     started: float,
-    flow_run_id: str | None,
+    limit: int | None,
 ) -> dict[str, Any]:
     """The manifest, but for the figures and outputs that the report stage adds."""
+    counts, flow_run_id = merged.counts, flow_run.id
     return {
         "run_id": run.run_id,
         "result": counts.sentence(),
         "complete": counts.whole,
         "source": source,
+        "source_key": source_key(source),
+        "limit": limit,
         "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),
         "flow_run_id": flow_run_id,
         "flow_run_url": flow_run.ui_url if flow_run_id else None,
         "rejected": {"rows": loaded.rejected, "reasons": loaded.reasons},
         "counts": counts.as_dict(),
+        "history": merged.history,
         "settings": run.settings.model_dump(mode="json"),
         "threads": run.threads,
         "fresh": run.fresh_since is not None,

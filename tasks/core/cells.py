@@ -102,13 +102,22 @@ class Counts:
     """Inputs by coverage."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """Comments by outcome."""
+    drops: Counter[str] = field(default_factory=Counter)
+    """Dropped comments by reason."""
 
-    def add(self, cells: Sequence[Cell], coverage: str, outcomes: Iterable[str]) -> None:
-        """Count one input."""
+    def add(
+        self,
+        cells: Sequence[Cell],
+        coverage: str,
+        outcomes: Iterable[str],
+        drops: Iterable[str] = (),
+    ) -> None:
+        """Count one input; `drops` are the reasons of its dropped comments."""
         self.inputs += 1
         self.planned += len(cells)
         self.coverage[coverage] += 1
         self.outcomes.update(outcomes)
+        self.drops.update(drops)
         for cell in cells:
             self.cells[cell.status] += 1
             if cell.status != "ok":
@@ -136,6 +145,7 @@ class Counts:
             "failed_by_reason": dict(self.reasons.most_common()),
             "skipped_by_reason": dict(self.skips.most_common()),
             "comments": {"raised": self.outcomes.total(), **outcomes},
+            "dropped_by_reason": dict(self.drops.most_common()),
         }
 
     def sentence(self) -> str:

@@ -1,85 +1,122 @@
-"""What changed since an earlier run, and what a person has marked as false for good."""
+"""
+Tonight's findings against those that an earlier run of the same source showed.
+
+    new        shown tonight, not shown then
+    recurring  shown then and tonight
+    dropped    shown then; raised tonight and dropped, by the review, a threshold or a person
+    gone       shown then; tonight its code was reviewed in full and nobody raised it
+    unknown    shown then; its code was not reviewed tonight
+
+A finding is a cluster, and it is the same one when any of its comments has the same fingerprint.
+What was reviewed is what the checks were asked about. A snippet, or a diff from the same commit on,
+is all of its file; of any other diff only the lines that it adds or removes count. A change elsewhere
+in a file does not make a finding go away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from tasks.core.errors import RowError
-from tasks.core.records import Comment
+from tasks.core.places import Page, pages_of
+from tasks.core.records import Input
+from tasks.core.texts import code_key, lines_of
 
-__all__ = ["Age", "History", "age_of", "compare", "read_suppressions", "suppress"]
+__all__ = ["Comparison", "Earlier", "earlier_findings"]
 
-Age = Literal["new", "recurring"]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """Fingerprints of two runs over the same source, each sorted."""
+class Earlier:
+    """One comment of a finding that the earlier run showed, without its text."""
 
-    new: tuple[str, ...]
-    recurring: tuple[str, ...]
-    gone: tuple[str, ...]
-    unknown: tuple[str, ...]
-    """Found before, and its file was not reviewed now: neither gone nor recurring."""
-
-
-def compare(
-    now: Iterable[str], before: Mapping[str, str | None], reviewed: Collection[str | None] | None
-) -> History:
-    """Compare tonight's fingerprints with those of an earlier run.
-
-    `before` maps each earlier fingerprint to its path. `reviewed` has the paths of inputs whose
-    review is complete tonight; None means all. An input that failed tonight has lost no finding.
-    """
-    current = set(now)
-    missing = set(before) - current
-    gone = {name for name in missing if reviewed is None or before[name] in reviewed}
-    return History(
-        new=tuple(sorted(current - set(before))),
-        recurring=tuple(sorted(current & set(before))),
-        gone=tuple(sorted(gone)),
-        unknown=tuple(sorted(missing - gone)),
-    )
+    finding: str
+    """Its cluster_id."""
+    place: str
+    """Its path, or the id of an input without one."""
+    base: str | None
+    """The commit that its diff began at."""
+    line: int | None
+    """Hash of the longest line that it quotes; good in this process only."""
 
 
-def age_of(comment: Comment, before: Collection[str]) -> Age:
-    """Whether an earlier run had this finding."""
-    return "recurring" if comment.fingerprint in before else "new"
+def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
+    """Fingerprints of one input of the earlier run; a row of reviews.parquet, `extra` read."""
+    shown = {one["cluster_id"] for one in review["comments"] if one["outcome"] != "dropped"}
+    for one in review["comments"]:
+        if one["cluster_id"] in shown:
+            place = one["path"] or review["input_id"]
+            base = _base(review["extra"])
+            line = _longest_line(one["existing_code"])
+            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line)
 
 
-def read_suppressions(rows: Iterable[Any]) -> dict[str, str]:
-    """Fingerprint to reason, from rows of suppressions.jsonl; the last row of a fingerprint wins.
+class Comparison:
+    """Goes over tonight's inputs one by one; memory holds the fingerprints of both runs."""
 
-    Raises RowError with code `bad_suppression` and the row's number, from 1.
-    """
-    known: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        fingerprint, reason = _fields(row)
-        if fingerprint is None or reason is None:
-            msg = (
-                f"suppressions row {number}: needs the texts `fingerprint` and `reason`; "
-                "copy the fingerprint from comments.parquet"
+    def __init__(self, before: Mapping[str, Earlier]) -> None:
+        self._before = before
+        self._at: dict[str, list[Earlier]] = {}
+        for one in before.values():
+            self._at.setdefault(one.place, []).append(one)
+        self._counts = dict.fromkeys(("new", "recurring", "dropped"), 0)
+        self._raised: set[str] = set()
+        self._looked_at: set[str] = set()
+
+    def add(self, item: Row, review: Row) -> None:
+        """Count one input, and give each of its comments its `age`."""
+        comments = review["comments"]
+        again = {one["cluster_id"] for one in comments if one["fingerprint"] in self._before}
+        for one in comments:
+            one["age"] = "recurring" if one["cluster_id"] in again else "new"
+            if one["fingerprint"] in self._before:
+                self._raised.add(self._before[one["fingerprint"]].finding)
+        self._count(comments, again)
+        if review["coverage"] == "complete" and self._at:
+            self._look(Input(**item))
+
+    def _count(self, comments: Iterable[Row], again: set[str]) -> None:
+        comments = list(comments)
+        shown = {one["cluster_id"] for one in comments if one["outcome"] != "dropped"}
+        self._counts["new"] += len(shown - again)
+        self._counts["recurring"] += len(shown & again)
+        self._counts["dropped"] += len(again - shown)
+
+    def _look(self, item: Input) -> None:
+        base = _base(item.extra)
+        for page in pages_of(item):
+            here = self._at.get(page.path or item.input_id, ())
+            whole = item.kind == "snippet"
+            lines = set() if whole or not here else _changed(page)
+            self._looked_at.update(
+                one.finding
+                for one in here
+                if whole or (base is not None and base == one.base) or one.line in lines
             )
-            raise RowError(msg, code="bad_suppression")
-        known[fingerprint] = reason
-    return known
+
+    @property
+    def gone(self) -> set[str]:
+        """The earlier run's cluster ids that are gone."""
+        return self._looked_at - self._raised
+
+    def counts(self) -> dict[str, int]:
+        """Findings by what became of them."""
+        findings = {one.finding for one in self._before.values()}
+        unknown = findings - self._raised - self._looked_at
+        return {**self._counts, "gone": len(self.gone), "unknown": len(unknown)}
 
 
-def suppress(comments: Iterable[Comment], known: Mapping[str, str]) -> tuple[Comment, ...]:
-    """Drop what is known to be false; its verdict stays, so that the file can be undone."""
-    return tuple(
-        replace(comment, outcome="dropped", drop_reason="suppressed")
-        if comment.fingerprint in known
-        else comment
-        for comment in comments
-    )
+def _base(extra: Mapping[str, Any]) -> str | None:
+    base = extra.get("base_commit")
+    return base if isinstance(base, str) else None
 
 
-def _fields(row: Any) -> tuple[str | None, str | None]:
-    if not isinstance(row, Mapping):
-        return None, None
-    fingerprint, reason = row.get("fingerprint"), row.get("reason")
-    good = isinstance(fingerprint, str) and fingerprint.strip()
-    return (fingerprint if good else None), (reason if isinstance(reason, str) else None)
+def _changed(page: Page) -> set[int]:
+    return {hash(row.key) for row in page.rows if row.marker in {"+", "-"}}
+
+
+def _longest_line(quote: str | None) -> int | None:
+    key = max((code_key(line) for line in lines_of(quote or "") or [""]), key=len)
+    return hash(key) if key else None

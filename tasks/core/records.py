@@ -34,6 +34,7 @@ LocMethod = Literal["exact", "quote", "lines", "unanchored"]
 Decision = Literal["confirmed", "rejected", "uncertain"]
 VerdictStatus = Literal["ok", "missing", "parse_failed", "call_failed"]
 Outcome = Literal["kept", "dropped", "unverified"]
+Age = Literal["new", "recurring"]
 Coverage = Literal["complete", "partial", "failed", "skipped"]
 CellStatus = Literal["ok", "failed", "skipped"]
 
@@ -122,6 +123,8 @@ class Comment:
     verdict: Verdict | None = None
     outcome: Outcome = "unverified"
     drop_reason: str | None = None
+    age: Age | None = None
+    """Whether the earlier run of the same source showed its finding; None: there was no earlier run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ __all__ = ["markdown_table", "report_text"]
 
 _REVIEW = "review"
 """What the review stage is called in calls.parquet."""
+_GONE = 20
+"""Findings that are gone and listed; the manifest has more of them."""
 
 
 def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[str, Any]) -> str:
@@ -20,6 +22,7 @@ def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[st
         _header(manifest),
         _coverage(manifest),
         _findings(summary),
+        _history(manifest.get("history")),
         _checks(summary),
         _review(summary),
         _upstream(summary),
@@ -49,6 +52,7 @@ def _coverage(manifest: Mapping[str, Any]) -> str:
         ("cells failed", counts["cells"]["failed"], _listed(counts["failed_by_reason"])),
         ("cells skipped", counts["cells"]["skipped"], _listed(counts["skipped_by_reason"])),
         ("comments", counts["comments"]["raised"], _listed(counts["comments"], skip=("raised",))),
+        ("comments dropped", counts["comments"]["dropped"], _listed(counts["dropped_by_reason"])),
     ]
     return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), rows)
 
@@ -63,6 +67,22 @@ def _findings(summary: Summary) -> str:
         if severity in summary.severities
     ]
     return "## Findings kept or unverified\n\n" + markdown_table(("severity", *used), rows)
+
+
+def _history(history: Mapping[str, Any] | None) -> str:
+    if history is None:
+        return ""
+    names = ("new", "recurring", "dropped", "gone", "unknown")
+    table = markdown_table(names, [[history[name] for name in names]])
+    text = f"## Findings since run {history['run_id']}\n\n{table}"
+    listed = history["worst_gone"][:_GONE]
+    if not listed:
+        return text
+    rows = [(one["severity"], one["category"], one["path"], one["title"]) for one in listed]
+    more = history["gone"] - len(listed)
+    note = f"\n\nAnd {more:,} more." if more else ""
+    head = ("gone", "category", "path", "title")
+    return f"{text}\n\n{markdown_table(head, rows)}{note}"
 
 
 def _checks(summary: Summary) -> str:

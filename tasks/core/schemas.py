@@ -60,6 +60,7 @@ _COMMENT = _fields(
     verdict=pa.struct(_VERDICT),
     outcome=_TEXT,
     drop_reason=_TEXT,
+    age=_TEXT,
 )
 
 _CALL = _fields(
