@@ -135,12 +135,12 @@ class Allocator(Book):
     def _gate_opens(self, lane: Lane, tokens: int, now: float) -> float:
         # Planned on the confirmed and the unconfirmed alike; the gate is stricter.
         release = lane.release(tokens)
-        return now if release <= now else min(release, now + self.notice)
+        return now + self.notice if math.isinf(release) else max(release, now)
 
     def _put_off(self, lane: Lane, use: Use, now: float) -> None:
         self._replan_lane(lane, now)
         if use.state == PLANNED and use.at <= now:
-            self._change(use, PLANNED, min(max(lane.release(use.tokens), now), now + self.notice))
+            self._change(use, PLANNED, self._gate_opens(lane, use.tokens, now))
 
     def _replan_lane(self, lane: Lane, now: float) -> None:
         waiting, lane.planned = lane.planned, []

@@ -1,0 +1,424 @@
+"""The allocator against a server that enforces sliding windows on arrival, in simulated time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.core.quotas import AppId, Window
+from tasks.upstream.quota.allocator import Allocator
+from tasks.upstream.quota.book import Want
+from tasks.upstream.quota.lane import GONE, PLANNED, SENT, STARTED, Lane, Use
+
+_EPS = 1e-9
+
+
+@dataclass
+class Trip:
+    """What becomes of one call: seconds late at the gate, to the write, and on the way."""
+
+    late: float
+    write: float
+    travel: float
+    call: float
+    tokens: int
+    fate: str = "ok"
+
+
+@dataclass
+class World:
+    """Several owners that share one ledger, a clock, and the server's log of arrivals."""
+
+    app_ids: list[AppId]
+    margin: float
+    grace: float
+    notice: float = 0.2
+    attention: Iterator[bool] = field(default_factory=lambda: itertools.repeat(True))
+    """Whether a turn follows the plans first; the gate must hold without it."""
+    owners: list[Allocator] = field(default_factory=list)
+    events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    arrivals: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    trips: dict[Want, Trip] = field(default_factory=dict)
+    now: float = 0.0
+    order: itertools.count[int] = field(default_factory=itertools.count)
+    served: int = 0
+
+    def add_owner(self) -> Allocator:
+        """A process joins and reads the ledger."""
+        owner = Allocator(
+            self.app_ids,
+            owner=len(self.owners) + 1,
+            margin=self.margin,
+            grace=self.grace,
+            notice=self.notice,
+        )
+        self.owners.append(owner)
+        return owner
+
+    def at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self.events, (when, next(self.order), what))
+
+    def publish(self, writer: Allocator) -> None:
+        """Commit: everybody else learns what the writer changed."""
+        rows = [replace(use) for use in writer.changed.values()]
+        writer.changed.clear()
+        for reader in self.owners:
+            if reader is not writer:
+                for use in rows:
+                    reader.learn(replace(use))
+                reader.last_ticket = max(reader.last_ticket, writer.last_ticket)
+
+    def ask(self, owner: Allocator, trip: Trip, model: str = "m", urgent: bool = False) -> None:
+        """A caller arrives."""
+        want = Want(model, trip.tokens, urgent=urgent)
+        self.trips[want] = trip
+        self.place(owner, want)
+
+    def place(self, owner: Allocator, want: Want) -> None:
+        if owner.place(want, self.now) is None:
+            owner.lost.append(want)
+        self.publish(owner)
+
+    def turn(self, owner: Allocator) -> None:
+        """One transaction of one process: follow, reserve, pass the gate."""
+        owner.trim(self.now)
+        if next(self.attention):
+            owner.replan(self.now, everything=True)
+        lost, owner.lost = owner.lost, []
+        for want in lost:
+            self.place(owner, want)
+        for use in owner.due(self.now):
+            want = owner.mine.get(use.ticket)
+            if want is None or use.state != PLANNED or use.at > self.now:
+                continue
+            trip = self.trips[want]
+            if trip.late > 0:  # the thread wakes late once, and is asked again then
+                late, trip.late = trip.late, 0.0
+                held = owner.mine.pop(use.ticket)
+                self.at(self.now + late, lambda t=use.ticket, w=held: self.wake(owner, t, w))
+            elif owner.start(use, self.now):
+                self.send(owner, use, trip)
+        self.publish(owner)
+
+    def wake(self, owner: Allocator, ticket: int, want: Want) -> None:
+        if ticket in owner.uses and owner.uses[ticket].state == PLANNED:
+            owner.mine[ticket] = want
+        else:
+            owner.lost.append(want)
+
+    def send(self, owner: Allocator, use: Use, trip: Trip) -> None:
+        ticket, alias = use.ticket, use.alias
+        if trip.fate == "refund":
+            self.at(self.now + trip.write, lambda: self.act(owner, lambda: owner.cancel(ticket)))
+            return
+        written = self.now + trip.write
+        self.served += 1
+        log = self.arrivals.setdefault(alias, [])
+        self.at(written, lambda: log.append((written + trip.travel, trip.tokens)))
+        if trip.fate == "killed":  # nobody will ever confirm it; others find out after the write
+            others = [o for o in self.owners if o is not owner] or [owner]
+            self.at(written, lambda: self.act(others[0], lambda: self.end_of(others[0], ticket)))
+            return
+        self.at(written, lambda: self.act(owner, lambda: owner.sent(ticket, written)))
+        self.at(written + trip.call, lambda: self.act(owner, lambda: self.end_of(owner, ticket)))
+
+    def end_of(self, owner: Allocator, ticket: int) -> None:
+        owner.end(ticket, None, self.now)
+
+    def act(self, owner: Allocator, what: Callable[[], object]) -> None:
+        what()
+        self.publish(owner)
+
+    def run(self, check: Callable[[], None] = lambda: None) -> None:
+        """Until nothing is left to do."""
+        for _ in range(3_000):
+            for owner in self.owners * 3:  # each sees what the others did at this instant
+                self.turn(owner)
+            check()
+            next_event = self.events[0][0] if self.events else math.inf
+            due = min((d for o in self.owners if (d := o.next_due()) > self.now), default=math.inf)
+            if math.isinf(min(next_event, due)):
+                return
+            self.now = min(next_event, due)
+            while self.events and self.events[0][0] <= self.now:
+                heapq.heappop(self.events)[2]()
+        pytest.fail("the world does not come to rest")
+
+    def worst(self, app_id: AppId, window: Window, *, tokens: bool = False) -> int:
+        """Most arrivals, or tokens, that the server saw in any window."""
+        log = sorted(self.arrivals.get(app_id.alias, []))
+        return max(
+            (
+                sum(
+                    cost if tokens else 1
+                    for at, cost in log
+                    if start - _EPS <= at < start + window.seconds - _EPS
+                )
+                for start, _ in log
+            ),
+            default=0,
+        )
+
+
+_WINDOWS = st.lists(
+    st.builds(Window, st.integers(1, 4), st.sampled_from([1.0, 2.0, 5.0])),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda window: window.seconds,
+).map(tuple)
+_TIMES = st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.6, 4.0])
+
+
+@st.composite
+def _pools(draw: st.DrawFn, *, tokens: bool = True) -> list[AppId]:
+    pool = []
+    for n in range(draw(st.integers(1, 3))):
+        budget = (Window(draw(st.integers(12, 40)), 4.0),) if tokens and draw(st.booleans()) else ()
+        pool.append(
+            AppId(
+                f"k{n}",
+                windows=draw(_WINDOWS),
+                token_windows=budget,
+                pace=tokens and draw(st.booleans()),
+                max_in_flight=draw(st.none() | st.integers(1, 3)) if tokens else None,
+            )
+        )
+    return pool
+
+
+@st.composite
+def _trips(draw: st.DrawFn) -> Trip:
+    return Trip(
+        late=draw(_TIMES),
+        write=draw(_TIMES),
+        travel=draw(st.floats(0.0, 0.3)),
+        call=draw(st.sampled_from([0.0, 0.5, 9.0])),
+        tokens=draw(st.integers(0, 12)),
+        fate=draw(st.sampled_from(["ok", "ok", "ok", "refund", "killed"])),
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    _pools(),
+    st.lists(st.tuples(_trips(), st.integers(0, 2), st.booleans()), min_size=12, max_size=50),
+    st.data(),
+)
+def test_server_never_sees_more_than_a_window_allows(
+    pool: list[AppId], calls: list[tuple[Trip, int, bool]], data: st.DataObject
+) -> None:
+    """Whatever is late, lost, held, refunded or killed: jitter up to the margin breaks nothing."""
+    world = World(pool, margin=0.35, grace=0.05)
+    world.attention = itertools.cycle(data.draw(st.lists(st.booleans(), min_size=1, max_size=9)))
+    for _ in range(3):
+        world.add_owner()
+    for number, (trip, owner, urgent) in enumerate(calls):
+        who = world.owners[owner]
+        world.at(number // 8 * 1.5, lambda t=trip, w=who, u=urgent: world.ask(w, t, urgent=u))
+    for alias in data.draw(st.lists(st.sampled_from([a.alias for a in pool]), max_size=2)):
+        until = data.draw(st.floats(0.0, 8.0))
+        world.at(1.0, lambda a=alias, u=until: _hold(world, a, u))
+    world.run()
+    assert world.served == sum(trip.fate != "refund" for trip, _, _ in calls)
+    for app_id in pool:
+        for window in app_id.windows:
+            assert world.worst(app_id, window) <= window.limit
+        for window in app_id.token_windows:
+            assert world.worst(app_id, window, tokens=True) <= window.limit
+
+
+def _has_room(lane: Lane, now: float) -> bool:
+    """Whether one more could go now, beside those that have just been told to."""
+    told = [replace(use, state=SENT, at=now) for use in lane.planned if use.at <= now + 0.06]
+    later = replace(lane, past=[*lane.past, *told], planned=[], flying=set(), dirty=set())
+    return later.release(0) <= now
+
+
+def _hold(world: World, alias: str, until: float) -> None:
+    for owner in world.owners:
+        owner.lanes[alias].hold = until
+        owner.lanes[alias].touch(dirty=True)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    _pools(tokens=False),
+    st.lists(st.tuples(_trips(), st.integers(0, 2), st.booleans()), min_size=12, max_size=50),
+)
+def test_no_key_idles_while_somebody_waits(
+    pool: list[AppId], calls: list[tuple[Trip, int, bool]]
+) -> None:
+    """At every instant: if a caller waits, history allows no key to send for it."""
+    world = World(pool, margin=0.35, grace=0.05, notice=0.05)
+    for _ in range(3):
+        world.add_owner()
+    for number, (trip, owner, urgent) in enumerate(calls):
+        trip.late = 0.0
+        who = world.owners[owner]
+        world.at(number // 8 * 1.5, lambda t=trip, w=who, u=urgent: world.ask(w, t, urgent=u))
+
+    def check() -> None:
+        for owner in world.owners:
+            assert not owner.lost
+            for ticket in owner.mine:
+                if owner.uses[ticket].at > world.now + 0.061:
+                    for lane in owner.lanes.values():
+                        assert not _has_room(lane, world.now)
+
+    world.run(check)
+    assert world.served == sum(trip.fate != "refund" for trip, _, _ in calls)
+
+
+def _allocator(*app_ids: AppId, owner: int = 1) -> Allocator:
+    return Allocator(app_ids, owner=owner, margin=0.5, grace=0.05, notice=0.2)
+
+
+def _take(allocator: Allocator, count: int, now: float, **kw: object) -> list[Use]:
+    uses = [allocator.place(Want("m", **kw), now) for _ in range(count)]  # type: ignore[arg-type]
+    return [use for use in uses if use is not None]
+
+
+def test_burst_then_one_window_and_margin_later() -> None:
+    """Q go at once, the next q exactly a window and a margin after them."""
+    allocator = _allocator(AppId("a", windows=(Window(3, 60.0),)))
+    assert [use.at for use in _take(allocator, 7, 100.0)] == [100.0] * 3 + [160.5] * 3 + [221.0]
+
+
+def test_earliest_key_first_and_least_used_only_breaks_ties() -> None:
+    """A used key that is free sooner goes before a fresh key that is held."""
+    allocator = _allocator(*(AppId(a, windows=(Window(2, 10.0),)) for a in "ab"))
+    assert [use.alias for use in _take(allocator, 4, 0.0)] == ["a", "b", "a", "b"]
+    allocator.lanes["b"].hold = 30.0
+    allocator.lanes["b"].touch(dirty=True)
+    assert [use.alias for use in _take(allocator, 2, 1.0)] == ["a", "a"]
+
+
+def test_pace_spreads_sends_evenly() -> None:
+    """With `pace`, one request per window share instead of a burst."""
+    allocator = _allocator(AppId("a", windows=(Window(3, 60.0),), pace=True))
+    gaps = [use.at for use in _take(allocator, 4, 0.0)]
+    assert gaps == pytest.approx([0.0, 60.5 / 3, 2 * 60.5 / 3, 60.5])
+
+
+def test_token_quota_reserves_the_estimate_and_settles_with_usage() -> None:
+    """A reply that used less than was reserved lets the next caller go earlier."""
+    allocator = _allocator(AppId("a", token_windows=(Window(100, 10.0),)))
+    first = allocator.place(Want("m", 80), 0.0)
+    second = allocator.place(Want("m", 50), 0.0)
+    assert first is not None
+    assert second is not None
+    assert second.at == 10.5
+    assert allocator.start(first, 0.0)
+    allocator.sent(first.ticket, 0.0)
+    allocator.end(first.ticket, 40, 3.0)
+    allocator.replan(3.0)
+    assert second.at == 3.0
+
+
+def test_request_larger_than_the_token_quota_goes_alone() -> None:
+    """It waits for an empty window instead of for ever."""
+    allocator = _allocator(AppId("a", token_windows=(Window(100, 10.0),)))
+    assert [use.at for use in _take(allocator, 1, 0.0, tokens=10)] == [0.0]
+    assert [use.at for use in _take(allocator, 1, 0.0, tokens=500)] == [10.5]
+
+
+def test_unconfirmed_start_blocks_until_it_is_confirmed() -> None:
+    """A process stopped between gate and write may still send: its slot counts as used now."""
+    allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
+    first, second = _take(allocator, 2, 0.0)
+    assert allocator.start(first, 0.0)
+    assert not allocator.start(second, 11.0)
+    assert second.at == pytest.approx(11.2)
+    allocator.sent(first.ticket, 12.0)
+    allocator.replan(12.0)
+    assert second.at == 22.5
+    assert allocator.start(second, 22.5)
+
+
+def test_late_start_counts_from_its_true_instant() -> None:
+    """Later than the grace: what follows on the key moves by the same time."""
+    allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
+    first, second = _take(allocator, 2, 0.0)
+    assert allocator.start(first, 0.04)
+    assert (first.at, second.at) == (0.0, 10.5)
+    allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
+    first, second = _take(allocator, 2, 0.0)
+    assert allocator.start(first, 3.0)
+    allocator.replan(3.0)
+    assert (first.at, second.at) == (3.0, 13.5)
+
+
+def test_reservation_not_used_in_time_is_free_for_others() -> None:
+    """What another process reserved and did not start lapses, and its owner reserves again."""
+    mine, theirs = (_allocator(AppId("a", windows=(Window(1, 10.0),)), owner=n) for n in (1, 2))
+    (use,) = _take(theirs, 1, 0.0)
+    mine.learn(replace(use))
+    mine.last_ticket = theirs.last_ticket
+    (next_use,) = _take(mine, 1, 0.0)
+    assert next_use.at == 10.5
+    mine.lapse(1.0, 0.5)
+    mine.replan(1.0)
+    assert next_use.at == 1.0
+    gone = mine.changed[use.ticket]
+    assert gone.state == GONE
+    theirs.learn(replace(gone))
+    assert len(theirs.lost) == 1
+    assert not theirs.mine
+
+
+def test_urgent_caller_takes_the_earliest_reservation_of_its_process() -> None:
+    """A call that met a 429 goes first; the caller it overtakes gets the later slot."""
+    allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
+    uses = _take(allocator, 3, 0.0)
+    urgent = Want("m", urgent=True)
+    allocator.place(urgent, 0.0)
+    assert allocator.mine[uses[0].ticket] is urgent
+
+
+def test_avoided_key_is_used_only_when_the_others_take_longer() -> None:
+    """A second on another key is worth it, a window is not."""
+    allocator = _allocator(*(AppId(a, windows=(Window(1, 10.0),)) for a in "ab"))
+    assert [use.alias for use in _take(allocator, 1, 0.0, avoid=("a",))] == ["b"]
+    assert [use.alias for use in _take(allocator, 1, 0.0, avoid=("a",))] == ["a"]
+
+
+def test_key_serves_only_its_models() -> None:
+    """A model goes through the app_ids that serve it, or has no instant at all."""
+    allocator = _allocator(
+        AppId("a", windows=(Window(1, 10.0),), models=frozenset({"x"})),
+        AppId("b", windows=(Window(1, 10.0),), models=frozenset({"m"})),
+    )
+    assert {use.alias for use in _take(allocator, 3, 0.0)} == {"b"}
+    assert allocator.place(Want("y"), 0.0) is None
+
+
+def test_max_in_flight_waits_for_the_end_of_a_call() -> None:
+    """No instant is promised while the cap is reached; the end of a call makes room."""
+    allocator = _allocator(AppId("a", windows=(Window(9, 10.0),), max_in_flight=1))
+    (use,) = _take(allocator, 1, 0.0)
+    assert allocator.start(use, 0.0)
+    assert allocator.place(Want("m"), 0.0) is None
+    allocator.end(use.ticket, None, 4.0)
+    assert [use.at for use in _take(allocator, 1, 4.0)] == [4.0]
+
+
+def test_death_of_an_owner_counts_what_it_may_have_sent() -> None:
+    """Unconfirmed sends of the dead happened at the latest now; its reservations are free."""
+    mine, theirs = (_allocator(AppId("a", windows=(Window(1, 10.0),)), owner=n) for n in (1, 2))
+    started, planned = _take(theirs, 2, 0.0)
+    theirs.start(started, 0.0)
+    for use in (started, planned):
+        mine.learn(replace(use))
+    mine.last_ticket = theirs.last_ticket
+    (use,) = _take(mine, 1, 0.0)
+    assert (started.state, use.at) == (STARTED, 21.0)
+    mine.bury(2, 2.0)
+    mine.replan(2.0)
+    assert use.at == 12.5
