@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
@@ -11,6 +11,7 @@ from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitUpdate,
 )
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.core.slots import Limit
@@ -42,9 +43,10 @@ class Limits:
         return found
 
     def create(self, alias: str, number: int) -> None:
-        """Raises prefect.exceptions.ObjectAlreadyExists: somebody was faster."""
+        """Make one; when somebody was faster, theirs stays."""
         wanted = GlobalConcurrencyLimitCreate(name=PREFIX + alias, limit=number)
-        self._client.create_global_concurrency_limit(wanted)
+        with suppress(ObjectAlreadyExists):
+            self._client.create_global_concurrency_limit(wanted)
 
     def renumber(self, alias: str, number: int) -> None:
         """Change only the number."""

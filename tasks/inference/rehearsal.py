@@ -57,6 +57,9 @@ class _Reader:
         self.hits += 1
         return reply
 
+    def forget(self, request: Request) -> None:
+        """Nothing: a rehearsal writes nothing."""
+
     def _read(self, request: Request, not_before: float | None) -> Reply | None:
         if self._journal is None:
             return None
