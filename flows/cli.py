@@ -27,6 +27,7 @@ examples:
   python -m flows.bulk_review diffs.jsonl --config review.toml --estimate       # before it
   python -m flows.bulk_review diffs.jsonl --config review.toml --fresh          # ignore the journal
   python -m flows.bulk_review --verify data/runs/tonight                        # is it all there?
+  python -m flows.bulk_review --repolicy data/runs/tonight --help               # decide it anew
 
 exit code: 0 complete; 2 bad configuration or input, nothing written over;
            3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
@@ -47,6 +48,7 @@ a .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or 
 git:PATH@BASE..HEAD or git:PATH@since=24h: each file that changed in the repository at PATH
 """
 
+_REPOLICY = "--repolicy"
 _PREVIOUS = """\
 the run that tells new findings from recurring ones; default: the newest one of SOURCE beside DIR
 """
@@ -86,6 +88,10 @@ def _positive(text: str) -> int:
 
 def run_command(argv: Sequence[str]) -> int:
     """Parse, check what can be checked at once, run the flow; returns the exit code."""
+    if _REPOLICY in argv:
+        from flows.repolicy import main as repolicy  # noqa: PLC0415 - a command of its own
+
+        return repolicy([one for one in argv if one != _REPOLICY])
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.verify is None and arguments.source is None:
@@ -161,7 +167,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except Exception:
         if (code := _conclude_alone(paths, earlier)) is None:
             raise
-        return code
+        # At its exit Prefect tries for minutes to deliver what nobody takes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return _conclude(state, paths)
 
 

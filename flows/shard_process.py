@@ -19,7 +19,7 @@ __all__ = ["GRACE", "end_process", "start_process", "watch_process"]
 GRACE = 25.0
 """Seconds that a shard gets to end its calls in flight when the run is stopped."""
 
-_FAREWELL = 20.0
+_FAREWELL = 10.0
 """Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
 
 _PATIENCE = 10.0
