@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo up down test check lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,12 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: setup ## review data/samples with the embedded local model: no key, no server
 	$(BIN)/python -m deployments.demo
+
+up: setup ## local Prefect server, worker and deployments; doing it twice changes nothing
+	$(BIN)/python -m deployments.up
+
+down: setup ## stop what `make up` started; all data stay
+	$(BIN)/python -m deployments.down
 
 check: setup ## lint, types, import direction
 	$(BIN)/ruff check

@@ -18,6 +18,9 @@ from pathlib import Path
 
 __all__ = ["Service"]
 
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}
+"""Ours, to be reaped when they are stopped by the same process that started them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -64,6 +67,7 @@ class Service:
             )
             file.truncate(0)
             file.write(f"{process.pid}\n")
+        _STARTED[process.pid] = process
         return True
 
     def stop(self, grace: float) -> bool:
@@ -79,6 +83,8 @@ class Service:
         # It leads its session: what is left of that are children it did not take along.
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+        if pid in _STARTED:
+            _STARTED.pop(pid).wait()
         self.pid_file.unlink(missing_ok=True)
         return True
 
