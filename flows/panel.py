@@ -16,7 +16,7 @@ import contextvars
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +90,7 @@ class Panel:
 
     def turn(self) -> bool:
         """Carry the news once, both ways; False: the API does not answer."""
-        return self._try(self._used())
+        return self._try(self._used)
 
     def least_seconds(self, calls: int) -> float:
         """Seconds that so many calls take at best under the numbers in force now."""
@@ -110,20 +110,23 @@ class Panel:
     def _used(self) -> dict[str, int]:
         return {state.alias: state.used for state in self._quota.snapshot()}
 
+    def _nothing(self) -> dict[str, int]:
+        return dict.fromkeys(self._windows, 0)
+
     def _leave(self) -> None:
         """The last run of the machine takes its slots off the panel."""
         if self._state.leave() and self._lost is None:
             # SQLite behind Prefect refuses a write now and then.
-            any(self._try({}) and not self._shown() for _ in range(_LAST_TRIES))
+            any(self._try(self._nothing) and not self._shown() for _ in range(_LAST_TRIES))
         self._state.close()
 
     def _shown(self) -> bool:
         return any(entry.shown or entry.delta for entry in self._state.entries.values())
 
-    def _try(self, used: Mapping[str, int]) -> bool:
+    def _try(self, used: Callable[[], Mapping[str, int]]) -> bool:
         try:
             with self._state, open_limits() as limits:
-                self._exchange(limits, used)
+                self._exchange(limits, used())
         except Exception as error:  # noqa: BLE001 - whatever the panel meets must not cost the run
             self._say_lost(type(error).__name__)
             return False
@@ -140,10 +143,12 @@ class Panel:
 
     def _exchange(self, limits: Limits, used: Mapping[str, int]) -> None:
         found = self._complete(limits, limits.read(self._windows))
-        for limit in found.values():
-            entry = settled(self._state.entry(limit.id), limit)
-            entry = entry if self._begun else self._renew(limits, entry, limit)
-            self._state.entries[limit.id] = entry
+        for alias, read in found.items():
+            entry = settled(self._state.entry(read.id), read)
+            number = read.number if self._begun else self._renew(limits, entry, read)
+            limit = found[alias] = replace(read, number=number)
+            ours = None if entry.written is None else number
+            self._state.entries[read.id] = replace(entry, written=ours)
             self._follow(limit, foreign(entry, limit))
         self._begun = True
         self._show(limits, found.values(), used)
@@ -161,13 +166,13 @@ class Panel:
             self._state.entries[found[alias].id] = Entry(written=written)
         return found
 
-    def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> Entry:
-        """A number that nobody edited since we wrote it follows review.toml; from the next turn on."""
+    def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> int:
+        """The number to use: one that nobody edited since we wrote it follows review.toml."""
         wanted = self._windows[limit.alias].limit
         if entry.written is None or limit.number == wanted:
-            return entry
+            return limit.number
         limits.renumber(limit.alias, wanted)
-        return replace(entry, written=wanted)
+        return wanted
 
     def _follow(self, limit: Limit, others: int) -> None:
         told, alias = self._applied[limit.alias], limit.alias
@@ -209,9 +214,10 @@ class Panel:
         groups: dict[tuple[int, float], list[Limit]] = defaultdict(list)
         entries = self._state.entries
         for limit in found:
-            delta = step(entries[limit.id], limit, used.get(limit.alias, 0))
+            entry = entries[limit.id]
+            delta = step(entry, limit, used.get(limit.alias, entry.shown))
             if delta:
-                entries[limit.id] = replace(entries[limit.id], delta=delta, before=limit.slots)
+                entries[limit.id] = replace(entry, delta=delta, before=limit.slots)
                 groups[delta, self._windows[limit.alias].seconds].append(limit)
         self._state.save()
         for (delta, seconds), group in groups.items():

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +35,6 @@ PATIENCE = 20.0  # seconds
 
 LOG = logging.getLogger("test.panel")
 
-OpenPanel = Callable[..., Panel]
 MakeRun = Callable[..., Run]
 
 
@@ -145,17 +143,6 @@ def make_run(sandbox: Sandbox, tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
-@pytest.fixture
-def open_panel(api: SyncPrefectClient) -> Iterator[OpenPanel]:  # noqa: ARG001 - it must be up
-    """Opens panels that take a turn every PACE seconds; all are closed when the test ends."""
-    with ExitStack() as stack:
-
-        def make(run: Run, *, every: float = PACE) -> Panel:
-            return stack.enter_context(Panel(run, LOG, every=every))
-
-        yield make
-
-
 def edit(api: SyncPrefectClient, alias: str, **change: object) -> None:
     """What the UI and `prefect gcl update` do."""
     wanted = GlobalConcurrencyLimitUpdate.model_validate(change)
@@ -171,12 +158,11 @@ def slots(api: SyncPrefectClient, alias: str) -> int:
 
 
 def test_an_edit_reaches_the_running_calls(
-    api: SyncPrefectClient, sandbox: Sandbox, make_run: MakeRun, open_panel: OpenPanel
+    api: SyncPrefectClient, sandbox: Sandbox, make_run: MakeRun
 ) -> None:
     """3 -> 6 -> 1 in Prefect is what the sandbox sees per window soon after, with no 429."""
     run = make_run(quota=3)
-    open_panel(run)
-    with Traffic(run, sandbox) as traffic:
+    with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         for wanted in (3, 6, 1):
             edit(api, "a", limit=wanted)
             traffic.settles_at("a", wanted)
@@ -185,12 +171,11 @@ def test_an_edit_reaches_the_running_calls(
 
 
 def test_an_inactive_limit_takes_the_app_id_out_and_an_active_one_brings_it_back(
-    api: SyncPrefectClient, sandbox: Sandbox, make_run: MakeRun, open_panel: OpenPanel
+    api: SyncPrefectClient, sandbox: Sandbox, make_run: MakeRun
 ) -> None:
     """Nothing is sent on an inactive app_id, the other goes on, and nobody fails meanwhile."""
     run = make_run(quota=3)
-    open_panel(run)
-    with Traffic(run, sandbox) as traffic:
+    with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         traffic.settles_at("a", 3)
         edit(api, "a", active=False)
         until(lambda: traffic.silent("a"), "silence on a")
@@ -257,6 +242,7 @@ def test_limits_are_made_once_and_an_edited_number_stays(
     edit(api, "a", limit=5)
     with caplog.at_level(logging.WARNING), Panel(make_run(quota=2), LOG):
         assert (number(api, "a"), number(api, "b")) == (5, 2)
+    assert "app_id b" not in caplog.text
     assert "5 requests, the limit app-id-a, and not the 2 of review.toml" in caplog.text
     assert "operator's number wins" in caplog.text
     edit(api, "a", limit=2)
