@@ -103,7 +103,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
     with Panel(run, log) as panel, watch, Monitor(shards, cells, panel.least_seconds):
         lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
     if lost:
-        log.error("shards lost after retries: %s", ", ".join(lost))
+        log.error("shards lost after retries: %s", "; ".join(lost))
 
     merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, known)
     facts = {"run_id": run.run_id, "source": source}

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from flows.terminal import quieten
 from tasks.core.errors import ReviewError
 from tasks.core.forecast import duration
 from tasks.core.paths import RunPaths
@@ -96,7 +97,7 @@ def run_command(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.verify is None and arguments.source is None:
         parser.error("name a SOURCE, or an old run with --verify DIR")
-    _quieten()
+    quieten()
     try:
         if arguments.verify is not None:
             return _verify(arguments.verify)
@@ -107,16 +108,6 @@ def run_command(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
         return 130
-
-
-def _quieten() -> None:
-    # The terminal has a bar and a summary; Prefect keeps every line of its log in its database.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
-    # Each event that a dead server does not take would be printed in full.
-    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
-    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variable
-
-    setup_logging(incremental=True)
 
 
 def _verify(folder: str) -> int:
@@ -139,7 +130,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Prefect takes seconds to import and reads its settings then: after --help, after _quieten.
+    # Prefect takes seconds to import and reads its settings then: after --help, after quieten.
     from flows.bulk_review import bulk_review  # noqa: PLC0415
     from flows.embedded_server import prefect_server  # noqa: PLC0415
     from flows.keys import resolve_keys  # noqa: PLC0415
@@ -239,6 +230,9 @@ def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
     for one in manifest["figures"]["models"]:
         table.add_row(f"{one['name']} ({one['model']})", *(_number(one[name]) for name in _COLUMNS))
     console.print(table)
+    for row in manifest["figures"]["quota"]["app_ids"]:
+        if row["disabled"]:
+            print(f"app_id {row['app_id']} is out: {row['disabled']}", file=sys.stderr)
     if manifest["rejected"]["rows"]:
         console.print(f"{manifest['rejected']['rows']:,} rows rejected: {paths.rejected}")
     for name, output in manifest["outputs"].items():

@@ -24,6 +24,7 @@ from flows.keys import resolve_keys
 from flows.last_words import LastWords, leave_last_words
 from flows.run_log import Log, into_run
 from flows.states import INCOMPLETE
+from flows.terminal import silence
 from flows.watchdog import die_with_parent
 from tasks.core.paths import ShardPaths
 from tasks.files import write_json
@@ -54,6 +55,7 @@ def review_shard(name: str, root: str, parent: int) -> State[Any]:
     which Prefect would pickle to its storage.
     """
     die_with_parent(parent)
+    silence()
     shard = ShardPaths(Path(root))
     log = _own_logger(shard)
     log.info("%s works in process %d", name, os.getpid())

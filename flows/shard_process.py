@@ -25,17 +25,12 @@ _FAREWELL = 10.0
 _PATIENCE = 10.0
 """Seconds that a server may be restarting before a shard starts without it."""
 
-_ENVIRONMENT: dict[str, str | None] = {
-    # The supervisor says on the terminal what ended a shard, in one line.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"
-}
-
 
 def start_process(name: str, root: str) -> BaseProcess:
     """Start the shard as a linked subflow, or on its own while Prefect's server is gone."""
     parameters = {"name": name, "root": root, "parent": os.getpid()}
     if await_server(_PATIENCE):
-        return run_flow_in_subprocess(review_shard, parameters=parameters, env=_ENVIRONMENT)
+        return run_flow_in_subprocess(review_shard, parameters=parameters)
     process = get_context("spawn").Process(target=review_alone, kwargs=parameters)
     process.start()
     return process

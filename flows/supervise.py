@@ -116,7 +116,7 @@ def _give_up(error: ReviewError) -> str:
 
 
 def run_shards(names: dict[str, str], processes: int) -> list[str]:
-    """Run every shard, at most `processes` at a time; returns the names of those that were lost.
+    """Run every shard, at most `processes` at a time; returns why, for each that was lost.
 
     `names` maps a shard's name to its folder.
 
@@ -142,7 +142,8 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
             raise
     if _hopeless:
         raise _hopeless[0]
-    return [name for name, future in futures.items() if not future.state.is_completed()]
+    states = {name: future.state for name, future in futures.items()}
+    return [state.message or name for name, state in states.items() if not state.is_completed()]
 
 
 def _await(future: PrefectConcurrentFuture[Any]) -> None:

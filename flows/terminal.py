@@ -1,0 +1,44 @@
+"""What a person at the terminal gets to see: a bar, a summary and errors of ours, not Prefect's log."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+__all__ = ["quieten", "silence"]
+
+_LEFT_OUT = ("prefect.task_runs", "prefect.engine", "prefect.events")
+"""Loggers that repeat, with a traceback, what the command says in one line."""
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    return not record.name.startswith(_LEFT_OUT)
+
+
+def quieten() -> None:
+    """For the command line: Prefect keeps every line of its log in its database anyway.
+
+    Call it before Prefect is imported, which is when Prefect reads these variables.
+    """
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+    # Each event that a dead server does not take would be printed in full.
+    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
+    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variables
+
+    setup_logging(incremental=True)
+    for handler in _consoles():
+        handler.addFilter(_worth_showing)
+
+
+def silence() -> None:
+    """For a shard's process: its supervisor says on the terminal what ended it."""
+    for handler in _consoles():
+        handler.setLevel(logging.CRITICAL)
+
+
+def _consoles() -> set[logging.Handler]:
+    from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - see quieten
+
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    found = (handler for logger in loggers for handler in logger.handlers)
+    return {handler for handler in found if isinstance(handler, PrefectConsoleHandler)}
