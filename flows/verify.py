@@ -131,7 +131,7 @@ def _feed(paths: RunPaths, recount: Recount) -> None:
     calls = _table(paths, "calls", "input_id", "stage", "name", "status", "reason")
     for input_id, rows in groupby(calls, key=itemgetter(0)):
         recount.calls(input_id, [Cell(*row[1:]) for row in rows])
-    for row in _table(paths, "comments", "input_id", "outcome"):
+    for row in _table(paths, "comments", "input_id", "outcome", "drop_reason"):
         recount.comment(*row)
     for input_id in _json_ids(paths.reviews_json):
         recount.json_id(input_id)

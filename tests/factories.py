@@ -215,7 +215,8 @@ def write_night(
         for source, comments, calls in sorted(reviews, key=lambda one: one[0].input_id):
             cells = cells_of(planned, calls, "missing") if calls else ()
             coverage, reason = coverage_of(cells, None) if cells else ("complete", None)
-            counts.add(cells, coverage, [one.outcome for one in comments])
+            drops = [one.drop_reason or "" for one in comments if one.outcome == "dropped"]
+            counts.add(cells, coverage, [one.outcome for one in comments], drops)
             review = {
                 "input_id": source.input_id,
                 "coverage": coverage,

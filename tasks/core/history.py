@@ -15,6 +15,7 @@ in a file does not make a finding go away.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,10 @@ from tasks.core.places import Page, pages_of
 from tasks.core.records import Input
 from tasks.core.texts import code_key, lines_of
 
-__all__ = ["Comparison", "Earlier", "earlier_findings"]
+__all__ = ["TONIGHT", "Comparison", "Earlier", "count_ages", "earlier_findings"]
+
+TONIGHT = ("new", "recurring", "dropped")
+"""What can be said of tonight's findings; the rest is about the earlier run's."""
 
 Row = dict[str, Any]
 
@@ -53,6 +57,14 @@ def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
             yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line)
 
 
+def count_ages(comments: Iterable[Row]) -> Counter[str]:
+    """Tonight's findings of one input by TONIGHT, from the ages of its comments."""
+    comments = list(comments)
+    again = {one["cluster_id"] for one in comments if one["age"] == "recurring"}
+    shown = {one["cluster_id"] for one in comments if one["outcome"] != "dropped"}
+    return Counter(new=len(shown - again), recurring=len(shown & again), dropped=len(again - shown))
+
+
 class Comparison:
     """Goes over tonight's inputs one by one; memory holds the fingerprints of both runs."""
 
@@ -61,7 +73,7 @@ class Comparison:
         self._at: dict[str, list[Earlier]] = {}
         for one in before.values():
             self._at.setdefault(one.place, []).append(one)
-        self._counts = dict.fromkeys(("new", "recurring", "dropped"), 0)
+        self._counts: Counter[str] = Counter()
         self._raised: set[str] = set()
         self._looked_at: set[str] = set()
 
@@ -73,16 +85,9 @@ class Comparison:
             one["age"] = "recurring" if one["cluster_id"] in again else "new"
             if one["fingerprint"] in self._before:
                 self._raised.add(self._before[one["fingerprint"]].finding)
-        self._count(comments, again)
+        self._counts.update(count_ages(comments))
         if review["coverage"] == "complete" and self._at:
             self._look(Input(**item))
-
-    def _count(self, comments: Iterable[Row], again: set[str]) -> None:
-        comments = list(comments)
-        shown = {one["cluster_id"] for one in comments if one["outcome"] != "dropped"}
-        self._counts["new"] += len(shown - again)
-        self._counts["recurring"] += len(shown & again)
-        self._counts["dropped"] += len(again - shown)
 
     def _look(self, item: Input) -> None:
         base = _base(item.extra)
@@ -105,7 +110,8 @@ class Comparison:
         """Findings by what became of them."""
         findings = {one.finding for one in self._before.values()}
         unknown = findings - self._raised - self._looked_at
-        return {**self._counts, "gone": len(self.gone), "unknown": len(unknown)}
+        tonight = {name: self._counts[name] for name in TONIGHT}
+        return {**tonight, "gone": len(self.gone), "unknown": len(unknown)}
 
 
 def _base(extra: Mapping[str, Any]) -> str | None:

@@ -85,9 +85,11 @@ class Recount:
         cells = cells_of(self.planned, rows, "missing")
         self.counts.add(cells, self._coverage.get(input_id, "unknown"), ())
 
-    def comment(self, input_id: str, outcome: str) -> None:
+    def comment(self, input_id: str, outcome: str, drop_reason: str | None) -> None:
         """One row of comments.parquet."""
         self._outcomes[outcome] += 1
+        if outcome == "dropped":
+            self.counts.drops[drop_reason or "unknown"] += 1
         if input_id not in self._coverage:
             self._odd.append(f"comments.parquet has input {input_id!r}, reviews.parquet has not")
 

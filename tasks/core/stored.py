@@ -1,0 +1,50 @@
+"""Rows of a finished run back to the records that they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.core.records import CallRow, Comment, Expected, Input, InputReview, Verdict
+
+__all__ = ["comment_of", "input_of", "review_of"]
+
+Row = dict[str, Any]
+
+
+def comment_of(row: Row) -> Comment:
+    """`row` is an item of `comments` in reviews.parquet."""
+    verdict = row["verdict"]
+    return Comment(
+        **{
+            **row,
+            "check_models": tuple(row["check_models"] or ()),
+            "verdict": None if verdict is None else Verdict(**verdict),
+        }
+    )
+
+
+def input_of(row: Row, content: str, description: str | None = None) -> Input:
+    """`row` is one of reviews.parquet, `extra` read from its JSON; it has all but the two texts."""
+    expected = row["expected"]
+    return Input(
+        input_id=row["input_id"],
+        content=content,
+        kind=row["kind"],
+        path=row["path"],
+        language=row["language"],
+        title=row["title"],
+        description=description,
+        expected=None if expected is None else tuple(Expected(**one) for one in expected),
+        extra=row["extra"],
+    )
+
+
+def review_of(row: Row) -> InputReview:
+    """`row` is one of reviews.parquet."""
+    return InputReview(
+        row["input_id"],
+        row["coverage"],
+        row["coverage_reason"],
+        tuple(map(comment_of, row["comments"])),
+        tuple(CallRow(input_id=row["input_id"], **call) for call in row["calls"]),
+    )

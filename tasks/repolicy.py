@@ -1,0 +1,127 @@
+"""
+A finished run decided anew: the same comments and verdicts, other thresholds, no call.
+
+reviews.parquet has everything but the inputs' texts, which reviews.json has. Both are read side by
+side, an input at a time, and the new outputs are written whole before they replace the old ones.
+Clusters stay as they are: they follow from comments and scores, which no threshold changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from tasks.core.errors import OutputError
+from tasks.core.history import TONIGHT, count_ages
+from tasks.core.paths import RunPaths
+from tasks.core.policy import Policy, decide
+from tasks.core.stored import comment_of, input_of
+from tasks.core.suppressions import suppress
+from tasks.files import atomic
+from tasks.finished import read_reviews
+
+__all__ = ["Decided", "decide_anew"]
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Decided:
+    """What the new decisions add up to."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    drops: Counter[str] = field(default_factory=Counter)
+    """Dropped comments by reason."""
+    ages: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    """Comments with another outcome or reason than before."""
+
+    def add(self, before: list[Row], after: list[Row]) -> None:
+        """Count one input."""
+        self.outcomes.update(one["outcome"] for one in after)
+        self.drops.update(one["drop_reason"] for one in after if one["outcome"] == "dropped")
+        self.ages.update(count_ages(after))
+        self.changed += sum(map(_differs, before, after))
+
+    def tonight(self) -> dict[str, int]:
+        """Findings by age, for the manifest's history."""
+        return {name: self.ages[name] for name in TONIGHT}
+
+
+def _differs(one: Row, other: Row) -> bool:
+    return any(one[name] != other[name] for name in ("outcome", "drop_reason"))
+
+
+def decide_anew(
+    finished: RunPaths, target: RunPaths, policy: Policy, false: Mapping[str, str]
+) -> Decided:
+    """Read the run in `finished` and write `target.merged`, from which outputs are written.
+
+    `false` has the fingerprints of known false positives. Memory does not grow with the run.
+
+    Raises:
+        OutputError: an output is missing, damaged or of another run, or the folder cannot be
+            written.
+    """
+    decided = Decided()
+    with atomic(target.merged) as merged:
+        for row, entry in _inputs(finished):
+            item = input_of(row, entry["content"], entry.get("description"))
+            found = decide(map(comment_of, row["comments"]), policy, item)
+            comments = suppress(map(asdict, found), false)
+            decided.add(row["comments"], comments)
+            review = _review(row, comments)
+            merged.write(orjson.dumps({"input": asdict(item), "review": review}) + b"\n")
+    return decided
+
+
+def _review(row: Row, comments: list[Row]) -> Row:
+    input_id = row["input_id"]
+    return {
+        "input_id": input_id,
+        "coverage": row["coverage"],
+        "coverage_reason": row["coverage_reason"],
+        "comments": comments,
+        "calls": [{"input_id": input_id, **call} for call in row["calls"]],
+    }
+
+
+def _inputs(paths: RunPaths) -> Iterator[tuple[Row, Row]]:
+    """Each input's row in reviews.parquet and its entry in reviews.json."""
+    entries = _entries(paths)
+    for row in read_reviews(paths):
+        name, entry = next(entries, (None, None))
+        if not isinstance(entry, dict) or row["input_id"] != name or not _same(row, entry):
+            raise _strangers(paths)
+        yield row, entry
+    if next(entries, None) is not None:
+        raise _strangers(paths)
+
+
+def _same(row: Row, entry: Row) -> bool:
+    content = str(entry.get("content", ""))
+    return bool(row["input_sha256"] == hashlib.sha256(content.encode()).hexdigest())
+
+
+def _strangers(paths: RunPaths) -> OutputError:
+    return OutputError(
+        f"reviews.json and reviews.parquet in {paths.root} do not belong together: run again"
+    )
+
+
+def _entries(paths: RunPaths) -> Iterator[tuple[str, Any]]:
+    """The entries of reviews.json, which has one a line."""
+    try:
+        with paths.reviews_json.open("rb") as file:
+            for line in file:
+                entry = line.strip().removesuffix(b",")
+                if entry not in {b"{", b"}", b""}:
+                    yield from orjson.loads(b"{%b}" % entry).items()
+    except (OSError, orjson.JSONDecodeError):
+        msg = f"{paths.reviews_json} is missing or was changed: name the folder of a finished run"
+        raise OutputError(msg) from None
