@@ -76,6 +76,8 @@ def _server(port: int, said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
+        # Ctrl-C and a service manager signal the whole group: the run must still reach its server.
+        start_new_session=True,
     )
     try:
         yield process
