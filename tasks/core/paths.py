@@ -111,6 +111,16 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def evaluation(self) -> Path:
+        """The run against its labels, as Markdown."""
+        return self.root / "evaluation.md"
+
+    @property
+    def evaluation_json(self) -> Path:
+        """The same as figures."""
+        return self.root / "evaluation.json"
+
+    @property
     def reviews_json(self) -> Path:
         """One JSON object: input_id -> the input with `output_pred`."""
         return self.root / "reviews.json"

@@ -1,0 +1,66 @@
+"""A finished run against the labels of its inputs -> evaluation.json and evaluation.md beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.errors import SourceError
+from tasks.core.evaluation import Evaluation, evaluate
+from tasks.core.evaluation_text import as_facts, as_markdown
+from tasks.core.paths import RunPaths
+from tasks.core.records import Input, InputReview
+from tasks.core.stored import input_of, review_of
+from tasks.files import atomic, write_json
+from tasks.finished import read_manifest, read_reviews
+
+__all__ = ["Evaluated", "evaluate_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What an evaluation found, and as it is stored."""
+
+    result: Evaluation
+    reviewed: bool
+    """Whether the run had a review model."""
+    facts: dict[str, Any]
+    text: str
+
+
+def evaluate_run(paths: RunPaths) -> Evaluated:
+    """Score the run and write the two files. Memory does not grow with the run.
+
+    Raises:
+        OutputError: no finished run, or the files cannot be written.
+        SourceError: no input of the run has labels and was reviewed.
+    """
+    manifest = read_manifest(paths)
+    settings = manifest["settings"]
+    reviewed = settings["mode"] == "check_and_review"
+    result = evaluate(_rows(paths), [check["name"] for check in settings["check"]])
+    if not result.scored_inputs:
+        raise SourceError(_no_labels(paths, result))
+    about = {name: manifest[name] for name in ("run_id", "source")}
+    facts = about | as_facts(result, reviewed=reviewed)
+    text = as_markdown(manifest["run_id"], result, reviewed=reviewed)
+    write_json(paths.evaluation_json, facts, indent=True)
+    with atomic(paths.evaluation) as file:
+        file.write(text.encode())
+    return Evaluated(result, reviewed, facts, text)
+
+
+def _rows(paths: RunPaths) -> Iterator[tuple[Input, InputReview]]:
+    # Matching looks at paths and lines, never at the code: its text stays on disk.
+    for row in read_reviews(paths):
+        yield input_of(row, ""), review_of(row)
+
+
+def _no_labels(paths: RunPaths, result: Evaluation) -> str:
+    if result.unscored_inputs:
+        return f"{paths.root}: no labelled input was reviewed; run it again until it is complete"
+    return (
+        f"{paths.root} has no labelled input: give rows of the source a field `expected`, a list of "
+        "defects with start_line and end_line, and [] for code known to be clean; then run it again"
+    )
