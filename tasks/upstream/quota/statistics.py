@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 from pathlib import Path
 
 from tasks.core.quotas import AppId, Window
@@ -125,26 +126,30 @@ def most_in_window(instants: Iterable[float], seconds: float) -> int:
 
 
 def optimum_seconds(calls: int, app_ids: Sequence[AppId]) -> float:
-    """Seconds from the first send to the last when `calls` go out as early as the quotas allow.
+    """Seconds from the first send to the last when `calls` go out as early as the windows allow.
 
-    By t, an app_id can have sent limit * (floor(t / W) + 1), the least over its windows; the
-    earliest t at which the pool's sum reaches `calls` is a multiple of some W.
+    Greedy is optimal: the i-th send of an app_id goes limit sends and one window after an earlier
+    one, and the pool always takes the app_id that may send first.
     """
-    if any(not app_id.windows for app_id in app_ids):
+    if calls < 1 or not app_ids or any(not app_id.windows for app_id in app_ids):
         return 0.0
+    sends: list[list[float]] = [[] for _ in app_ids]
+    heap = [(0.0, index) for index in range(len(app_ids))]
+    at = 0.0
+    for _ in range(calls):
+        at, index = heap[0]
+        sends[index].append(at)
+        windows = app_ids[index].windows
+        heapreplace(heap, (_next_send(sends[index], windows), index))
+    return at
 
-    def sent_by(t: float) -> int:
-        return sum(_available(app_id.windows, t) or 0 for app_id in app_ids)
 
-    lengths = {window.seconds for app_id in app_ids for window in app_id.windows}
-    times = []
-    for length in lengths:
-        low, high = 0, max(1, calls)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if sent_by(middle * length) >= calls else (middle + 1, high)
-        times.append(low * length)
-    return min(times, default=0.0)
+def _next_send(sends: Sequence[float], windows: Sequence[Window]) -> float:
+    earliest = sends[-1]
+    for window in windows:
+        if len(sends) >= window.limit:
+            earliest = max(earliest, sends[-window.limit] + window.seconds)
+    return earliest
 
 
 def read_statistics(

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -95,14 +96,14 @@ class World:
         for want in lost:
             self.place(owner, want)
         for use in owner.due(self.now):
-            want = owner.mine.get(use.ticket)
-            if want is None or use.state != PLANNED or use.at > self.now:
+            caller = owner.mine.get(use.ticket)
+            if caller is None or use.state != PLANNED or use.at > self.now:
                 continue
-            trip = self.trips[want]
+            trip = self.trips[caller]
             if trip.late > 0:  # the thread wakes late once, and is asked again then
                 late, trip.late = trip.late, 0.0
                 held = owner.mine.pop(use.ticket)
-                self.at(self.now + late, lambda t=use.ticket, w=held: self.wake(owner, t, w))
+                self.at(self.now + late, partial(self.wake, owner, use.ticket, held))
             elif owner.start(use, self.now):
                 self.send(owner, use, trip)
         self.publish(owner)
@@ -221,10 +222,10 @@ def test_server_never_sees_more_than_a_window_allows(
         world.add_owner()
     for number, (trip, owner, urgent) in enumerate(calls):
         who = world.owners[owner]
-        world.at(number // 8 * 1.5, lambda t=trip, w=who, u=urgent: world.ask(w, t, urgent=u))
+        world.at(number // 8 * 1.5, partial(world.ask, who, trip, urgent=urgent))
     for alias in data.draw(st.lists(st.sampled_from([a.alias for a in pool]), max_size=2)):
         until = data.draw(st.floats(0.0, 8.0))
-        world.at(1.0, lambda a=alias, u=until: _hold(world, a, u))
+        world.at(1.0, partial(_hold, world, alias, until))
     world.run()
     assert world.served == sum(trip.fate != "refund" for trip, _, _ in calls)
     for app_id in pool:
@@ -262,7 +263,7 @@ def test_no_key_idles_while_somebody_waits(
     for number, (trip, owner, urgent) in enumerate(calls):
         trip.late = 0.0
         who = world.owners[owner]
-        world.at(number // 8 * 1.5, lambda t=trip, w=who, u=urgent: world.ask(w, t, urgent=u))
+        world.at(number // 8 * 1.5, partial(world.ask, who, trip, urgent=urgent))
 
     def check() -> None:
         for owner in world.owners:

@@ -1,0 +1,36 @@
+"""Quotas on ledger files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.core.quotas import AppId, Window
+from tasks.upstream.quota import Quota
+
+MakeQuota = Callable[..., Quota]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Path of a ledger that does not exist yet."""
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def make_quota(ledger: Path) -> Iterator[MakeQuota]:
+    """Open a quota: `make_quota(a=(3, 1.0))` is app_id `a` with 3 requests a second."""
+    made: list[Quota] = []
+
+    def make(*app_ids: AppId, run_id: str = "run", margin: float = 0.1, **keys: object) -> Quota:
+        stop = keys.pop("stop", None)
+        pool = [AppId(a, windows=(Window(*w),)) for a, w in keys.items()]  # type: ignore[misc]
+        quota = Quota(ledger, [*app_ids, *pool], margin=margin, run_id=run_id, stop=stop)  # type: ignore[arg-type]
+        made.append(quota)
+        return quota
+
+    yield make
+    for quota in made:
+        quota.close()
