@@ -35,8 +35,8 @@ Writes evaluation.json and evaluation.md into DIR; asks no model.
 exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
 """
 
-_WIDTH = 110
-"""Columns that the widest table takes; a file has no width of its own."""
+_WIDTH = 140
+"""Columns that the widest table may take: figures are wrapped rather than cut off."""
 
 
 @flow(name="evaluate", flow_run_name="evaluate {folder}", persist_result=False)
