@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -18,7 +19,7 @@ def test_cut_covers_everything_once(weights: list[int], pieces: int) -> None:
     ranges = cut(weights, pieces)
     assert ranges[0][0] == 0
     assert ranges[-1][1] == len(weights)
-    assert all(last == first for (_, last), (first, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(last == first for (_, last), (first, _) in pairwise(ranges))
     assert all(last > first for first, last in ranges)
     assert len(ranges) <= pieces
 
