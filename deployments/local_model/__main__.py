@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
-from deployments.local_model.engine import Engine, ModelOptions
+from deployments.local_model.engine import ModelOptions
 from deployments.local_model.front import Front
 from flows.watchdog import die_with_parent
 from tasks.core.errors import ConfigError
@@ -64,21 +65,27 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 
 def _serve(options: ModelOptions, port: int) -> None:
-    engine = Engine(options)
+    with _listen(port) as front:
+        try:
+            front.load(options)
+            print(json.dumps({"base_url": front.base_url}), flush=True)
+            front.serve_forever()
+        except KeyboardInterrupt:
+            # The library's threads keep the interpreter from ending, one time in three.
+            os._exit(0)
+
+
+def _listen(port: int) -> Front:
+    # Before the model is loaded: a taken port is told at once.
     try:
-        front = Front(engine, port)
+        return Front(port)
     except (OSError, OverflowError) as error:
         msg = f"cannot listen on port {port}: {error}; choose another one with --port"
         raise ConfigError(msg) from None
-    with front:
-        print(json.dumps({"base_url": front.base_url}), flush=True)
-        front.serve_forever()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 Bounds on what a reply's JSON schema allows.
 
 A model this small, held to a schema, fills the first open string until its tokens run out, and the
-reply is cut before one item is whole. A string, list or number with an end makes it move on. What
-keeps to the bounded schema keeps to the caller's.
+reply is cut before one item is whole. A string, list, number or object with an end makes it move on.
+What keeps to the bounded schema keeps to the caller's.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def _own_bounds(schema: dict[str, Any], max_chars: int, max_items: int) -> dict[
         bounds["maxLength"] = max_chars
     if "array" in kinds:
         bounds["maxItems"] = max_items
+    if "properties" in schema:
+        bounds["additionalProperties"] = False
     return bounds
 
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
-from deployments.local_model.engine import MODEL, Engine
+from deployments.local_model.engine import MODEL, Engine, ModelOptions
 
 __all__ = ["Front"]
 
@@ -17,14 +17,23 @@ _MAX_BODY = 8 * 1024 * 1024
 
 
 class Front(ThreadingHTTPServer):
-    """Listens on loopback from the start; `serve_forever` answers."""
+    """Listens on loopback from the start; `load` and `serve_forever`, and it answers."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, engine: Engine, port: int) -> None:
+    engine: Engine
+
+    def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.engine = engine
+
+    def load(self, options: ModelOptions) -> None:
+        """Load the model.
+
+        Raises:
+            ConfigError: the model or its runtime is not installed.
+        """
+        self.engine = Engine(options)
 
     def server_bind(self) -> None:
         """Bind without the look-up of a host name that HTTPServer adds: it may need a network."""
