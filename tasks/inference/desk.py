@@ -52,6 +52,7 @@ class Desk:
         self._asker = Asker(caller, run.settings.prices, run.fresh_since)
         self._offsets = _line_offsets(shard.inputs)
         self._failures = 0
+        self._latches: set[Latch] = set()
 
     @property
     def inputs(self) -> int:
@@ -63,8 +64,7 @@ class Desk:
         try:
             return self._pool.submit(step, *args)
         except RuntimeError:
-            msg = "the shard is being stopped"
-            raise Stopped(msg) from None
+            raise _stopped() from None
 
     def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
         """Ask, count and log a failure."""
@@ -118,15 +118,34 @@ class Desk:
             found[review.input_id] = review
             latch.done()
 
-        for item in items:
-            InputWork(self, item, done, latch.fail).start()
-        latch.wait()
+        with self._open(latch):
+            for item in items:
+                InputWork(self, item, done, latch.fail).start()
+            latch.wait()
         return found
+
+    @contextmanager
+    def _open(self, latch: Latch) -> Iterator[None]:
+        self._latches.add(latch)
+        try:
+            yield
+        finally:
+            self._latches.discard(latch)
+
+    def abandon(self) -> None:
+        """Let go the slices that wait for steps which will never run."""
+        for latch in list(self._latches):
+            latch.fail(_stopped())
 
     def _read(self, first: int, last: int) -> list[Input]:
         with self._shard.inputs.open("rb") as file:
             file.seek(self._offsets[first])
             return [stored_input(file.readline()) for _ in range(last - first)]
+
+
+def _stopped() -> Stopped:
+    msg = "the shard is being stopped; its answers are in the journal"
+    return Stopped(msg)
 
 
 def _line_offsets(path: Path) -> list[int]:
@@ -185,4 +204,5 @@ def open_desk(
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            desk.abandon()
             _current = None
