@@ -1,0 +1,136 @@
+"""One evening of an operator: what is started here, the tests look at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.sandbox import Sandbox, start_sandbox
+from tests.operations.stack import ALIASES, KEYS, Operator, Stack
+
+SLOW = 3.0
+"""Seconds per call of the runs that are interrupted."""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`python -m deployments.up` and, at the end, `down`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port)
+    arguments = ["--folder", str(made.folder), "--port", str(port), "--runs", "8"]
+    # The worker looks for work more often, and a lost run is found sooner, than an operator needs.
+    faster = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+    try:
+        made.module("deployments.up", *arguments, **KEYS, **faster)
+        yield made
+    finally:
+        made.module("deployments.down", "--folder", str(made.folder))
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Sandbox]:
+    """A sandbox that knows only the planted keys, of which team-two's was revoked."""
+    keys = {alias: {"key": KEYS[variable]} for alias, variable in ALIASES.items()}
+    keys["team-two"]["state"] = "revoked"
+    models = {f"model-{name}": {"latency": SLOW} for name in ("cancelled", "interrupted", "lost")}
+    with start_sandbox(keys=keys, strict_keys=True, models=models) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def operator(
+    stack: Stack, upstream: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """An operator with a client of the stack's API."""
+    with temporary_settings({PREFECT_API_URL: f"{stack.url}/api"}):
+        client = get_client(sync_client=True)
+    with client:
+        yield Operator(stack, upstream, client, tmp_path_factory.mktemp("operator"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evening:
+    """Runs that were started side by side, by what is to become of them."""
+
+    lost: FlowRun
+    """Killed with all that belongs to it, without a worker that could tell."""
+    nightly: FlowRun
+    overlap: FlowRun
+    """A second nightly while the first one ran."""
+    gaps: FlowRun
+    cancelled: FlowRun
+    interrupted: FlowRun
+
+
+@pytest.fixture(scope="session")
+def evening(operator: Operator) -> Evening:
+    """Start everything; each test waits for its own run."""
+    source = operator.source("slow", 120)
+    command = subprocess.Popen(
+        [sys.executable, "-m", "flows.bulk_review", source, "--config", operator.config("lost")],
+        cwd=operator.folder,
+        env=operator.stack.environment | KEYS | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        nightly = _nightly_from_the_shell(operator)
+        adhoc = {
+            "gaps": operator.start(
+                "adhoc",
+                "gaps",
+                operator.source("gaps", 6, "content_policy", "content_policy", "status_429*1"),
+                operator.config("gaps", "team-one", "team-two"),
+            ),
+            **{
+                name: operator.start("adhoc", name, source, operator.config(name, threads=2))
+                for name in ("cancelled", "interrupted")
+            },
+        }
+        overlap = operator.start(
+            "nightly", "overlap", operator.source("nightly", 8), operator.config("nightly")
+        )
+        lost = operator.until(
+            lambda: _heartbeat_of_a_run_without_deployment(operator), "a heartbeat"
+        )
+    finally:
+        os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+    return Evening(lost=lost, nightly=nightly, overlap=overlap, **adhoc)
+
+
+def _nightly_from_the_shell(operator: Operator) -> FlowRun:
+    parameters = {
+        "source": operator.source("nightly", 8),
+        "config": operator.config("nightly"),
+        "output": str(operator.output("nightly")),
+    }
+    options = [
+        text for name, value in parameters.items() for text in ("--param", f"{name}={value}")
+    ]
+    said = operator.stack.module("prefect", "deployment", "run", "bulk-review/nightly", *options)
+    run_id = next(line.split()[-1] for line in said.splitlines() if "UUID" in line)
+    return operator.client.read_flow_run(UUID(run_id))
+
+
+def _heartbeat_of_a_run_without_deployment(operator: Operator) -> FlowRun | None:
+    for event in operator.events("prefect.flow-run.heartbeat"):
+        run_id = UUID(event["resource"]["prefect.resource.id"].rpartition(".")[2])
+        run = operator.client.read_flow_run(run_id)
+        if run.deployment_id is None and run.parent_task_run_id is None:
+            return run
+    return None

@@ -1,0 +1,167 @@
+"""What a person sees in the morning, in a real browser; skipped where there is none.
+
+Screenshots are written to the folder in BROWSER_SHOTS, if that is set.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.operations.conftest import Evening
+from tests.operations.stack import KEYS, Operator
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt"
+)
+
+
+class Page:
+    """One browser window on the UI of the stack."""
+
+    def __init__(self, driver: Chrome, url: str) -> None:
+        self._driver = driver
+        self._url = url
+
+    def shows(self, path: str, *texts: str, shot: str, click: str = "") -> str:
+        """Open a page, choose a tab, wait until it shows all `texts`; returns all that it shows."""
+        self._driver.get(self._url + path)
+        if click:
+            tab = WebDriverWait(self._driver, 60).until(
+                lambda driver: (
+                    driver.find_element(By.LINK_TEXT, click)
+                    if driver.find_elements(By.LINK_TEXT, click)
+                    else next(
+                        (
+                            one
+                            for one in driver.find_elements(By.TAG_NAME, "button")
+                            if one.text == click
+                        ),
+                        None,
+                    )
+                )
+            )
+            tab.click()
+        try:
+            WebDriverWait(self._driver, 60).until(
+                lambda _: all(one in self._text() for one in texts)
+            )
+        finally:
+            self._keep(shot)
+        return self._text()
+
+    def _text(self) -> str:
+        return str(self._driver.find_element(By.TAG_NAME, "body").text)
+
+    def _keep(self, shot: str) -> None:
+        folder = os.environ.get("BROWSER_SHOTS")
+        if folder:
+            self._driver.save_screenshot(str(Path(folder) / f"{shot}.png"))
+
+
+@pytest.fixture(scope="module")
+def page(operator: Operator) -> Iterator[Page]:
+    """A headless browser with a window of a usual size."""
+    options = ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1500,1300")
+    driver = Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        yield Page(driver, operator.stack.url)
+    finally:
+        driver.quit()
+
+
+def test_runs_are_told_apart_by_name_and_colour(
+    operator: Operator, evening: Evening, page: Page
+) -> None:
+    """The list of runs says dataset, date and counts, and which one has gaps."""
+    operator.ended(evening.nightly)
+    gaps = operator.ended(evening.gaps)
+
+    shown = page.shows("/runs", gaps.name, "Incomplete", "Completed", shot="runs")
+    assert "8 inputs," in shown
+    assert "4 of 6 inputs" in gaps.name
+
+
+def test_flow_run_page_leads_to_its_results(
+    operator: Operator, evening: Evening, page: Page
+) -> None:
+    """State, logs without noise, and the artifacts are on the page of the run."""
+    gaps = operator.ended(evening.gaps)
+    address = f"/runs/flow-run/{gaps.id}"
+
+    shown = page.shows(address, gaps.name, "Incomplete", "6 inputs accepted", shot="run")
+    assert "Traceback" not in shown
+    page.shows(
+        address,
+        "bulk-review-report",
+        "bulk-review-failed-cells",
+        "bulk-review-top-findings",
+        shot="run-artifacts",
+        click="Artifacts",
+    )
+    message = "INCOMPLETE: 4 of 6 inputs, 2 not in full: 2 content_filter"
+    page.shows(address, message, shot="run-details", click="Details")
+
+
+def test_report_and_tables_can_be_read(operator: Operator, evening: Evening, page: Page) -> None:
+    """The report is rendered as a page with tables; the failed cells are a table with reasons."""
+    found = operator.artifacts(operator.ended(evening.gaps))
+
+    report = page.shows(
+        f"/artifacts/artifact/{found['bulk-review-report']['id']}",
+        "Coverage",
+        "Quota proof",
+        "team-two",
+        shot="report",
+    )
+    assert "| --- |" not in report
+    failed = page.shows(
+        f"/artifacts/artifact/{found['bulk-review-failed-cells']['id']}",
+        "gaps-000",
+        "content_filter",
+        shot="failed-cells",
+    )
+    assert not [key for key in KEYS.values() if key in report + failed]
+
+
+def test_concurrency_page_shows_the_pool(operator: Operator, evening: Evening, page: Page) -> None:
+    """One limit per app_id, by alias, with the quota's number, beside that of the nightly."""
+    operator.ended(evening.gaps)
+
+    shown = page.shows(
+        "/concurrency-limits", "app-id-team-one", "app-id-team-two", shot="concurrency"
+    )
+    assert "500" in shown
+    assert not [key for key in KEYS.values() if key in shown]
+
+
+def test_form_of_a_custom_run_explains_itself(
+    operator: Operator, evening: Evening, page: Page
+) -> None:
+    """Starting a run by hand shows each parameter with its description and its choices."""
+    del evening
+    adhoc = operator.client.read_deployment_by_name("bulk-review/adhoc")
+
+    shown = page.shows(
+        f"/deployments/deployment/{adhoc.id}/run",
+        "source",
+        "The review.toml to use.",
+        "Ask every question anew",
+        shot="form",
+    )
+    assert "limit" in shown

@@ -1,0 +1,230 @@
+"""Both deployments on a real server and worker, read back through the API as an operator would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import AwaitingRetry, Suspended
+
+from tests.operations.conftest import SLOW, Evening
+from tests.operations.stack import KEYS, Operator
+
+
+def test_nightly_completes_and_says_what_came_of_it(operator: Operator, evening: Evening) -> None:
+    """Its state, its name and its manifest carry the counts; a subflow per shard does likewise."""
+    run = operator.ended(evening.nightly)
+
+    assert run.state is not None
+    assert (run.state.type, run.state.message) == ("COMPLETED", "complete: 8 of 8 inputs")
+    assert re.fullmatch(r"nightly \d{4}-\d\d-\d\d, 8 inputs, \d+ comments", run.name)
+    manifest = json.loads((operator.output("nightly") / "manifest.json").read_text())
+    assert manifest["flow_run_id"] == str(run.id)
+    assert manifest["flow_run_url"].startswith(operator.stack.url)
+    assert manifest["flow_run_url"].endswith(str(run.id))
+    (shard,) = operator.shards(run)
+    assert shard.name == "shard-000"
+    assert shard.state is not None
+    assert shard.state.message == "8 inputs, 8 calls, 0 from the journal"
+
+
+def test_nights_do_not_overlap(operator: Operator, evening: Evening) -> None:
+    """A nightly that begins while one is running is cancelled, and says why."""
+    run = operator.ended(evening.overlap)
+
+    assert run.state is not None
+    assert run.state.type == "CANCELLED"
+    assert "concurrency limit" in str(run.state.message)
+
+
+def test_gaps_are_not_green(operator: Operator, evening: Evening) -> None:
+    """A run with failed cells ends as Incomplete, of type FAILED, with counts by reason."""
+    run = operator.ended(evening.gaps)
+
+    assert run.state is not None
+    assert (run.state.type, run.state.name) == ("FAILED", "Incomplete")
+    message = "INCOMPLETE: 4 of 6 inputs, 2 not in full: 2 content_filter"
+    assert str(run.state.message).startswith(message)
+    (shard,) = operator.shards(run)
+    assert shard.state is not None
+    assert (shard.state.type, shard.state.name) == ("FAILED", "Incomplete")
+    assert "2 cells failed" in str(shard.state.message)
+
+
+def test_artifacts_have_stable_keys_and_say_what_happened(
+    operator: Operator, evening: Evening
+) -> None:
+    """Progress, report, failed cells, top findings, outputs and a link are there, and bounded."""
+    run = operator.ended(evening.gaps)
+    found = operator.until(
+        lambda: (made := operator.artifacts(run)) and len(made) == 6 and made, "six artifacts"
+    )
+
+    assert set(found) == {
+        "bulk-review-progress",
+        "bulk-review-report",
+        "bulk-review-failed-cells",
+        "bulk-review-top-findings",
+        "bulk-review-outputs",
+        "bulk-review-report-file",
+    }
+    failed = json.loads(found["bulk-review-failed-cells"]["data"])
+    assert [(row["input"], row["reason"]) for row in failed] == [
+        ("gaps-000", "content_filter"),
+        ("gaps-001", "content_filter"),
+    ]
+    outputs = {row["file"]: row for row in json.loads(found["bulk-review-outputs"]["data"])}
+    assert all(Path(row["path"]).stat().st_size == row["bytes"] for row in outputs.values())
+    report = found["bulk-review-report"]["data"]
+    for heading in ("Coverage", "Check models", "Upstream", "Quota proof"):
+        assert f"## {heading}" in report
+    assert "| team-two |" in report
+    assert found["bulk-review-progress"]["data"] == 100
+
+
+def test_lines_land_in_the_run_they_belong_to(operator: Operator, evening: Evening) -> None:
+    """One line per failed call in the shard's run, none per good one, none of them in the parent's."""
+    run = operator.ended(evening.gaps)
+    (shard,) = operator.shards(run)
+    lines = operator.until(
+        lambda: (log := operator.log(shard.id)) and any("Finished" in one for one in log) and log,
+        "the shard's last line",
+    )
+
+    failures = [line for line in lines if "failed call" in line]
+    assert {re.findall(r"gaps-\d+", line)[0] for line in failures} == {"gaps-000", "gaps-001"}
+    assert len(failures) == 2
+    assert not any("gaps-00" in line for line in operator.log(run.id))
+    assert len(lines) < 20
+
+
+def test_events_name_the_run_and_carry_counts_not_keys(
+    operator: Operator, evening: Evening
+) -> None:
+    """Finished, incomplete, written, disabled and raised are events with their documented payload."""
+    done, gaps = operator.ended(evening.nightly), operator.ended(evening.gaps)
+    wanted = {"run.finished", "run.incomplete", "output.written", "key.disabled", "margin.raised"}
+
+    def told() -> dict[str, dict[str, object]]:
+        events = operator.events("bulk-review.")
+        return {one["event"].removeprefix("bulk-review."): one["payload"] for one in events}
+
+    payloads = operator.until(lambda: wanted <= set(told()) and told(), f"{wanted} among {told()}")
+    related = {
+        one["event"]: [other["prefect.resource.id"] for other in one["related"]]
+        for one in operator.events("bulk-review.run.")
+    }
+    assert payloads["run.incomplete"]["counts"]["failed_by_reason"] == {"content_filter": 2}
+    assert payloads["run.finished"]["output"] == str(operator.output("nightly"))
+    assert payloads["key.disabled"]["app_id"] == "team-two"
+    assert payloads["margin.raised"]["app_id"] == "team-one"
+    assert f"prefect.flow-run.{done.id}" in related["bulk-review.run.finished"]
+    assert f"prefect.flow-run.{gaps.id}" in related["bulk-review.run.incomplete"]
+
+
+def test_cancel_stops_calls_at_once_and_leaves_nobody(operator: Operator, evening: Evening) -> None:
+    """`prefect flow-run cancel`: no call begins a second later, and parent and shard are Cancelled."""
+    run = evening.cancelled
+    operator.until(lambda: len(operator.calls("cancelled")) > 2, "calls")
+    group = _process(operator, run)
+    operator.stack.module("prefect", "flow-run", "cancel", str(run.id))
+    operator.until(lambda: _state(operator, run) != "RUNNING", "the cancellation")
+    asked = time.time()
+
+    ended = operator.ended(run)
+    assert ended.state is not None
+    assert ended.state.type == "CANCELLED"
+    assert all(shard.state and shard.state.type == "CANCELLED" for shard in operator.shards(run))
+    # The worker hears of it over a web socket, or by looking once in a while.
+    assert not [at for at in operator.calls("cancelled") if at > asked + 1 + SLOW]
+    operator.until(lambda: not Path(f"/proc/{group}").exists(), "the end of its process")
+    assert not _members(group)
+
+
+def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening: Evening) -> None:
+    """Suspend frees the machine, resume goes on; kill -9 is Crashed at once, a retry goes on."""
+    run, client = evening.interrupted, operator.client
+    operator.until(lambda: len(operator.calls("interrupted")) > 2, "calls")
+    group = _process(operator, run)
+    client.set_flow_run_state(run.id, Suspended(timeout_seconds=600))
+    operator.until(lambda: not _members(group), "the end of its processes")
+    assert _state(operator, run) == "PAUSED"
+
+    before = len(operator.calls("interrupted"))
+    client.resume_flow_run(run.id)
+    operator.until(lambda: len(operator.calls("interrupted")) > before + 2, "calls after resume")
+    group = _process(operator, run)
+    os.kill(group, signal.SIGKILL)
+    operator.until(lambda: _state(operator, run) == "CRASHED", "the crash")
+    operator.until(lambda: not _members(group), "the end of its children")
+
+    operator.upstream.control(models={})
+    client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+    operator.until(lambda: _state(operator, run) == "COMPLETED", "the retry")
+    # Two threads: at most two calls are in flight when a process is stopped or killed.
+    assert len(operator.calls("interrupted")) <= 120 + 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"limit": 0}, "limit"), ({"mode": "reviews"}, "mode"), ({"fresh": "perhaps"}, "fresh")],
+)
+def test_wrong_parameters_are_refused_before_a_run_exists(
+    operator: Operator, wrong: dict[str, object], said: str
+) -> None:
+    """The API checks a form against the flow's own schema."""
+    with pytest.raises(PrefectHTTPStatusError, match=said):
+        operator.start("adhoc", "wrong", "x", "review.toml", **wrong)
+
+
+def test_lost_run_does_not_stay_running(operator: Operator, evening: Evening) -> None:
+    """With process, worker and all gone, missed heartbeats set the run to Crashed."""
+    run = operator.ended(evening.lost)
+
+    assert run.state is not None
+    assert run.state.type == "CRASHED"
+    assert "No heartbeat" in str(run.state.message)
+
+
+def test_no_key_is_anywhere(operator: Operator, evening: Evening) -> None:
+    """The planted keys are in no file of the server, the worker, the runs or their state."""
+    operator.ended(evening.gaps)
+    planted = [key.encode() for key in KEYS.values()]
+    read = 0
+    for folder in (operator.stack.folder, operator.folder):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                data = path.read_bytes()
+                read += len(data)
+                assert not [key for key in planted if key in data], path
+    assert read > 100_000
+
+
+def _state(operator: Operator, run: FlowRun) -> str:
+    now = operator.read(run).state
+    return now.type.value if now is not None else ""
+
+
+def _process(operator: Operator, run: FlowRun) -> int:
+    """The process of a worker's run; it leads its process group."""
+    return int(str(operator.read(run).infrastructure_pid).rpartition(":")[2])
+
+
+def _members(group: int) -> list[int]:
+    """Living processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
