@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tasks.core.errors import ReviewError, Stopped
@@ -31,6 +32,7 @@ __all__ = ["Broker"]
 _PRUNE_EVERY = 600.0  # seconds
 _SLOWEST_POLL, _FASTEST_POLL = 0.5, 0.05
 _LEAST_PATIENCE = 0.1
+_LONGEST_REST = 2.0  # seconds that a fork waits for a turn
 
 
 class Broker:
@@ -65,6 +67,7 @@ class Broker:
         self._raised: dict[str, float] = {}
         self._backoffs: dict[str, float] = {}
         self._news = threading.Condition()
+        self._turning = threading.Lock()
         self._wanted = self._closed = self._ended = False
         self._next_tick = self._next_prune = 0.0
         self._turn()
@@ -118,9 +121,18 @@ class Broker:
         self._thread.join()
         self._ledger.close()
 
-    def abandon(self) -> sqlite3.Connection | None:
-        """In a forked child: this broker belongs to the parent."""
-        return self._ledger.abandon()
+    def rest(self) -> None:
+        """Before a fork: wait for the turn under way, and begin no other."""
+        self._turning.acquire(timeout=_LONGEST_REST)
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        with suppress(RuntimeError):
+            self._turning.release()
+
+    def abandon(self) -> None:
+        """After a fork, in the child: this broker belongs to the parent."""
+        self._ledger.abandon()
 
     # -- the broker's thread -----------------------------------------------------------------
 
@@ -157,6 +169,10 @@ class Broker:
             self._desk.fail_all(error)
 
     def _turn(self) -> None:
+        with self._turning:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
         now = clock.now()
         tick = now >= self._next_tick
         if tick:

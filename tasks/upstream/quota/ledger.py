@@ -35,6 +35,10 @@ _PUT = (
 _USES = "SELECT ticket, alias, owner, state, at, sent, tokens FROM uses "
 
 
+_INHERITED: list[sqlite3.Connection | None] = []
+"""Connections of a parent process: SQLite forbids even closing them in a child."""
+
+
 class Ledger:
     """One process's connection to the ledger file.
 
@@ -140,12 +144,12 @@ class Ledger:
                 self._db = None
         self._lock.close()
 
-    def abandon(self) -> sqlite3.Connection | None:
-        """In a forked child: drop what belongs to the parent. The connection must never be closed."""
+    def abandon(self) -> None:
+        """In a forked child: drop what belongs to the parent."""
         self._life.close(remove=False)
         self._lock.close()
-        db, self._db = self._db, None
-        return db
+        _INHERITED.append(self._db)
+        self._db = None
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -170,7 +174,11 @@ class Ledger:
         self._rev = self._controls = -1
         if not run_is_alive(db, self.folder, self.run):
             # A run that is started again judges its app_ids afresh.
-            db.execute("DELETE FROM controls WHERE run = ?", (self.run,))
+            db.execute(
+                "UPDATE controls SET quota = NULL, told = NULL, occupied = 0, reason = NULL, "
+                "paused = 0 WHERE run = ?",
+                (self.run,),
+            )
         self.owner = self._register(db)
 
     def _register(self, db: sqlite3.Connection) -> int:
@@ -200,6 +208,8 @@ class Ledger:
                 allocator.changed[use.ticket] = use
         db = self._connection
         db.execute("BEGIN IMMEDIATE")
+        # Whoever made the new file may not know that there was another.
+        db.execute("UPDATE meta SET floor = ?, controls = controls + 1", (clock.now(),))
         self._put(db, allocator, 2)
         db.execute("COMMIT")
         allocator.changed.clear()

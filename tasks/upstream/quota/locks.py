@@ -67,7 +67,11 @@ class FileLock:
         while True:
             if self._fd < 0:
                 self._fd = self._open()
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+            except OSError as error:
+                msg = f"{self._path} cannot be locked ({error.strerror}): use a local disk"
+                raise StateError(msg) from error
             if _same_file(self._fd, self._path):
                 return
             self.close()  # somebody removed it meanwhile: two files would be two locks

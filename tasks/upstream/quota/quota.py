@@ -9,22 +9,20 @@ The quota as the threads of a run use it: one `Quota` per process, one ledger fi
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tasks.core.errors import ConfigError, Stopped
 from tasks.core.quotas import AppId
-from tasks.upstream.quota import clock
+from tasks.upstream.quota import clock, forks
 from tasks.upstream.quota.broker import Broker
 from tasks.upstream.quota.desk import STOPPED, Waiter
-from tasks.upstream.quota.lane import Control, Lane
+from tasks.upstream.quota.lane import Lane
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
 from tasks.upstream.quota.turn import Op, Turn, apply_signal, change_control
@@ -34,7 +32,7 @@ __all__ = ["Grant", "Quota"]
 _GRACE_SHARE = 8  # grace is at most this part of the margin, the rest is for the network
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Grant:
     """Leave to send one request now."""
 
@@ -82,10 +80,11 @@ class Quota:
         self._grace = min(grace, margin / _GRACE_SHARE)
         self._stop = stop or threading.Event()
         self._closed = False
+        self._grants: dict[int, weakref.ref[Grant]] = {}
         self._making = threading.Lock()
         self._counting = threading.Lock()
         self._broker: Broker | None = self._make()
-        _QUOTAS.add(self)
+        forks.watch(self)
 
     # -- a call ------------------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ class Quota:
         waiter = Waiter(model, tokens, avoid, urgent=urgent)
         use = broker.wait(waiter)
         waited = max(0.0, clock.now() - waiter.arrived)
-        return Grant(use.alias, use.ticket, waiter.start_at, waited, tokens)
+        return self._watched(Grant(use.alias, use.ticket, waiter.start_at, waited, tokens))
 
     def sent(self, grant: Grant, at: float | None = None) -> None:
         """The request was written, at `at` on time.monotonic(); now if not given."""
@@ -138,6 +137,7 @@ class Quota:
         """The call is over; `tokens` is the reply's usage. Also ends its place in max_in_flight."""
         if grant.ticket:
             end = clock.now()
+            self._grants.pop(grant.ticket, None)
             app_id = self._here().allocator.lanes[grant.app_id].app_id
             counted = app_id.max_in_flight is not None or bool(app_id.token_windows)
             self._do(lambda turn: turn.allocator.end(grant.ticket, tokens, end), lazy=not counted)
@@ -153,39 +153,19 @@ class Quota:
 
     def set_limit(self, alias: str, limit: int | None) -> None:
         """Requests in the app_id's first window, for this run; None: as configured."""
-
-        def change(control: Control) -> Control:
-            control.limit = limit
-            return control
-
-        self._control(alias, change)
+        self._control(alias, limit=limit)
 
     def disable(self, alias: str, reason: str, *, pause: bool = False) -> None:
         """Take an app_id out of this run. `pause`: callers wait for it instead of failing."""
-
-        def change(control: Control) -> Control:
-            control.reason, control.paused = reason, pause
-            return control
-
-        self._control(alias, change)
+        self._control(alias, reason=reason, paused=pause)
 
     def enable(self, alias: str) -> None:
         """Put an app_id back."""
-
-        def change(control: Control) -> Control:
-            control.reason, control.paused = None, False
-            return control
-
-        self._control(alias, change)
+        self._control(alias, reason=None, paused=False)
 
     def occupy(self, alias: str, slots: int) -> None:
         """Count slots that somebody else holds on the first window, until told otherwise."""
-
-        def change(control: Control) -> Control:
-            control.occupied = max(0, slots)
-            return control
-
-        self._control(alias, change)
+        self._control(alias, occupied=max(0, slots))
 
     # -- what is known -----------------------------------------------------------------------
 
@@ -261,11 +241,22 @@ class Quota:
         if not self._closed:
             self._here().submit(op, lazy=lazy)
 
-    def _control(self, alias: str, change: Callable[[Control], Control]) -> None:
+    def _control(self, alias: str, **what: Any) -> None:
         if not any(app_id.alias == alias for app_id in self._app_ids):
             msg = f"no app_id is called {alias}: use an alias of review.toml"
             raise ConfigError(msg)
-        self._here().ask(lambda turn: change_control(turn, alias, change))
+        self._here().ask(lambda turn: change_control(turn, alias, **what))
+
+    def _watched(self, grant: Grant) -> Grant:
+        # A caller that failed and forgot its grant must not block the slot for ever.
+        ticket, ops = grant.ticket, self._here().submit
+
+        def dropped(_ref: object) -> None:
+            if self._grants.pop(ticket, None) is not None:
+                ops(lambda turn: turn.allocator.end(ticket, None, turn.now), lazy=True)
+
+        self._grants[ticket] = weakref.ref(grant, dropped)
+        return grant
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
@@ -283,21 +274,18 @@ class Quota:
         broker.tally.sent(lane.app_id.alias)
         return lane
 
-    def _forked(self) -> None:
-        self._making, self._counting = threading.Lock(), threading.Lock()
+    def before_fork(self) -> None:
+        """Let the broker finish: a child must not inherit SQLite in the middle of something."""
         if self._broker is not None:
-            _INHERITED.append(self._broker.abandon())
+            self._broker.rest()
+
+    def after_fork(self, *, child: bool) -> None:
+        """The parent goes on; the child makes its own broker when it needs one."""
+        if child:
+            self._making, self._counting = threading.Lock(), threading.Lock()
+            self._grants = {}
+        if self._broker is not None and not child:
+            self._broker.go_on()
+        elif self._broker is not None:
+            self._broker.abandon()
             self._broker = None
-
-
-_QUOTAS: weakref.WeakSet[Quota] = weakref.WeakSet()
-_INHERITED: list[sqlite3.Connection | None] = []
-"""Connections of the parent: SQLite forbids even closing them in a child."""
-
-
-def _after_fork() -> None:
-    for quota in list(_QUOTAS):
-        quota._forked()  # noqa: SLF001 - the same module
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -156,7 +156,7 @@ def _floor(*, same_boot: bool) -> float:
 
 
 def _move_aside(path: Path) -> None:
-    stamp = time.strftime("%Y%m%dT%H%M%S")
+    stamp = time.time_ns()
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

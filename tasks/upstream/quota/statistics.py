@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections import deque
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from heapq import heapreplace
 from pathlib import Path
 
+from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota.lane import Lane
 
@@ -155,72 +158,83 @@ def _next_send(sends: Sequence[float], windows: Sequence[Window]) -> float:
 def read_statistics(
     path: Path, run_id: str, app_ids: Sequence[AppId], margin: float
 ) -> QuotaStatistics:
-    """Read a run's proof from the ledger's log; changes nothing."""
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    """Read a run's proof from the ledger's log; changes nothing. `margin` as configured.
+
+    Raises:
+        StateError: there is no ledger, or it cannot be read.
+    """
     try:
-        first, last = db.execute(
-            "SELECT min(coalesce(sent, at)), max(coalesce(sent, at)) FROM uses "
-            "WHERE state BETWEEN 1 AND 3 AND owner IN (SELECT id FROM owners WHERE run = ?)",
-            (run_id,),
-        ).fetchone()
-        span = 0.0 if first is None else last - first
-        uses = [_use(db, run_id, app_id, margin, (first, last)) for app_id in app_ids]
-    finally:
-        db.close()
-    return QuotaStatistics(run_id, span, tuple(uses))
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            log = _Log(db, run_id)
+            uses = [_use(db, log, app_id, margin) for app_id in app_ids]
+    except sqlite3.Error as error:
+        msg = f"{path}: the quota ledger cannot be read ({error}): is this the run's state folder?"
+        raise StateError(msg) from error
+    return QuotaStatistics(run_id, log.span, tuple(uses))
 
 
-def _use(
-    db: sqlite3.Connection,
-    run_id: str,
-    app_id: AppId,
-    margin: float,
-    span: tuple[float | None, float | None],
-) -> QuotaUse:
-    alias, (first, last) = app_id.alias, span
-    counts = db.execute(
-        "SELECT sends, refunds, forfeits, rate_limited, waited FROM counts WHERE run = ? AND alias = ?",
-        (run_id, alias),
-    ).fetchone() or (0, 0, 0, 0, 0.0)
-    said = db.execute(
-        "SELECT reason, margin, highest FROM controls WHERE run = ? AND alias = ?", (run_id, alias)
-    ).fetchone() or (None, 0.0, 0)
-    logged = db.execute(
-        "SELECT count(*) FROM uses WHERE alias = ? AND state BETWEEN 1 AND 3 "
-        "AND owner IN (SELECT id FROM owners WHERE run = ?)",
-        (alias, run_id),
-    ).fetchone()[0]
-    return QuotaUse(
-        alias=alias,
-        sends=logged + counts[0],
-        refunds=counts[1],
-        forfeits=counts[2],
-        rate_limited=counts[3],
-        windows=tuple(_proof(db, app_id, said[2], first)),
-        slots_available=None
-        if first is None
-        else _available(app_id.windows, (last or 0.0) - first),
-        waited=counts[4],
-        margin=max(margin, said[1]),
-        disabled=said[0],
-    )
+class _Log:
+    """All sends of ours in the ledger, by alias, and which part of it is one run's."""
 
-
-def _proof(
-    db: sqlite3.Connection, app_id: AppId, highest: int, first: float | None
-) -> Iterable[WindowUse]:
-    # All runs that shared the app_id count: the server does not know runs.
-    for index, window in enumerate(app_id.windows):
-        since = -math.inf if first is None else first - window.seconds
+    def __init__(self, db: sqlite3.Connection, run_id: str) -> None:
+        self.run_id = run_id
+        self.instants: dict[str, list[float]] = defaultdict(list)
+        self.sends: Counter[str] = Counter()
+        self._first, self._last = math.inf, -math.inf
+        owners = {row[0] for row in db.execute("SELECT id FROM owners WHERE run = ?", (run_id,))}
         rows = db.execute(
-            "SELECT coalesce(sent, at) AS t FROM uses WHERE alias = ? AND state BETWEEN 1 AND 3 "
-            "AND owner != 0 AND t > ? ORDER BY t",
-            (app_id.alias, since),
+            "SELECT alias, owner, coalesce(sent, at) AS t FROM uses "
+            "WHERE state BETWEEN 1 AND 3 AND owner != 0 ORDER BY t"
         )
-        limit = max(window.limit, highest) if index == 0 else window.limit
-        yield WindowUse(
-            limit, window.seconds, most_in_window((row[0] for row in rows), window.seconds)
-        )
+        for alias, owner, at in rows:
+            self.instants[alias].append(at)
+            if owner in owners:
+                self.sends[alias] += 1
+                self._first, self._last = min(self._first, at), at
+
+    @property
+    def span(self) -> float:
+        """Seconds from the run's first send to its last."""
+        return max(0.0, self._last - self._first)
+
+    def most(self, alias: str, seconds: float) -> int:
+        """Most sends in any window that the run can have shared."""
+        # All runs count: the server does not know runs.
+        instants = self.instants[alias]
+        begin = bisect_left(instants, self._first - seconds)
+        end = bisect_right(instants, self._last + seconds)
+        return most_in_window(instants[begin:end], seconds)
+
+
+def _use(db: sqlite3.Connection, log: _Log, app_id: AppId, margin: float) -> QuotaUse:
+    key = (log.run_id, app_id.alias)
+    sends, refunds, forfeits, rate_limited, waited = db.execute(
+        "SELECT sends, refunds, forfeits, rate_limited, waited FROM counts "
+        "WHERE run = ? AND alias = ?",
+        key,
+    ).fetchone() or (0, 0, 0, 0, 0.0)
+    reason, raised, highest = db.execute(
+        "SELECT reason, margin, highest FROM controls WHERE run = ? AND alias = ?", key
+    ).fetchone() or (None, 0.0, 0)
+    return QuotaUse(
+        alias=app_id.alias,
+        sends=log.sends[app_id.alias] + sends,
+        refunds=refunds,
+        forfeits=forfeits,
+        rate_limited=rate_limited,
+        windows=tuple(
+            WindowUse(
+                window.limit if index else max(window.limit, highest),
+                window.seconds,
+                log.most(app_id.alias, window.seconds),
+            )
+            for index, window in enumerate(app_id.windows)
+        ),
+        slots_available=_available(app_id.windows, log.span),
+        waited=waited,
+        margin=max(margin, raised),
+        disabled=reason,
+    )
 
 
 def _available(windows: Sequence[Window], seconds: float) -> int | None:

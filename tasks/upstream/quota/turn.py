@@ -6,9 +6,10 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.lane import Control, Lane
+from tasks.upstream.quota.lane import Lane
 from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.signals import Allowance, Signal
 from tasks.upstream.quota.tally import Counts
@@ -42,10 +43,10 @@ class Turn:
 Op = Callable[[Turn], None]
 
 
-def change_control(turn: Turn, alias: str, change: Callable[[Control], Control]) -> None:
-    """Change what was said about an app_id, for the whole run, from this transaction on."""
+def change_control(turn: Turn, alias: str, **what: Any) -> None:
+    """Change fields of an app_id's Control, for the whole run, from this transaction on."""
     lane = turn.allocator.lanes[alias]
-    control = change(replace(lane.control))
+    control = replace(lane.control, **what)
     if control != lane.control:
         lane.control = control
         lane.rebuild()
@@ -56,8 +57,7 @@ def apply_signal(turn: Turn, alias: str, ticket: int, signal: Signal) -> None:
     """What a response means for its app_id. `ticket` is 0 where no use was written."""
     lane = turn.allocator.lanes[alias]
     if signal.kind in ("insufficient_quota", "unauthorized", "forbidden"):
-        reason = signal.kind
-        change_control(turn, alias, lambda c: _disabled(c, reason))
+        change_control(turn, alias, reason=lane.control.reason or signal.kind, paused=False)
         return
     if signal.requests.limit is not None:
         _heed_limit(turn, lane, signal.requests.limit)
@@ -68,11 +68,6 @@ def apply_signal(turn: Turn, alias: str, ticket: int, signal: Signal) -> None:
         _hold(turn, lane, turn.now + signal.retry_after)
     else:
         _heed_remaining(turn, lane, ticket, signal.requests)
-
-
-def _disabled(control: Control, reason: str) -> Control:
-    control.reason, control.paused = control.reason or reason, False
-    return control
 
 
 def _hold(turn: Turn, lane: Lane, until: float) -> None:
@@ -120,12 +115,7 @@ def _raise_margin(turn: Turn, lane: Lane, sent: float) -> None:
         return
     turn.raised[alias] = turn.now
     margin = max(lane.eps, min(_LARGEST_MARGIN, 2 * lane.eps or 0.1))
-
-    def higher(control: Control) -> Control:
-        control.margin = margin
-        return control
-
-    change_control(turn, alias, higher)
+    change_control(turn, alias, margin=margin)
 
 
 def _backoff(turn: Turn, lane: Lane) -> float:
@@ -147,12 +137,10 @@ def _heed_limit(turn: Turn, lane: Lane, limit: int) -> None:
     if not windows or any(limit == window.limit for window in windows[1:]):
         return
 
-    def told(control: Control) -> Control:
-        allowed = windows[0].limit if control.limit is None else control.limit
-        control.told = limit if 0 < limit < allowed else None
-        return control
-
-    change_control(turn, lane.app_id.alias, told)
+    control = lane.control
+    allowed = windows[0].limit if control.limit is None else control.limit
+    told = limit if 0 < limit < allowed else None
+    change_control(turn, lane.app_id.alias, told=told)
 
 
 def _heed_remaining(turn: Turn, lane: Lane, ticket: int, said: Allowance) -> None:

@@ -48,16 +48,23 @@ def bury(db: sqlite3.Connection, allocator: Allocator, owner: int, now: float) -
 
 def prune(db: sqlite3.Connection, now: float) -> None:
     """Forget what no window and no running run can ask for."""
-    for alias, keep in db.execute("SELECT alias, keep FROM lanes").fetchall():
-        edge = now - max(keep, _KEEP)
-        done = db.execute(
-            "DELETE FROM uses WHERE alias = ? AND at < ? AND state = ? AND owner NOT IN "
-            "(SELECT id FROM owners WHERE run IN (SELECT run FROM owners WHERE alive))",
-            (alias, edge, ENDED),
-        )
-        if done.rowcount:
-            db.execute("UPDATE lanes SET pruned = ? WHERE alias = ?", (edge, alias))
-    db.execute("DELETE FROM uses WHERE state = ? AND at < ?", (GONE, now - _KEEP))
+    opened = db.execute("SELECT min(opened) FROM owners WHERE alive").fetchone()[0]
+    # A running run proves itself from the log, however long it runs.
+    running = now if opened is None else now - (time.time() - opened)
+    oldest = db.execute("SELECT at FROM uses ORDER BY ticket LIMIT 1").fetchone()
+    if oldest is None or oldest[0] >= now - _KEEP:
+        return
+    edge = {"running": running, "now": now, "least": _KEEP, "ended": ENDED}
+    db.execute(
+        "UPDATE lanes SET pruned = "
+        "max(ifnull(pruned, -1e18), min(:running, :now - max(keep, :least)))",
+        edge,
+    )
+    db.execute(
+        "DELETE FROM uses WHERE state >= :ended AND at < "
+        "(SELECT pruned FROM lanes WHERE lanes.alias = uses.alias)",
+        edge,
+    )
     db.execute(
         "DELETE FROM owners WHERE NOT alive AND opened < ? AND id NOT IN (SELECT owner FROM uses)",
         (time.time() - 2 * _KEEP,),

@@ -248,7 +248,7 @@ def _hold(world: World, alias: str, until: float) -> None:
         owner.lanes[alias].touch(dirty=True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     _pools(tokens=False),
     st.lists(st.tuples(_trips(), st.integers(0, 2), st.booleans()), min_size=12, max_size=50),

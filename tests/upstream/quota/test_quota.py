@@ -356,8 +356,10 @@ def test_urgent_caller_overtakes(make_quota: MakeQuota, threads: ThreadPoolExecu
 def test_call_of_any_length_does_not_block_its_key(make_quota: MakeQuota) -> None:
     """In flight is not in use: the next window is open while the call runs."""
     quota = make_quota(a=(1, 0.2))
+    grants = []
     for _ in range(3):
-        quota.sent(quota.acquire("m"))
+        grants.append(quota.acquire("m"))
+        quota.sent(grants[-1])
     assert quota.snapshot()[0].in_flight == 3
 
 
@@ -389,6 +391,19 @@ def test_token_quota_is_settled_with_usage(
     assert not blocked.done()
     quota.settle(grant, tokens=30)
     assert blocked.result(timeout=5).tokens == 50
+
+
+def test_forgotten_grant_does_not_block_its_slot(
+    make_quota: MakeQuota, threads: ThreadPoolExecutor
+) -> None:
+    """A caller that failed between acquire and settle: the slot counts, and leaves the window."""
+    quota = make_quota(a=(1, 0.3))
+    grant = quota.acquire("m")
+    following = threads.submit(quota.acquire, "m")
+    _waiting(quota, 1)
+    forgotten = time.monotonic()
+    del grant
+    assert following.result(timeout=5).start_at >= forgotten + 0.3
 
 
 def test_repr_shows_the_pool(make_quota: MakeQuota) -> None:
