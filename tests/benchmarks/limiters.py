@@ -1,8 +1,8 @@
 """
 Limiters against an upstream that enforces the quota on its own clock: what each one costs and breaks.
 
-    python tests/benchmarks/limiters.py            # windows scaled to 3 s, under 4 minutes
-    python tests/benchmarks/limiters.py --full     # K=10, 3/60s, N=60, jitter 200 ms: 20 minutes
+    python tests/benchmarks/limiters.py            # windows scaled to 3 s, 3 minutes
+    python tests/benchmarks/limiters.py --full --no-tables    # K=10, 3/60s, N=60: 17 minutes
 
 Every policy gets the same keys, threads, calls and jitter on the way to the upstream, and sends in
 a process of its own until all calls are answered, or until it took `--cap` times the optimum.
