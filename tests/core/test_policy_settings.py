@@ -33,5 +33,5 @@ def test_left_out_is_the_policy_s_own_default() -> None:
 @pytest.mark.parametrize("line", ["min_score = 11", 'min_severity = "worst"', "min_skore = 1"])
 def test_wrong_thresholds_are_refused(line: str) -> None:
     """The message names table and key."""
-    with pytest.raises(ConfigError, match=rf"policy\.{line.split()[0]}"):
+    with pytest.raises(ConfigError, match=rf"policy\.{line.split(maxsplit=1)[0]}"):
         load_settings(f"{POOL}[policy]\n{line}\n")
