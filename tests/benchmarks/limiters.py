@@ -5,7 +5,7 @@ Limiters against an upstream that enforces the quota on its own clock: what each
     python tests/benchmarks/limiters.py --full --no-tables    # K=10, 3/60s, N=60: 17 minutes
 
 Every policy gets the same keys, threads, calls and jitter on the way to the upstream, and sends in
-a process of its own until all calls are answered, or until it took `--cap` times the optimum.
+a process of its own until all calls are answered, or until it took four times the optimum.
 Makespan is from the first arrival to the last accepted one, as the sandbox saw them; "most" is the
 largest number of arrivals of one key in any window, refused ones included. A 429 is waited out as
 its Retry-After says and sent again.
