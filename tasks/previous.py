@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tasks.core.errors import ConfigError, OutputError
+from tasks.core.errors import ConfigError, OutputError, SourceError
 from tasks.core.findings import worst_first
 from tasks.core.history import Comparison, earlier_findings
 from tasks.core.paths import RunPaths
@@ -25,6 +25,7 @@ from tasks.core.suppressions import read_suppressions
 from tasks.files import read_json
 from tasks.findings import read_findings
 from tasks.finished import read_manifest, read_reviews
+from tasks.sources.git_range import PREFIX, parse_git_source
 
 __all__ = ["Known", "compare", "find_previous", "known_before", "known_false", "source_key", "told"]
 
@@ -43,7 +44,6 @@ _COLUMNS = (
     ),
 )
 _DESCRIBED = ("fingerprint", "path", "category", "severity", "title")
-_GIT = "git:"
 
 
 class Known(NamedTuple):
@@ -68,11 +68,14 @@ def source_key(source: str) -> str:
     The path of a file or folder. Of a repository its path and whether a range or a time was asked
     for, not which: `git:.@v1..main` follows `git:.@v1..dev`, and not `git:.@since=24h`.
     """
-    if not source.startswith(_GIT):
+    if not source.startswith(PREFIX):
         return str(Path(source).resolve())
-    folder, _, wanted = source.removeprefix(_GIT).rpartition("@")
-    form = "since" if wanted.startswith("since=") else "range"
-    return f"{_GIT}{Path(folder or '.').resolve()}@{form}"
+    try:
+        asked = parse_git_source(source)
+    except SourceError:
+        return source  # the load stage says what is wrong with it
+    form = "since" if asked.wanted.startswith("since=") else "range"
+    return f"{PREFIX}{Path(asked.folder).resolve()}@{form}"
 
 
 def find_previous(named: str | None, source: str, output: RunPaths) -> RunPaths | None:

@@ -107,7 +107,7 @@ def _everyone(result: Evaluation) -> Iterator[tuple[str, Scored]]:
 def _scores(result: Evaluation, *, reviewed: bool) -> Table:
     head = (
         "who",
-        "when",
+        "review",
         "true",
         "false",
         "missed",

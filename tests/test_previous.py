@@ -1,0 +1,102 @@
+"""Which run tonight is compared with, and which findings are known to be false."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.errors import ConfigError, OutputError
+from tasks.core.paths import RunPaths
+from tasks.previous import compare, find_previous, known_false, source_key
+from tests.factories import make_night
+
+SOURCE = "diffs.jsonl"
+NIGHT = 100_000.0
+
+
+def finished(root: Path, when: float, reviewed: int = 3, **facts: Any) -> RunPaths:
+    """The manifest of a run that ended at `when`."""
+    paths = RunPaths(root)
+    root.mkdir(parents=True)
+    coverage = {"complete": reviewed, "partial": 0, "failed": 1, "skipped": 0}
+    given = {"source_key": source_key(SOURCE), "limit": None, "counts": {"coverage": coverage}}
+    paths.manifest.write_text(json.dumps(given | facts))
+    os.utime(paths.manifest, (when, when))
+    return paths
+
+
+def test_the_newest_run_of_the_source(tmp_path: Path) -> None:
+    """Newer ones of another source, of a part, without a review, unfinished, or tonight's own are passed over."""
+    runs = tmp_path / "runs"
+    finished(runs / "z-oldest", 1 * NIGHT)
+    wanted = finished(runs / "a-last", 2 * NIGHT)
+    finished(runs / "other", 3 * NIGHT, source_key=source_key("other.jsonl"))
+    finished(runs / "try", 4 * NIGHT, limit=20)
+    finished(runs / "dead", 5 * NIGHT, reviewed=0)
+    finished(runs / "broken", 6 * NIGHT).manifest.write_text("{")
+    (runs / "unfinished").mkdir()
+    tonight = finished(runs / "tonight", 7 * NIGHT)
+    assert find_previous(None, SOURCE, tonight) == wanted
+
+
+def test_the_first_night_has_none(tmp_path: Path) -> None:
+    """Also where the folder of all runs is not there yet."""
+    assert find_previous(None, SOURCE, RunPaths(tmp_path / "runs" / "tonight")) is None
+
+
+def test_a_named_run_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Of whatever source, and wherever it is; a folder without a run is refused."""
+    named = finished(tmp_path / "elsewhere", NIGHT, source_key="other", limit=3)
+    tonight = RunPaths(tmp_path / "runs" / "tonight")
+    assert find_previous(str(named.root), SOURCE, tonight) == named
+    with pytest.raises(OutputError, match="name the folder of a finished run"):
+        find_previous(str(tmp_path), SOURCE, tonight)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("diffs.jsonl", "./diffs.jsonl", True),
+        ("diffs.jsonl", "more/diffs.jsonl", False),
+        ("git:.@v1..dev", "git:.@v1..main", True),
+        ("git:.@HEAD@{1}..HEAD", "git:@v1..", True),
+        ("git:.@since=24h", "git:.@since=7d", True),
+        ("git:.@since=24h", "git:.@v1..main", False),
+        ("git:.@v1..main", "git:..@v1..main", False),
+    ],
+)
+def test_what_is_the_same_source(one: str, other: str, same: bool) -> None:
+    """A path however it is written; a repository by its path and the form of what is asked."""
+    assert (source_key(one) == source_key(other)) is same
+
+
+def test_a_run_that_went_away_costs_the_comparison_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tonight's answers are paid for: the merge goes on without ages, and says so."""
+    paths, _ = make_night(tmp_path / "before", 10)
+    log = logging.getLogger("test")
+    assert compare(paths, log) is not None
+    paths.table("reviews").unlink()
+    assert compare(paths, log) is None
+    assert "no comparison with the earlier run" in caplog.text
+
+
+def test_the_usual_file_of_marks_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """suppressions.jsonl is read where the run starts; only a file that was named must be there."""
+    monkeypatch.chdir(tmp_path)
+    assert known_false(None) == {}
+    Path("suppressions.jsonl").write_text('{"fingerprint": "f", "reason": "by design"}\n')
+    assert known_false(None) == {"f": "by design"}
+    with pytest.raises(ConfigError, match=r"known\.jsonl cannot be read \(No such file"):
+        known_false("known.jsonl")
+    Path("latin.jsonl").write_bytes(b'{"fingerprint": "f", "reason": "\xe9"}\n')
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        known_false("latin.jsonl")
