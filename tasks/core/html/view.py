@@ -53,6 +53,7 @@ def cards(manifest: Facts, summary: Summary, found: Gathered) -> list[Cell]:
     return [
         Cell("inputs", f"{counts['inputs']:,}", listed(counts["coverage"])),
         Cell("findings", f"{found.total:,}", f"{worst}; in {found.inputs:,} inputs"),
+        *_news(manifest.get("history")),
         Cell("comments", f"{comments['raised']:,}", listed(comments, skip=("raised",))),
         Cell("cells", f"{cells['planned']:,}", listed(cells, skip=("planned",))),
         Cell("calls sent", f"{summary.calls:,}", f"{summary.journaled:,} from the journal"),
@@ -60,6 +61,13 @@ def cards(manifest: Facts, summary: Summary, found: Gathered) -> list[Cell]:
         Cell("cost", cost, "US dollars" if summary.cost_usd is not None else "no prices given"),
         Cell("time", _duration(manifest["seconds"]), f"{_rate(manifest)} inputs a minute"),
     ]
+
+
+def _news(history: Facts | None) -> list[Cell]:
+    if history is None:
+        return []
+    told = {name: history[name] for name in ("recurring", "gone", "dropped", "unknown")}
+    return [Cell("new findings", f"{history['new']:,}", listed(told))]
 
 
 def _latency(summary: Summary) -> str:

@@ -84,6 +84,15 @@ def test_the_verdict_has_its_colour(complete: bool, shown: str) -> None:
     assert verdict["class"] == shown
 
 
+def test_news_are_shown_where_there_is_an_earlier_run() -> None:
+    """How many findings are new and how many are gone; nothing on the first night."""
+    since = {"new": 12, "recurring": 3, "dropped": 0, "gone": 4, "unknown": 1}
+    text = _rendered(history=since)
+    assert "new findings" in text
+    assert "3 recurring, 4 gone, 1 unknown" in text
+    assert "new findings" not in _rendered(history=None)
+
+
 def test_hostile_texts_are_only_text() -> None:
     """Every field that models, authors or settings fill shows its markup as characters."""
     fields = ("title", "message", "rationale", "existing_code", "suggestion", "path", "check_model")
