@@ -121,7 +121,9 @@ class Allocator(Book):
     ) -> tuple[float, Lane | None]:
         at, tied = math.inf, list[Lane]()
         for lane in lanes:
-            opens = lane.opens(tokens)
+            opens = lane.known_opens
+            if opens is None:
+                opens = lane.opens(tokens)
             if opens <= now:
                 opens = self._gate_opens(lane, tokens, now) if lane.started else now
             if opens < at:

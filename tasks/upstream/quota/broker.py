@@ -163,10 +163,17 @@ class Broker:
             try:
                 self._turn()  # loads the ledger anew, and opens it anew if the file changed
             except Exception as error:  # noqa: BLE001 - callers must not sleep for ever
-                self._desk.fail_all(error)
+                self._fail_all(error)
         except Exception as error:  # noqa: BLE001 - same
             self._ops.clear()  # one of them is wrong; uses they spoke of count until we end
-            self._desk.fail_all(error)
+            self._fail_all(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._admit()
+        self._desk.fail_all(error)
+
+    def _admit(self) -> None:
+        self._desk.queue(self._arrivals.popleft() for _ in range(len(self._arrivals)))
 
     def _turn(self) -> None:
         with self._turning:
@@ -177,13 +184,14 @@ class Broker:
         tick = now >= self._next_tick
         if tick:
             self._next_tick = now + self.poll
-        ops = [self._ops.popleft() for _ in range(len(self._ops))]
-        self._desk.queue(self._arrivals.popleft() for _ in range(len(self._arrivals)))
-        if self._is_idle(ops):
+        if self._is_idle():
             return
-        started: list[Waiter] = []
+        ops, started = list[Op](), list[Waiter]()
         try:
             with self._ledger.transaction(self.allocator) as db:
+                # Only now: whatever came while others had the ledger goes with this turn.
+                ops += [self._ops.popleft() for _ in range(len(self._ops))]
+                self._admit()
                 turn = Turn(
                     *(db, self._ledger, self.allocator, clock.now()),
                     raised=self._raised,
@@ -200,8 +208,9 @@ class Broker:
         for call in turn.after:
             call()
 
-    def _is_idle(self, ops: Sequence[Op]) -> bool:
-        busy = ops or self.tally or self._closed or not self._desk.is_empty
+    def _is_idle(self) -> bool:
+        news = self._ops or self._arrivals
+        busy = news or self.tally or self._closed or not self._desk.is_empty
         return not busy and self._next_prune > 0 and not self._ledger.changed()
 
     def _work(self, turn: Turn, ops: list[Op], started: list[Waiter], *, tick: bool) -> None:

@@ -77,6 +77,13 @@ def _at(use: Use) -> float:
     return use.at
 
 
+def _insert(uses: list[Use], use: Use) -> None:
+    if not uses or uses[-1].at <= use.at:
+        uses.append(use)
+    else:
+        insort(uses, use, key=_at)
+
+
 def _blocker(rule: Rule, tokens: int, groups: Sequence[list[Use]]) -> Use | None:
     """The use that must leave the span first. Groups are given latest first."""
     if rule.tokens:
@@ -118,7 +125,9 @@ class Lane:
     sends: int = 0
     dirty: set[Lane] = field(default_factory=set)
     """Lanes whose plan no longer follows from the history; shared by the lanes of a pool."""
-    _opens: float | None = None
+    known_opens: float | None = None
+    """What `opens` would say, where that is known; it is asked for every lane, every time."""
+    _release: float | None = None
     _token_rules: bool = False
     _rank: tuple[float, int] | None = None
     _most: int = 1
@@ -163,7 +172,7 @@ class Lane:
 
     def touch(self, *, dirty: bool = False) -> None:
         """Forget what was derived; `dirty`: the plan must follow too."""
-        self._opens = self._rank = None
+        self.known_opens = self._release = self._rank = None
         if dirty:
             self.dirty.add(self)
 
@@ -179,8 +188,8 @@ class Lane:
 
     def opens(self, tokens: int) -> float:
         """Earliest instant behind all that is planned; may lie in the past; inf: not known."""
-        if self._opens is not None:
-            return self._opens
+        if self.known_opens is not None:
+            return self.known_opens
         if self.control.reason is not None:
             return math.inf
         cap = self.app_id.max_in_flight
@@ -190,15 +199,20 @@ class Lane:
         if self._token_rules:
             # First come, first served: a small request must not starve a large one.
             return max(at, self.planned[-1].at) if self.planned else at
-        self._opens = at
+        self.known_opens = at
         return at
 
     def release(self, tokens: int) -> float:
         """Earliest instant that history alone allows; inf: not known yet."""
+        if self._release is not None:
+            return self._release
         cap = self.app_id.max_in_flight
         if self.control.reason is not None or (cap is not None and len(self.flying) >= cap):
             return math.inf
-        return self._earliest(tokens, (self.started, self.past), strict=True)
+        at = self._earliest(tokens, (self.started, self.past), strict=True)
+        if not self._token_rules:
+            self._release = at
+        return at
 
     def _earliest(self, tokens: int, groups: Sequence[list[Use]], *, strict: bool = False) -> float:
         at = self.hold
@@ -217,31 +231,30 @@ class Lane:
     def add(self, use: Use) -> None:
         """Put a use where its state belongs."""
         if use.state == PLANNED:
-            insort(self.planned, use, key=_at)
+            _insert(self.planned, use)
         elif use.state == STARTED:
-            insort(self.started, use, key=_at)
+            _insert(self.started, use)
         elif use.state != GONE:
-            insort(self.past, use, key=_at)
+            _insert(self.past, use)
             if self.past[self._first].at > use.at:
                 self._first = 0
         if use.state in (STARTED, SENT):
             self.flying.add(use.ticket)
-        self._opens = self._rank = None
+        self.known_opens = self._release = self._rank = None
 
     def remove(self, use: Use) -> None:
         """Take a use out, before its state or instant changes."""
-        group = self.past
-        if use.state == PLANNED:
-            group = self.planned
-        elif use.state == STARTED:
-            group = self.started
         self.flying.discard(use.ticket)
-        self._opens = self._rank = None
-        for index in range(bisect_left(group, use.at, key=_at), len(group)):
-            if group[index] is use:
-                del group[index]
-                if group is self.past and index < self._first:
-                    self._first -= 1
+        self.touch()
+        if use.state in (PLANNED, STARTED):
+            group = self.planned if use.state == PLANNED else self.started
+            if use in group:
+                group.remove(use)
+            return
+        for index in range(bisect_left(self.past, use.at, key=_at), len(self.past)):
+            if self.past[index] is use:
+                del self.past[index]
+                self._first -= index < self._first
                 return
 
     def clear(self) -> None:
