@@ -18,6 +18,7 @@ from tasks.inference.run import Run
 from tasks.load import Loaded
 from tasks.merge import Merged
 from tasks.previous import source_key
+from tasks.upstream.journal import Journal
 
 __all__ = ["begin", "end", "remove_work"]
 
@@ -27,8 +28,15 @@ _PACKAGES = ("nightly-review", "prefect", "openai", "httpx", "tiktoken", "pandas
 def begin(paths: RunPaths, run: Run) -> None:
     """An empty work folder with the run's facts for its processes.
 
-    What an earlier, killed run left in it is removed: every paid answer is in the journal.
+    What an earlier, killed run left in it is removed: every paid answer is in the journal. That one
+    is opened here for a moment, because a journal that cannot be used is better met before the
+    first call than by every shard.
+
+    Raises:
+        OutputError: the output folder cannot be written.
+        StateError: the state folder or its journal cannot be used.
     """
+    Journal(run.journal).close()
     with output_errors(paths.work):
         shutil.rmtree(paths.work, ignore_errors=True)
         paths.work.mkdir(parents=True)

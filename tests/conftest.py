@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +69,12 @@ class Job:
         """Where the run writes."""
         return self.folder / "out"
 
-    def start(self, source: Path, *arguments: str, output: Path | None = None) -> Popen[str]:
-        """Start the command in a process group of its own."""
+    def start(
+        self, source: Path, *arguments: str, output: Path | None = None, under: Sequence[str] = ()
+    ) -> Popen[str]:
+        """Start the command in a process group of its own; `under` is a command that runs it."""
         command = [
+            *under,
             sys.executable,
             "-m",
             "flows.bulk_review",
@@ -89,9 +92,11 @@ class Job:
             start_new_session=True,
         )
 
-    def run(self, source: Path, *arguments: str, output: Path | None = None) -> Finished:
+    def run(
+        self, source: Path, *arguments: str, output: Path | None = None, under: Sequence[str] = ()
+    ) -> Finished:
         """Run the command to its end."""
-        process = self.start(source, *arguments, output=output)
+        process = self.start(source, *arguments, output=output, under=under)
         try:
             said, complained = process.communicate(timeout=240)
         finally:

@@ -1,0 +1,111 @@
+"""What the tests of whole runs share: inputs, settings, waiting, looking at processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from deployments.sandbox import Sandbox
+
+__all__ = ["PASSING", "await_condition", "children", "config", "group_is_gone", "numbered", "whole"]
+
+_LEFT_OUT = {
+    "latency_ms", "first_token_ms", "queue_ms", "started_at", "trace_id", "request_id", "run_id",
+    "app_id", "attempts", "journaled", "calls",
+}  # fmt: skip
+"""Times, ids, who paid and how often it was tried; nested calls are compared in calls.parquet."""
+
+
+_KINDS = (
+    "reset_before", "reset_after", "reset_mid", "hang", "stall", "truncated", "status_500",
+    "status_502", "status_503", "status_529", "status_429", "wrong_type", "error_body",
+    "empty_choices", "null_content", "broken_json", "prose", "fenced", "trailing_commas",
+    "echo_key_500",
+)  # fmt: skip
+PASSING = dict.fromkeys(_KINDS, 0.2 / len(_KINDS))
+"""20 % of mixed faults that a second attempt may get past."""
+
+
+def numbered(path: Path, count: int, note: str = "") -> Path:
+    """A source of inputs that differ, so that each is a question of its own."""
+    rows = [
+        {"input_id": f"i{n:04}", "content": f"def f{n}(x):  # {note}\n    return x + {n}\n"}
+        for n in range(count)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def config(sandbox: Sandbox | str, *, head: str = "", review: bool = False) -> str:
+    """Two processes of six threads, two keys without a quota, two checks."""
+    url = sandbox if isinstance(sandbox, str) else sandbox.base_url
+    return f"""
+mode = "{"check_and_review" if review else "check"}"
+processes = 2
+threads = 6
+state = "state"
+{head}
+[app_ids.alpha]
+key = "env:KEY_A"
+base_url = "{url}"
+[app_ids.bravo]
+key = "env:KEY_B"
+base_url = "{url}"
+[[check]]
+name = "one"
+model = "check-1"
+[[check]]
+name = "two"
+model = "check-2"
+stream = true
+[review]
+model = "review-1"
+"""
+
+
+def await_condition(true: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    """Look every 20 ms until it holds."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.02)
+
+
+def _processes(group: int) -> Iterator[tuple[int, str, str]]:
+    """Pid, state and command line of each process of a group."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            yield int(stat.parent.name), fields[0], command
+
+
+def group_is_gone(group: int) -> bool:
+    """Whether no process of the group is left, zombies set aside."""
+    return all(state == "Z" for _, state, _ in _processes(group))
+
+
+def children(group: int, marker: str) -> list[int]:
+    """Pids in the group whose command line has the marker."""
+    return [pid for pid, _, command in _processes(group) if marker in command]
+
+
+def whole(output: Path) -> dict[str, Any]:
+    """Every value of every output but for what differs between any two runs."""
+    facts = json.loads((output / "manifest.json").read_text())
+    tables = {name: _rows(output / f"{name}.parquet") for name in ("reviews", "comments", "calls")}
+    document = json.loads((output / "reviews.json").read_text())
+    return {"counts": facts["counts"], "reviews.json": document, **tables}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    table = pq.read_table(path)
+    return list(table.select([n for n in table.column_names if n not in _LEFT_OUT]).to_pylist())

@@ -1,0 +1,149 @@
+"""Disks that are full or read-only, folders in use, state files that are damaged or too old."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.sandbox import Sandbox
+from tests.conftest import Job
+from tests.runs import await_condition, config, numbered
+
+MakeJob = Callable[..., Job]
+
+_PAGE = 4096
+_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+Under = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Under:
+    """Makes a command that runs another one where a mount was done first, and nowhere else."""
+
+    def under(mount: str) -> list[str]:
+        return [*_NAMESPACE, "sh", "-c", f'{mount} && exec "$@"', "sh"]
+
+    probe = [*under(f"mount -t tmpfs -o size=64k tmpfs {tmp_path}"), "true"]
+    done = subprocess.run(probe, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting in a user namespace is not permitted here: {done.stderr.strip()}")
+    return under
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Four inputs."""
+    return numbered(tmp_path / "inputs.jsonl", 4)
+
+
+def earlier(output: Path) -> dict[str, bytes]:
+    """Outputs of an earlier run, as they are to stay."""
+    output.mkdir(exist_ok=True)
+    (output / "reviews.json").write_text('{"earlier": {}}')
+    (output / "manifest.json").write_text("{}")
+    return files(output)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    named = folder.iterdir()
+    return {path.name: path.read_bytes() for path in named if path.is_file() and path.suffix}
+
+
+def refused(job: Job, source: Path, under: Sequence[str] = (), **where: Any) -> str:
+    """Run it, expect exit code 2 and one clear message; returns the message."""
+    ended = job.run(source, under=under, **where)
+    assert ended.code == 2, ended.err
+    assert "Traceback" not in ended.err
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, ended.err
+    return errors[0]
+
+
+def test_full_output_disk(
+    sandbox: Sandbox, make_job: MakeJob, source: Path, mounted: Under
+) -> None:
+    """The message says what to free; nothing of the run is left half written."""
+    job = make_job(config(sandbox))
+    job.output.mkdir()
+    full = f"mount -t tmpfs -o size=12k tmpfs {job.output}"
+    said = refused(job, source, mounted(full))
+    assert "the disk is full: free some space" in said
+
+
+def test_full_state_disk(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, mounted: Under
+) -> None:
+    """The journal's disk fills up in mid-run: exit code 2, and earlier outputs are as they were."""
+    job = make_job(config(sandbox))
+    state = job.folder / "state"
+    state.mkdir()
+    before = earlier(job.output)
+    full = f"mount -t tmpfs -o size=400k tmpfs {state}"
+    said = refused(job, numbered(tmp_path / "many.jsonl", 200), mounted(full))
+    assert "free space on its disk" in said or "disk is full" in said
+    assert files(job.output) == {**before, "rejected.jsonl": b""}
+
+
+def test_read_only_output_and_state(
+    sandbox: Sandbox, make_job: MakeJob, source: Path, mounted: Under
+) -> None:
+    """Each is named with its remedy, and no call is made."""
+    job = make_job(config(sandbox))
+    before = earlier(job.output)
+    state = job.folder / "state"
+    state.mkdir()
+    for folder, remedy in ((job.output, "choose another --output"), (state, "writable")):
+        read_only = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+        said = refused(job, source, mounted(read_only))
+        assert str(folder) in said
+        assert remedy in said
+    assert {**files(job.output), **before} == files(job.output)
+    assert sandbox.stats()["requests"] == 0
+
+
+def test_two_runs_into_one_output(sandbox: Sandbox, make_job: MakeJob, source: Path) -> None:
+    """The second is refused at once, the first goes on and ends complete."""
+    sandbox.control(latency=0.5)
+    job = make_job(config(sandbox))
+    first = job.start(source)
+    await_condition((job.output / ".work" / "run.json").exists, "the first has begun")
+    os.kill(first.pid, signal.SIGSTOP)
+    said = refused(job, source)
+    os.kill(first.pid, signal.SIGCONT)
+    assert "is being written by another run" in said
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+def test_damaged_and_older_journals(sandbox: Sandbox, make_job: MakeJob, source: Path) -> None:
+    """An older journal and a torn one are refused with the remedy, before any call."""
+    job = make_job(config(sandbox))
+    assert job.run(source).code == 0
+    calls = sandbox.stats()["requests"]
+    journal, kept = job.folder / "state" / "journal.sqlite", job.folder / "kept.sqlite"
+    shutil.copy(journal, kept)
+    before = files(job.output)
+
+    with sqlite3.connect(journal) as older:
+        older.execute("PRAGMA user_version = -1")
+    older.close()
+    assert "written by an older version of this program" in refused(job, source)
+
+    shutil.copy(kept, journal)
+    with journal.open("r+b") as torn:
+        torn.seek(journal.stat().st_size - _PAGE)
+        torn.write(b"\xff" * (_PAGE // 2))
+    said = refused(job, source)
+    assert "python -m tasks.upstream.journal salvage" in said
+    assert files(job.output) == before
+    assert sandbox.stats()["requests"] == calls
