@@ -31,15 +31,17 @@ _DEPLOYMENTS = {"nightly_id": "bulk-review/nightly", "adhoc_id": "bulk-review/ad
 def install(client: SyncPrefectClient, path: Path, words: Mapping[str, str]) -> str:
     """Make the automation in the file `path`, or update the one of its name; returns the name.
 
+    One that is as wanted is left alone: an update makes the server forget what it waits for.
+
     Raises:
         ConfigError: not an automation, or it has a $word that is not in `words`.
     """
     wanted = _read(path, words)
     found = client.read_automations_by_name(wanted.name)
-    if found:
-        client.update_automation(found[0].id, wanted)
-    else:
+    if not found:
         client.create_automation(wanted)
+    elif found[0].model_dump(include=set(AutomationCore.model_fields)) != wanted.model_dump():
+        client.update_automation(found[0].id, wanted)
     return wanted.name
 
 

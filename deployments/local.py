@@ -50,7 +50,7 @@ class Local:
     port: int | None = None
     """None: as in server.env."""
     runs: int = 4
-    """Flow runs at a time; shards do not count."""
+    """Flow runs at a time in the pool when it is made; an operator's number stays."""
 
     @property
     def server(self) -> Service:
@@ -97,8 +97,10 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
     with _client(environment) as client:
         _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
         say(f"server  {_started(fresh)}, {local.api.removesuffix('/api')}")
-        _make_pool(client)
-        command = ["worker", "start", "--pool", POOL, "--name", "local", "--limit", str(local.runs)]
+        _make_pool(client, local.runs)
+        # A limit of the worker's own would kill it: it holds a crashed run's place for seconds, and
+        # a retry of that run in these seconds ends the worker with a RuntimeError.
+        command = ["worker", "start", "--pool", POOL, "--name", "local"]
         fresh = local.worker.start([*prefect, *command], environment, ROOT)
         _deploy(environment)
         say("deployed  bulk-review/nightly, bulk-review/adhoc")
@@ -136,9 +138,9 @@ def _wait(ready: Callable[[], bool], service: Service, what: str) -> None:
         time.sleep(0.2)
 
 
-def _make_pool(client: SyncPrefectClient) -> None:
+def _make_pool(client: SyncPrefectClient, runs: int) -> None:
     try:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", concurrency_limit=runs))
     except ObjectAlreadyExists:
         return
 

@@ -34,7 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser("up", __doc__)
     options.add_argument("--port", type=int, metavar="N", help="default: as in server.env")
     options.add_argument(
-        "--runs", type=int, default=4, metavar="N", help="flow runs at a time; default: 4"
+        "--runs",
+        type=int,
+        default=4,
+        metavar="N",
+        help="flow runs at a time, of a new pool; default: 4",
     )
     given = options.parse_args(arguments)
     local = Local(given.folder.absolute(), given.port, given.runs)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import State, flow, get_run_logger
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -24,7 +24,7 @@ from flows.naming import brief, rename, run_name
 from flows.panel import Panel
 from flows.planning import new_run, new_run_id, output_folder, read_config, with_mode
 from flows.run_log import into_run
-from flows.states import INCOMPLETE, REFUSED
+from flows.states import INCOMPLETE, REFUSED, failed
 from flows.supervise import run_shards
 from flows.verify import check_written
 from tasks.core.cells import Counts, planned_cells
@@ -81,7 +81,7 @@ def bulk_review(
             known = known_before(settings.suppressions, previous, source, paths)
             return _review(source, paths, run, limit, known)
     except (UserError, StateError) as error:
-        return Failed(name=REFUSED, message=str(error))
+        return failed(REFUSED, str(error))
 
 
 def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Known) -> State[Any]:
@@ -121,7 +121,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
 def _state(counts: Counts) -> State[Any]:
     if counts.whole:
         return Completed(message=counts.sentence())
-    return Failed(name=INCOMPLETE, message=counts.sentence())
+    return failed(INCOMPLETE, counts.sentence())
 
 
 def main(argv: list[str] | None = None) -> int:
