@@ -154,7 +154,7 @@ def test_a_refused_key_is_left_and_another_takes_over(
         caller.call(ask("no key left"))
 
 
-@pytest.mark.parametrize("fault", ANSWERED)
+@pytest.mark.parametrize("fault", sorted(ANSWERED))
 def test_odd_content_is_the_callers_matter(
     sandbox: Sandbox, open_call: OpenCaller, ask: Ask, fault: Fault
 ) -> None:
