@@ -64,8 +64,6 @@ class Broker:
         self._desk = Desk(self.allocator)
         self._ops: deque[Op] = deque()
         self._arrivals: deque[Waiter] = deque()
-        self._raised: dict[str, float] = {}
-        self._backoffs: dict[str, float] = {}
         self._news = threading.Condition()
         self._turning = threading.Lock()
         self._wanted = self._closed = self._ended = False
@@ -192,11 +190,7 @@ class Broker:
                 # Only now: whatever came while others had the ledger goes with this turn.
                 ops += [self._ops.popleft() for _ in range(len(self._ops))]
                 self._admit()
-                turn = Turn(
-                    *(db, self._ledger, self.allocator, clock.now()),
-                    raised=self._raised,
-                    backoffs=self._backoffs,
-                )
+                turn = Turn(db, self._ledger, self.allocator, clock.now())
                 self._work(turn, ops, started, tick=tick)
         except BaseException:
             self._ops.extendleft(reversed(ops))

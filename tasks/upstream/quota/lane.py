@@ -123,6 +123,10 @@ class Lane:
     reach: float = 0.0
     """Longest span."""
     sends: int = 0
+    margin_since: float = -math.inf
+    """When this process learned of the margin in force."""
+    backoff: float = 0.0
+    """Seconds of the last hold that we chose ourselves."""
     dirty: set[Lane] = field(default_factory=set)
     """Lanes whose plan no longer follows from the history; shared by the lanes of a pool."""
     known_opens: float | None = None

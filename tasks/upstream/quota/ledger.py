@@ -258,7 +258,10 @@ class Ledger:
             if alias in allocator.lanes:
                 lane = allocator.lanes[alias]
                 lane.hold, lane.floor = hold, max(floor, -math.inf if pruned is None else pruned)
-                lane.control = said.get(alias, lane.control)
+                control = said.get(alias, lane.control)
+                if control.margin > lane.control.margin:
+                    lane.margin_since = clock.now()
+                lane.control = control
                 lane.rebuild()
 
     def _write(self, db: sqlite3.Connection, allocator: Allocator) -> None:

@@ -30,10 +30,6 @@ class Turn:
     allocator: Allocator
     now: float
     counts: dict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
-    raised: dict[str, float] = field(default_factory=dict)
-    """When an app_id's margin was last raised; kept by the caller over turns."""
-    backoffs: dict[str, float] = field(default_factory=dict)
-    """Seconds of an app_id's last hold that we chose ourselves; kept over turns."""
     after: list[Callable[[], object]] = field(default_factory=list)
     """Called when everything is on disk."""
     flush: bool = False
@@ -109,21 +105,19 @@ def _window_count(lane: Lane, sent: float) -> int:
 
 
 def _raise_margin(turn: Turn, lane: Lane, sent: float) -> None:
-    alias = lane.app_id.alias
-    # A burst that was refused as one is one piece of evidence.
-    if sent <= turn.raised.get(alias, -1.0):
+    # A burst that was refused as one is one piece of evidence, whichever process hears of it.
+    if sent <= lane.margin_since:
         return
-    turn.raised[alias] = turn.now
+    lane.margin_since = turn.now
     margin = max(lane.eps, min(_LARGEST_MARGIN, 2 * lane.eps or 0.1))
-    change_control(turn, alias, margin=margin)
+    change_control(turn, lane.app_id.alias, margin=margin)
 
 
 def _backoff(turn: Turn, lane: Lane) -> float:
-    # Twice as long as the last hold that ended just now, if there was one.
-    last = turn.backoffs.get(lane.app_id.alias, 0.0)
-    wait = 2 * last if turn.now - lane.hold < last else _FIRST_BACKOFF
-    turn.backoffs[lane.app_id.alias] = wait = min(_LONGEST_BACKOFF, wait)
-    return wait
+    # Twice as long as the last hold of our own that ended just now, if there was one.
+    recent = turn.now - lane.hold < lane.backoff
+    lane.backoff = min(_LONGEST_BACKOFF, 2 * lane.backoff if recent else _FIRST_BACKOFF)
+    return lane.backoff
 
 
 def _fill(turn: Turn, lane: Lane, count: int) -> None:

@@ -169,8 +169,9 @@ def test_unexplained_429_fills_the_window_and_raises_the_margin(make_quota: Make
 def test_short_retry_after_raises_the_margin_once_per_burst(make_quota: MakeQuota) -> None:
     """Refusals of one burst are one piece of evidence, for every process of the run."""
     quota, other = make_quota(a=(3, 5.0)), make_quota(a=(3, 5.0))
-    for grant in _send(quota, 3):
-        quota.feedback(grant, Signal("rate_limited", retry_after=0.1))
+    grants = [*_send(quota, 2), *_send(other, 1)]
+    for grant, hears in zip(grants, (quota, quota, other), strict=True):
+        hears.feedback(grant, Signal("rate_limited", retry_after=0.1))
     assert quota.statistics().app_ids[0].margin == pytest.approx(0.2)
     assert other.statistics().app_ids[0].margin == pytest.approx(0.2)
 
