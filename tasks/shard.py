@@ -20,8 +20,9 @@ __all__ = ["cut", "default_shards", "shard", "shard_inputs"]
 
 _INPUT_OVERHEAD = 900
 """Tokens of rules and reply that every call carries beside the content."""
-_SHARD_INPUTS = 250
-"""Starting a process costs seconds: fewer inputs than this are not worth a shard of their own."""
+_SHARD_INPUTS = 10_000
+"""A process takes 5 s of CPU to start, as much as 2,000 calls: beyond one per process, a shard of
+fewer inputs than this is not worth it."""
 _MOST_PER_PROCESS = 4
 
 
@@ -39,7 +40,7 @@ def shard(paths: RunPaths, shards: int) -> list[str]:
 
 
 def default_shards(inputs: int, processes: int) -> int:
-    """More shards than processes, so that a slow one leaves no core idle, when there is enough to do."""
+    """A shard per process, and more where there is enough to do, so that a slow one idles no core."""
     per_process = max(1, min(_MOST_PER_PROCESS, inputs // (processes * _SHARD_INPUTS)))
     return max(1, min(inputs, processes * per_process))
 

@@ -35,7 +35,9 @@ def test_more_shards_than_processes_only_when_worth_it() -> None:
     """Few inputs are not worth a process start each; many leave no core idle at the end."""
     assert default_shards(1, 4) == 1
     assert default_shards(150, 2) == 2
-    assert default_shards(10_000, 2) == 8
+    assert default_shards(10_000, 2) == 2
+    assert default_shards(40_000, 2) == 4
+    assert default_shards(100_000, 2) == 8
 
 
 def test_shards_are_sorted_ranges_of_all_inputs(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def _cut(
     blocks: list[Block], unread: tuple[str, ...], budget: int, count: Callable[[str], int]
 ) -> Rendered:
     whole = _text(blocks)
-    if count(whole) <= budget:
+    # A token is a byte at least, so most inputs need no count.
+    if len(whole.encode("utf-8", "surrogatepass")) <= budget or count(whole) <= budget:
         return Rendered((whole,), unread)
     parts, rest = fit(blocks, budget, MAX_PARTS, lambda block: count(_text([block])))
     if not parts:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+import tiktoken
+
 from tasks.core.calls import TokenCount
 from tasks.core.encodings import encoder_for
 
@@ -35,14 +37,7 @@ def count_tokens(content: Countable, model: str) -> TokenCount:
     """
     if isinstance(content, str):
         return _count(content, model)
-    # The rules open every prompt of a stage, so they are worth remembering.
-    parts = [
-        _remembered(text, model)
-        if field == "role" or message.get("role") == "system"
-        else _count(text, model)
-        for message in content
-        for field, text in message.items()
-    ]
+    parts = [_count(text, model) for message in content for text in message.values()]
     names = sum("name" in message for message in content)
     overhead = _PER_MESSAGE * len(content) + _PER_NAME * names + _ANSWER_OPENS
     return TokenCount(overhead + sum(part.tokens for part in parts), _all_exact(parts, model))
@@ -60,16 +55,15 @@ def estimate_tokens(text: str) -> int:
 
 def _count(text: str, model: str) -> TokenCount:
     encoding, exact = encoder_for(model)
-    tokens = 0
-    for chunk, whole in _chunks(text):
-        tokens += len(encoding.encode_ordinary(chunk))
-        exact = exact and whole
-    return TokenCount(tokens, exact)
+    tokens, whole = _encoded(text, encoding)
+    return TokenCount(tokens, exact and whole)
 
 
-@lru_cache(maxsize=32)
-def _remembered(text: str, model: str) -> TokenCount:
-    return _count(text, model)
+@lru_cache(maxsize=128)
+def _encoded(text: str, encoding: tiktoken.Encoding) -> TokenCount:
+    # The rules open every prompt of a stage, and the checks of an input ask the same question.
+    pieces = [(len(encoding.encode_ordinary(piece)), whole) for piece, whole in _chunks(text)]
+    return TokenCount(sum(count for count, _ in pieces), all(whole for _, whole in pieces))
 
 
 def _all_exact(parts: Sequence[TokenCount], model: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, Protocol, TypeVar
+from functools import cache
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request, TokenCount
 from tasks.core.contract import LEVELS, response_format
@@ -151,9 +152,15 @@ class Asker:
         )
 
 
+@cache
+def _format(stage: Literal["check", "review"], level: int) -> dict[str, Any] | None:
+    """The same object for every call: a schema takes longer to build than to send."""
+    return response_format(stage, LEVELS[level])
+
+
 def _request(query: Query, messages: Messages, level: int) -> Request:
     params = query.settings.params()
-    if (wanted := response_format(query.stage, LEVELS[level])) is not None:
+    if (wanted := _format(query.stage, level)) is not None:
         params["response_format"] = wanted
     return Request(
         model=query.settings.model,

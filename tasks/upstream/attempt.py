@@ -45,8 +45,10 @@ class Attempt:
         finally:
             response.close()
 
-    def reply(self, completion: Completion, *, app_id: str, endpoint: str) -> Reply:
-        """The reply as a record; `queue` and `attempts` are the call's matter."""
+    def reply(
+        self, completion: Completion, *, app_id: str, endpoint: str, queue: float, attempts: int
+    ) -> Reply:
+        """The reply as a record; `queue` (seconds) and `attempts` are those of the whole call."""
         now, started = time.monotonic(), self.probe.started
         first = completion.first_token
         return Reply(
@@ -60,7 +62,8 @@ class Attempt:
             trace_id=self.trace_id,
             endpoint=endpoint,
             latency=now - started,
-            queue=0.0,
+            queue=queue,
+            attempts=attempts,
             first_token=None if first is None else first - started,
             refusal=completion.refusal,
         )

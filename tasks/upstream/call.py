@@ -108,10 +108,6 @@ class Caller:
         """
         key = request.key
         self._counts.add("calls")
-        reply = self._journal.get(key, not_before=fresh_since)
-        if reply is not None:
-            self._counts.add("journaled")
-            return reply
         try:
             reply, shared = self._flights.run(
                 key, lambda: self._ask(request, key, fresh_since), pause=self._raise_if_stopped
@@ -137,7 +133,7 @@ class Caller:
 
     def _ask(self, request: Request, key: str, fresh_since: float | None) -> Reply:
         with self._claimed(key):
-            # Somebody may have answered it between our look and our claim.
+            # Only under the claim: what is not there now, nobody else is about to put there.
             answered = self._journal.get(key, not_before=fresh_since)
             if answered is not None:
                 return answered

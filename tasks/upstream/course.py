@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -159,9 +159,14 @@ class Course:
                     self._up.pool.replace(lease)
                 self._settle_failure(grant, decision)
                 return decision
-        reply = attempt.reply(completion, app_id=grant.app_id, endpoint=endpoint)
-        self._settle(grant, attempt, reply.usage.total_tokens)
-        return replace(reply, queue=self._queue, attempts=self._attempts)
+        self._settle(grant, attempt, completion.usage.total_tokens)
+        return attempt.reply(
+            completion,
+            app_id=grant.app_id,
+            endpoint=endpoint,
+            queue=self._queue,
+            attempts=self._attempts,
+        )
 
     def _circumstances(self, attempt: Attempt) -> Circumstances:
         return Circumstances(

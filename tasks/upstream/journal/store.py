@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,9 @@ class Journal:
         self._locks = self._open_locks()
         with self._locks.writing():
             self._writing = open_database(self.path)
-        self._reading = open_database(self.path)
-        self._read_lock = threading.Lock()
+        # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
+        # lock meanwhile would keep all others waiting until he gets it back.
+        self._readers: deque[sqlite3.Connection] = deque([open_database(self.path)])
         self._write_lock = threading.Lock()
         self._writer = GroupWriter(self._commit)
 
@@ -136,8 +138,8 @@ class Journal:
         if self._pid != os.getpid() or self._writer.closed:
             return
         self._writer.close()
-        with self._read_lock:
-            self._reading.close()
+        for connection in self._readers:
+            connection.close()
         self._writing.close()
         self._locks.close()
 
@@ -194,10 +196,22 @@ class Journal:
 
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with self._read_lock:
-                return self._reading.execute(sql, parameters).fetchall()
+            with self._reading() as connection:
+                return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise damaged(self.path, error) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        self._check_process()
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = open_database(self.path)
+        try:
+            yield connection
+        finally:
+            self._readers.append(connection)
 
     def _write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         self._check_process()

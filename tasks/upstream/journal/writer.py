@@ -14,6 +14,13 @@ Row = tuple[bytes, float, str, bytes]
 """key, time stored, model, body"""
 
 
+_GATHER = 0.01
+"""Seconds that a row waits for others: a commit takes 0.15 ms of CPU, a row in it 0.02."""
+
+_FULL = 64
+"""Rows that are not made to wait any longer."""
+
+
 class _Batch:
     __slots__ = ("done", "error", "rows")
 
@@ -49,7 +56,7 @@ class GroupWriter:
                 raise StateError(msg)
             batch = self._batch
             batch.rows.append(row)
-            if len(batch.rows) == 1:
+            if len(batch.rows) in (1, _FULL):
                 self._changed.notify()
         batch.done.wait()
         if batch.error is not None:
@@ -78,6 +85,9 @@ class GroupWriter:
                 if self.closed:
                     return None
                 self._changed.wait()
+            if len(self._batch.rows) < _FULL and not self.closed:
+                # Woken early by `close`, and by the row that fills the batch.
+                self._changed.wait(_GATHER)
             batch, self._batch = self._batch, _Batch()
             return batch
 
