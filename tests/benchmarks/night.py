@@ -1,0 +1,193 @@
+"""A bulk review as a process of its own, for the benchmarks: made inputs, settings, what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deployments.sandbox import Sandbox
+
+__all__ = ["KEYS", "Cost", "Night", "measure", "write_inputs"]
+
+KEYS = {f"BENCH_KEY_{n}": f"bench-key-{n}" for n in range(4)}
+_SAMPLES = Path(__file__).parents[2] / "data" / "samples" / "samples.jsonl"
+_LOOK = 0.5
+"""Seconds between looks at the memory of the processes."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a command and all its children took."""
+
+    code: int
+    wall: float
+    """Seconds from start to exit."""
+    cpu: float
+    """Seconds of CPU, user and system, of the process and of all it waited for."""
+    peaks: dict[str, int] = field(default_factory=dict)
+    """Largest VmHWM in MB by kind of process: parent, shard, server, other."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """Seconds of CPU by kind of process, as last seen: up to half a second each is missing."""
+
+
+def write_inputs(path: Path, count: int) -> None:
+    """`count` different snippets: the samples' own, in turn, each with a line that only it has."""
+    rows = [json.loads(line) for line in _SAMPLES.read_text().splitlines()]
+    snippets = [row for row in rows if row["kind"] == "snippet"]
+    with path.open("w") as file:
+        for number in range(count):
+            row = snippets[number % len(snippets)]
+            content = f"{row['content']}\n# revision {number}\n"
+            made = {"input_id": f"in-{number:06d}", "content": content, "path": row["path"]}
+            file.write(json.dumps(made) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A folder with its review.toml; state and outputs are beside it."""
+
+    folder: Path
+    sandbox: Sandbox
+    home: Path
+    """Prefect's."""
+    checks: int = 1
+    head: str = ""
+    """Further top-level settings."""
+    quota: str = "[]"
+
+    def prepare(self) -> None:
+        """Write the settings: four keys without a quota, `checks` check models, no review."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keys = (
+            f'[app_ids.key-{n}]\nkey = "env:{name}"\nbase_url = "{self.sandbox.base_url}"\n'
+            f"quota = {self.quota}\n"
+            for n, name in enumerate(KEYS)
+        )
+        checks = (f'[[check]]\nname = "c{n}"\nmodel = "check-{n}"\n' for n in range(self.checks))
+        head = f'mode = "check"\nprocesses = 2\nstate = "state"\n{self.head}\n'
+        (self.folder / "review.toml").write_text(head + "".join([*keys, *checks]))
+
+    def command(self, source: Path, output: str, *arguments: str) -> list[str]:
+        """The command line, as a user types it."""
+        return [
+            *(sys.executable, "-m", "flows.bulk_review", str(source)),
+            *("--config", "review.toml", "--output", output, *arguments),
+        ]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Keys, a Prefect home of its own, and no server of somebody else."""
+        kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+        return kept | KEYS | {"PREFECT_HOME": str(self.home)} | more
+
+    def run(self, source: Path, output: str = "out", **more: str) -> Cost:
+        """Run it to its end; raises RuntimeError with what it said if it was not complete."""
+        return measure(self.command(source, output), self.folder, self.environment(**more))
+
+    def manifest(self, output: str = "out") -> dict[str, Any]:
+        """What the run says of itself."""
+        return dict(json.loads((self.folder / output / "manifest.json").read_text()))
+
+
+def measure(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Cost:
+    """Run a command; CPU by the kernel's own account of the process and its ended children.
+
+    Raises:
+        RuntimeError: it failed; the message is the end of what it said.
+    """
+    began = time.perf_counter()
+    with (folder / "said.txt").open("wb") as said:
+        process = subprocess.Popen(
+            list(command), cwd=folder, env=environment, stdout=said, stderr=said
+        )
+    watch = _Watch(process.pid)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    watch.end()
+    if process.returncode:
+        said_last = (folder / "said.txt").read_text(errors="replace")[-2000:]
+        msg = f"exit code {process.returncode}: {said_last}"
+        raise RuntimeError(msg)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(process.returncode, wall, cpu, watch.peaks, watch.shares())
+
+
+class _Watch:
+    """Looks at a process and all below it until it is ended."""
+
+    def __init__(self, pid: int) -> None:
+        self.peaks: dict[str, int] = {}
+        self._pid = pid
+        self._cpu: dict[tuple[str, int], float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def shares(self) -> dict[str, float]:
+        """Seconds of CPU by kind of process."""
+        found: dict[str, float] = {}
+        for (kind, _), seconds in self._cpu.items():
+            found[kind] = found.get(kind, 0.0) + seconds
+        return found
+
+    def _run(self) -> None:
+        while not self._ended.wait(_LOOK):
+            for pid in (self._pid, *_below(self._pid)):
+                kind = self._kind(pid)
+                self.peaks[kind] = max(self.peaks.get(kind, 0), _peak(pid))
+                self._cpu[kind, pid] = _cpu(pid) or self._cpu.get((kind, pid), 0.0)
+
+    def _kind(self, pid: int) -> str:
+        if pid == self._pid:
+            return "parent"
+        command = _read(pid, "cmdline")
+        if "embedded_server" in command:
+            return "server"
+        return "shard" if "spawn_main" in command else "other"
+
+
+def _below(pid: int) -> Iterator[int]:
+    for child in _children(pid):
+        yield child
+        yield from _below(child)
+
+
+def _children(pid: int) -> list[int]:
+    # A child belongs to the thread that started it.
+    try:
+        threads = [one.name for one in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return []
+    return [int(child) for one in threads for child in _read(pid, f"task/{one}/children").split()]
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except OSError:
+        return ""
+
+
+def _peak(pid: int) -> int:
+    lines = _read(pid, "status").splitlines()
+    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return found[0] // 1024 if found else 0
+
+
+def _cpu(pid: int) -> float:
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / ticks if fields else 0.0
