@@ -39,7 +39,8 @@ check: setup ## lint, types, import direction
 	$(BIN)/lint-imports
 
 test: check ## check, then all tests
-	$(BIN)/python -m pytest
+	@# Most tests wait for real processes: three at a time on two cores, a file in one of them.
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lock: ## pin anew what pyproject.toml allows
 	$(PYTHON) -m venv .lock
