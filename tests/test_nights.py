@@ -116,7 +116,7 @@ def nights(sandbox: Sandbox, make_job: Callable[..., Any], tmp_path: Path) -> Ca
         repository.night(tag, files)
         output = job.folder / "runs" / tag
         ended = job.run(f"git:{repository.root}@base..{tag}", *arguments, output=output)
-        assert ended.code == 0, ended.err
+        assert ended.code == 0, (ended.err, ended.out)
         return Path(output)
 
     return night
