@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkerStatus
@@ -20,6 +22,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.automate import install
+from deployments.runs import cancel_runs
 from deployments.services import Service
 from tasks.core.errors import StateError
 
@@ -36,8 +39,9 @@ _DEPLOYMENTS = ROOT / "deployments" / "prefect.yaml"
 _LOST_RUNS = ROOT / "deployments" / "automations" / "lost_runs.yaml"
 _START = 180.0
 """Seconds; the first start creates the database."""
-_WORKER_GRACE = 60.0
-"""Seconds: the worker gives its runs 30 of them to end in order."""
+_RUN_GRACE = 45.0
+"""Seconds; the worker gives a cancelled run 30 of them to end in order."""
+_WORKER_GRACE = 20.0
 _SERVER_GRACE = 20.0
 _MISSED_HEARTBEATS = 3
 
@@ -59,6 +63,11 @@ class Local:
     @property
     def worker(self) -> Service:
         return Service("worker", self.folder)
+
+    @property
+    def address(self) -> Path:
+        """Holds the URL of the API, for whoever stops it."""
+        return self.folder / "api.url"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -96,6 +105,7 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
     fresh = local.server.start([*prefect, "server", "start"], environment, ROOT)
     with _client(environment) as client:
         _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
+        local.address.write_text(local.api)
         say(f"server  {_started(fresh)}, {local.api.removesuffix('/api')}")
         _make_pool(client, local.runs)
         # A limit of the worker's own would kill it: it holds a crashed run's place for seconds, and
@@ -111,7 +121,15 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
 
 
 def bring_down(local: Local, say: Callable[[str], None] = print) -> None:
-    """Stop what `bring_up` started in this folder: first the worker, with its runs, then the server."""
+    """Stop what `bring_up` started in this folder: first the worker, with its runs, then the server.
+
+    Runs that are under way are Cancelled; killed with the worker they would stay Running.
+    """
+    if local.worker.pid and local.server.pid:
+        environment = local.environment | {"PREFECT_API_URL": local.address.read_text()}
+        with suppress(httpx.HTTPError), _client(environment) as client:
+            cancelled = cancel_runs(client, POOL, _RUN_GRACE)
+            say(f"runs  {cancelled} cancelled")
     for service, grace in ((local.worker, _WORKER_GRACE), (local.server, _SERVER_GRACE)):
         stopped = service.stop(grace)
         say(f"{service.name}  {'stopped' if stopped else 'was not running'}")

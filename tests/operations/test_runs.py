@@ -165,7 +165,7 @@ def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening:
     operator.until(lambda: _state(operator, run) == "CRASHED", "the crash")
     operator.until(lambda: not _members(group), "the end of its children")
 
-    operator.upstream.control(models={})
+    operator.upstream.control(models={"model-interrupted": {"latency": 0}})
     client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
     operator.until(lambda: _state(operator, run) == "COMPLETED", "the retry")
     # Two threads: at most two calls are in flight when a process is stopped or killed.
