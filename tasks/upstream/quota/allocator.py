@@ -198,6 +198,8 @@ class Allocator(Book):
                 return
             if not other.urgent and self._may_swap(use, want, early, other):
                 self.mine[use.ticket], self.mine[ticket] = other, want
+                use.tokens, early.tokens = other.tokens, want.tokens
+                self.changed[ticket] = early
                 return
 
     def _may_swap(self, use: Use, want: Want, early: Use, other: Want) -> bool:

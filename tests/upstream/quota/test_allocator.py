@@ -383,6 +383,17 @@ def test_urgent_caller_takes_the_earliest_reservation_of_its_process() -> None:
     assert allocator.mine[uses[0].ticket] is urgent
 
 
+def test_overtaking_caller_takes_its_tokens_along() -> None:
+    """The slot may later move to a key that counts tokens: it must carry the caller's own."""
+    allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
+    _take(allocator, 2, 0.0, tokens=5)
+    late = allocator.place(Want("m", 50, urgent=True), 0.0)
+    assert late is not None
+    slots = {ticket: want.tokens for ticket, want in allocator.mine.items()}
+    assert slots == {use.ticket: use.tokens for use in allocator.uses.values()}
+    assert sorted(use.tokens for use in allocator.uses.values()) == [5, 5, 50]
+
+
 def test_avoided_key_is_used_only_when_the_others_take_longer() -> None:
     """A second on another key is worth it, a window is not."""
     allocator = _allocator(*(AppId(a, windows=(Window(1, 10.0),)) for a in "ab"))
