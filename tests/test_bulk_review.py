@@ -95,7 +95,12 @@ def _opens_everywhere(output: Path, inputs: int) -> None:
 
 def _reviews(output: Path) -> dict[str, Any]:
     document = json.loads((output / "reviews.json").read_text())
-    return {key: value["output_pred"] for key, value in document.items()}
+    found = {key: value["output_pred"] for key, value in document.items()}
+    # A second run knows the first one's findings: only their age differs.
+    for comments in (some for checks in found.values() for some in checks.values()):
+        for comment in comments or ():
+            comment.pop("age")
+    return found
 
 
 def test_found_nothing_differs_from_failed(
