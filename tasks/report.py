@@ -24,7 +24,7 @@ __all__ = ["read_summary", "report", "write_report"]
 Facts = Mapping[str, Any]
 
 
-@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(
     paths: RunPaths, manifest: dict[str, Any], outputs: list[Output], quota: dict[str, Any]
 ) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import pyarrow.parquet as pq
 
 from deployments.sandbox import Sandbox
 
-__all__ = ["PASSING", "await_condition", "children", "config", "group_is_gone", "numbered", "whole"]
+__all__ = [
+    "PASSING",
+    "await_condition",
+    "children",
+    "config",
+    "group_is_gone",
+    "named",
+    "numbered",
+    "whole",
+]
 
 _LEFT_OUT = {
     "latency_ms", "first_token_ms", "queue_ms", "started_at", "trace_id", "request_id", "run_id",
@@ -86,6 +96,17 @@ def _processes(group: int) -> Iterator[tuple[int, str, str]]:
             continue
         if int(fields[2]) == group:
             yield int(stat.parent.name), fields[0], command
+
+
+def named(*marks: str) -> list[int]:
+    """Pids whose command line has all the marks, in whatever group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command = path.read_bytes().decode(errors="replace").split("\0")
+            if set(marks) <= set(command):
+                found.append(int(path.parent.name))
+    return found
 
 
 def group_is_gone(group: int) -> bool:

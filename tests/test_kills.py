@@ -2,96 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
+from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
 
-from deployments.sandbox import Sandbox
+from deployments.sandbox import Sandbox, start_sandbox
+from tasks.upstream.journal.salvage import check
+from tests.conftest import Job
+from tests.runs import await_condition, children, config, group_is_gone, numbered, whole
 
 INPUTS = 60
 CHECKS = 2
 IN_FLIGHT = 12
 """Two processes of six threads: no more calls than that are ever under way."""
 
-
-def config(sandbox: Sandbox) -> str:
-    return f"""
-mode = "check"
-processes = 2
-threads = 6
-state = "state"
-[app_ids.alpha]
-key = "env:KEY_A"
-base_url = "{sandbox.base_url}"
-[[check]]
-name = "one"
-model = "check-1"
-[[check]]
-name = "two"
-model = "check-2"
-"""
+MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Inputs that differ, so that each is a question of its own."""
-    path = tmp_path / "inputs.jsonl"
-    rows = [
-        {"input_id": f"i{n:03}", "content": f"def f{n}(x):\n    return x + {n}\n"}
-        for n in range(INPUTS)
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
+    return numbered(tmp_path / "inputs.jsonl", INPUTS)
 
 
-def await_condition(true: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.02)
-
-
-def group_is_gone(group: int) -> bool:
-    """Whether no process of the group is left, zombies set aside."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            return False
-    return True
-
-
-def children(group: int, marker: str) -> list[int]:
-    """Pids in the group whose command line has the marker."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if int(fields[2]) == group and marker in command:
-            found.append(int(stat.parent.name))
-    return found
-
-
-def whole(output: Path) -> dict[str, Any]:
-    """The outputs without what differs between any two runs: times, ids, who answered."""
-    document = json.loads((output / "reviews.json").read_text())
-    facts = json.loads((output / "manifest.json").read_text())
-    return {"reviews": document, "counts": facts["counts"]}
+def unfinished() -> set[str]:
+    """Names of the flow runs that Prefect's server takes for unfinished."""
+    states = StateType(any_=["PENDING", "RUNNING", "CANCELLING"])
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=states))
+    with get_client(sync_client=True) as client:
+        return {f"{one.name} {one.id}" for one in client.read_flow_runs(flow_run_filter=wanted)}
 
 
 def test_kill_9_of_everything_three_times(
-    sandbox: Sandbox, make_job: Callable[..., Any], source: Path
+    sandbox: Sandbox, make_job: MakeJob, source: Path
 ) -> None:
     """Killed at 30, 60 and 90 %: the rerun is complete, and pays twice at most what was in flight."""
     sandbox.control(latency=0.15)
@@ -108,47 +58,82 @@ def test_kill_9_of_everything_three_times(
     seen = sandbox.stats()
     assert seen["bodies"] == INPUTS * CHECKS
     assert seen["billed_twice"] <= 3 * IN_FLIGHT
+    assert {path.name for path in job.output.iterdir()} >= {"manifest.json", ".lock"}
+    assert not [path for path in job.output.rglob("*") if path.suffix == ".tmp"]
     assert not (job.output / ".work").exists()
 
-    undisturbed = job.run(source, "--fresh", output=job.folder / "undisturbed")
+    undisturbed = job.run(source, "--fresh", output=job.folder / "apart" / "undisturbed")
     assert undisturbed.code == 0, undisturbed.err
-    assert whole(job.output) == whole(job.folder / "undisturbed")
+    assert whole(job.output) == whole(job.folder / "apart" / "undisturbed")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_parent_dies_and_takes_its_children_along(
-    sandbox: Sandbox, make_job: Callable[..., Any], source: Path, sent: signal.Signals
+    sandbox: Sandbox, make_job: MakeJob, source: Path, sent: signal.Signals
 ) -> None:
-    """However the parent ends, no shard process goes on spending quota, and the rerun completes."""
+    """
+    However the parent ends, no shard process goes on spending quota, and the rerun completes. Told
+    to stop, it makes no new call after a second, lets those in flight finish, and says so to Prefect.
+    """
     sandbox.control(latency=0.3)
     job = make_job(config(sandbox))
+    before = unfinished()
     process = job.start(source)
     await_condition(lambda: sandbox.stats()["requests"] >= 10, "first calls")
-    os.kill(process.pid, sent)
-    process.communicate(timeout=60)
+    told = time.monotonic()
+    if sent is signal.SIGINT:
+        os.killpg(process.pid, sent)  # as a terminal does
+    else:
+        os.kill(process.pid, sent)
+    process.communicate(timeout=90)
     await_condition(lambda: group_is_gone(process.pid), "children gone", 30)
-    after = sandbox.stats()["requests"]
-    assert after < INPUTS * CHECKS
+
+    last = max(row["at"] for row in sandbox.log()) - told
+    assert last <= (3.0 if sent is signal.SIGKILL else 1.0)
+    assert check(job.folder / "state" / "journal.sqlite") == []
+    assert sandbox.stats()["requests"] < INPUTS * CHECKS
+    if sent is not signal.SIGKILL:
+        assert sandbox.stats()["abandoned"] == 0
+        assert unfinished() == before
+    paid = sandbox.stats()["requests"]
     ended = job.run(source)
     assert ended.code == 0, ended.err
     assert sandbox.stats()["bodies"] == INPUTS * CHECKS
+    assert sandbox.stats()["requests"] - paid <= INPUTS * CHECKS - paid + IN_FLIGHT
 
 
-def test_one_killed_shard_is_started_again(
-    sandbox: Sandbox, make_job: Callable[..., Any], source: Path
-) -> None:
-    """A shard process killed with -9 costs only what it had in flight; the run ends complete."""
+def test_killed_shards_are_started_again(sandbox: Sandbox, make_job: MakeJob, source: Path) -> None:
+    """One shard is killed with -9, the other told to stop: what was in flight is paid twice, no more."""
     sandbox.control(latency=0.3)
     job = make_job(config(sandbox))
+    before = unfinished()
     process = job.start(source)
-    await_condition(lambda: sandbox.stats()["requests"] >= 10, "first calls")
-    victim = next(
-        pid for pid in children(process.pid, "spawn_main") if sandbox.stats()["in_flight"] and pid
-    )
-    os.kill(victim, signal.SIGKILL)
-    said, complained = process.communicate(timeout=120)
+    await_condition(lambda: sandbox.stats()["requests"] >= 24, "both shards call")
+    shards = children(process.pid, "spawn_main")
+    assert len(shards) == 2
+    for pid, sent in zip(shards, (signal.SIGKILL, signal.SIGTERM), strict=True):
+        os.kill(pid, sent)
+    said, complained = process.communicate(timeout=180)
     assert process.returncode == 0, complained
     assert "complete" in said
+    assert "Traceback" not in complained
     seen = sandbox.stats()
     assert seen["bodies"] == INPUTS * CHECKS
     assert seen["billed_twice"] <= IN_FLIGHT // 2
+    assert unfinished() == before
+
+
+def test_upstream_is_killed_and_comes_back(make_job: MakeJob, source: Path) -> None:
+    """The run waits for it and ends complete without help; what was in flight is asked again."""
+    with start_sandbox(latency=0.2) as first:
+        port = int(first.base_url.rpartition(":")[2].removesuffix("/v1"))
+        job = make_job(config(first))
+        process = job.start(source)
+        await_condition(lambda: first.stats()["requests"] >= 20, "first calls")
+        answered = first.stats()["answered"]
+        os.kill(first.pid, signal.SIGKILL)
+    with start_sandbox(port, latency=0.05) as second:
+        said, complained = process.communicate(timeout=120)
+        assert process.returncode == 0, complained
+        assert "complete" in said
+        assert second.stats()["answered"] <= INPUTS * CHECKS - answered
