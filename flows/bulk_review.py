@@ -36,7 +36,6 @@ from tasks.inference.run import Run
 from tasks.load import load
 from tasks.merge import merge
 from tasks.previous import Known, known_before
-from tasks.report import report
 from tasks.shard import default_shards, shard
 from tasks.write import write
 
@@ -109,6 +108,9 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
     facts = {"run_id": run.run_id, "source": source}
     outputs = write(paths, run.run_id, facts)
     check_written(paths, outputs)
+    # pandas takes a second to import, and each shard's process imports this module as well.
+    from tasks.report import report  # noqa: PLC0415
+
     manifest = end(run, source, loaded, merged, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.inference.slices import AT_ONCE, MOST, guided
+from tasks.shard import default_shards
 
 
 @given(st.integers(0, 20_000), st.integers(1, 256))
@@ -24,6 +26,10 @@ def test_slices_in_work_can_occupy_all_threads(inputs: int, threads: int) -> Non
         assert held >= min(threads, left)
 
 
-def test_a_night_is_a_few_hundred_task_runs() -> None:
-    """10,000 inputs in 8 shards stay under 300 slices."""
-    assert 8 * len(guided(1250, 30)) < 290
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+@pytest.mark.parametrize("threads", [1, 30, 256])
+def test_a_night_is_at_most_300_task_runs(processes: int, threads: int) -> None:
+    """10,000 inputs, by default: five stages, a task run per shard, and the slices of all shards."""
+    shards = default_shards(10_000, processes)
+    slices = shards * len(guided(-(-10_000 // shards), threads))
+    assert 5 + shards + slices <= 300
