@@ -52,7 +52,7 @@ def bulk_review(
     output: str | None = None,
     limit: Annotated[int, Field(ge=1)] | None = None,
     fresh: bool = False,
-    mode: Literal["check_and_review", "check"] | None = None,
+    mode: Literal["as_configured", "check_and_review", "check"] = "as_configured",
     previous: str | None = None,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
@@ -63,11 +63,11 @@ def bulk_review(
             the repository at PATH (since also takes 7d, 2w or a date).
         config: The review.toml to use. Relative paths, here and in it, start at the folder that the
             run works in; for a deployment that is the project root.
-        output: Folder of the outputs; data/runs/<run_id> when left out.
+        output: Folder of the outputs; when left out, one of the run's own in data/runs.
         limit: Take only the first so many rows.
         fresh: Ask every question anew instead of using journaled answers.
         mode: check stops after the check models, check_and_review has the review model judge their
-            comments; as in review.toml when left out.
+            comments, as_configured does as review.toml says.
         previous: Folder of the run that tells new findings from recurring ones; when left out, the
             newest one of the same source beside the output folder.
     """

@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from tasks.core.cells import Counts
 from tasks.outage import server_answers
 
-__all__ = ["brief", "dataset_of", "rename", "run_name"]
+__all__ = ["brief", "dataset_of", "rename", "run_name", "shard_name"]
 
 _LONGEST = 40
 
@@ -34,6 +34,12 @@ def run_name() -> str:
     """The name that a flow run of bulk_review begins with: "diffs 2026-11-24"."""
     start = flow_run.scheduled_start_time or datetime.now(UTC)
     return f"{dataset_of(str(flow_run.parameters.get('source', '')))} {start:%Y-%m-%d}"
+
+
+def shard_name() -> str:
+    """The name of a shard's flow run: output folder of its run and number."""
+    root = Path(str(flow_run.parameters["root"]))
+    return f"{root.parents[1].name} {root.name}"
 
 
 def rename(detail: str) -> None:

@@ -32,13 +32,13 @@ def read_config(path: str) -> Settings:
     return load_settings(text, path)
 
 
-def with_mode(settings: Settings, mode: str | None) -> Settings:
-    """The settings with another mode; None: as they are.
+def with_mode(settings: Settings, mode: str) -> Settings:
+    """The settings with another mode; "as_configured": as they are.
 
     Raises:
         ConfigError: the mode needs a [review] table that is not there.
     """
-    if mode is None or mode == settings.mode:
+    if mode in ("as_configured", settings.mode):
         return settings
     if mode == "check_and_review" and settings.review is None:
         msg = 'mode "check_and_review" needs a [review] table with a model in review.toml'

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from flows.children import note_flow_run
 from flows.keys import resolve_keys
 from flows.last_words import LastWords, leave_last_words
+from flows.naming import shard_name
 from flows.run_log import Log, into_run
 from flows.states import INCOMPLETE
 from flows.terminal import silence
@@ -43,7 +44,7 @@ _SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
 
 @flow(
     name="review-shard",
-    flow_run_name="{name}",
+    flow_run_name=shard_name,
     task_runner=_SLICES,
     persist_result=False,
 )

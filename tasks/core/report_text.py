@@ -36,7 +36,7 @@ def _header(manifest: Mapping[str, Any]) -> str:
     facts = [
         f"Source {manifest['source']}",
         f"{seconds:,.0f} s, {inputs * 60 / max(seconds, 0.001):,.0f} inputs per minute",
-        f"prompts {manifest['prompt_version']}",
+        f"prompts {manifest['prompt_version'][:12]}",
     ]
     if manifest.get("flow_run_url"):
         facts.append(f"[flow run]({manifest['flow_run_url']})")

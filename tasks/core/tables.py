@@ -30,8 +30,8 @@ def failed_call_row(call: Row) -> dict[str, Any]:
         "reason": call["reason"],
         "app_id": call["app_id"] or "",
         "attempts": call["attempts"] or 0,
-        "trace": call["trace_id"] or "",
         "said": said if len(said) <= _SAID else f"{said[: _SAID - 3]}...",
+        "trace": call["trace_id"] or "",
     }
 
 

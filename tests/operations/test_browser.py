@@ -38,21 +38,10 @@ class Page:
         """Open a page, choose a tab, wait until it shows all `texts`; returns all that it shows."""
         self._driver.get(self._url + path)
         if click:
-            tab = WebDriverWait(self._driver, 60).until(
-                lambda driver: (
-                    driver.find_element(By.LINK_TEXT, click)
-                    if driver.find_elements(By.LINK_TEXT, click)
-                    else next(
-                        (
-                            one
-                            for one in driver.find_elements(By.TAG_NAME, "button")
-                            if one.text == click
-                        ),
-                        None,
-                    )
-                )
-            )
-            tab.click()
+            tab = f"//*[contains(@class, 'tab')][normalize-space(.)='{click}']"
+            WebDriverWait(self._driver, 60).until(
+                lambda driver: driver.find_elements(By.XPATH, tab)
+            )[0].click()
         try:
             WebDriverWait(self._driver, 60).until(
                 lambda _: all(one in self._text() for one in texts)

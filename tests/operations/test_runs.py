@@ -30,7 +30,7 @@ def test_nightly_completes_and_says_what_came_of_it(operator: Operator, evening:
     assert manifest["flow_run_url"].startswith(operator.stack.url)
     assert manifest["flow_run_url"].endswith(str(run.id))
     (shard,) = operator.shards(run)
-    assert shard.name == "shard-000"
+    assert shard.name == "nightly shard-000"
     assert shard.state is not None
     assert shard.state.message == "8 inputs, 8 calls, 0 from the journal"
 
