@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check lock clean
+.PHONY: help setup demo up down test chaos check lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +40,13 @@ check: setup ## lint, types, import direction
 
 test: check ## check, then all tests
 	@# Most tests wait for real processes: three at a time on two cores, a file in one of them.
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/operations
+	@# One server, one worker and what an evening does to them: alone, so that its clocks are fair.
+	$(BIN)/python -m pytest tests/operations
+
+chaos: setup ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
+	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m tests.benchmarks.chaos
 
 lock: ## pin anew what pyproject.toml allows
 	$(PYTHON) -m venv .lock

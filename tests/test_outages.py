@@ -1,0 +1,136 @@
+"""What a run leans on goes away: Prefect's server, the upstream, every key."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deployments.sandbox import Sandbox, start_sandbox
+from tests.conftest import KEYS, Job
+from tests.runs import await_condition, config, named, numbered, whole
+
+pytestmark = pytest.mark.chaos
+
+INPUTS = 60
+CELLS = 2 * INPUTS
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Inputs that differ, so that each is a question of its own."""
+    return numbered(tmp_path / "inputs.jsonl", INPUTS)
+
+
+def test_prefects_server_dies_in_mid_run(
+    sandbox: Sandbox, make_job: MakeJob, source: Path, tmp_path: Path
+) -> None:
+    """Its display is gone and nothing else: the outputs are whole, and the run says what happened."""
+    sandbox.control(latency=0.3)
+    written = make_job(config(sandbox)).folder
+    own = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": ""}
+    # Prefect's client tries for a minute by default, in case the server is being restarted.
+    own["PREFECT_CLIENT_MAX_RETRIES"] = "1"
+    job = Job(written, own | KEYS)
+    process = job.start(source)
+    await_condition(lambda: sandbox.stats()["requests"] >= 20, "first calls")
+    (server,) = named("flows.embedded_server", str(process.pid))
+    os.kill(server, signal.SIGKILL)
+    said, complained = process.communicate(timeout=200)
+    assert process.returncode == 0, complained
+    assert f"complete: {INPUTS} of {INPUTS} inputs" in said
+    assert "Prefect's server was gone" in complained
+    assert "Traceback" not in complained
+    assert sandbox.stats()["billed"] == CELLS
+
+
+@contextmanager
+def closed_door() -> Iterator[tuple[int, list[int]]]:
+    """A port that takes connections and drops them; counts them."""
+    seen = [0]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drop() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                seen[0] += 1
+                connection.close()
+
+        threading.Thread(target=drop, daemon=True).start()
+        yield server.getsockname()[1], seen
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_upstream_that_is_gone_costs_few_attempts(make_job: MakeJob, source: Path) -> None:
+    """
+    Nobody answers, so the run ends by itself: INCOMPLETE, each cell accounted for, with far fewer
+    connections than cells. Once the upstream is there, a rerun completes.
+    """
+    with closed_door() as (port, seen):
+        url = f"http://127.0.0.1:{port}/v1"
+        job = make_job(config(url, head="give_up_after = 3"))
+        ended = job.run(source)
+        assert ended.code == 3, ended.err
+        assert seen[0] < CELLS // 2
+    assert f"INCOMPLETE: 0 of {INPUTS} inputs" in ended.out
+    calls = pd.read_parquet(job.output / "calls.parquet")
+    assert len(calls) == CELLS
+    assert set(calls["status"]) == {"failed"}
+    assert set(calls["reason"]) <= {"circuit_open", "reset", "connect"}
+
+
+def test_an_upstream_that_dies_in_mid_run(make_job: MakeJob, source: Path) -> None:
+    """The run stops with what it has; the next one pays only for the rest, and both verify."""
+    with start_sandbox(latency=0.2) as first:
+        port = int(first.base_url.rpartition(":")[2].removesuffix("/v1"))
+        job = make_job(config(first, head="give_up_after = 3"))
+        process = job.start(source)
+        await_condition(lambda: first.stats()["answered"] >= CELLS // 3, "a third is answered")
+        os.kill(first.pid, signal.SIGKILL)
+    said, complained = process.communicate(timeout=120)
+    assert process.returncode == 3, complained
+    assert "INCOMPLETE" in said
+    calls = pd.read_parquet(job.output / "calls.parquet")
+    paid = int((calls["status"] == "ok").sum())
+    assert CELLS // 3 <= paid < CELLS
+    assert len(calls) == CELLS
+    with start_sandbox(port) as second:
+        ended = job.run(source)
+        assert ended.code == 0, ended.err
+        assert second.stats()["answered"] == CELLS - paid
+        undisturbed = job.run(source, "--fresh", output=job.folder / "apart" / "undisturbed")
+        assert undisturbed.code == 0, undisturbed.err
+    assert whole(job.output) == whole(job.folder / "apart" / "undisturbed")
+
+
+def test_all_keys_revoked(sandbox: Sandbox, make_job: MakeJob, source: Path) -> None:
+    """The run stops at once, and says of each app_id why it is out."""
+    sandbox.control(
+        keys={
+            "alpha": {"key": KEYS["KEY_A"], "state": "revoked"},
+            "bravo": {"key": KEYS["KEY_B"], "state": "unpaid"},
+        }
+    )
+    job = make_job(config(sandbox))
+    ended = job.run(source)
+    assert ended.code == 3, ended.err
+    assert f"{CELLS} no_keys_left" in ended.out
+    assert "alpha" in ended.err
+    assert "unauthorized" in ended.err
+    assert "bravo" in ended.err
+    assert "insufficient_quota" in ended.err
+    assert sandbox.stats()["requests"] <= 4 * 6
+    reasons = set(pd.read_parquet(job.output / "calls.parquet")["reason"])
+    assert reasons <= {"no_keys_left", "unauthorized", "insufficient_quota"}
