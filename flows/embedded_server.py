@@ -58,6 +58,7 @@ def prefect_server() -> Iterator[str]:
         _server(port, said) as process,
         # It has no UI, and nothing of it is left to look at when the run is over.
         temporary_settings({PREFECT_API_URL: url, PREFECT_UI_URL: ""}),
+        _exported(url),
     ):
         _await_health(process, said)
         try:
@@ -66,6 +67,20 @@ def prefect_server() -> Iterator[str]:
             # What is still queued would find no server.
             APILogWorker.drain_all(timeout=10)
             EventsWorker.drain_all(timeout=10)
+
+
+@contextmanager
+def _exported(url: str) -> Iterator[None]:
+    # The shards' processes use it to their very end, when Prefect's contexts are left already:
+    # without it each starts a server of Prefect's own there, which stays behind.
+    earlier = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = url
+    try:
+        yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        if earlier is not None:
+            os.environ["PREFECT_API_URL"] = earlier
 
 
 @contextmanager

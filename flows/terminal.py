@@ -21,6 +21,8 @@ def quieten() -> None:
     Call it before Prefect is imported, which is when Prefect reads these variables.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+    # Prefect would start servers of its own, one per process, and leave them behind.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
     # Each event that a dead server does not take would be printed in full.
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
     from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variables
