@@ -26,7 +26,7 @@ from flows.naming import shard_name
 from flows.run_log import Log, into_run
 from flows.states import INCOMPLETE
 from flows.terminal import silence
-from flows.watchdog import die_with_parent
+from flows.watchdog import die_with_parent, one_farewell
 from tasks.core.paths import ShardPaths
 from tasks.files import write_json
 from tasks.infer import infer
@@ -92,7 +92,7 @@ def _work(
     shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: Submit
 ) -> dict[str, Any]:
     log.info("up to %d calls in flight", run.threads)
-    with open_desk(shard, keys, log, threading.Event()) as desk:
+    with open_desk(shard, keys, log, threading.Event()) as desk, one_farewell():
         slices = guided(desk.inputs, run.threads)
         for future in [submit(desk, first, last) for first, last in slices]:
             future.result()

@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["die_with_parent"]
+__all__ = ["die_with_parent", "one_farewell"]
 
 
 def die_with_parent(parent: int, grace: float = 10.0) -> None:
@@ -17,6 +19,21 @@ def die_with_parent(parent: int, grace: float = 10.0) -> None:
     `grace` is how many seconds an orderly stop may take.
     """
     threading.Thread(target=_watch, args=(parent, grace), name="watchdog", daemon=True).start()
+
+
+@contextmanager
+def one_farewell() -> Iterator[None]:
+    """Once the block was interrupted, SIGTERM is ignored: the process is on its way out.
+
+    A cancelled run's shard is told twice, by the worker that stops the process group and by its
+    parent; the second signal would interrupt the cleanup that the first one has begun.
+    """
+    try:
+        yield
+    except BaseException:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
 
 
 def _watch(parent: int, grace: float) -> None:
