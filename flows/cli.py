@@ -140,10 +140,9 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = read_config(arguments.config)
     check_source(arguments.source)
     paths = RunPaths(output_folder(arguments.output, new_run_id()))
-    earlier = read_json(paths.manifest)
-    try:
-        with prefect_server(), _bar():
-            resolve_keys(settings)
+    with prefect_server(), _despite_outages(paths):
+        resolve_keys(settings)
+        with _bar():
             state = bulk_review(
                 source=arguments.source,
                 config=arguments.config,
@@ -153,24 +152,30 @@ def _run(arguments: argparse.Namespace) -> int:
                 previous=arguments.previous,
                 return_state=True,
             )
+    return _conclude(state, paths)
+
+
+@contextmanager
+def _despite_outages(paths: RunPaths) -> Iterator[None]:
+    """End the process by itself when Prefect's server did not live to hear how the run ended."""
+    from tasks.outage import server_answers  # noqa: PLC0415 - imports Prefect, see _run
+
+    earlier = read_json(paths.manifest)
+    try:
+        yield
     except ReviewError:
         raise
     except Exception:
-        if (code := _conclude_alone(paths, earlier)) is None:
+        if server_answers():
             raise
+        code = _conclude_alone(paths, earlier)
         # At its exit Prefect tries for minutes to deliver what nobody takes.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    return _conclude(state, paths)
 
 
-def _conclude_alone(paths: RunPaths, earlier: Any) -> int | None:
-    """The exit code of a run whose end Prefect's server did not live to hear of; None: it lives."""
-    from tasks.outage import server_answers  # noqa: PLC0415 - imports Prefect, see _run
-
-    if server_answers():
-        return None
+def _conclude_alone(paths: RunPaths, earlier: Any) -> int:
     manifest = read_json(paths.manifest)
     if manifest is None or manifest == earlier:
         print(

@@ -12,7 +12,8 @@ _LEFT_OUT = ("prefect.task_runs", "prefect.engine", "prefect.events")
 
 
 def _worth_showing(record: logging.LogRecord) -> bool:
-    return not record.name.startswith(_LEFT_OUT)
+    # A server that is gone is told of once, at the end, and without a traceback.
+    return not record.name.startswith(_LEFT_OUT) and "ConnectError(" not in record.getMessage()
 
 
 def quieten() -> None:

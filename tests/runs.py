@@ -22,6 +22,7 @@ __all__ = [
     "named",
     "numbered",
     "whole",
+    "working_in",
 ]
 
 _LEFT_OUT = {
@@ -105,6 +106,16 @@ def named(*marks: str) -> list[int]:
         with suppress(OSError):
             command = path.read_bytes().decode(errors="replace").split("\0")
             if set(marks) <= set(command):
+                found.append(int(path.parent.name))
+    return found
+
+
+def working_in(folder: Path) -> list[int]:
+    """Pids whose working directory it is: a run's processes, in whatever group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if path.readlink() == folder:
                 found.append(int(path.parent.name))
     return found
 

@@ -15,7 +15,7 @@ import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
 from tests.conftest import KEYS, Job
-from tests.runs import await_condition, config, named, numbered, whole
+from tests.runs import await_condition, config, named, numbered, whole, working_in
 
 pytestmark = pytest.mark.chaos
 
@@ -51,6 +51,7 @@ def test_prefects_server_dies_in_mid_run(
     assert "Prefect's server was gone" in complained
     assert "Traceback" not in complained
     assert sandbox.stats()["billed"] == CELLS
+    await_condition(lambda: not working_in(job.folder), "no process stays behind", 30)
 
 
 @contextmanager

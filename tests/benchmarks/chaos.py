@@ -28,6 +28,8 @@ from tests.runs import PASSING, children, config, group_is_gone, numbered, whole
 CHECKS = 2
 IN_FLIGHT = 12
 LATENCY = 0.25
+_OF_FORM = {"broken_json", "prose", "null_content", "fenced", "trailing_commas"}
+"""A model that is asked again because of its form is asked something else, and may answer otherwise."""
 
 KILLS = {
     "kill -9 of everything": ("group", signal.SIGKILL),
@@ -135,7 +137,7 @@ def start(folder: Path, source: Path, output: Path, *more: str) -> subprocess.Po
 
 def chaos(sandbox: Sandbox, folder: Path, inputs: int, kills: int, seed: int) -> bool:
     """Run, kill, compare; prints the table. True: complete and exact."""
-    few = {fault: rate / 4 for fault, rate in PASSING.items()}
+    few = {fault: rate / 4 for fault, rate in PASSING.items() if fault not in _OF_FORM}
     sandbox.control(latency=LATENCY, faults=few, hang_seconds=30, fault_wait=0.2, seed=seed)
     head = "timeout = 5\nstream_idle_timeout = 2"
     (folder / "review.toml").write_text(config(sandbox, head=head))
