@@ -93,7 +93,7 @@ def evening(operator: Operator) -> Evening:
             "gaps": operator.start(
                 "adhoc",
                 "gaps",
-                operator.source("gaps", 6, "content_policy", "content_policy", "status_429*1"),
+                operator.source("gaps", 6, "content_policy", "content_policy", "status_429*2"),
                 operator.config("gaps", "team-one", "team-two"),
             ),
             **{

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from prefect import Flow
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings.legacy import _get_settings_fields
 from prefect.settings.models.root import Settings
@@ -97,6 +100,19 @@ def test_deployed_as_written(operator: Operator) -> None:
         assert one.enforce_parameter_schema
         (step,) = one.pull_steps or []
         assert next(iter(step.values()))["directory"] == str(ROOT)
+
+
+def test_the_nightly_is_scheduled(operator: Operator) -> None:
+    """The server has made the next nights' runs, at half past one where the schedule says."""
+    nightly = operator.client.read_deployment_by_name("bulk-review/nightly")
+    wanted = DeploymentFilter(id=DeploymentFilterId(any_=[nightly.id]))
+
+    def nights() -> list[datetime]:
+        runs = operator.client.read_flow_runs(deployment_filter=wanted)
+        return [run.expected_start_time for run in runs if run.auto_scheduled]
+
+    for night in operator.until(nights, "scheduled runs", 60):
+        assert night.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") == "01:30"
 
 
 def test_up_twice_changes_nothing(operator: Operator) -> None:
