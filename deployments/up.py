@@ -14,7 +14,7 @@ __all__ = ["main", "parser"]
 _NEXT = """
 next:
   export PREFECT_API_URL={api}
-  prefect deployment run bulk-review/adhoc --param source=data/samples/diffs.jsonl --watch
+  prefect deployment run bulk-review/adhoc --param source=data/samples/samples.jsonl --watch
 The worker passes on the variables that were exported when it was started: export the keys that
 review.toml names before `make up`, or keep them in Secret blocks.
 """
