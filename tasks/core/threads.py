@@ -12,10 +12,11 @@ __all__ = ["default_threads"]
 LATENCY = 20.0
 """Seconds a call is assumed to take; reviews of long diffs do."""
 
-UNLIMITED = 32
-"""Calls in flight for an app_id without a quota: more only queue up at the endpoint."""
+UNLIMITED = 512
+"""Threads where an app_id has no quota. How many of them call at a time is found while they do; the
+others wait for a place, which costs 40 KB each."""
 
-MOST = 256
+MOST = 512
 """Threads of one process; beyond it they cost more than they bring."""
 
 

@@ -172,6 +172,8 @@ def _caller(
         give_up_after=settings.give_up_after,
         run_id=run.run_id,
         stop=stop,
+        # A number of threads that the user has set is meant as it is.
+        most_in_flight=None if settings.threads else run.threads,
     )
 
 

@@ -16,6 +16,7 @@ from tasks.core.quotas import AppId
 from tasks.upstream.attempt import Attempt
 from tasks.upstream.breaker import Breakers
 from tasks.upstream.client_pool import ClientPool
+from tasks.upstream.in_flight import InFlight
 from tasks.upstream.quota import Grant, Quota, read_signal
 from tasks.upstream.retry import Circumstances, Decision, backoff, decide
 from tasks.upstream.scrub import Scrubber
@@ -24,6 +25,7 @@ from tasks.upstream.transport import Probe
 __all__ = ["CallLimits", "Counts", "Course", "Upstream"]
 
 _MESSAGE = 300  # characters kept of what a server says
+_OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 _SAID = ("x-ratelimit", "anthropic-ratelimit")
 
 
@@ -65,6 +67,8 @@ class Upstream:
     limits: CallLimits
     counts: Counts
     stop: threading.Event
+    in_flight: InFlight | None = None
+    """Places for calls that no quota bounds; None: as many as there are threads."""
 
     def endpoints(self, model: str) -> dict[str, list[str]]:
         """base_url -> aliases that serve the model there."""
@@ -73,6 +77,13 @@ class Upstream:
             if app_id.serves(model):
                 found.setdefault(app_id.base_url, []).append(app_id.alias)
         return found
+
+    def is_free(self, model: str) -> bool:
+        """Whether an app_id without a quota serves the model."""
+        return any(
+            app_id.serves(model) and not (app_id.windows or app_id.token_windows)
+            for app_id in self.app_ids.values()
+        )
 
 
 class Course:
@@ -194,6 +205,8 @@ class Course:
     def _after(self, decision: Decision) -> None:
         """Back off, or raise CallFailed."""
         self._up.counts.add("failed_attempts", decision.reason)
+        if self._up.in_flight is not None and decision.reason in _OVERLOAD:
+            self._up.in_flight.overload()
         self._failures += decision.counts
         self._uncounted += not decision.counts
         self._failed_on = self._last[0] if decision.action == "retry" else ""
