@@ -113,7 +113,7 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
         command = ["worker", "start", "--pool", POOL, "--name", "local"]
         fresh = local.worker.start([*prefect, *command], environment, ROOT)
         _deploy(environment)
-        say("deployed  bulk-review/nightly, bulk-review/adhoc")
+        say("deployed  all of deployments/prefect.yaml")
         after = _MISSED_HEARTBEATS * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
         install(client, _LOST_RUNS, {"lost_after": str(after)})
         _wait(lambda: _is_online(client), local.worker, "the worker")
