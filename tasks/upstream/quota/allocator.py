@@ -119,20 +119,19 @@ class Allocator(Book):
     def _earliest(
         self, lanes: Iterable[Lane], tokens: int, now: float
     ) -> tuple[float, Lane | None]:
-        at, tied = math.inf, list[Lane]()
+        at, best, rank = math.inf, None, (0.0, 0)
         for lane in lanes:
             opens = lane.known_opens
             if opens is None:
                 opens = lane.opens(tokens)
             if opens <= now:
                 opens = self._gate_opens(lane, tokens, now) if lane.started else now
-            if opens < at:
-                at, tied = opens, [lane]
-            elif opens == at < math.inf:
-                tied.append(lane)
-        if len(tied) > 1:
-            return at, min(tied, key=Lane.rank)
-        return at, tied[0] if tied else None
+            # Almost always all are later, or many are free now: ranks are asked for only then.
+            if opens > at or opens == math.inf:
+                continue
+            if opens < at or lane.rank() < rank:
+                at, best, rank = opens, lane, lane.rank()
+        return at, best
 
     def _gate_opens(self, lane: Lane, tokens: int, now: float) -> float:
         # Planned on the confirmed and the unconfirmed alike; the gate is stricter.
