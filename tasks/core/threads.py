@@ -13,8 +13,7 @@ LATENCY = 20.0
 """Seconds a call is assumed to take; reviews of long diffs do."""
 
 UNLIMITED = 512
-"""Threads where an app_id has no quota. How many of them call at a time is found while they do; the
-others wait for a place, which costs 40 KB each."""
+"""Most threads where an app_id has no quota; how many of them work is found while they do."""
 
 MOST = 512
 """Threads of one process; beyond it they cost more than they bring."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from tasks.core.rows import stored_input
 from tasks.core.settings import Settings
 from tasks.files import atomic
 from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
+from tasks.inference.elastic import START, Elastic
 from tasks.inference.fan_out import Latch
 from tasks.inference.inputs import InputWork
 from tasks.inference.passes import PASSES, worth_another_pass
@@ -41,7 +42,7 @@ class Desk:
     """All that work on an input needs. Thread-safe."""
 
     def __init__(
-        self, run: Run, shard: ShardPaths, caller: Caller, pool: ThreadPoolExecutor, log: Log
+        self, run: Run, shard: ShardPaths, caller: Caller, pool: Elastic, log: Log
     ) -> None:
         self.settings: Settings = run.settings
         self.progress = Progress()
@@ -59,12 +60,9 @@ class Desk:
         """How many inputs the shard has."""
         return len(self._offsets) - 1
 
-    def submit(self, step: Callable[..., Any], /, *args: Any) -> Future[Any]:
+    def submit(self, step: Callable[..., Any], /, *args: Any) -> None:
         """Queue a step on the shard's threads."""
-        try:
-            return self._pool.submit(step, *args)
-        except RuntimeError:
-            raise _stopped() from None
+        self._pool.submit(partial(step, *args))
 
     def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
         """Ask, count and log a failure."""
@@ -154,7 +152,7 @@ def _line_offsets(path: Path) -> list[int]:
 
 
 def _caller(
-    run: Run, keys: Mapping[str, SecretStr], stop: threading.Event
+    run: Run, keys: Mapping[str, SecretStr], stop: threading.Event, load: Elastic | None
 ) -> AbstractContextManager[Caller]:
     settings = run.settings
     return open_caller(
@@ -172,8 +170,7 @@ def _caller(
         give_up_after=settings.give_up_after,
         run_id=run.run_id,
         stop=stop,
-        # A number of threads that the user has set is meant as it is.
-        most_in_flight=None if settings.threads else run.threads,
+        load=load,
     )
 
 
@@ -195,8 +192,10 @@ def open_desk(
     """Open journal, ledger, clients and threads for a shard; close them whatever happens."""
     global _current  # noqa: PLW0603 - one process, one desk; see `current`
     run = Run.read(shard.settings)
-    with _caller(run, keys, stop) as caller:
-        pool = ThreadPoolExecutor(run.threads, thread_name_prefix="call")
+    # A number that the user has set, or that follows from quotas, is meant as it is.
+    elastic = run.settings.threads is None and not all(app.windows for app in run.settings.pool)
+    pool = Elastic(run.threads, START if elastic else None)
+    with _caller(run, keys, stop, pool if elastic else None) as caller:
         _current = desk = Desk(run, shard, caller, pool, log)
         try:
             with Reporter(desk.progress, shard.progress):
@@ -205,6 +204,6 @@ def open_desk(
             stop.set()
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
             desk.abandon()
             _current = None

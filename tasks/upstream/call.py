@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
 from tasks.upstream.breaker import Breakers
 from tasks.upstream.client_pool import ClientPool
-from tasks.upstream.course import CallLimits, Course, Upstream
-from tasks.upstream.in_flight import InFlight, Place
+from tasks.upstream.course import CallLimits, Course, Load, Upstream
 from tasks.upstream.journal import Journal
 from tasks.upstream.quota import Quota
 from tasks.upstream.scrub import Scrubber
@@ -76,7 +75,7 @@ class Caller:
         breakers: Breakers | None = None,
         scrub: Scrubber | None = None,
         stop: threading.Event | None = None,
-        in_flight: InFlight | None = None,
+        load: Load | None = None,
     ) -> None:
         self._counts = CallCounts()
         self._journal = journal
@@ -90,7 +89,7 @@ class Caller:
             limits=limits or CallLimits(),
             counts=self._counts,
             stop=stop or threading.Event(),
-            in_flight=in_flight,
+            load=load,
         )
 
     @property
@@ -112,11 +111,9 @@ class Caller:
         key = request.key
         self._counts.add("calls")
         try:
-            with self._place(request.model) as place:
-                reply, shared = self._flights.run(
-                    key, lambda: self._ask(request, key, fresh_since), pause=self._raise_if_stopped
-                )
-                place.answered = not (shared or reply.journaled)
+            reply, shared = self._flights.run(
+                key, lambda: self._ask(request, key, fresh_since), pause=self._raise_if_stopped
+            )
         except UpstreamError as error:
             self._counts.add("failed", error.code)
             raise
@@ -135,12 +132,6 @@ class Caller:
             "breakers": self._up.breakers.statistics(),
             "quota": self._up.quota.statistics(),
         }
-
-    def _place(self, model: str) -> AbstractContextManager[Place]:
-        in_flight = self._up.in_flight
-        if in_flight is None or not self._up.is_free(model):
-            return nullcontext(Place())
-        return in_flight.place(self._raise_if_stopped)
 
     def _ask(self, request: Request, key: str, fresh_since: float | None) -> Reply:
         with self._claimed(key):
@@ -183,12 +174,12 @@ def open_caller(
     give_up_after: float = 120.0,
     run_id: str = "",
     stop: threading.Event | None = None,
-    most_in_flight: int | None = None,
+    load: Load | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
-    `keys` by alias; `margin` and `give_up_after` in seconds. `most_in_flight`: calls on app_ids
-    without a quota adapt to what the endpoint carries, up to that; None: threads alone bound them. Setting `stop` ends waits within a
+    `keys` by alias; `margin` and `give_up_after` in seconds. `load` hears of every
+    reply and overload. Setting `stop` ends waits within a
     second and lets calls in flight finish.
 
     Raises:
@@ -215,5 +206,5 @@ def open_caller(
             breakers=Breakers(give_up_after=give_up_after),
             scrub=Scrubber(keys.values()),
             stop=stop,
-            in_flight=None if most_in_flight is None else InFlight(most_in_flight),
+            load=load,
         )

@@ -16,13 +16,12 @@ from tasks.core.quotas import AppId
 from tasks.upstream.attempt import Attempt
 from tasks.upstream.breaker import Breakers
 from tasks.upstream.client_pool import ClientPool
-from tasks.upstream.in_flight import InFlight
 from tasks.upstream.quota import Grant, Quota, read_signal
 from tasks.upstream.retry import Circumstances, Decision, backoff, decide
 from tasks.upstream.scrub import Scrubber
 from tasks.upstream.transport import Probe
 
-__all__ = ["CallLimits", "Counts", "Course", "Upstream"]
+__all__ = ["CallLimits", "Counts", "Course", "Load", "Upstream"]
 
 _MESSAGE = 300  # characters kept of what a server says
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
@@ -55,6 +54,13 @@ class Counts(Protocol):
     def add(self, name: str, reason: str = "") -> None: ...
 
 
+class Load(Protocol):
+    """Who bounds the calls in flight, and wants to know how they fare."""
+
+    def answered(self, seconds: float) -> None: ...
+    def overloaded(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """What all calls of a process share."""
@@ -67,8 +73,7 @@ class Upstream:
     limits: CallLimits
     counts: Counts
     stop: threading.Event
-    in_flight: InFlight | None = None
-    """Places for calls that no quota bounds; None: as many as there are threads."""
+    load: Load | None = None
 
     def endpoints(self, model: str) -> dict[str, list[str]]:
         """base_url -> aliases that serve the model there."""
@@ -77,13 +82,6 @@ class Upstream:
             if app_id.serves(model):
                 found.setdefault(app_id.base_url, []).append(app_id.alias)
         return found
-
-    def is_free(self, model: str) -> bool:
-        """Whether an app_id without a quota serves the model."""
-        return any(
-            app_id.serves(model) and not (app_id.windows or app_id.token_windows)
-            for app_id in self.app_ids.values()
-        )
 
 
 class Course:
@@ -171,13 +169,16 @@ class Course:
                 self._settle_failure(grant, decision)
                 return decision
         self._settle(grant, attempt, completion.usage.total_tokens)
-        return attempt.reply(
+        reply = attempt.reply(
             completion,
             app_id=grant.app_id,
             endpoint=endpoint,
             queue=self._queue,
             attempts=self._attempts,
         )
+        if self._up.load is not None:
+            self._up.load.answered(reply.latency)
+        return reply
 
     def _circumstances(self, attempt: Attempt) -> Circumstances:
         return Circumstances(
@@ -205,8 +206,8 @@ class Course:
     def _after(self, decision: Decision) -> None:
         """Back off, or raise CallFailed."""
         self._up.counts.add("failed_attempts", decision.reason)
-        if self._up.in_flight is not None and decision.reason in _OVERLOAD:
-            self._up.in_flight.overload()
+        if self._up.load is not None and decision.reason in _OVERLOAD:
+            self._up.load.overloaded()
         self._failures += decision.counts
         self._uncounted += not decision.counts
         self._failed_on = self._last[0] if decision.action == "retry" else ""
