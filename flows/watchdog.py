@@ -1,7 +1,13 @@
-"""Children that leave with their parent, however it dies."""
+"""
+Children that leave with their parent, however it dies.
+
+A shard's process is watched from the import of this module on, which comes before Prefect asks its
+server for a flow run: if the parent and its server are killed just then, that would take a minute.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -11,14 +17,18 @@ from contextlib import contextmanager
 
 __all__ = ["die_with_parent", "one_farewell"]
 
+_NAME = "watchdog"
+
 
 def die_with_parent(parent: int, grace: float = 10.0) -> None:
     """Watch the parent's pid; once it is gone, ask this process to stop, then end it.
 
     Nothing tells a process that its parent was killed with -9; a changed parent pid does.
-    `grace` is how many seconds an orderly stop may take.
+    `grace` is how many seconds an orderly stop may take. Once is enough for a process.
     """
-    threading.Thread(target=_watch, args=(parent, grace), name="watchdog", daemon=True).start()
+    if any(thread.name == _NAME for thread in threading.enumerate()):
+        return
+    threading.Thread(target=_watch, args=(parent, grace), name=_NAME, daemon=True).start()
 
 
 @contextmanager
@@ -42,3 +52,7 @@ def _watch(parent: int, grace: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace)
     os._exit(70)
+
+
+if (_parent := multiprocessing.parent_process()) is not None and _parent.pid is not None:
+    die_with_parent(_parent.pid)

@@ -11,6 +11,7 @@ faults in one go, without anybody's help. Prints two tables; exit code 1 if anyt
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -60,24 +61,32 @@ class Chaos:
     rng: random.Random
     process: subprocess.Popen[bytes] | None = None
     tallies: dict[str, Tally] = field(default_factory=dict)
+    last: Tally = field(default_factory=Tally)
+    """That of the kill before, whose calls may still be answered a second time."""
+    twice: int = 0
 
     def start(self) -> None:
         """Start the command, or start it again."""
         self.process = start(self.folder, self.source, self.folder / "out")
 
-    def kill(self, name: str) -> None:
-        """Kill once, see what it cost, start again what ended by it."""
-        before = self.sandbox.stats()
+    def kill(self, name: str, at: int) -> None:
+        """Kill once as soon as `at` calls are answered, and start again what ended by it."""
+        self._await(at)
+        self.settle()
         whom, sent = KILLS[name]
         self._send(whom, sent)
-        tally = self.tallies.setdefault(name, Tally())
+        self.last = tally = self.tallies.setdefault(name, Tally())
+        tally.times += 1
         if whom != "shard":
             self._bury()
             tally.reruns += 1
             self.start()
-        self._await(before["answered"] + 3 * IN_FLIGHT)
-        tally.times += 1
-        tally.paid_twice += self.sandbox.stats()["duplicates"] - before["duplicates"]
+
+    def settle(self) -> None:
+        """Book what was paid twice since the kill before."""
+        now = self.sandbox.stats()["duplicates"]
+        self.last.paid_twice += now - self.twice
+        self.twice = now
 
     def _send(self, whom: str, sent: signal.Signals) -> None:
         assert self.process is not None
@@ -111,7 +120,9 @@ class Chaos:
     def end(self) -> int:
         """Let it end; returns the exit code."""
         assert self.process is not None
-        return self.process.wait()
+        code = self.process.wait()
+        self.settle()
+        return code
 
 
 def _own(folder: Path) -> dict[str, str]:
@@ -144,23 +155,25 @@ def chaos(sandbox: Sandbox, folder: Path, inputs: int, kills: int, seed: int) ->
     run = Chaos(sandbox, folder, numbered(folder / "in.jsonl", inputs), random.Random(seed))
     names = [name for _ in range(kills) for name in KILLS][:kills]
     run.rng.shuffle(names)
+    moments = sorted(run.rng.sample(range(IN_FLIGHT, int(0.9 * inputs * CHECKS)), kills))
     run.start()
-    run._await(IN_FLIGHT)
-    for name in names:
-        run.kill(name)
+    for name, moment in zip(names, moments, strict=True):
+        run.kill(name, moment)
         print(f"  {name}: {sandbox.stats()['answered']:,} calls answered", file=sys.stderr)
     code, seen = run.end(), sandbox.stats()
     sandbox.control(faults={}, latency=0.0)
     quiet = start(folder, run.source, folder / "apart" / "quiet", "--fresh").wait()
     exact = whole(folder / "out") == whole(folder / "apart" / "quiet")
-    lost = inputs * CHECKS - seen["bodies"]
+    cells = json.loads((folder / "out" / "manifest.json").read_text())["counts"]["cells"]
+    lost = inputs * CHECKS - cells["ok"]
     print("\n| fault | times | runs ended by it | cells lost | paid twice | in flight |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, tally in sorted(run.tallies.items()):
         most = tally.times * IN_FLIGHT
-        print(f"| {name} | {tally.times} | {tally.reruns} | 0 | {tally.paid_twice} | <= {most} |")
+        row = f"| {name} | {tally.times} | {tally.reruns} | {lost} | {tally.paid_twice} |"
+        print(f"{row} <= {most} |")
     for fault, count in sorted(Counter(seen["faults"]).items()):
-        print(f"| {fault} | {count} | 0 | 0 | - | - |")
+        print(f"| {fault} | {count} | 0 | {lost} | - | - |")
     print(
         f"\nexit codes {code} and {quiet}; {inputs * CHECKS:,} cells, {seen['requests']:,} requests, "
         f"{seen['duplicates']} good answers paid twice; outputs "
