@@ -126,7 +126,8 @@ class _Watch:
     def __init__(self, pid: int) -> None:
         self.peaks: dict[str, int] = {}
         self._pid = pid
-        self._cpu: dict[tuple[str, int], float] = {}
+        self._kinds: dict[int, str] = {}
+        self._cpu: dict[int, float] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -139,7 +140,8 @@ class _Watch:
     def shares(self) -> dict[str, float]:
         """Seconds of CPU by kind of process."""
         found: dict[str, float] = {}
-        for (kind, _), seconds in self._cpu.items():
+        for pid, seconds in self._cpu.items():
+            kind = self._kinds[pid]
             found[kind] = found.get(kind, 0.0) + seconds
         return found
 
@@ -148,15 +150,15 @@ class _Watch:
             for pid in (self._pid, *_below(self._pid)):
                 kind = self._kind(pid)
                 self.peaks[kind] = max(self.peaks.get(kind, 0), _peak(pid))
-                self._cpu[kind, pid] = _cpu(pid) or self._cpu.get((kind, pid), 0.0)
+                self._cpu[pid] = _cpu(pid) or self._cpu.get(pid, 0.0)
 
     def _kind(self, pid: int) -> str:
-        if pid == self._pid:
-            return "parent"
-        command = _read(pid, "cmdline")
-        if "embedded_server" in command:
-            return "server"
-        return "shard" if "spawn_main" in command else "other"
+        # A zombie still has its CPU time, but no command line any more.
+        if command := _read(pid, "cmdline"):
+            named = {"embedded_server": "server", "spawn_main": "shard"}
+            kinds = (kind for text, kind in named.items() if text in command)
+            self._kinds[pid] = "parent" if pid == self._pid else next(kinds, "other")
+        return self._kinds.setdefault(pid, "other")
 
 
 def _below(pid: int) -> Iterator[int]:
