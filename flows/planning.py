@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings, load_settings
+from tasks.core.state_places import resolve_state
 from tasks.core.threads import default_threads
 from tasks.inference.run import Run
 
@@ -61,7 +62,7 @@ def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:
     return Run(
         run_id=run_id,
         settings=settings,
-        state=str(Path(settings.state).absolute()),
+        state=resolve_state(settings.state),
         threads=settings.threads or default_threads(settings.pool),
         fresh_since=time.time() if fresh else None,
     )

@@ -17,6 +17,7 @@ from prefect.client.orchestration import get_client
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.embedded_server import prefect_server as embedded_server
+from tests.postgres import Postgres, start_postgres
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,19 @@ def sandbox(sandbox_server: Sandbox) -> Sandbox:
     """The session's sandbox, back at its defaults: any key, no quota, no faults, no latency."""
     sandbox_server.reset()
     return sandbox_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One real PostgreSQL for the whole session."""
+    with start_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: Postgres) -> str:
+    """The URL of an empty database, as in `state`."""
+    return postgres_server.database()
 
 
 @dataclass(frozen=True, slots=True)

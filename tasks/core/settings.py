@@ -17,6 +17,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.git_settings import GitSettings
 from tasks.core.policy_settings import PolicySettings
 from tasks.core.quotas import AppId, parse_window
+from tasks.core.state_places import check_state
 
 __all__ = [
     "AppIdSettings",
@@ -159,7 +160,7 @@ class Settings(_Strict):
     shards: int | None = Field(default=None, ge=1, le=1000)
     """None: computed from the number of inputs."""
     state: str = "data/state"
-    """Folder of journal and ledger, relative to where the run starts."""
+    """Folder of journal and ledger, relative to where the run starts; or postgresql://user@host/db."""
     margin: float = Field(default=0.4, ge=0, le=10)
     """Seconds added to each window against jitter on the way to the upstream."""
     timeout: float = Field(default=600, gt=0)
@@ -181,6 +182,11 @@ class Settings(_Strict):
     git: GitSettings = GitSettings()
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per model; unknown prices make unknown costs, not free calls."""
+
+    @field_validator("state")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        return check_state(value)
 
     @field_validator("app_ids")
     @classmethod

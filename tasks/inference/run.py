@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.core.errors import ShardError
 from tasks.core.settings import Settings
+from tasks.core.state_places import journal_place, ledger_place
 from tasks.files import read_json, write_json
 
 __all__ = ["Run"]
@@ -20,21 +21,21 @@ class Run:
     run_id: str
     settings: Settings
     state: str
-    """Absolute folder of journal and ledger."""
+    """Absolute folder of journal and ledger, or the URL of the database that has both."""
     threads: int
     """Calls in flight per process."""
     fresh_since: float | None = None
     """Journal answers from before this instant (seconds since the epoch) are not used; None: all are."""
 
     @property
-    def journal(self) -> Path:
-        """Answers of this and earlier runs."""
-        return Path(self.state) / "journal.sqlite"
+    def journal(self) -> str:
+        """Place of the answers of this and earlier runs: a file, or the database's URL."""
+        return journal_place(self.state)
 
     @property
-    def ledger(self) -> Path:
-        """What each app_id has sent, shared by all processes and runs of the machine."""
-        return Path(self.state) / "ledger.sqlite"
+    def ledger(self) -> str:
+        """Place of what each app_id has sent, shared by all processes and runs."""
+        return ledger_place(self.state)
 
     def write(self, path: Path) -> None:
         """Store it for the shards' processes."""

@@ -65,7 +65,7 @@ class Quota:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         app_ids: Sequence[AppId],
         *,
         margin: float = 0.4,
@@ -73,7 +73,7 @@ class Quota:
         run_id: str = "",
         stop: threading.Event | None = None,
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self.run_id = run_id
         self.margin = margin
         self._app_ids = tuple(app_ids)

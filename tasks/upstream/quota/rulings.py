@@ -22,10 +22,10 @@ class Ruling:
     """Seconds, as raised by a 429 that our log cannot explain; 0: never raised."""
 
 
-def read_rulings(path: Path, run_id: str) -> tuple[Ruling, ...]:
+def read_rulings(path: Path | str, run_id: str) -> tuple[Ruling, ...]:
     """The rulings so far, by alias; empty when the ledger is not there or busy."""
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=1)
     except sqlite3.Error:
         return ()
     try:

@@ -1,0 +1,48 @@
+"""Where journal and ledger live: a folder of this machine, or a PostgreSQL database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+__all__ = ["check_state", "is_database", "journal_place", "ledger_place", "resolve_state"]
+
+_SCHEMES = ("postgresql://", "postgres://")
+
+
+def is_database(state: str | Path) -> bool:
+    """Whether `state` is the URL of a PostgreSQL database; otherwise it is a folder or file."""
+    return str(state).startswith(_SCHEMES)
+
+
+def check_state(state: str) -> str:
+    """`state` as it came.
+
+    Raises:
+        ValueError: it is a URL with a password, or of something else; the message repeats neither.
+    """
+    if is_database(state) and urlsplit(state).password:
+        msg = (
+            "must not hold a password: it is stored with every run. Leave it out of the URL and set "
+            "PGPASSWORD, or use a ~/.pgpass file, on every machine"
+        )
+        raise ValueError(msg)
+    if "://" in state and not is_database(state):
+        msg = 'must be a folder, or a database as "postgresql://user@host/database"'
+        raise ValueError(msg)
+    return state
+
+
+def resolve_state(state: str) -> str:
+    """The same from wherever a process starts: a folder becomes absolute."""
+    return state if is_database(state) else str(Path(state).absolute())
+
+
+def journal_place(state: str) -> str:
+    """The journal's file in the folder `state`, or the database itself."""
+    return state if is_database(state) else str(Path(state) / "journal.sqlite")
+
+
+def ledger_place(state: str) -> str:
+    """The ledger's file in the folder `state`, or the database itself."""
+    return state if is_database(state) else str(Path(state) / "ledger.sqlite")

@@ -1,0 +1,54 @@
+"""`state` as a folder or a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ConfigError
+from tasks.core.settings import load_settings
+from tasks.core.state_places import journal_place, ledger_place, resolve_state
+
+_REST = """
+[app_ids.a]
+key = "env:KEY"
+base_url = "http://host/v1"
+[[check]]
+name = "mini"
+model = "m"
+"""
+
+
+def _load(state: str) -> str:
+    return load_settings(f'mode = "check"\nstate = "{state}"\n{_REST}').state
+
+
+def test_a_folder_has_two_files() -> None:
+    """A folder is made absolute, and journal and ledger are files in it."""
+    state = resolve_state("data/state")
+
+    assert Path(state).is_absolute()
+    assert journal_place(state) == f"{state}/journal.sqlite"
+    assert ledger_place(state) == f"{state}/ledger.sqlite"
+
+
+def test_a_database_has_both() -> None:
+    """A database is left as it is and holds journal and ledger."""
+    url = _load("postgresql://reviewer@db.example/night")
+
+    assert journal_place(resolve_state(url)) == ledger_place(resolve_state(url)) == url
+
+
+def test_a_password_is_refused() -> None:
+    """A password in the URL would be stored with every run: refused, with the remedy, unrepeated."""
+    with pytest.raises(ConfigError, match="PGPASSWORD") as caught:
+        _load("postgresql://reviewer:hunter22@db.example/night")
+
+    assert "hunter22" not in str(caught.value)
+
+
+def test_another_kind_of_database_is_refused() -> None:
+    """A URL of something else would become a folder of that name."""
+    with pytest.raises(ConfigError, match="postgresql://"):
+        _load("mysql://db.example/night")
