@@ -25,6 +25,7 @@ from flows.panel import Panel
 from flows.planning import new_run, new_run_id, output_folder, read_config, with_mode
 from flows.run_log import into_run
 from flows.states import INCOMPLETE, REFUSED, failed
+from flows.storage import check_workers, shared_storage
 from flows.supervise import run_shards
 from flows.verify import check_written
 from tasks.core.cells import Counts, planned_cells
@@ -73,12 +74,15 @@ def bulk_review(
     """
     try:
         settings = with_mode(read_config(config), mode)
-        resolve_keys(settings)
+        check_workers(settings)
+        if settings.workers is None:
+            resolve_keys(settings)
         run = new_run(new_run_id(), settings, fresh=fresh)
         paths = RunPaths(output_folder(output, run.run_id))
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
             known = known_before(settings.suppressions, previous, source, paths)
-            return _review(source, paths, run, limit, known)
+            with shared_storage(paths, run):
+                return _review(source, paths, run, limit, known)
     except (UserError, StateError) as error:
         return failed(REFUSED, str(error))
 

@@ -34,18 +34,19 @@ from tasks.inference.desk import Desk, open_desk
 from tasks.inference.run import Run
 from tasks.inference.slices import AT_ONCE, guided
 
-__all__ = ["review_alone", "review_shard"]
+__all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 
 Submit = Callable[[Desk, int, int], Any]
 """Starts one slice; returns its future."""
 
-_SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+"""A shard's slices, wherever it works."""
 
 
 @flow(
     name="review-shard",
     flow_run_name=shard_name,
-    task_runner=_SLICES,
+    task_runner=SLICES,
     persist_result=False,
 )
 def review_shard(name: str, root: str, parent: int) -> State[Any]:
@@ -58,10 +59,10 @@ def review_shard(name: str, root: str, parent: int) -> State[Any]:
     die_with_parent(parent)
     silence()
     shard = ShardPaths(Path(root))
-    log = _own_logger(shard)
+    log = own_logger(shard)
     log.info("%s works in process %d", name, os.getpid())
     with into_run(log):
-        return _state(_review(shard, log, lambda _, first, last: infer.submit(first, last)))
+        return state_of(review(shard, log, lambda _, first, last: infer.submit(first, last)))
 
 
 def review_alone(name: str, root: str, parent: int) -> None:
@@ -70,14 +71,14 @@ def review_alone(name: str, root: str, parent: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     log = logging.getLogger(f"{__name__}.{name}")
     with ThreadPoolExecutor(AT_ONCE) as slices:
-        _review(
+        review(
             ShardPaths(Path(root)),
             log,
             lambda desk, first, last: slices.submit(desk.review_slice, first, last),
         )
 
 
-def _review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | LastWords:
+def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | LastWords:
     """The shard's counts, or why it could not be finished."""
     keys: Mapping[str, SecretStr] = {}
     try:
@@ -101,7 +102,8 @@ def _work(
     return result
 
 
-def _own_logger(shard: ShardPaths) -> Any:
+def own_logger(shard: ShardPaths) -> Any:
+    """The logger of this flow run, whose id is left in the shard's folder."""
     # Inside a task's process get_run_logger() is the parent task's logger.
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -111,7 +113,8 @@ def _own_logger(shard: ShardPaths) -> Any:
     return flow_run_logger(context.flow_run, context.flow)
 
 
-def _state(result: dict[str, Any] | LastWords) -> State[Any]:
+def state_of(result: dict[str, Any] | LastWords) -> State[Any]:
+    """The flow run's state for what `review` returned."""
     if isinstance(result, LastWords):
         return Failed(message=result.message)
     text = f"{result['inputs']:,} inputs, {result['calls']:,} calls, {result['journaled']:,} from the journal"

@@ -1,4 +1,4 @@
-"""A task per shard that supervises one process, and judges it by its completion marker.
+"""A task per shard that supervises one process, here or at a worker, and judges it by its completion marker.
 
 Prefect's own ProcessPoolTaskRunner shares one pool: a killed child breaks every shard, and a
 killed parent leaves children that go on spending quota. Here each shard has its own process, a
@@ -22,9 +22,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.children import close_finished, close_killed, close_stopped
 from flows.last_words import LastWords, make_room, read_last_words
+from flows.remote_attempt import run_attempt
 from flows.shard_process import GRACE, end_process, start_process, watch_process
-from tasks.core.errors import OutputError, ReviewError, StateError
+from tasks.core.errors import OutputError, ReviewError, StateError, UserError
 from tasks.core.paths import ShardPaths
+from tasks.inference.run import Run
 
 __all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
 
@@ -58,7 +60,7 @@ def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, _state: State[Any]) -> 
     persist_result=False,
 )
 def run_shard(name: str, root: str) -> State[Any] | None:
-    """Run one shard in a process of its own, as a linked subflow.
+    """Run one shard in a process of its own, or by a worker, as a linked subflow.
 
     Failed, with the reason, when the process ended without the completion marker.
     """
@@ -70,25 +72,37 @@ def run_shard(name: str, root: str) -> State[Any] | None:
     shard.flow_run.unlink(missing_ok=True)
     try:
         make_room(shard)
-    except OutputError as error:
+        ending = _run_far(shard) if _is_far(shard) else _run_process(shard, name)
+    except (UserError, StateError) as error:
         return Failed(message=_give_up(error))
-    return _run_process(shard, name)
+    return None if shard.done.exists() else Failed(message=_lost(shard, name, ending))
 
 
-def _run_process(shard: ShardPaths, name: str) -> State[Any] | None:
+def _is_far(shard: ShardPaths) -> bool:
+    return Run.read(shard.settings).settings.workers is not None
+
+
+def _run_far(shard: ShardPaths) -> str:
+    """Have a worker run it; returns how that ended."""
+    ending = run_attempt(Run.read(shard.settings), shard, cancelled)
+    if shard.done.exists():
+        close_finished(shard, f"{shard.root.name} is finished")
+    return ending
+
+
+def _run_process(shard: ShardPaths, name: str) -> str:
+    """Run it in a process of this machine; returns how that ended."""
     process = start_process(name, str(shard.root))
     try:
         watch_process(process, shard, cancelled)
     finally:
         end_process(process)
-    if shard.done.exists():
-        if process.exitcode:
-            close_finished(shard, f"{name} is finished")
-        return None
-    return Failed(message=_lost(shard, name, process.exitcode))
+    if shard.done.exists() and process.exitcode:
+        close_finished(shard, f"{name} is finished")
+    return f"exit code {process.exitcode}"
 
 
-def _lost(shard: ShardPaths, name: str, exit_code: int | None) -> str:
+def _lost(shard: ShardPaths, name: str, ending: str) -> str:
     """Why the shard is not finished, told to its flow run as well; the process could not."""
     words = read_last_words(shard)
     if words is not None and words.lasting:
@@ -98,7 +112,7 @@ def _lost(shard: ShardPaths, name: str, exit_code: int | None) -> str:
         why = f"{name} was stopped with the run; its answers are in the journal"
         close_stopped(shard, why)
     else:
-        said = words.message if words else f"exit code {exit_code}"
+        said = words.message if words else ending
         why = f"{name} ended without finishing ({said}); its answers are in the journal"
         close_killed(shard, why)
     return why

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["die_with_parent", "one_farewell"]
+__all__ = ["die_with_parent", "leave", "one_farewell"]
 
 _NAME = "watchdog"
 
@@ -49,6 +49,11 @@ def one_farewell() -> Iterator[None]:
 def _watch(parent: int, grace: float) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
+    leave(grace)
+
+
+def leave(grace: float) -> None:
+    """End this process from one of its threads: in order, or after `grace` seconds at once."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace)
     os._exit(70)

@@ -17,7 +17,8 @@ from tasks.core.errors import ConfigError
 from tasks.core.git_settings import GitSettings
 from tasks.core.policy_settings import PolicySettings
 from tasks.core.quotas import AppId, parse_window
-from tasks.core.state_places import check_state
+from tasks.core.state_places import check_state, is_database
+from tasks.core.worker_settings import WorkersSettings
 
 __all__ = [
     "AppIdSettings",
@@ -27,6 +28,7 @@ __all__ = [
     "Price",
     "ReviewSettings",
     "Settings",
+    "WorkersSettings",
     "load_settings",
 ]
 
@@ -155,6 +157,7 @@ class Settings(_Strict):
 
     mode: Literal["check_and_review", "check"] = "check_and_review"
     processes: int = Field(default=2, ge=1, le=64)
+    """Shards at a time; with `workers`, over all of them."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Calls in flight per process; None: computed from the quotas."""
     shards: int | None = Field(default=None, ge=1, le=1000)
@@ -180,6 +183,8 @@ class Settings(_Strict):
     suppressions: str | None = None
     """File of known false positives; None: suppressions.jsonl where the run starts, if it is there."""
     git: GitSettings = GitSettings()
+    workers: WorkersSettings | None = None
+    """Shards on other machines; None: processes of this one."""
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per model; unknown prices make unknown costs, not free calls."""
 
@@ -218,6 +223,16 @@ class Settings(_Strict):
                     f"no app_id serves {model!r}: add it to the models of one, or leave models out"
                 )
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _shared(self) -> Self:
+        if self.workers is not None and not is_database(self.state):
+            msg = (
+                "[workers] need journal and ledger where every machine reaches them: set state to a "
+                'database as "postgresql://user@host/database"; a folder is for one machine'
+            )
+            raise ValueError(msg)
         return self
 
     @property

@@ -1,0 +1,73 @@
+"""The subflow of a shard as a deployment of its own: any worker that reaches storage and state runs it.
+
+Requires: the keys that review.toml names, in the worker's environment or in Secret blocks.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+from prefect.states import Cancelled
+
+from flows.last_words import LastWords, leave_last_words, make_room
+from flows.mirror import LEASE, Mirror, fetch
+from flows.review_shard import SLICES, own_logger, review, state_of
+from flows.run_log import Log, into_run
+from tasks.core.lease import Lease
+from tasks.core.paths import ShardPaths
+from tasks.exchange import Exchange, open_exchange
+from tasks.infer import infer
+from tasks.inference.run import Run
+
+__all__ = ["remote_shard"]
+
+
+def _name() -> str:
+    """The name of the flow run: its run and its shard."""
+    return f"{flow_run.parameters['run_id']} {flow_run.parameters['name']}"
+
+
+@flow(name="review-shard", flow_run_name=_name, task_runner=SLICES, persist_result=False)
+def remote_shard(storage: str, run_id: str, name: str, attempt: str) -> State[Any]:
+    """Review a shard of a run on another machine. Started by that run, not by hand.
+
+    Args:
+        storage: The folder of [workers] in the run's review.toml.
+        run_id: The run.
+        name: The shard.
+        attempt: What the run's lease must name; every start of the shard has its own.
+    """
+    with TemporaryDirectory(prefix="review-shard-") as folder:
+        shard = ShardPaths(Path(folder) / name)
+        shard.root.mkdir()
+        log = own_logger(shard)
+        with into_run(log):
+            exchange = open_exchange(storage).folder(run_id).folder(name)
+            lease = Lease.from_json(exchange.read_json(LEASE))
+            if lease is None or lease.attempt != attempt or lease.stop:
+                return Cancelled(message="this attempt is over: its run has ended or begun another")
+            log.info("%s works on %s", name, platform.node())
+            return _reflected(exchange, shard, attempt, log)
+
+
+def _reflected(exchange: Exchange, shard: ShardPaths, attempt: str, log: Log) -> State[Any]:
+    make_room(shard)
+    fetch(exchange, shard)
+    settings = Run.read(shard.settings).settings
+    bound = settings.workers.lost_after if settings.workers else 60.0
+    mirror = Mirror(exchange, shard, attempt, bound, log)
+    with mirror.reflect():
+        result = review(shard, log, lambda _, first, last: infer.submit(first, last))
+        if isinstance(result, LastWords):
+            mirror.explain(result)
+            return state_of(result)
+        try:
+            mirror.deliver()
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
+            return state_of(leave_last_words(shard, error))
+    return state_of(result)

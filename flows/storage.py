@@ -1,0 +1,53 @@
+"""The run's folder in shared storage: there is nothing in it that is not also elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.remote_runs import check_deployment
+from tasks.core.paths import RunPaths
+from tasks.core.settings import Settings
+from tasks.exchange import open_exchange
+from tasks.files import read_json
+from tasks.inference.run import Run
+
+__all__ = ["check_workers", "shared_storage"]
+
+
+def check_workers(settings: Settings) -> None:
+    """Meet what is missing for shards on other machines before the first one.
+
+    Raises:
+        ConfigError: no such deployment, or no driver for the storage.
+        OutputError: the storage cannot be opened.
+        StateError: Prefect's server does not answer.
+    """
+    if settings.workers is not None:
+        open_exchange(settings.workers.storage)
+        check_deployment(settings.workers.deployment)
+
+
+@contextmanager
+def shared_storage(paths: RunPaths, run: Run) -> Iterator[None]:
+    """Remove the run's folder after the block, and what a killed run left before it.
+
+    An attempt that is still at work somewhere ends when its lease is gone.
+    """
+    if read_json(paths.settings) is not None:
+        _remove(Run.read(paths.settings))
+    try:
+        yield
+    finally:
+        _remove(run)
+
+
+def _remove(run: Run) -> None:
+    if run.settings.workers is None:
+        return
+    try:
+        open_exchange(run.settings.workers.storage).folder(run.run_id).remove()
+    except Exception as error:  # noqa: BLE001 - whatever the driver raises must not cost the run
+        log = logging.getLogger("tasks.storage")
+        log.warning("%s stays in storage (%s: %s)", run.run_id, type(error).__name__, error)

@@ -1,0 +1,118 @@
+"""The folder that the machines of a run share, over fsspec: small documents and whole files.
+
+A file appears whole or not at all: object stores promise that for a put, and on a file system it is
+written beside its place and moved there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import fsspec
+import orjson
+from fsspec.registry import known_implementations
+
+from tasks.core.errors import ConfigError, OutputError
+
+__all__ = ["Exchange", "open_exchange"]
+
+_ON_DISK = {"file", "local"}
+
+
+class Exchange(NamedTuple):
+    """One folder in shared storage. Errors are those of the driver, mostly OSError."""
+
+    system: fsspec.AbstractFileSystem
+    root: str
+
+    def folder(self, name: str) -> Self:
+        """A folder in it."""
+        return self._replace(root=f"{self.root}/{name}")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """One small document."""
+        path = self._ready(name)
+        self.system.pipe_file(path, orjson.dumps(value))
+        self._publish(path, name)
+
+    def read_json(self, name: str) -> Any:
+        """The document, or None when it is not there or not whole."""
+        try:
+            return orjson.loads(self.system.cat_file(f"{self.root}/{name}"))
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return None
+
+    def upload(self, local: Path, name: str | None = None) -> None:
+        """A file, under its own name if no other is given."""
+        name = name or local.name
+        path = self._ready(name)
+        self.system.put_file(str(local), path)
+        self._publish(path, name)
+
+    def download(self, name: str, local: Path) -> None:
+        """A file, to `local`, which is there only when it is whole.
+
+        Raises:
+            FileNotFoundError: it is not in storage.
+        """
+        temporary = local.with_name(f"{local.name}.tmp")
+        self.system.get_file(f"{self.root}/{name}", str(temporary))
+        temporary.replace(local)
+
+    def names(self) -> list[str]:
+        """Names of the files that are whole, sorted."""
+        self.system.invalidate_cache()
+        try:
+            paths = self.system.ls(self.root, detail=False)
+        except FileNotFoundError:
+            return []
+        found = sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
+        return [name for name in found if not name.endswith(".tmp")]
+
+    def remove(self) -> None:
+        """The folder with all that is in it; one that is not there is fine."""
+        self.system.invalidate_cache()
+        try:
+            self.system.rm(self.root, recursive=True)
+        except FileNotFoundError:
+            return
+
+    def _ready(self, name: str) -> str:
+        """Where to write so that nobody sees the half of it."""
+        if not self._moves:
+            return f"{self.root}/{name}"
+        self.system.makedirs(self.root, exist_ok=True)
+        return f"{self.root}/{name}.tmp"
+
+    def _publish(self, path: str, name: str) -> None:
+        if self._moves:
+            self.system.mv(path, f"{self.root}/{name}")
+
+    @property
+    def _moves(self) -> bool:
+        protocol = self.system.protocol
+        return bool(_ON_DISK.intersection([protocol] if isinstance(protocol, str) else protocol))
+
+
+def open_exchange(storage: str) -> Exchange:
+    """The folder that an fsspec URL or an absolute path names.
+
+    Raises:
+        ConfigError: fsspec does not know the scheme, or the package that does is not installed.
+        OutputError: the driver cannot open it, for want of a login, say.
+    """
+    scheme = storage.partition("://")[0]
+    try:
+        system, root = fsspec.core.url_to_fs(storage, use_listings_cache=False)
+    except ImportError as error:
+        hint = known_implementations.get(scheme, {}).get("err", str(error))
+        msg = f"[workers] storage {scheme}:// needs a package that is not installed here: {hint}"
+        raise ConfigError(msg) from None
+    except ValueError as error:
+        msg = f"[workers] storage: {error}; name a folder, or a scheme that fsspec knows"
+        raise ConfigError(msg) from None
+    except Exception as error:  # noqa: BLE001 - a driver may raise anything
+        msg = f"[workers] storage cannot be opened ({error!r}): see that this machine may use it"
+        raise OutputError(msg) from None
+    return Exchange(system, root.rstrip("/"))
