@@ -56,6 +56,7 @@ class Mirror:
         self._sign = Sign()
         self._sent = {path.name for path in self._parts()}
         self._sending = threading.Lock()
+        self._leaving: threading.Thread | None = None
 
     @contextmanager
     def reflect(self) -> Iterator[None]:
@@ -113,6 +114,9 @@ class Mirror:
         return None if self._lease is None else replace(self._lease, stop=True)
 
     def _look(self) -> None:
-        if why := self._judge.verdict(self._lease):
+        why = self._judge.verdict(self._lease)
+        if why and self._leaving is None:
             self._log.warning("this attempt ends: %s", why)
-            leave(_GRACE)
+            # On a thread that nobody joins: leaving in order ends this one.
+            self._leaving = threading.Thread(target=leave, args=(_GRACE,), daemon=True)
+            self._leaving.start()

@@ -6,6 +6,7 @@ died with its machine says nothing to either, and is noticed by what stays the s
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -32,6 +33,9 @@ from tasks.inference.run import Run
 from tasks.outage import await_server
 
 __all__ = ["run_attempt"]
+
+_log = logging.getLogger("tasks.workers")
+"""As if of `tasks`: it then is in the log of the run, and this is no thread with a run of its own."""
 
 _GLANCE = 1.0
 _RENEW = 3.0
@@ -70,7 +74,9 @@ class _Attempt:
         self._leasing = threading.Lock()
         self._sign: Sign | None = None
         self._still = Stillness(workers.lost_after)
-        self._phase, self._asked, self._waits = Phase.WAITING, time.monotonic(), 0
+        self._phase, self._waits = Phase.WAITING, 0
+        self._started = self._asked = time.monotonic()
+        self._complained = False
 
     def work(self) -> str:
         self._renew()
@@ -122,7 +128,19 @@ class _Attempt:
     def _ask(self, flow_run: UUID) -> Phase:
         if time.monotonic() - self._asked > _ASK_SERVER:
             self._phase, self._asked = phase_of(flow_run), time.monotonic()
+            if self._phase is Phase.WAITING:
+                self._complain()
         return self._phase
+
+    def _complain(self) -> None:
+        """Once: nobody may be there."""
+        if not self._complained and time.monotonic() - self._started > self._workers.lost_after:
+            self._complained = True
+            _log.warning(
+                "%s waits for a worker: see that one polls the pool of %s and has a place free",
+                self._shard.root.name,
+                self._workers.deployment,
+            )
 
     def _read(self) -> None:
         """The newest sign; its tally goes where the Monitor looks. Storage may be away."""

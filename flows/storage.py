@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.remote_runs import check_deployment
+from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.exchange import open_exchange
@@ -21,12 +23,25 @@ def check_workers(settings: Settings) -> None:
 
     Raises:
         ConfigError: no such deployment, or no driver for the storage.
-        OutputError: the storage cannot be opened.
+        OutputError: the storage cannot be opened or written.
         StateError: Prefect's server does not answer.
     """
     if settings.workers is not None:
-        open_exchange(settings.workers.storage)
+        _probe(settings.workers.storage)
         check_deployment(settings.workers.deployment)
+
+
+def _probe(storage: str) -> None:
+    probe = open_exchange(storage).folder(f"probe-{uuid.uuid4().hex}")
+    try:
+        probe.write_json("probe.json", {})
+        probe.remove()
+    except Exception as error:  # noqa: BLE001 - whatever the driver raises
+        msg = (
+            f"[workers] storage {storage} cannot be written ({type(error).__name__}: {error}): see "
+            "that it exists and that this machine has its login"
+        )
+        raise OutputError(msg) from None
 
 
 @contextmanager

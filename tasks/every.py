@@ -10,6 +10,9 @@ from typing import Self
 __all__ = ["Every"]
 
 
+_PATIENCE = 10.0
+
+
 class Every:
     """Calls `do` every so many seconds on a thread of its own while the block lasts.
 
@@ -30,7 +33,8 @@ class Every:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
+        # A turn that hangs is left behind with its daemon thread.
+        self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):

@@ -21,6 +21,7 @@ __all__ = [
     "group_is_gone",
     "named",
     "numbered",
+    "offspring",
     "whole",
     "working_in",
 ]
@@ -148,3 +149,14 @@ def _ageless(value: Any) -> Any:
 def _rows(path: Path) -> list[dict[str, Any]]:
     table = pq.read_table(path)
     return list(table.select([n for n in table.column_names if n not in _LEFT_OUT]).to_pylist())
+
+
+def offspring(parent: int) -> list[int]:
+    """Pids that it has started and that are alive, and theirs, whatever session they are in."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return [*found, *(pid for child in found for pid in offspring(child))]

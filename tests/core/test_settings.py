@@ -95,3 +95,34 @@ def test_an_empty_pool_is_refused() -> None:
 def test_windows_in_their_usual_spellings(text: str, window: Window) -> None:
     """Limits read the way providers write them."""
     assert parse_window(text) == window
+
+
+WORKERS = """
+state = "postgresql://review@db/review"
+[workers]
+storage = "s3://bucket/nightly/"
+""" + MINIMAL.replace('mode = "check"\n', "")
+
+
+def test_workers_need_a_storage_and_little_else() -> None:
+    """The deployment is the one that prefect.yaml has."""
+    workers = load_settings('mode = "check"\n' + WORKERS).workers
+    assert workers is not None
+    assert workers.deployment == "review-shard/shard"
+    assert workers.storage == "s3://bucket/nightly"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("postgresql://review@db/review", "data/state"), "set state to a database"),
+        (("s3://bucket/nightly/", "shared/nightly"), "workers.storage: must be an absolute folder"),
+        (("s3://bucket", "sftp://me:planted-pass@host"), "must not hold a password"),
+        (("storage =", 'deployment = "shard"\nstorage ='), "workers.deployment"),
+    ],
+)
+def test_workers_that_could_not_work(change: tuple[str, str], said: str) -> None:
+    """Each message says where to look and what to write instead, and repeats no password."""
+    message = refusal('mode = "check"\n' + WORKERS.replace(*change))
+    assert said in message
+    assert "planted-pass" not in message
