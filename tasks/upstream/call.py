@@ -195,7 +195,7 @@ def open_caller(
         )
         stack.callback(pool.close)
         store = stack.enter_context(Journal(journal))
-        quota = Quota(Path(ledger), app_ids, margin=margin, run_id=run_id, stop=stop)
+        quota = Quota(ledger, app_ids, margin=margin, run_id=run_id, stop=stop)
         stack.callback(quota.close)
         yield Caller(
             app_ids,

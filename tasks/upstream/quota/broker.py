@@ -44,7 +44,7 @@ class Broker:
 
     def __init__(
         self,
-        path: Path,
+        place: Path | str,
         app_ids: Sequence[AppId],
         *,
         margin: float,
@@ -57,7 +57,8 @@ class Broker:
         self.patience = max(self.poll, _LEAST_PATIENCE)
         self.tally = Tally()
         self._stop = stop
-        self._ledger = Ledger(path, run_id)
+        self._wanted = self._closed = self._ended = False
+        self._ledger = Ledger(place, run_id, self._is_hurried)
         self.allocator = Allocator(
             app_ids, owner=self._ledger.owner, margin=margin, grace=grace, notice=self.poll
         )
@@ -66,7 +67,6 @@ class Broker:
         self._arrivals: deque[Waiter] = deque()
         self._news = threading.Condition()
         self._turning = threading.Lock()
-        self._wanted = self._closed = self._ended = False
         self._next_tick = self._next_prune = 0.0
         self._turn()
         self._thread = threading.Thread(target=self._run, name="quota-broker", daemon=True)
@@ -133,6 +133,9 @@ class Broker:
         self._ledger.abandon()
 
     # -- the broker's thread -----------------------------------------------------------------
+
+    def _is_hurried(self) -> bool:
+        return self._closed or self._stop.is_set()
 
     def _wake(self) -> None:
         with self._news:
@@ -214,7 +217,7 @@ class Broker:
         if tick:
             self._tidy(turn)
         allocator.replan(now, everything=tick)
-        if self._closed or self._stop.is_set():
+        if self._is_hurried():
             self._desk.stop()
         self._desk.place(now)
         started += self._desk.start(turn)
@@ -222,7 +225,7 @@ class Broker:
         if allocator.lost:
             self._wanted = True
         if self._closed:
-            bury(turn.db, allocator, allocator.owner, now)
+            bury(turn.db, self._ledger, allocator, allocator.owner, now)
         if tick or turn.flush or self._closed:
             self._flush(turn)
 
@@ -230,10 +233,10 @@ class Broker:
         self.allocator.trim(turn.now)
         self.allocator.lapse(turn.now, self.patience)
         self._ledger.stay(turn.db)
-        bury_dead(turn.db, self.allocator, self._ledger.folder, turn.now)
+        bury_dead(turn.db, self._ledger, self.allocator, turn.now)
         if turn.now >= self._next_prune:
             self._next_prune = turn.now + _PRUNE_EVERY
-            prune(turn.db, turn.now)
+            prune(turn.db, self._ledger, turn.now)
 
     def _flush(self, turn: Turn) -> None:
         self.tally.add(turn.counts)
@@ -241,6 +244,6 @@ class Broker:
         counts = self.tally.take()
         try:
             self._ledger.count(turn.db, counts)
-        except sqlite3.Error:
+        except (sqlite3.Error, ReviewError):
             self.tally.add(counts)
             raise

@@ -1,283 +1,346 @@
 """
-The ledger: what was reserved and sent, in one SQLite file that all processes of a machine share.
+The ledger: what was reserved and sent, by all processes that share a store.
 
-One transaction at a time, flock first: SQLite's own waiting backs off by sleeping, which is slow
-and unfair, and flock ends with its holder. Each transaction begins by learning what others wrote
-since the last one (rows carry a revision), so the allocator in memory is exact while it decides.
+Each transaction begins by learning what others wrote since the last one (rows carry a revision),
+so the allocator in memory is exact while it decides. Instants in memory are this machine's
+monotonic seconds; the store says how far from them those of the rows are.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tasks.core.errors import StateError
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.lane import GONE, SENT, STARTED, Control, Use
-from tasks.upstream.quota.locks import FileLock, OwnerFile
-from tasks.upstream.quota.schema import open_ledger
+from tasks.upstream.quota.store import Db, Meta, open_store
 from tasks.upstream.quota.tally import Counts
-from tasks.upstream.quota.upkeep import run_is_alive
 
 __all__ = ["Ledger"]
 
 _PUT = (
     "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ticket) DO UPDATE SET "
     "rev = excluded.rev, alias = excluded.alias, state = excluded.state, at = excluded.at, "
-    "sent = excluded.sent, tokens = excluded.tokens"
+    "sent = excluded.sent, tokens = excluded.tokens, owner = excluded.owner"
 )
 _USES = "SELECT ticket, alias, owner, state, at, sent, tokens FROM uses "
+_LANE = (
+    "INSERT INTO lanes VALUES (?, -1e18, -1e18, ?, NULL) ON CONFLICT (alias) DO UPDATE "
+    "SET keep = CASE WHEN excluded.keep > lanes.keep THEN excluded.keep ELSE lanes.keep END"
+)
+_CONTROL = (
+    "INSERT INTO controls (run, alias, quota, told, occupied, reason, paused, margin, highest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, alias) DO UPDATE SET "
+    "quota = excluded.quota, told = excluded.told, occupied = excluded.occupied, "
+    "reason = excluded.reason, paused = excluded.paused, margin = excluded.margin, "
+    "highest = excluded.highest"
+)
+_COUNT = (
+    "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, alias) DO UPDATE SET "
+    "sends = counts.sends + excluded.sends, refunds = counts.refunds + excluded.refunds, "
+    "forfeits = counts.forfeits + excluded.forfeits, waited = counts.waited + excluded.waited, "
+    "rate_limited = counts.rate_limited + excluded.rate_limited"
+)
+_FORGIVE = (
+    "UPDATE controls SET quota = NULL, told = NULL, occupied = 0, reason = NULL, paused = 0 "
+    "WHERE run = ?"
+)
 
 
-_INHERITED: list[sqlite3.Connection | None] = []
-"""Connections of a parent process: SQLite forbids even closing them in a child."""
+def _patiently() -> bool:
+    return False
 
 
 class Ledger:
-    """One process's connection to the ledger file.
+    """One process's part in the ledger.
+
+    Args:
+        place: file, or URL of the database.
+        run: id of the run this process belongs to.
+        hurry: whether nobody wants to wait for a database that is gone.
 
     Raises:
-        StateError: the file, its folder or its disk cannot be used.
+        StateError: the store cannot be used.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
-        self.path = path
+    def __init__(self, place: Path | str, run: str, hurry: Callable[[], bool] = _patiently) -> None:
         self.run = run
         self.owner = 0
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
-        self.folder = path.with_name(path.name + ".owners")
         self._rev = self._controls = -1
-        self._inode = (0, 0)
-        self._db: sqlite3.Connection | None = None
-        self._life = self._begin_life()
+        self._latest = 0
+        """Highest revision ever seen: a store that has less is another one, or an older copy."""
+        self._joined = 0
+        self._lives = set[str]()
+        """Names that we had; the last one is in force."""
+        self._redo = self._mended = False
+        self._unsent = set[int]()
+        """Started in transactions that failed, perhaps only at their end: nothing was sent."""
+        self._missing: dict[int, float] = {}
+        self._store = open_store(place, hurry)
         try:
-            with self._lock:
-                self._open()
+            with self._store.exclusive() as db:
+                self._join(db, self._store.read_meta(db))
         except BaseException:
-            self._life.close()
+            self._store.close()
             raise
 
     @contextmanager
-    def transaction(self, allocator: Allocator) -> Iterator[sqlite3.Connection]:
+    def transaction(self, allocator: Allocator) -> Iterator[Db]:
         """Exclusive access, with `allocator` up to date; its changes are written at the end.
 
         Raises:
-            sqlite3.Error, OSError: nothing was written; `allocator` must be loaded anew.
+            sqlite3.Error, OSError, StateError: nobody may be told of a slot that it handed out,
+                whatever became of it; the next one loads everything anew.
         """
-        with self._lock:
-            if not self._is_same_file():
-                self._reopen(allocator)
-            db = self._connection
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                self._learn(db, allocator)
+        try:
+            with self._store.exclusive() as db:
+                self._begin(db, allocator)
                 yield db
                 self._write(db, allocator)
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                self._rev = self._controls = -1  # forces a full load
-                raise
+        except BaseException:
+            self._rev = self._controls = -1  # forces a full load
+            self._joined = -1 if self._redo else self._joined
+            self._store.stepped |= self._mended
+            self._unsent.update(u.ticket for u in allocator.changed.values() if u.state == STARTED)
+            raise
+        allocator.changed.clear()
+        self._unsent.clear()
+        self._redo = self._mended = False
+        self._latest = self._rev
 
     def changed(self) -> bool:
         """Whether others wrote since the last transaction; takes no lock."""
-        if not self._is_same_file():
-            return True
-        rev, controls = self._connection.execute("SELECT rev, controls FROM meta").fetchone()
-        return (rev, controls) != (self._rev, self._controls)
+        meta = self._store.peek()
+        return meta is None or meta[:2] != (self._rev, self._controls)
 
-    def hold(self, db: sqlite3.Connection, alias: str, until: float) -> None:
+    def hold(self, db: Db, alias: str, until: float) -> None:
         """No send on an app_id before `until`; for every run."""
         epoch = until - clock.now() + time.time()
         db.execute(
-            "UPDATE lanes SET hold = ?, hold_epoch = ? WHERE alias = ?", (until, epoch, alias)
+            "UPDATE lanes SET hold = ?, hold_epoch = ? WHERE alias = ?",
+            (until + self._store.ahead, epoch, alias),
         )
         self._bump(db)
 
-    def control(self, db: sqlite3.Connection, alias: str, control: Control) -> None:
+    def control(self, db: Db, alias: str, control: Control) -> None:
         """Write what was said about an app_id, for every process of this run."""
         db.execute(
-            "INSERT OR REPLACE INTO controls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            _CONTROL,
             (
                 *(self.run, alias, control.limit, control.told, control.occupied, control.reason),
-                *(control.paused, control.margin, control.highest),
+                *(int(control.paused), control.margin, control.highest),
             ),
         )
         self._bump(db)
 
-    def count(self, db: sqlite3.Connection, counts: Mapping[str, Counts]) -> None:
+    def count(self, db: Db, counts: Mapping[str, Counts]) -> None:
         """Add to this run's counters."""
-        rows = [
-            (self.run, alias, c.sends, c.refunds, c.forfeits, c.rate_limited, c.waited)
-            for alias, c in counts.items()
-        ]
         db.executemany(
-            "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, alias) DO UPDATE "
-            "SET sends = sends + excluded.sends, refunds = refunds + excluded.refunds, "
-            "forfeits = forfeits + excluded.forfeits, waited = waited + excluded.waited, "
-            "rate_limited = rate_limited + excluded.rate_limited",
-            rows,
+            _COUNT,
+            [
+                (self.run, alias, c.sends, c.refunds, c.forfeits, c.rate_limited, c.waited)
+                for alias, c in counts.items()
+            ],
         )
 
-    def stay(self, db: sqlite3.Connection) -> None:
-        """Be alive again, should somebody have removed our owner file."""
-        if not self._life.exists():
-            self._life.close()
-            self._life = OwnerFile(self.folder)
-            db.execute(
-                "UPDATE owners SET name = ?, alive = 1 WHERE id = ?", (self._life.name, self.owner)
-            )
+    def stay(self, db: Db) -> None:
+        """Be alive again, should others have lost sight of us."""
+        if self._store.revive():
+            self._name(db)
+
+    def dead(self, db: Db, now: float) -> list[int]:
+        """Owners that ended since somebody looked."""
+        rows = db.execute("SELECT id, name FROM owners WHERE alive = 1 AND id != ?", (self.owner,))
+        owners: dict[int, str] = dict(rows.fetchall())
+        living = self._store.living(db, list(owners.values())) if owners else ()
+        missing = [owner for owner, name in owners.items() if name not in living]
+        self._missing = {owner: self._missing.get(owner, now) for owner in missing}
+        return [o for o, since in self._missing.items() if now - since >= self._store.patience]
+
+    def open_uses(self, db: Db, owner: int) -> list[Use]:
+        """What the store knows of an owner's reservations and calls under way."""
+        return self._uses(db.execute(_USES + "WHERE owner = ? AND state < 3", (owner,)))
+
+    def row_time(self, instant: float) -> float:
+        """An instant of ours on the rows' clock."""
+        return instant + self._store.ahead
+
+    def epoch(self) -> float:
+        """Now, in the seconds of `owners.opened`."""
+        return self._store.epoch()
 
     def close(self) -> None:
         """Leave; reservations of this process become free for others."""
-        self._life.close()
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
-        self._lock.close()
+        self._store.close()
 
     def abandon(self) -> None:
         """In a forked child: drop what belongs to the parent."""
-        self._life.close(remove=False)
-        self._lock.close()
-        _INHERITED.append(self._db)
-        self._db = None
+        self._store.abandon()
 
-    # -- inside ------------------------------------------------------------------------------
+    # -- joining -----------------------------------------------------------------------------
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            msg = f"{self.path}: the quota was closed; make a new one"
-            raise StateError(msg)
-        return self._db
+    def _begin(self, db: Db, allocator: Allocator) -> None:
+        meta = self._store.read_meta(db)
+        if self._joined != self._store.opened:
+            self._rejoin(db, meta, allocator)
+            meta = self._store.read_meta(db)
+        if self._store.stepped:
+            self._mend(db)
+            meta = self._store.read_meta(db)
+        self._learn(db, meta, allocator)
 
-    def _begin_life(self) -> OwnerFile:
-        try:
-            return OwnerFile(self.folder)
-        except OSError as error:
-            msg = f"{self.folder} cannot be written ({error.strerror}): make it writable"
-            raise StateError(msg) from error
-
-    def _open(self) -> None:
-        self._db = db = open_ledger(self.path, self._lock)
-        stat = self.path.stat()
-        self._inode = (stat.st_dev, stat.st_ino)
+    def _join(self, db: Db, meta: Meta) -> bool:
+        """Be an owner of this store; False: it knows nothing of us."""
+        self._joined = self._store.opened
         self._rev = self._controls = -1
-        if not run_is_alive(db, self.folder, self.run):
+        row = db.execute("SELECT name FROM owners WHERE id = ?", (self.owner,)).fetchone()
+        if row is not None and row[0] in self._lives:
+            self._name(db)
+            return meta[0] >= self._latest
+        if not self._run_is_alive(db):
             # A run that is started again judges its app_ids afresh.
-            db.execute(
-                "UPDATE controls SET quota = NULL, told = NULL, occupied = 0, reason = NULL, "
-                "paused = 0 WHERE run = ?",
-                (self.run,),
-            )
+            db.execute(_FORGIVE, (self.run,))
         self.owner = self._register(db)
+        return False
 
-    def _register(self, db: sqlite3.Connection) -> int:
-        cursor = db.execute(
-            "INSERT INTO owners (name, run, pid, opened, alive) VALUES (?, ?, ?, ?, 1)",
-            (self._life.name, self.run, os.getpid(), time.time()),
+    def _name(self, db: Db) -> None:
+        life = self._store.life
+        self._lives.add(life)
+        db.execute("UPDATE owners SET name = ?, alive = 1 WHERE id = ?", (life, self.owner))
+
+    def _run_is_alive(self, db: Db) -> bool:
+        rows = db.execute("SELECT name FROM owners WHERE run = ? AND alive = 1", (self.run,))
+        names = [name for (name,) in rows.fetchall()]
+        return bool(names and self._store.living(db, names))
+
+    def _register(self, db: Db) -> int:
+        life = self._store.life
+        self._lives.add(life)
+        rows = db.execute(
+            "INSERT INTO owners (name, run, pid, opened, alive) VALUES (?, ?, ?, ?, 1) "
+            "RETURNING id",
+            (life, self.run, os.getpid(), self._store.epoch()),
         )
-        return int(cursor.lastrowid or 0)
+        return int(rows.fetchall()[0][0])
 
-    def _is_same_file(self) -> bool:
-        try:
-            stat = self.path.stat()
-        except FileNotFoundError:
-            return False
-        return self._inode == (stat.st_dev, stat.st_ino)
-
-    def _reopen(self, allocator: Allocator) -> None:
-        """The file was removed or replaced under us: carry over what only we know."""
-        started = [u for u in allocator.uses.values() if u.owner == self.owner]
-        if self._db is not None:
-            self._db.close()
-        self._open()
+    def _rejoin(self, db: Db, meta: Meta, allocator: Allocator) -> None:
+        """The store was replaced, or others may have taken us for dead: carry over what we know."""
+        ours = [
+            use
+            for use in allocator.uses.values()
+            if use.owner == allocator.owner and use.ticket not in self._unsent
+        ]
+        self._redo = True  # until this transaction is over
+        if not self._join(db, meta):
+            # Whoever made the new store may not know that there was another.
+            self._raise_floor(db)
         allocator.owner = self.owner
+        started = [use for use in ours if use.state in (STARTED, SENT)]
         for use in started:
-            if use.state in (STARTED, SENT):
-                use.owner = self.owner
-                allocator.changed[use.ticket] = use
-        db = self._connection
-        db.execute("BEGIN IMMEDIATE")
-        # Whoever made the new file may not know that there was another.
-        db.execute("UPDATE meta SET floor = ?, controls = controls + 1", (clock.now(),))
-        self._put(db, allocator, 2)
-        db.execute("COMMIT")
-        allocator.changed.clear()
+            use.owner = self.owner
+        self._put(db, started, meta[0] + 1, allocator.last_ticket)
 
-    def _learn(self, db: sqlite3.Connection, allocator: Allocator) -> None:
-        rev, controls, ticket, floor = db.execute(
-            "SELECT rev, controls, ticket, floor FROM meta"
-        ).fetchone()
+    def _mend(self, db: Db) -> None:
+        """The rows' clock was set: what happened before cannot be placed, so it counts as full."""
+        now = self.row_time(clock.now())
+        db.execute("UPDATE uses SET at = ? WHERE at > ?", (now, now))
+        db.execute("UPDATE lanes SET pruned = NULL WHERE pruned > ?", (now,))
+        self._raise_floor(db)
+        self._rev = self._controls = -1
+        self._store.stepped, self._mended = False, True
+
+    def _raise_floor(self, db: Db) -> None:
+        floor = self.row_time(clock.now())
+        db.execute("UPDATE meta SET floor = ?, controls = controls + 1", (floor,))
+
+    # -- learning and writing ----------------------------------------------------------------
+
+    def _learn(self, db: Db, meta: Meta, allocator: Allocator) -> None:
+        rev, controls, last_ticket, floor = meta
         if self._rev < 0:
             self._load(db, allocator)
         elif rev != self._rev:
-            for row in db.execute(_USES + "WHERE rev > ? ORDER BY rev", (self._rev,)):
-                allocator.learn(Use(*row))
+            for use in self._uses(db.execute(_USES + "WHERE rev > ? ORDER BY rev", (self._rev,))):
+                allocator.learn(use)
         if controls != self._controls:
-            self._learn_controls(db, allocator, -math.inf if floor is None else floor)
-        allocator.last_ticket = ticket
+            self._learn_controls(db, allocator, self._instant(floor))
+        allocator.last_ticket = last_ticket
         self._rev, self._controls = rev, controls
+        for ticket in self._unsent:
+            found = allocator.uses.get(ticket)
+            if found is not None and found.owner == self.owner and found.state == STARTED:
+                allocator.cancel(ticket)
 
-    def _load(self, db: sqlite3.Connection, allocator: Allocator) -> None:
+    def _uses(self, rows: Iterable[Sequence[Any]]) -> list[Use]:
+        behind = self._store.behind
+        uses = [Use(*row) for row in rows]
+        if behind:
+            for use in uses:
+                use.at -= behind
+                if use.sent is not None:
+                    use.sent -= behind
+        return uses
+
+    def _instant(self, written: float | None) -> float:
+        return -math.inf if written is None else written - self._store.behind
+
+    def _load(self, db: Db, allocator: Allocator) -> None:
         for lane in allocator.lanes.values():
-            db.execute(
-                "INSERT INTO lanes VALUES (?, -1e18, -1e18, ?, NULL) ON CONFLICT (alias) DO UPDATE "
-                "SET keep = max(keep, excluded.keep)",
-                (lane.app_id.alias, 2 * lane.reach),
-            )
+            db.execute(_LANE, (lane.app_id.alias, 2 * lane.reach))
         self._controls = -1
         allocator.forget()
         reach = max((lane.reach for lane in allocator.lanes.values()), default=0.0)
-        edge = clock.now() - 2 * reach
-        for row in db.execute(
-            _USES + "WHERE state < ? AND (at > ? OR state <= ?)", (GONE, edge, SENT)
-        ):
-            allocator.learn(Use(*row))
+        edge = clock.now() + self._store.behind - 2 * reach
+        rows = db.execute(_USES + "WHERE state < ? AND (at > ? OR state <= ?)", (GONE, edge, SENT))
+        for use in self._uses(rows):
+            allocator.learn(use)
         allocator.recover()
 
-    def _learn_controls(self, db: sqlite3.Connection, allocator: Allocator, floor: float) -> None:
-        said = {
-            row[0]: Control(*row[1:])
-            for row in db.execute(
-                "SELECT alias, quota, told, occupied, reason, paused, margin, highest "
-                "FROM controls WHERE run = ?",
-                (self.run,),
-            )
-        }
+    def _learn_controls(self, db: Db, allocator: Allocator, floor: float) -> None:
+        rows = db.execute(
+            "SELECT alias, quota, told, occupied, reason, paused, margin, highest "
+            "FROM controls WHERE run = ?",
+            (self.run,),
+        )
+        said = {row[0]: Control(*row[1:]) for row in rows}
         for alias, hold, pruned in db.execute("SELECT alias, hold, pruned FROM lanes"):
             if alias in allocator.lanes:
                 lane = allocator.lanes[alias]
-                lane.hold, lane.floor = hold, max(floor, -math.inf if pruned is None else pruned)
+                # Holds only grow; one of ours outlives a store that was replaced.
+                lane.hold = max(lane.hold, self._instant(hold))
+                lane.floor = max(floor, self._instant(pruned))
                 control = said.get(alias, lane.control)
                 if control.margin > lane.control.margin:
                     lane.margin_since = clock.now()
                 lane.control = control
                 lane.rebuild()
 
-    def _write(self, db: sqlite3.Connection, allocator: Allocator) -> None:
+    def _write(self, db: Db, allocator: Allocator) -> None:
         if allocator.changed:
             self._rev += 1
-            self._put(db, allocator, self._rev)
-            allocator.changed.clear()
+            self._put(db, allocator.changed.values(), self._rev, allocator.last_ticket)
 
-    def _put(self, db: sqlite3.Connection, allocator: Allocator, rev: int) -> None:
+    def _put(self, db: Db, uses: Iterable[Use], rev: int, ticket: int) -> None:
+        ahead = self._store.ahead
         rows = [
-            (u.ticket, rev, u.alias, u.owner, u.state, u.at, u.sent, u.tokens)
-            for u in allocator.changed.values()
+            (
+                *(u.ticket, rev, u.alias, u.owner, u.state, u.at + ahead),
+                *(u.sent if u.sent is None else u.sent + ahead, u.tokens),
+            )
+            for u in uses
         ]
         db.executemany(_PUT, rows)
-        db.execute("UPDATE meta SET rev = ?, ticket = max(ticket, ?)", (rev, allocator.last_ticket))
+        db.execute(
+            "UPDATE meta SET rev = ?, ticket = CASE WHEN ticket < ? THEN ? ELSE ticket END",
+            (rev, ticket, ticket),
+        )
 
-    def _bump(self, db: sqlite3.Connection) -> None:
+    def _bump(self, db: Db) -> None:
         self._controls += 1
         db.execute("UPDATE meta SET controls = ?", (self._controls,))

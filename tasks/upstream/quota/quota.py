@@ -1,5 +1,5 @@
 """
-The quota as the threads of a run use it: one `Quota` per process, one ledger file per machine.
+The quota as the threads of a run use it: one `Quota` per process, one ledger for all processes.
 
     grant = quota.acquire(model)      sleeps until an app_id may send
     quota.sent(grant)                 when the request has been written
@@ -25,6 +25,7 @@ from tasks.upstream.quota.desk import STOPPED, Waiter
 from tasks.upstream.quota.lane import Lane
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
+from tasks.upstream.quota.store import name_of
 from tasks.upstream.quota.turn import Op, Turn, apply_signal, change_control
 
 __all__ = ["Grant", "Quota"]
@@ -51,7 +52,7 @@ class Quota:
     """Exact, shared and crash-proof use of a pool of app_ids.
 
     Args:
-        path: the ledger file; its folder is made.
+        place: the ledger file, whose folder is made; or the URL of a PostgreSQL database.
         app_ids: the pool. An alias is the identity of an app_id in the ledger, over runs.
         margin: seconds added to every window, for jitter between our clock and the server's.
         grace: seconds a start may be late and still count from its planned instant; at most an
@@ -65,7 +66,7 @@ class Quota:
 
     def __init__(
         self,
-        path: Path | str,
+        place: Path | str,
         app_ids: Sequence[AppId],
         *,
         margin: float = 0.4,
@@ -73,7 +74,7 @@ class Quota:
         run_id: str = "",
         stop: threading.Event | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.place = place
         self.run_id = run_id
         self.margin = margin
         self._app_ids = tuple(app_ids)
@@ -186,7 +187,7 @@ class Quota:
             turn.flush = True
 
         self._here().ask(op)
-        return read_statistics(self.path, self.run_id, self._app_ids, self.margin)
+        return read_statistics(self.place, self.run_id, self._app_ids, self.margin)
 
     def close(self) -> None:
         """Wake waiting callers with Stopped and leave the ledger."""
@@ -210,13 +211,13 @@ class Quota:
         pool = ", ".join(
             f"{a.alias} {' '.join(map(str, a.windows)) or 'no limit'}" for a in self._app_ids
         )
-        return f"<Quota {self.path.name} run={self.run_id!r} margin={self.margin:g}s: {pool}>"
+        return f"<Quota {name_of(self.place)} run={self.run_id!r} margin={self.margin:g}s: {pool}>"
 
     # -- inside ------------------------------------------------------------------------------
 
     def _make(self) -> Broker:
         return Broker(
-            self.path,
+            self.place,
             self._app_ids,
             margin=self.margin,
             grace=self._grace,

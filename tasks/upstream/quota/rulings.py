@@ -6,6 +6,9 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.core.errors import StateError
+from tasks.upstream.quota.store import reading
+
 __all__ = ["Ruling", "read_rulings"]
 
 
@@ -22,19 +25,14 @@ class Ruling:
     """Seconds, as raised by a 429 that our log cannot explain; 0: never raised."""
 
 
-def read_rulings(path: Path | str, run_id: str) -> tuple[Ruling, ...]:
+def read_rulings(place: Path | str, run_id: str) -> tuple[Ruling, ...]:
     """The rulings so far, by alias; empty when the ledger is not there or busy."""
     try:
-        db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=1)
-    except sqlite3.Error:
+        with reading(place) as db:
+            rows = db.execute(
+                "SELECT alias, reason, paused, margin FROM controls WHERE run = ? ORDER BY alias",
+                (run_id,),
+            ).fetchall()
+    except (sqlite3.Error, StateError):
         return ()
-    try:
-        rows = db.execute(
-            "SELECT alias, reason, paused, margin FROM controls WHERE run = ? ORDER BY alias",
-            (run_id,),
-        ).fetchall()
-    except sqlite3.Error:
-        return ()
-    finally:
-        db.close()
     return tuple(Ruling(alias, why, bool(paused), margin) for alias, why, paused, margin in rows)

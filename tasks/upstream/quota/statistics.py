@@ -7,7 +7,6 @@ import sqlite3
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from heapq import heapreplace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota.lane import Lane
+from tasks.upstream.quota.store import Db, reading
 
 __all__ = [
     "KeyState",
@@ -156,7 +156,7 @@ def _next_send(sends: Sequence[float], windows: Sequence[Window]) -> float:
 
 
 def read_statistics(
-    path: Path, run_id: str, app_ids: Sequence[AppId], margin: float
+    place: Path | str, run_id: str, app_ids: Sequence[AppId], margin: float
 ) -> QuotaStatistics:
     """Read a run's proof from the ledger's log; changes nothing. `margin` as configured.
 
@@ -164,11 +164,11 @@ def read_statistics(
         StateError: there is no ledger, or it cannot be read.
     """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with reading(place) as db:
             log = _Log(db, run_id)
             uses = [_use(db, log, app_id, margin) for app_id in app_ids]
     except sqlite3.Error as error:
-        msg = f"{path}: the quota ledger cannot be read ({error}): is this the run's state folder?"
+        msg = f"{place}: the quota ledger cannot be read ({error}): is this the run's state folder?"
         raise StateError(msg) from error
     return QuotaStatistics(run_id, log.span, tuple(uses))
 
@@ -176,7 +176,7 @@ def read_statistics(
 class _Log:
     """All sends of ours in the ledger, by alias, and which part of it is one run's."""
 
-    def __init__(self, db: sqlite3.Connection, run_id: str) -> None:
+    def __init__(self, db: Db, run_id: str) -> None:
         self.run_id = run_id
         self.instants: dict[str, list[float]] = defaultdict(list)
         self.sends: Counter[str] = Counter()
@@ -206,7 +206,7 @@ class _Log:
         return most_in_window(instants[begin:end], seconds)
 
 
-def _use(db: sqlite3.Connection, log: _Log, app_id: AppId, margin: float) -> QuotaUse:
+def _use(db: Db, log: _Log, app_id: AppId, margin: float) -> QuotaUse:
     key = (log.run_id, app_id.alias)
     sends, refunds, forfeits, rate_limited, waited = db.execute(
         "SELECT sends, refunds, forfeits, rate_limited, waited FROM counts "

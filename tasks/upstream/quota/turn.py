@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.lane import Lane
 from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.signals import Allowance, Signal
+from tasks.upstream.quota.store import Db
 from tasks.upstream.quota.tally import Counts
 
 __all__ = ["Op", "Turn", "apply_signal", "change_control"]
@@ -25,7 +25,7 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 60.0
 class Turn:
     """One transaction under way. `now` in seconds on the ledger's clock."""
 
-    db: sqlite3.Connection
+    db: Db
     ledger: Ledger
     allocator: Allocator
     now: float

@@ -20,14 +20,20 @@ def ledger(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_quota(ledger: Path) -> Iterator[MakeQuota]:
+def place(ledger: Path) -> Path | str:
+    """Where the quotas of a test have their ledger; `on_both` gives two kinds."""
+    return ledger
+
+
+@pytest.fixture
+def make_quota(place: Path | str) -> Iterator[MakeQuota]:
     """Open a quota: `make_quota(a=(3, 1.0))` is app_id `a` with 3 requests a second."""
     made: list[Quota] = []
 
     def make(*app_ids: AppId, run_id: str = "run", margin: float = 0.1, **keys: object) -> Quota:
         stop = keys.pop("stop", None)
         pool = [AppId(a, windows=(Window(*w),)) for a, w in keys.items()]  # type: ignore[misc]
-        quota = Quota(ledger, [*app_ids, *pool], margin=margin, run_id=run_id, stop=stop)  # type: ignore[arg-type]
+        quota = Quota(place, [*app_ids, *pool], margin=margin, run_id=run_id, stop=stop)  # type: ignore[arg-type]
         made.append(quota)
         return quota
 

@@ -249,7 +249,7 @@ def test_full_disk_is_a_state_error_and_passes(make_quota: MakeQuota) -> None:
     """Callers get an error that names the remedy; when there is room again, the quota goes on."""
     quota = make_quota(a=(2000, 60.0))
     _send(quota, 1)
-    db = quota._here()._ledger._connection
+    db = quota._here()._ledger._store.db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StateError, match="disk"):

@@ -1,0 +1,99 @@
+"""Connections to PostgreSQL that speak the ledger's SQL and fail with the project's error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tasks.core.errors import StateError
+from tasks.upstream.quota.store import name_of
+
+__all__ = ["Database", "state_error"]
+
+_CLIENT: dict[str, str | int] = {
+    "application_name": "nightly-review",
+    "connect_timeout": 5,
+    # A server that vanished without a word is noticed by us within seconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 12_000,
+}
+_SERVER = {
+    # And a client that vanished by the server: its locks are in the others' way.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "12000",
+    "lock_timeout": "20s",
+    "client_min_messages": "warning",
+}
+
+
+class Database:
+    """One connection in autocommit mode; `?` marks parameters.
+
+    Every method raises StateError, whose message names the remedy, for whatever the database says.
+
+    Args:
+        url: as in `state`; what it says about the connection goes before our defaults.
+        settings: of the session, beside those that every connection has.
+    """
+
+    def __init__(self, url: str, **settings: str) -> None:
+        self._url = url
+        try:
+            wanted = conninfo_to_dict(url)
+            defaults = {key: value for key, value in _CLIENT.items() if key not in wanted}
+            self._connection = psycopg.connect(make_conninfo(url, **defaults), autocommit=True)
+        except psycopg.Error as error:
+            raise state_error(url, error) from error
+        for name, value in (_SERVER | settings).items():
+            self.execute("SELECT set_config(?, ?, false)", (name, value))
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing is known to be wrong with it."""
+        return not self._connection.closed
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
+        """Run one statement; without parameters, several."""
+        try:
+            return self._connection.execute(_translated(sql), parameters or None)
+        except psycopg.Error as error:
+            raise state_error(self._url, error) from error
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
+        """Run one statement for each row, in one round trip."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_translated(sql), rows)
+        except psycopg.Error as error:
+            raise state_error(self._url, error) from error
+
+    def close(self) -> None:
+        """Leave; the server drops what the session held."""
+        self._connection.close()
+
+    def fileno(self) -> int:
+        """The socket."""
+        return self._connection.fileno()
+
+
+def state_error(url: str, error: Exception) -> StateError:
+    """What is wrong with the database, without a password, and what to do about it."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    msg = (
+        f"{name_of(url)}: the database failed ({said}): start it, check user, host and database of "
+        "state, set PGPASSWORD or ~/.pgpass where it wants a password, and grant the user CREATE"
+    )
+    return StateError(msg)
+
+
+@lru_cache(maxsize=256)
+def _translated(sql: str) -> bytes:
+    return sql.replace("?", "%s").encode()

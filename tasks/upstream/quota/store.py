@@ -1,0 +1,138 @@
+"""
+Where the ledger's rows are: a SQLite file of this machine, or a PostgreSQL database of several.
+
+The ledger's logic is the same for both; a store gives it exclusive access, tells which owners
+live, and says by how much the clock of the rows is ahead of ours. SQL is the common subset, with
+`?` for parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from tasks.core.errors import StateError
+from tasks.core.state_places import is_database
+
+__all__ = ["Db", "Meta", "Rows", "Store", "name_of", "open_store", "reading"]
+
+Meta = tuple[int, int, int, float | None]
+"""Revision of the uses, revision of the controls, last ticket, floor in the rows' clock."""
+
+
+class Rows(Protocol):
+    """A cursor."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Db(Protocol):
+    """A connection inside a transaction, or one that only reads."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Rows: ...
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object: ...
+
+
+class Store(Protocol):
+    """Rows that several processes share, and who of those processes lives."""
+
+    opened: int
+    """Grows whenever the rows may be others, or others may have taken us for dead."""
+    ahead: float
+    """Seconds to add to an instant of ours that is written; 0 when the rows have our clock."""
+    behind: float
+    """Seconds to take from a written instant; at most `ahead`, so that instants only get later."""
+    stepped: bool
+    """Whether the rows' clock was set since somebody lowered this flag."""
+    patience: float
+    """Seconds that an owner must be missing before it counts as dead."""
+
+    @property
+    def life(self) -> str:
+        """Our name among the living."""
+
+    def exclusive(self) -> AbstractContextManager[Db]:
+        """A transaction that no other process is in; committed at the end of the block."""
+
+    def read_meta(self, db: Db) -> Meta:
+        """The one row of `meta`, which also shows what the rows' clock says."""
+
+    def peek(self) -> Meta | None:
+        """The same without exclusive access; None: nobody knows at the moment."""
+
+    def living(self, db: Db, names: Sequence[str]) -> set[str]:
+        """Those of the owners that live."""
+
+    def revive(self) -> bool:
+        """Be alive again, under a new `life`, if others cannot see that we are; False: they can."""
+
+    def epoch(self) -> float:
+        """Now, in the seconds of `owners.opened`."""
+
+    def close(self) -> None:
+        """Die in order."""
+
+    def abandon(self) -> None:
+        """In a forked child: drop what belongs to the parent."""
+
+
+def open_store(place: Path | str, hurry: Callable[[], bool]) -> Store:
+    """The store at `place`. `hurry` says whether nobody wants to wait for it any longer.
+
+    Raises:
+        StateError: it cannot be used, or what it needs is not installed.
+    """
+    if is_database(place):
+        store: Store = _postgres().PostgresStore(str(place), hurry)
+        return store
+    from tasks.upstream.quota.store_sqlite import SqliteStore  # noqa: PLC0415 - only one is needed
+
+    return SqliteStore(Path(place))
+
+
+@contextmanager
+def reading(place: Path | str) -> Iterator[Db]:
+    """A connection that only reads, without joining those who write.
+
+    Raises:
+        sqlite3.Error, StateError: there is no ledger, or it cannot be read.
+    """
+    if is_database(place):
+        with _postgres().reading(str(place)) as db:
+            yield db
+        return
+    from tasks.upstream.quota.store_sqlite import reading as read_file  # noqa: PLC0415 - same
+
+    with read_file(Path(place)) as file:
+        yield file
+
+
+def name_of(place: Path | str) -> str:
+    """The place without anything that is nobody's business."""
+    if not is_database(place):
+        return str(place)
+    url = urlsplit(str(place))
+    return f"postgresql://{url.hostname or ''}{url.path}"
+
+
+def _postgres() -> Any:
+    try:
+        from tasks.upstream.quota import store_postgres  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        msg = (
+            f"state is a database, and its driver is missing ({error}): "
+            "pip install 'nightly-review[postgres]'"
+        )
+        raise StateError(msg) from error
+    return store_postgres

@@ -1,0 +1,223 @@
+"""
+The ledger's rows in a PostgreSQL database that the processes of several machines share.
+
+Exclusive access is a lock on the one row of `meta`, for the length of a transaction. The server
+ends a session that stays idle inside one for two seconds, so a holder that was stopped, or whose
+machine is gone, is not in the others' way; what it had not committed did not happen.
+
+Who lives is told by a second connection, which is never inside a transaction and holds an advisory
+lock under the owner's name: it goes when the process goes, and stays while that is stopped, so that
+nobody takes a slot whose caller may still send. An owner that is missing may be connecting again,
+after the server was restarted; it counts as dead when it has been missing for `patience` seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from tasks.core.errors import StateError
+from tasks.upstream.quota import clock
+from tasks.upstream.quota.postgres import Database
+from tasks.upstream.quota.postgres_schema import SCHEMA, prepare
+from tasks.upstream.quota.server_clock import ServerClock
+from tasks.upstream.quota.store import Db, Meta
+
+__all__ = ["PostgresStore", "reading"]
+
+_AWAY = 30.0  # seconds that callers wait for a database that is gone
+_PAUSE = 0.2  # seconds between two tries
+_SAMPLES = 5
+_META = (
+    "SELECT rev, controls, ticket, floor, "
+    "extract(epoch FROM clock_timestamp())::double precision FROM meta"
+)
+_LIVING = (
+    "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' "
+    "AND objsubid = 1 AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+_INHERITED: list[Database | None] = []
+"""Connections of a parent process: to end one in a child would end the parent's session."""
+
+
+class PostgresStore:
+    """A Store whose clock is the server's.
+
+    `hurry` says whether nobody wants to wait for a database that is gone.
+
+    Raises:
+        StateError: it cannot be reached or used, or a newer version made its tables.
+    """
+
+    patience = 1.5
+
+    def __init__(self, url: str, hurry: Callable[[], bool]) -> None:
+        self._url = url
+        self._hurry = hurry
+        self._clock = ServerClock()
+        self._work: Database | None = None
+        self._life: Database | None = None
+        self._closed = self._failed = False
+        self.opened = 0
+        self.life = ""
+        self.stepped = False
+        try:
+            self._connect()
+            for _ in range(_SAMPLES):
+                self.peek()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def ahead(self) -> float:
+        return self._clock.high
+
+    @property
+    def behind(self) -> float:
+        return self._clock.low
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Database]:
+        db = self._connected()
+        try:
+            db.execute("BEGIN; SELECT id FROM meta FOR UPDATE")
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            self._roll_back(db)
+            raise
+
+    def read_meta(self, db: Db) -> Meta:
+        before = clock.now()
+        *meta, server = db.execute(_META).fetchone()
+        self.stepped |= self._clock.learn(before, server, clock.now())
+        rev, controls, ticket, floor = meta
+        return rev, controls, ticket, floor
+
+    def peek(self) -> Meta | None:
+        # On the connection that nothing else would miss before others take us for dead.
+        if self._life is None:
+            return None
+        try:
+            meta = self.read_meta(self._life)
+        except StateError:
+            self._drop_life()
+            return None
+        return None if self.stepped else meta
+
+    def living(self, db: Db, names: Sequence[str]) -> set[str]:
+        return {str(key) for (key,) in db.execute(_LIVING)}.intersection(names)
+
+    def revive(self) -> bool:
+        if self._is_alive():
+            return False
+        self._begin_life()
+        return True
+
+    def epoch(self) -> float:
+        return clock.now() + self.ahead
+
+    def close(self) -> None:
+        self._closed = True
+        self._drop_life()
+        if self._work is not None:
+            self._work.close()
+            self._work = None
+
+    def abandon(self) -> None:
+        for database in (self._work, self._life):
+            if database is not None and database.is_usable:
+                # The session must end with the parent, whatever becomes of us.
+                os.close(database.fileno())
+        _INHERITED.extend((self._work, self._life))
+        self._work = self._life = None
+        self._closed = True
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _connected(self) -> Database:
+        """The connection to work on; while the database is gone, wait for it for a while."""
+        deadline = clock.now() + _AWAY
+        while True:
+            try:
+                work = self._connect()
+            except StateError:
+                if self._failed or self._hurry() or clock.now() > deadline:
+                    self._failed = True  # nobody waits again before it answers again
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                self._failed = False
+                return work
+
+    def _connect(self) -> Database:
+        if self._closed:
+            msg = "the quota was closed; make a new one"
+            raise StateError(msg)
+        work = self._work
+        if work is None or not work.is_usable:
+            work = self._work = self._open()
+            if not self._is_alive():
+                self._begin_life()
+        elif self._life is None:
+            self._begin_life()
+        return work
+
+    def _open(self) -> Database:
+        work = Database(self._url, search_path=SCHEMA, idle_in_transaction_session_timeout="2s")
+        try:
+            prepare(work, self._url)
+        except BaseException:
+            work.close()
+            raise
+        return work
+
+    def _begin_life(self) -> None:
+        self._drop_life()
+        life, key = Database(self._url, search_path=SCHEMA), secrets.randbits(62)
+        life.execute("SELECT pg_advisory_lock(?::bigint)", (key,))
+        self._life, self.life = life, str(key)
+        self.opened += 1
+
+    def _is_alive(self) -> bool:
+        if self._life is None:
+            return False
+        try:
+            self._life.execute("SELECT 1")
+        except StateError:
+            self._drop_life()
+            return False
+        return True
+
+    def _drop_life(self) -> None:
+        if self._life is not None:
+            self._life.close()
+            self._life = None
+
+    def _roll_back(self, db: Database) -> None:
+        try:
+            db.execute("ROLLBACK")
+        except StateError:
+            db.close()
+            self._work = None
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Database]:
+    """The database's rows, to read.
+
+    Raises:
+        StateError: there are none, or they cannot be read.
+    """
+    db = Database(url, search_path=SCHEMA, default_transaction_read_only="on")
+    try:
+        yield db
+    finally:
+        with suppress(StateError):
+            db.close()
