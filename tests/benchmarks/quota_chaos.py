@@ -5,7 +5,7 @@ Workers send a datagram per grant to a socket of this process; the kernel stamps
 the log is exact whatever the machine is busy with. The log then plays the enforcing server: a
 request is refused when its window already holds `quota` accepted ones.
 
-    python tests/benchmarks/quota_chaos.py --processes 4 --threads 8 --kills 13 --stops 7
+    python -m tests.benchmarks.quota_chaos --processes 4 --threads 8 --kills 13 --stops 7
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Quota
@@ -58,8 +57,8 @@ class Server:
 class Workers:
     """The processes of a run; what dies is started again."""
 
-    def __init__(self, args: argparse.Namespace, ledger: Path, port: int) -> None:
-        self._command = [sys.executable, __file__, "--ledger", str(ledger), "--port", str(port)]
+    def __init__(self, args: argparse.Namespace, ledger: str, port: int) -> None:
+        self._command = [sys.executable, __file__, "--ledger", ledger, "--port", str(port)]
         for name in ("threads", "keys", "quota", "window", "margin"):
             self._command += [f"--{name}", str(getattr(args, name))]
         self._processes = {f"w{n}": self._start(f"w{n}") for n in range(args.processes)}
@@ -90,7 +89,7 @@ def _pool(args: argparse.Namespace) -> list[AppId]:
 
 
 def _work(args: argparse.Namespace) -> None:
-    quota = Quota(Path(args.ledger), _pool(args), margin=args.margin, run_id="chaos")
+    quota = Quota(args.ledger, _pool(args), margin=args.margin, run_id="chaos")
     wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     wire.connect(("127.0.0.1", args.port))
 
@@ -108,7 +107,7 @@ def _work(args: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _workers(args: argparse.Namespace, ledger: Path, port: int) -> Iterator[Workers]:
+def _workers(args: argparse.Namespace, ledger: str, port: int) -> Iterator[Workers]:
     workers = Workers(args, ledger, port)
     try:
         yield workers
@@ -156,11 +155,24 @@ def _report(args: argparse.Namespace, log: Sequence[Arrival]) -> dict[str, objec
     }
 
 
+@contextmanager
+def _place(args: argparse.Namespace) -> Iterator[str]:
+    """A new ledger: a file, or a database of a server that is started for it."""
+    if args.database:
+        from tests.postgres import start_postgres  # noqa: PLC0415 - the workers cannot import it
+
+        with start_postgres() as postgres:
+            yield postgres.database()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"{folder}/ledger.db"
+
+
 def _run(args: argparse.Namespace) -> dict[str, object]:
     server = Server()
     with (
-        tempfile.TemporaryDirectory() as folder,
-        _workers(args, Path(folder, "ledger.db"), server.port) as workers,
+        _place(args) as place,
+        _workers(args, place, server.port) as workers,
     ):
         while not server.log:
             time.sleep(0.01)
@@ -180,6 +192,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=13)
     parser.add_argument("--stops", type=int, default=7)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--database", action="store_true", help="in PostgreSQL, not in a file")
     for hidden in ("--ledger", "--worker"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)

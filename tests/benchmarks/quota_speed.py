@@ -4,7 +4,7 @@ Reserves a second on one ledger file, over several processes.
 Every reserve is the whole life of a grant: acquire, sent, settle. Quotas are so large that nobody
 waits for one, so what is measured is the ledger, the broker and the threads.
 
-    python tests/benchmarks/quota_speed.py --processes 4 --threads 8 --seconds 5
+    python -m tests.benchmarks.quota_speed --processes 4 --threads 8 --seconds 5
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Quota
@@ -29,7 +30,7 @@ def _pool(keys: int) -> list[AppId]:
 
 def _worker(args: argparse.Namespace) -> None:
     waits: list[float] = []
-    with Quota(Path(args.ledger), _pool(args.keys), run_id="speed") as quota:
+    with Quota(args.ledger, _pool(args.keys), run_id="speed") as quota:
         end = args.start + args.seconds
 
         def loop() -> None:
@@ -48,9 +49,22 @@ def _worker(args: argparse.Namespace) -> None:
     json.dump(waits, sys.stdout)
 
 
+@contextmanager
+def _place(args: argparse.Namespace) -> Iterator[str]:
+    """A new ledger: a file, or a database of a server that is started for it."""
+    if args.database:
+        from tests.postgres import start_postgres  # noqa: PLC0415 - the workers cannot import it
+
+        with start_postgres() as server:
+            yield server.database()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"{folder}/ledger.db"
+
+
 def _measure(args: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--ledger", f"{folder}/ledger.db"]
+    with _place(args) as place:
+        command = [sys.executable, __file__, "--ledger", place]
         for name in ("threads", "keys", "seconds"):
             command += [f"--{name}", str(getattr(args, name))]
         command += ["--start", str(time.monotonic() + 2)]
@@ -77,6 +91,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=8, help="per process")
     parser.add_argument("--keys", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--database", action="store_true", help="in PostgreSQL, not in a file")
     parser.add_argument("--ledger", help=argparse.SUPPRESS)
     parser.add_argument("--start", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -52,8 +52,9 @@ class Database:
             self._connection = psycopg.connect(make_conninfo(url, **defaults), autocommit=True)
         except psycopg.Error as error:
             raise state_error(url, error) from error
-        for name, value in (_SERVER | settings).items():
-            self.execute("SELECT set_config(?, ?, false)", (name, value))
+        wished = (_SERVER | settings).items()
+        sql = ", ".join("set_config(?, ?, false)" for _ in wished)
+        self.execute(f"SELECT {sql}", [part for item in wished for part in item])
 
     @property
     def is_usable(self) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from tasks.core.errors import StateError
 from tasks.core.state_places import is_database
 
-__all__ = ["Db", "Meta", "Rows", "Store", "name_of", "open_store", "reading"]
+__all__ = ["Db", "Meta", "Rows", "Store", "name_of", "open_store", "postgres_driver", "reading"]
 
 Meta = tuple[int, int, int, float | None]
 """Revision of the uses, revision of the controls, last ticket, floor in the rows' clock."""
@@ -94,7 +94,7 @@ def open_store(place: Path | str, hurry: Callable[[], bool]) -> Store:
         StateError: it cannot be used, or what it needs is not installed.
     """
     if is_database(place):
-        store: Store = _postgres().PostgresStore(str(place), hurry)
+        store: Store = postgres_driver().PostgresStore(str(place), hurry)
         return store
     from tasks.upstream.quota.store_sqlite import SqliteStore  # noqa: PLC0415 - only one is needed
 
@@ -109,7 +109,7 @@ def reading(place: Path | str) -> Iterator[Db]:
         sqlite3.Error, StateError: there is no ledger, or it cannot be read.
     """
     if is_database(place):
-        with _postgres().reading(str(place)) as db:
+        with postgres_driver().reading(str(place)) as db:
             yield db
         return
     from tasks.upstream.quota.store_sqlite import reading as read_file  # noqa: PLC0415 - same
@@ -126,7 +126,12 @@ def name_of(place: Path | str) -> str:
     return f"postgresql://{url.hostname or ''}{url.path}"
 
 
-def _postgres() -> Any:
+def postgres_driver() -> Any:
+    """The module that speaks to databases.
+
+    Raises:
+        StateError: what it needs is not installed.
+    """
     try:
         from tasks.upstream.quota import store_postgres  # noqa: PLC0415 - an optional dependency
     except ImportError as error:

@@ -26,7 +26,7 @@ from tasks.upstream.quota.postgres_schema import SCHEMA, prepare
 from tasks.upstream.quota.server_clock import ServerClock
 from tasks.upstream.quota.store import Db, Meta
 
-__all__ = ["PostgresStore", "reading"]
+__all__ = ["PostgresStore", "open_session", "reading"]
 
 _AWAY = 30.0  # seconds that callers wait for a database that is gone
 _PAUSE = 0.2  # seconds between two tries
@@ -162,20 +162,11 @@ class PostgresStore:
             raise StateError(msg)
         work = self._work
         if work is None or not work.is_usable:
-            work = self._work = self._open()
+            work = self._work = open_session(self._url, idle_in_transaction_session_timeout="2s")
             if not self._is_alive():
                 self._begin_life()
         elif self._life is None:
             self._begin_life()
-        return work
-
-    def _open(self) -> Database:
-        work = Database(self._url, search_path=SCHEMA, idle_in_transaction_session_timeout="2s")
-        try:
-            prepare(work, self._url)
-        except BaseException:
-            work.close()
-            raise
         return work
 
     def _begin_life(self) -> None:
@@ -206,6 +197,21 @@ class PostgresStore:
         except StateError:
             db.close()
             self._work = None
+
+
+def open_session(url: str, **settings: str) -> Database:
+    """A connection to the tables, which are made if they are missing.
+
+    Raises:
+        StateError: they cannot be used, or a newer version made them.
+    """
+    session = Database(url, search_path=SCHEMA, **settings)
+    try:
+        prepare(session, url)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 @contextmanager

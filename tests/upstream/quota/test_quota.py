@@ -1,4 +1,4 @@
-"""The quota as threads use it: real ledger files, real waits, windows of a second."""
+"""The quota as threads use it: real files and a real PostgreSQL, real waits, windows of a second."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,15 @@ def _send(quota: Quota, count: int, model: str = "m") -> list[Grant]:
         quota.sent(grants[-1])
         quota.settle(grants[-1])
     return grants
+
+
+@pytest.fixture(params=["file", "database"])
+def place(request: pytest.FixtureRequest, ledger: Path) -> Path | str:
+    """Every test runs on both kinds of store."""
+    if request.param == "file":
+        return ledger
+    url: str = request.getfixturevalue("database")
+    return url
 
 
 @pytest.fixture
