@@ -423,3 +423,15 @@ def test_repr_shows_the_pool(make_quota: MakeQuota) -> None:
     text = repr(make_quota(AppId("b"), a=(3, 60.0)))
     assert "a 3/60s" in text
     assert "b no limit" in text
+
+
+def test_reasons_outlive_a_process_but_not_a_run(make_quota: MakeQuota) -> None:
+    """A shard that starts again is told what is out; a run that starts again judges afresh."""
+    parent, shard = make_quota(a=(2, 60.0)), make_quota(a=(2, 60.0))
+    shard.disable("a", "revoked")
+    shard.close()
+    again = make_quota(a=(2, 60.0))
+    assert again.snapshot()[0].reason == "revoked"
+    for quota in (again, parent):
+        quota.close()
+    assert make_quota(a=(2, 60.0)).snapshot()[0].reason is None
