@@ -58,7 +58,8 @@ class Latch:
         """One more is done."""
         with self._changed:
             self._left -= 1
-            self._changed.notify_all()
+            if self._left <= 0:  # one wake-up in all: each would take Python's lock from a call
+                self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
         """Open with an error; the first one counts."""

@@ -21,7 +21,8 @@ class _Flight(Generic[T]):
     __slots__ = ("done", "error", "result")
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.done: threading.Event | None = None
+        """Made by the first that waits: nearly always there is none."""
         self.result: T | None = None
         self.error: ReviewError | None = None
 
@@ -44,10 +45,10 @@ class SingleFlight(Generic[T]):
         thread, and the next in line takes over.
         """
         while True:
-            flight, leads = self._join(key)
-            if leads:
+            flight, done = self._join(key)
+            if done is None:
                 return self._lead(key, flight, work), False
-            while not flight.done.wait(_POLL):
+            while not done.wait(_POLL):
                 pause()
             if flight.error is not None:
                 # A raised error collects the traceback of its thread: each waiter gets its own.
@@ -55,14 +56,16 @@ class SingleFlight(Generic[T]):
             if flight.result is not None:
                 return flight.result, True
 
-    def _join(self, key: str) -> tuple[_Flight[T], bool]:
+    def _join(self, key: str) -> tuple[_Flight[T], threading.Event | None]:
+        """The flight, and what to wait for; None: the caller leads it."""
         with self._lock:
             flight = self._flights.get(key)
-            if flight is not None:
-                self.shared += 1
-                return flight, False
-            flight = self._flights[key] = _Flight()
-            return flight, True
+            if flight is None:
+                flight = self._flights[key] = _Flight()
+                return flight, None
+            self.shared += 1
+            flight.done = flight.done or threading.Event()
+            return flight, flight.done
 
     def _lead(self, key: str, flight: _Flight[T], work: Callable[[], T]) -> T:
         try:
@@ -75,4 +78,5 @@ class SingleFlight(Generic[T]):
         finally:
             with self._lock:
                 del self._flights[key]
-            flight.done.set()
+            if flight.done is not None:
+                flight.done.set()
