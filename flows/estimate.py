@@ -16,10 +16,11 @@ from tasks.core.forecast import COMMENTS_PER_CHECK, Load, cost, duration, pick, 
 from tasks.core.paths import RunPaths
 from tasks.core.rows import stored_input
 from tasks.core.settings import Settings
+from tasks.core.state_places import is_database, journal_place
 from tasks.inference.pace import least_seconds
 from tasks.inference.rehearsal import Rehearsal
 from tasks.load import Loaded, load_source
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import Journal, open_journal
 
 __all__ = ["Estimate", "estimate", "show_estimate"]
 
@@ -64,11 +65,11 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
 
 @contextmanager
 def _journal(settings: Settings) -> Iterator[Journal | None]:
-    path = Path(settings.state) / "journal.sqlite"
-    if not path.exists():
+    place = journal_place(settings.state)
+    if not is_database(place) and not Path(place).exists():
         yield None
         return
-    with Journal(path) as journal:
+    with open_journal(place) as journal:
         yield journal
 
 

@@ -18,7 +18,7 @@ from tasks.inference.run import Run
 from tasks.load import Loaded
 from tasks.merge import Merged
 from tasks.previous import source_key
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import open_journal
 
 __all__ = ["begin", "end", "remove_work"]
 
@@ -36,7 +36,7 @@ def begin(paths: RunPaths, run: Run) -> None:
         OutputError: the output folder cannot be written.
         StateError: the state folder or its journal cannot be used.
     """
-    Journal(run.journal).close()
+    open_journal(run.journal).close()
     with output_errors(paths.work):
         shutil.rmtree(paths.work, ignore_errors=True)
         paths.work.mkdir(parents=True)

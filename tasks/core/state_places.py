@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["check_state", "is_database", "journal_place", "ledger_place", "resolve_state"]
+__all__ = [
+    "check_state",
+    "is_database",
+    "journal_place",
+    "ledger_place",
+    "name_of",
+    "resolve_state",
+]
 
 _SCHEMES = ("postgresql://", "postgres://")
 
@@ -46,3 +53,11 @@ def journal_place(state: str) -> str:
 def ledger_place(state: str) -> str:
     """The ledger's file in the folder `state`, or the database itself."""
     return state if is_database(state) else str(Path(state) / "ledger.sqlite")
+
+
+def name_of(place: str | Path) -> str:
+    """The place without anything that is nobody's business."""
+    if not is_database(place):
+        return str(place)
+    url = urlsplit(str(place))
+    return f"postgresql://{url.hostname or ''}{url.path}"

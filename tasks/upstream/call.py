@@ -25,7 +25,7 @@ from tasks.core.quotas import AppId
 from tasks.upstream.breaker import Breakers
 from tasks.upstream.client_pool import ClientPool
 from tasks.upstream.course import CallLimits, Course, Load, Upstream
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import Journal, open_journal
 from tasks.upstream.quota import Quota
 from tasks.upstream.scrub import Scrubber
 from tasks.upstream.singleflight import SingleFlight
@@ -194,7 +194,7 @@ def open_caller(
             connect_timeout=limits.connect_timeout,
         )
         stack.callback(pool.close)
-        store = stack.enter_context(Journal(journal))
+        store = stack.enter_context(open_journal(journal))
         quota = Quota(ledger, app_ids, margin=margin, run_id=run_id, stop=stop)
         stack.callback(quota.close)
         yield Caller(

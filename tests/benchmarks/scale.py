@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from night import Cost, Night, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import open_journal
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ class Size:
             self.night.folder / "out" / "calls.parquet", columns=["started_at"]
         ).column(0)
         start = pc.min(calls).as_py() - self.began
-        with Journal(self.night.folder / "state" / "journal.sqlite") as journal:
+        with open_journal(self.night.folder / "state" / "journal.sqlite") as journal:
             each = journal.statistics()["bytes_per_reply"]
         first, peaks = self.first, self.first.peaks
         stages = _stages(self.night.home)

@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Suspended
 
 from flows.supervise import GRACE
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import open_journal
 from tests.operations.conftest import SLOW, Evening
 from tests.operations.stack import KEYS, Operator
 
@@ -149,7 +149,7 @@ def test_cancel_stops_calls_at_once_and_leaves_nobody(operator: Operator, evenin
     (shard,) = operator.shards(run)
     assert shard.end_time is not None
     assert shard.end_time.timestamp() < asked + SLOW + GRACE / 2
-    with Journal(operator.folder / "state-cancelled" / "journal.sqlite") as journal:
+    with open_journal(operator.folder / "state-cancelled" / "journal.sqlite") as journal:
         assert journal.statistics()["rows"] == len(operator.calls("cancelled"))
     operator.until(lambda: not Path(f"/proc/{group}").exists(), "the end of its process")
     assert not _members(group)

@@ -1,7 +1,7 @@
-"""The journal of paid replies. `python -m tasks.upstream.journal --help` looks after its file."""
+"""The journal of paid replies. `python -m tasks.upstream.journal --help` looks after it."""
 
 from __future__ import annotations
 
-from tasks.upstream.journal.store import Journal
+from tasks.upstream.journal.journal import Journal, open_journal
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "open_journal"]

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.core.errors import StateError
+from tasks.core.state_places import is_database
+from tasks.upstream.journal.journal import open_journal
 from tasks.upstream.journal.salvage import check, salvage
-from tasks.upstream.journal.store import Journal
 
 _DAY = 86400.0
 
 
-def _statistics(path: Path, _: argparse.Namespace) -> int:
-    with Journal(path) as journal:
+def _statistics(place: str, _: argparse.Namespace) -> int:
+    with open_journal(place) as journal:
         statistics = journal.statistics()
     for name in ("commits", "written"):
         del statistics[name]
@@ -25,30 +26,37 @@ def _statistics(path: Path, _: argparse.Namespace) -> int:
     return 0
 
 
-def _check(path: Path, _: argparse.Namespace) -> int:
-    findings = check(path)
+def _check(place: str, _: argparse.Namespace) -> int:
+    if is_database(place):
+        with open_journal(place) as journal:
+            findings = journal.check()
+    else:
+        findings = check(Path(place))
     _say("\n".join(findings) or "whole")
     return 1 if findings else 0
 
 
-def _expire(path: Path, options: argparse.Namespace) -> int:
-    with Journal(path) as journal:
+def _expire(place: str, options: argparse.Namespace) -> int:
+    with open_journal(place) as journal:
         deleted = journal.expire(time.time() - options.days * _DAY)
     _say(f"{deleted} replies deleted; `compact` gives their space back")
     return 0
 
 
-def _compact(path: Path, _: argparse.Namespace) -> int:
-    before = path.stat().st_size
-    with Journal(path) as journal:
+def _compact(place: str, _: argparse.Namespace) -> int:
+    with open_journal(place) as journal:
+        before = journal.statistics()["bytes"]
         journal.compact()
-    _say(f"{before:,} -> {path.stat().st_size:,} bytes")
+        _say(f"{before:,} -> {journal.statistics()['bytes']:,} bytes")
     return 0
 
 
-def _salvage(path: Path, _: argparse.Namespace) -> int:
-    kept, aside = salvage(path)
-    _say(f"{kept} replies kept in {path}; the damaged file is {aside}")
+def _salvage(place: str, _: argparse.Namespace) -> int:
+    if is_database(place):
+        msg = "salvage is for files: a damaged database is restored from its backup"
+        raise StateError(msg)
+    kept, aside = salvage(Path(place))
+    _say(f"{kept} replies kept in {place}; the damaged file is {aside}")
     return 0
 
 
@@ -67,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         ("salvage", _salvage, "copy what can be read of a damaged journal; only without runs"),
     ):
         command = commands.add_parser(name, help=help_text, description=help_text)
-        command.add_argument("path", type=Path, help="usually data/state/journal.sqlite")
+        command.add_argument(
+            "place", help="usually data/state/journal.sqlite; or the database that is your state"
+        )
         command.set_defaults(run=run)
         if name == "expire":
             command.add_argument("--days", type=float, required=True)
@@ -77,12 +87,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: done; 1: the file has faults; 2: there is no such file, or it cannot be used."""
     options = _parser().parse_args(arguments)
-    run: Callable[[Path, argparse.Namespace], int] = options.run
-    if not options.path.is_file():
-        sys.stderr.write(f"{options.path} does not exist\n")
+    run: Callable[[str, argparse.Namespace], int] = options.run
+    if not is_database(options.place) and not Path(options.place).is_file():
+        sys.stderr.write(f"{options.place} does not exist\n")
         return 2
     try:
-        return run(options.path, options)
+        return run(options.place, options)
     except StateError as error:
         sys.stderr.write(f"{error}\n")
         return 2

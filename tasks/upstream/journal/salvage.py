@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.core.errors import StateError
-from tasks.upstream.journal.schema import decode, open_database
+from tasks.upstream.journal.body import decodes
+from tasks.upstream.journal.schema import open_database
 from tasks.upstream.journal.writer import Row
 
 __all__ = ["check", "salvage"]
@@ -31,7 +31,7 @@ def check(path: Path) -> list[str]:
 
 def _bad_bodies(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute("SELECT key, body FROM replies")
-    return [f"reply {key.hex()} does not decode" for key, body in rows if not _decodes(body)]
+    return [f"reply {key.hex()} does not decode" for key, body in rows if not decodes(body)]
 
 
 def salvage(path: Path) -> tuple[int, Path]:
@@ -96,12 +96,4 @@ def _block(source: sqlite3.Connection, first: int, last: int) -> Iterator[Row]:
         yield from _block(source, first, middle)
         yield from _block(source, middle + 1, last)
     else:
-        yield from (row for row in rows if _decodes(row[3]))
-
-
-def _decodes(body: bytes) -> bool:
-    try:
-        decode(body)
-    except (ValueError, TypeError, KeyError, zlib.error):
-        return False
-    return True
+        yield from (row for row in rows if decodes(row[3]))

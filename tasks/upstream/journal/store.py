@@ -1,239 +1,83 @@
-"""The journal: question -> reply, on disk before a call counts as done, shared by all processes."""
+"""Where the replies are: a SQLite file of this machine, or a PostgreSQL database of several."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
-import threading
-import time
-import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Protocol
 
-from tasks.core.calls import Reply
-from tasks.core.errors import StateError
-from tasks.upstream.journal.locks import Locks
-from tasks.upstream.journal.schema import damaged, decode, encode, open_database
-from tasks.upstream.journal.writer import GroupWriter, Row
+from tasks.core.state_places import is_database
+from tasks.upstream.drivers import load_driver
+from tasks.upstream.journal.writer import Row
 
-__all__ = ["Journal"]
+__all__ = ["CHUNK", "ModelCount", "Store", "chunks", "open_store"]
 
-_LOGGER = logging.getLogger(__name__)
-_CHUNK = 500  # keys per query; SQLite takes a bounded number of parameters
-_EXPIRE_CHUNK = 2000  # rows deleted per transaction, so that running jobs get their turn
+CHUNK = 500
+"""Keys per query; SQLite takes a bounded number of parameters."""
 
-_UPSERT = """
-INSERT INTO replies (key, created, model, body) VALUES (?, ?, ?, ?)
-ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.model, body = excluded.body
-"""
-_SELECT = "SELECT body FROM replies WHERE key = ? AND created >= ?"
+ModelCount = tuple[str, int, float, float]
+"""Model, replies, when the oldest and the newest were stored."""
 
 
-class Journal:
-    """
-    All replies ever paid for. Threads share one object; each process opens its own.
+class Store(Protocol):
+    """Rows and claims. Threads share one; `write` comes from one thread at a time.
 
-    Keys are `Request.key`; times are seconds since the epoch. Failed calls are not in it, so the next
-    run asks them again.
-
-    Raises:
-        StateError: the file cannot be used; the message names the remedy.
+    Keys of rows are bytes, those of claims their hex. Every method raises StateError, whose message
+    names the remedy, when the place cannot be used.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._pid = os.getpid()
-        self._locks = self._open_locks()
-        with self._locks.writing():
-            self._writing = open_database(self.path)
-        # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
-        # lock meanwhile would keep all others waiting until he gets it back.
-        self._readers: deque[sqlite3.Connection] = deque([open_database(self.path)])
-        self._write_lock = threading.Lock()
-        self._writer = GroupWriter(self._commit)
+    def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
+        """Key and body of those that are there and not older."""
 
-    def get(self, key: str, *, not_before: float | None = None) -> Reply | None:
-        """The stored reply, or None; one stored before `not_before` is as if it were not there."""
-        rows = self._query(_SELECT, (bytes.fromhex(key), not_before or 0.0))
-        return self._decode(key, rows[0][0]) if rows else None
+    def present(self, keys: Sequence[bytes], not_before: float) -> Iterator[bytes]:
+        """The keys of the same."""
 
-    def get_many(self, keys: Iterable[str], *, not_before: float | None = None) -> dict[str, Reply]:
-        """Those of `keys` that are answered, with their replies."""
-        found = self._select_many("key, body", keys, not_before)
-        replies = ((key.hex(), self._decode(key.hex(), body)) for key, body in found)
-        return {key: reply for key, reply in replies if reply is not None}
+    def write(self, rows: list[Row]) -> None:
+        """Store rows in place of older ones; returns when they are durable."""
 
-    def known(self, keys: Iterable[str], *, not_before: float | None = None) -> set[str]:
-        """Those of `keys` that are answered; cheaper than reading the replies."""
-        return {key.hex() for (key,) in self._select_many("key", keys, not_before)}
+    def delete(self, key: bytes) -> None:
+        """Remove a row."""
 
-    def put(self, key: str, reply: Reply) -> None:
-        """Store a reply, in place of an older one; returns when it is durable."""
-        self._check_process()
-        self._writer.put((bytes.fromhex(key), time.time(), reply.model, encode(reply)))
+    def expire(self, older_than: float, most: int) -> int:
+        """Delete at most `most` rows stored before that instant; returns how many."""
 
-    def forget(self, key: str) -> None:
-        """Remove a reply that was of no use, so that the question is asked again."""
-        self._write("DELETE FROM replies WHERE key = ?", (bytes.fromhex(key),))
+    def compact(self) -> None:
+        """Give the space of deleted rows back."""
 
     def claim(self, key: str) -> bool:
-        """Whether this process may ask the question now; False: another live process does.
-
-        A claim ends with `release` or with its process. Within a process the caller must see to it
-        that one thread at a time claims a key.
-        """
-        self._check_process()
-        return self._locks.claim(key)
+        """Whether this process may ask the question; ends with `release` or with the process."""
 
     def release(self, key: str) -> None:
         """Give a claim back."""
-        self._locks.release(key)
 
-    def expire(self, older_than: float) -> int:
-        """Delete replies stored before that instant; returns how many. The file shrinks by `compact`."""
-        deleted = 0
-        while count := self._write(
-            "DELETE FROM replies WHERE rowid IN "
-            "(SELECT rowid FROM replies WHERE created < ? LIMIT ?)",
-            (older_than, _EXPIRE_CHUNK),
-        ):
-            deleted += count
-        return deleted
+    def models(self) -> list[ModelCount]:
+        """What is there."""
 
-    def compact(self) -> None:
-        """Rewrite the file without free pages. Needs as much free disk again while it works."""
-        self._write("VACUUM")
-        self._query("PRAGMA wal_checkpoint(TRUNCATE)")
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the rows, and of what is not yet copied over to them."""
 
-    def statistics(self) -> dict[str, Any]:
-        """Rows, bytes of the file and per reply, oldest and newest, rows per model. Reads the whole file.
-
-        `wal_bytes` are on disk beside it until SQLite has copied them over; they stay below 64 MB.
-        """
-        per_model = self._query(
-            "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
-        )
-        rows = sum(row[1] for row in per_model)
-        size = self._pragma("page_count") * self._pragma("page_size")
-        log = self.path.with_name(self.path.name + "-wal")
-        return {
-            "rows": rows,
-            "bytes": size,
-            "wal_bytes": log.stat().st_size if log.exists() else 0,
-            "bytes_per_reply": round(size / rows, 1) if rows else None,
-            "oldest": min((row[2] for row in per_model), default=None),
-            "newest": max((row[3] for row in per_model), default=None),
-            "models": {row[0]: row[1] for row in per_model},
-            "commits": self._writer.batches,
-            "written": self._writer.rows,
-        }
+    def faults(self) -> Iterator[str]:
+        """What is wrong with the rows, one sentence each."""
 
     def close(self) -> None:
-        """Write what waits and let go of the files. Safe to call twice."""
-        if self._pid != os.getpid() or self._writer.closed:
-            return
-        self._writer.close()
-        for connection in self._readers:
-            connection.close()
-        self._writing.close()
-        self._locks.close()
+        """Let go of files or connections, and of all claims."""
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+def open_store(place: Path | str) -> Store:
+    """The store at `place`.
 
-    def __repr__(self) -> str:
-        return f"Journal({str(self.path)!r})"
+    Raises:
+        StateError: it cannot be used, or what it needs is not installed.
+    """
+    if is_database(place):
+        driver = load_driver("tasks.upstream.journal.store_postgres")
+        store: Store = driver.PostgresStore(str(place))
+        return store
+    from tasks.upstream.journal.store_sqlite import SqliteStore  # noqa: PLC0415 - only one is needed
 
-    def _pragma(self, name: str) -> int:
-        return int(self._query(f"PRAGMA {name}")[0][0])
+    return SqliteStore(Path(place))
 
-    def _open_locks(self) -> Locks:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            return Locks(self.path.with_name(self.path.name + ".lock"))
-        except OSError as error:
-            folder = self.path.parent
-            msg = f"journal {self.path} cannot be used ({error.strerror}): make {folder} a writable folder"
-            raise StateError(msg) from error
 
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            msg = f"{self!r} was opened before a fork: open a journal in each process"
-            raise StateError(msg)
-
-    def _decode(self, key: str, body: bytes) -> Reply | None:
-        try:
-            return decode(body)
-        except (ValueError, TypeError, KeyError, zlib.error):
-            # One bad row must not end a night: it is asked again and then overwritten.
-            _LOGGER.warning(
-                "journal %s: the reply under %s is damaged; asking again", self.path, key
-            )
-            return None
-
-    def _select_many(
-        self, columns: str, keys: Iterable[str], not_before: float | None
-    ) -> Iterator[tuple[Any, ...]]:
-        blobs = [bytes.fromhex(key) for key in keys]
-        for start in range(0, len(blobs), _CHUNK):
-            chunk = blobs[start : start + _CHUNK]
-            marks = ",".join("?" * len(chunk))
-            sql = f"SELECT {columns} FROM replies WHERE created >= ? AND key IN ({marks})"  # noqa: S608  (only our own column names and question marks)
-            yield from self._query(sql, (not_before or 0.0, *chunk))
-
-    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        try:
-            with self._reading() as connection:
-                return connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise damaged(self.path, error) from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        self._check_process()
-        try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = open_database(self.path)
-        try:
-            yield connection
-        finally:
-            self._readers.append(connection)
-
-    def _write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        self._check_process()
-        with self._exclusive() as connection:
-            return connection.execute(sql, parameters).rowcount
-
-    def _commit(self, rows: list[Row]) -> None:
-        with self._exclusive() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany(_UPSERT, rows)
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[sqlite3.Connection]:
-        # The file lock keeps other processes out, the thread lock our own writer and maintenance.
-        try:
-            with self._write_lock, self._locks.writing():
-                yield self._writing
-        except sqlite3.Error as error:
-            raise damaged(self.path, error) from error
+def chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The keys of one query after the other."""
+    return (keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK))

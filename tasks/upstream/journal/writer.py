@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 
@@ -73,7 +72,7 @@ class GroupWriter:
         while (batch := self._next()) is not None:
             try:
                 self._commit(batch.rows)
-            except (ReviewError, sqlite3.Error, OSError) as error:
+            except (ReviewError, OSError) as error:
                 batch.error = error
             self.batches += 1
             self.rows += len(batch.rows)

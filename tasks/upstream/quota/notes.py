@@ -10,7 +10,7 @@ from tasks.core.errors import StateError
 from tasks.upstream.quota.store import postgres_driver
 
 if TYPE_CHECKING:
-    from tasks.upstream.quota.postgres import Database
+    from tasks.upstream.postgres import Database
 
 __all__ = ["Notes", "open_notes"]
 

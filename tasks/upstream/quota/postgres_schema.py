@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import time
 
-from tasks.core.errors import StateError
-from tasks.upstream.quota.postgres import Database
-from tasks.upstream.quota.store import name_of
+from tasks.upstream.postgres import Tables
 
-__all__ = ["SCHEMA", "prepare"]
+__all__ = ["SCHEMA", "tables"]
 
 SCHEMA = "nightly_review_quota"
 
 _VERSION = 1
-_MAKING = 7_021_861_225_114_801_153
-"""Advisory lock of those who make the tables; any fixed number."""
-_TABLES = f"""
-CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+_TABLES = """
 CREATE TABLE meta (
     id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL,
     rev BIGINT NOT NULL, controls BIGINT NOT NULL, ticket BIGINT NOT NULL, floor DOUBLE PRECISION
@@ -50,24 +45,8 @@ CREATE TABLE panel (id INTEGER PRIMARY KEY CHECK (id = 1), entries TEXT NOT NULL
 """
 
 
-def prepare(db: Database, url: str) -> None:
-    """Make the tables where they are missing.
-
-    Raises:
-        StateError: the user may not, or a newer version made them.
-    """
-    db.execute("BEGIN")
-    db.execute("SELECT pg_advisory_xact_lock(?)", (_MAKING,))
-    if db.execute("SELECT 1 WHERE to_regclass(?) IS NULL", (f"{SCHEMA}.meta",)).fetchone():
-        db.execute(_TABLES)
-        # Tickets of a ledger that was lost must not come again.
-        first = time.time_ns() // 1000
-        db.execute("INSERT INTO meta VALUES (1, ?, 1, 1, ?, NULL)", (_VERSION, first))
-    found = db.execute("SELECT version FROM meta").fetchone()
-    db.execute("COMMIT")
-    if found is None or found[0] != _VERSION:
-        msg = (
-            f"{name_of(url)}: the quota ledger was written by a newer version: "
-            "upgrade, or set another database as state"
-        )
-        raise StateError(msg)
+def tables() -> Tables:
+    """As they are made now: tickets of a ledger that was lost must not come again."""
+    first = time.time_ns() // 1000
+    row = f"INSERT INTO meta VALUES (1, {_VERSION}, 1, 1, {first}, NULL)"  # noqa: S608  (our own numbers)
+    return Tables("quota ledger", SCHEMA, _VERSION, _TABLES + row)

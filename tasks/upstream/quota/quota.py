@@ -19,13 +19,13 @@ from typing import Any, Self
 
 from tasks.core.errors import ConfigError, Stopped
 from tasks.core.quotas import AppId
+from tasks.core.state_places import name_of
 from tasks.upstream.quota import clock, forks
 from tasks.upstream.quota.broker import Broker
 from tasks.upstream.quota.desk import STOPPED, Waiter
 from tasks.upstream.quota.lane import Lane
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
-from tasks.upstream.quota.store import name_of
 from tasks.upstream.quota.turn import Op, Turn, apply_signal, change_control
 
 __all__ = ["Grant", "Quota"]

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from tasks.core.errors import StateError
 from tasks.core.state_places import is_database
+from tasks.upstream.drivers import load_driver
 
-__all__ = ["Db", "Meta", "Rows", "Store", "name_of", "open_store", "postgres_driver", "reading"]
+__all__ = ["Db", "Meta", "Rows", "Store", "open_store", "postgres_driver", "reading"]
 
 Meta = tuple[int, int, int, float | None]
 """Revision of the uses, revision of the controls, last ticket, floor in the rows' clock."""
@@ -118,26 +117,10 @@ def reading(place: Path | str) -> Iterator[Db]:
         yield file
 
 
-def name_of(place: Path | str) -> str:
-    """The place without anything that is nobody's business."""
-    if not is_database(place):
-        return str(place)
-    url = urlsplit(str(place))
-    return f"postgresql://{url.hostname or ''}{url.path}"
-
-
 def postgres_driver() -> Any:
     """The module that speaks to databases.
 
     Raises:
         StateError: what it needs is not installed.
     """
-    try:
-        from tasks.upstream.quota import store_postgres  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        msg = (
-            f"state is a database, and its driver is missing ({error}): "
-            "pip install 'nightly-review[postgres]'"
-        )
-        raise StateError(msg) from error
-    return store_postgres
+    return load_driver("tasks.upstream.quota.store_postgres")

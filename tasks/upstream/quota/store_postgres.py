@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from tasks.core.errors import StateError
+from tasks.upstream import postgres
+from tasks.upstream.postgres import Database
 from tasks.upstream.quota import clock
-from tasks.upstream.quota.postgres import Database
-from tasks.upstream.quota.postgres_schema import SCHEMA, prepare
+from tasks.upstream.quota.postgres_schema import SCHEMA, tables
 from tasks.upstream.quota.server_clock import ServerClock
 from tasks.upstream.quota.store import Db, Meta
 
@@ -200,18 +201,12 @@ class PostgresStore:
 
 
 def open_session(url: str, **settings: str) -> Database:
-    """A connection to the tables, which are made if they are missing.
+    """A connection to the ledger's tables, which are made if they are missing.
 
     Raises:
         StateError: they cannot be used, or a newer version made them.
     """
-    session = Database(url, search_path=SCHEMA, **settings)
-    try:
-        prepare(session, url)
-    except BaseException:
-        session.close()
-        raise
-    return session
+    return postgres.open_session(url, tables(), **settings)
 
 
 @contextmanager

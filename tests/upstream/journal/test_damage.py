@@ -14,7 +14,7 @@ import pytest
 
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import open_journal
 from tasks.upstream.journal.__main__ import main
 from tasks.upstream.journal.salvage import check, salvage
 
@@ -31,7 +31,7 @@ def key_of(n: int) -> str:
 def path(tmp_path: Path) -> Path:
     """A journal of 400 replies, all in the main file."""
     path = tmp_path / "journal.sqlite"
-    with Journal(path) as journal:
+    with open_journal(path) as journal:
         for n in range(ROWS):
             content = hashlib.sha512(f"{n}".encode()).hexdigest() * 8
             journal.put(key_of(n), replace(REPLY, content=content))
@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_torn_log_page_costs_only_what_was_not_acknowledged(path: Path) -> None:
     """The write-ahead log is cut in the middle of its last page: everything before it is there."""
-    journal = Journal(path)
+    journal = open_journal(path)
     journal.put(key_of(1000), REPLY)
     log = path.with_name(path.name + "-wal")
     size = log.stat().st_size
@@ -49,7 +49,7 @@ def test_a_torn_log_page_costs_only_what_was_not_acknowledged(path: Path) -> Non
     torn.write_bytes(path.read_bytes())
     torn.with_name("torn.sqlite-wal").write_bytes(log.read_bytes()[: size - 2000])
     journal.close()
-    with Journal(torn) as found:
+    with open_journal(torn) as found:
         assert found.known(map(key_of, range(ROWS))) == set(map(key_of, range(ROWS)))
     assert check(torn) == []
 
@@ -76,7 +76,7 @@ def test_damage_is_found_and_most_is_salvaged(path: Path, damage: Callable[[Path
     assert ROWS // 4 < kept < ROWS
     assert aside.exists()
     assert check(path) == []
-    with Journal(path) as journal:
+    with open_journal(path) as journal:
         replies = journal.get_many(map(key_of, range(ROWS)))
         assert len(replies) == kept
         for n in range(ROWS):
@@ -87,7 +87,7 @@ def test_damage_is_found_and_most_is_salvaged(path: Path, damage: Callable[[Path
 def test_reading_a_damaged_journal_names_the_remedy(path: Path) -> None:
     """A run that meets the damage ends with the command that repairs it."""
     overwrite_pages(path)
-    with Journal(path) as journal, pytest.raises(StateError, match=r"journal salvage"):
+    with open_journal(path) as journal, pytest.raises(StateError, match=r"journal salvage"):
         journal.get_many(map(key_of, range(ROWS)))
 
 
@@ -99,7 +99,7 @@ def test_one_bad_reply_is_asked_again(path: Path) -> None:
         )
     database.close()
     assert check(path) == [f"reply {key_of(3)} does not decode"]
-    with Journal(path) as journal:
+    with open_journal(path) as journal:
         assert journal.get(key_of(3)) is None
         journal.put(key_of(3), REPLY)
         assert journal.get(key_of(3)) is not None
@@ -112,7 +112,7 @@ def test_other_versions_are_refused(path: Path) -> None:
             database.execute(f"PRAGMA user_version = {version}")
         database.close()
         with pytest.raises(StateError, match=f"{word} version of this program"):
-            Journal(path)
+            open_journal(path)
 
 
 def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
     for path, word in ((foreign, "something else"), (text, "salvage")):
         before = path.read_bytes()
         with pytest.raises(StateError, match=word):
-            Journal(path)
+            open_journal(path)
         assert path.read_bytes() == before
 
 
@@ -134,7 +134,7 @@ def test_an_unusable_folder_is_told(tmp_path: Path) -> None:
     """A file where the folder should be."""
     (tmp_path / "state").write_text("")
     with pytest.raises(StateError, match="folder"):
-        Journal(tmp_path / "state" / "journal.sqlite")
+        open_journal(tmp_path / "state" / "journal.sqlite")
 
 
 def test_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

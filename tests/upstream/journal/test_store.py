@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,8 @@ import pytest
 
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import Journal, open_journal
+from tasks.upstream.journal.store_sqlite import SqliteStore
 
 REPLY = Reply(
     content='{"comments": []} \u2028 ü',
@@ -38,11 +38,10 @@ REPLY = Reply(
 WRITER = """
 import sys, threading
 from dataclasses import replace
-from pathlib import Path
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import open_journal
 from test_reply import REPLY, key_of
 
-journal = Journal(Path(sys.argv[1]))
+journal = open_journal(sys.argv[1])
 def work(thread):
     for n in range(10**6):
         name = f"{sys.argv[2]} {thread} {n}"
@@ -60,21 +59,37 @@ def key_of(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
+@pytest.fixture(params=["file", "database"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty journal is to be."""
+    if request.param == "database":
+        return str(request.getfixturevalue("database"))
+    return str(tmp_path / "state" / "journal.sqlite")
+
+
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    """An empty journal, closed by the test's end of process."""
-    return Journal(tmp_path / "state" / "journal.sqlite")
+def journal(place: str) -> Iterator[Journal]:
+    """An empty journal."""
+    with open_journal(place) as journal:
+        yield journal
+
+
+@pytest.fixture
+def file_journal(tmp_path: Path) -> Iterator[Journal]:
+    """An empty journal in a file."""
+    with open_journal(tmp_path / "state" / "journal.sqlite") as journal:
+        yield journal
 
 
 def start_writer(
-    tmp_path: Path, path: Path, name: str, stdout: int = subprocess.PIPE
+    tmp_path: Path, place: str, name: str, stdout: int = subprocess.PIPE
 ) -> subprocess.Popen[str]:
     """A process that puts replies as fast as it can and prints each acknowledged one."""
     module = f"from tasks.core.calls import Reply, Usage\nimport hashlib\nREPLY = {REPLY!r}\n"
     module += "def key_of(name):\n    return hashlib.sha256(name.encode()).hexdigest()\n"
     (tmp_path / "test_reply.py").write_text(module)
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name],
+        [sys.executable, "-c", WRITER, place, name],
         stdout=stdout,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
@@ -118,10 +133,9 @@ def test_many_at_once(journal: Journal) -> None:
     assert counts["commits"] < 1200, "no two puts of 64 threads shared a commit"
 
 
-def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
+def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, place: str) -> None:
     """Two writing processes are killed in the middle; all they acknowledged is there, and whole."""
-    path = tmp_path / "journal.sqlite"
-    writers = [start_writer(tmp_path, path, name) for name in ("one", "two")]
+    writers = [start_writer(tmp_path, place, name) for name in ("one", "two")]
     lines: list[list[str]] = [[], []]
 
     def read(index: int) -> None:
@@ -142,25 +156,30 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
     # The last line of a killed process may be cut off.
     names = [line.strip() for found in lines for line in found if line.endswith("\n")]
     assert len(names) >= 800
-    with Journal(path) as journal:
+    with open_journal(place) as journal:
         replies = journal.get_many(map(key_of, names))
         assert {replies[key_of(name)].content for name in names} == set(names)
-    check = sqlite3.connect(path)
-    assert check.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    check.close()
+        assert journal.check() == []
 
 
-def test_two_processes_write_in_turns(tmp_path: Path) -> None:
+def test_two_processes_write_in_turns(tmp_path: Path, place: str) -> None:
     """Neither of two writers starves: while one puts 1,000 replies, the other puts a fair part."""
-    path = tmp_path / "journal.sqlite"
-    writers = [start_writer(tmp_path, path, name, subprocess.DEVNULL) for name in ("one", "two")]
-    with Journal(path) as journal:
+    writers = [start_writer(tmp_path, place, name, subprocess.DEVNULL) for name in ("one", "two")]
+    with open_journal(place) as journal:
         start = counts_when(journal, lambda counts: len(counts) == 2)
         end = counts_when(journal, lambda counts: counts["one"] - start["one"] >= 1000)
     for writer in writers:
         writer.kill()
         writer.wait()
     assert end["two"] - start["two"] > 200
+
+
+def until(ready: Callable[[], bool], complaint: str) -> None:
+    """Wait for a condition, at most 30 s."""
+    end = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < end, complaint
+        time.sleep(0.01)
 
 
 def counts_when(journal: Journal, ready: Callable[[dict[str, int]], bool]) -> dict[str, int]:
@@ -173,9 +192,9 @@ def counts_when(journal: Journal, ready: Callable[[dict[str, int]], bool]) -> di
     pytest.fail(f"not reached in 30 s: {counts}")
 
 
-def test_claims_keep_others_out_until_released(tmp_path: Path) -> None:
-    """Two journals on one file stand for two processes; a claim is for one question only."""
-    with Journal(tmp_path / "j") as mine, Journal(tmp_path / "j") as yours:
+def test_claims_keep_others_out_until_released(place: str) -> None:
+    """Two journals at one place stand for two processes; a claim is for one question only."""
+    with open_journal(place) as mine, open_journal(place) as yours:
         assert mine.claim(key_of("q"))
         assert not yours.claim(key_of("q"))
         assert yours.claim(key_of("other"))
@@ -183,26 +202,27 @@ def test_claims_keep_others_out_until_released(tmp_path: Path) -> None:
         assert yours.claim(key_of("q"))
 
 
-def test_a_dead_owners_claim_is_free(tmp_path: Path) -> None:
-    """A process is killed while it holds a claim; the next asker gets it at once."""
+def test_a_dead_owners_claim_is_free(place: str) -> None:
+    """A process is killed while it holds a claim; the next asker gets it."""
     code = (
-        "import sys; from tasks.upstream.journal import Journal\n"
-        "journal = Journal(sys.argv[1]); print(journal.claim(sys.argv[2]), flush=True)\n"
+        "import sys; from tasks.upstream.journal import open_journal\n"
+        "journal = open_journal(sys.argv[1]); print(journal.claim(sys.argv[2]), flush=True)\n"
         "sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "j"), key_of("q")],
+        [sys.executable, "-c", code, place, key_of("q")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "True\n"
-        with Journal(tmp_path / "j") as journal:
+        with open_journal(place) as journal:
             assert not journal.claim(key_of("q"))
             owner.kill()
             owner.wait()
-            assert journal.claim(key_of("q"))
+            # The kernel is told at once, a database when it reads the end of the connection.
+            until(lambda: journal.claim(key_of("q")), "the claim did not go with its owner")
 
 
 def test_expire_and_compact(journal: Journal) -> None:
@@ -230,15 +250,17 @@ def test_after_close_it_says_so(journal: Journal) -> None:
         journal.put(key_of("q"), REPLY)
 
 
-def test_a_full_disk_is_told_and_loses_nothing_else(journal: Journal) -> None:
+def test_a_full_disk_is_told_and_loses_nothing_else(file_journal: Journal) -> None:
     """SQLite's own page limit stands for a full disk: the put fails with a remedy, the rest is whole."""
+    journal, store = file_journal, file_journal.store
     journal.put(key_of("first"), REPLY)
-    pages = journal._pragma("page_count")
-    journal._writing.execute(f"PRAGMA max_page_count = {pages}")
+    assert isinstance(store, SqliteStore)
+    pages = store.pragma("page_count")
+    store.writing.execute(f"PRAGMA max_page_count = {pages}")
     big = replace(REPLY, content=os.urandom(20_000).hex())
     with pytest.raises(StateError, match="free space"):
         journal.put(key_of("big"), big)
-    journal._writing.execute("PRAGMA max_page_count = 1000000")
+    store.writing.execute("PRAGMA max_page_count = 1000000")
     assert journal.get(key_of("big")) is None
     journal.put(key_of("big"), big)
     assert journal.known([key_of("first"), key_of("big")]) == {key_of("first"), key_of("big")}

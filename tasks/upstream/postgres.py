@@ -1,8 +1,13 @@
-"""Connections to PostgreSQL that speak the ledger's SQL and fail with the project's error."""
+"""
+Connections to PostgreSQL that take SQLite's `?` and fail with the project's error.
+
+Journal and ledger have a schema each; both have a table `meta` with their version in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +15,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tasks.core.errors import StateError
-from tasks.upstream.quota.store import name_of
+from tasks.core.state_places import name_of
 
-__all__ = ["Database", "state_error"]
+__all__ = ["Database", "Tables", "open_session", "state_error"]
 
 _CLIENT: dict[str, str | int] = {
     "application_name": "nightly-review",
@@ -32,6 +37,22 @@ _SERVER = {
     "lock_timeout": "20s",
     "client_min_messages": "warning",
 }
+
+
+_MAKING = 7_021_861_225_114_801_153
+"""Advisory lock of those who make tables; any fixed number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one part of the state."""
+
+    owner: str
+    """Whose they are, as messages say it."""
+    schema: str
+    version: int
+    sql: str
+    """Makes all but the schema; statements separated by semicolons."""
 
 
 class Database:
@@ -83,6 +104,36 @@ class Database:
     def fileno(self) -> int:
         """The socket."""
         return self._connection.fileno()
+
+
+def open_session(url: str, tables: Tables, **settings: str) -> Database:
+    """A connection to the tables, which are made if they are missing.
+
+    Raises:
+        StateError: they cannot be used, or a newer version made them.
+    """
+    session = Database(url, search_path=tables.schema, **settings)
+    try:
+        _prepare(session, url, tables)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _prepare(db: Database, url: str, tables: Tables) -> None:
+    db.execute("BEGIN")
+    db.execute("SELECT pg_advisory_xact_lock(?)", (_MAKING,))
+    if db.execute("SELECT 1 WHERE to_regclass(?) IS NULL", (f"{tables.schema}.meta",)).fetchone():
+        db.execute(f"CREATE SCHEMA IF NOT EXISTS {tables.schema}; {tables.sql}")
+    found = db.execute("SELECT version FROM meta").fetchone()
+    db.execute("COMMIT")
+    if found is None or found[0] != tables.version:
+        msg = (
+            f"{name_of(url)}: the {tables.owner} was written by a newer version: "
+            "upgrade, or set another database as state"
+        )
+        raise StateError(msg)
 
 
 def state_error(url: str, error: Exception) -> StateError:

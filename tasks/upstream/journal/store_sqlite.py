@@ -1,0 +1,144 @@
+"""The journal in a SQLite file, with the kernel's byte-range locks beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import StateError
+from tasks.upstream.journal.locks import Locks
+from tasks.upstream.journal.salvage import check
+from tasks.upstream.journal.schema import damaged, open_database
+from tasks.upstream.journal.store import ModelCount, chunks
+from tasks.upstream.journal.writer import Row
+
+__all__ = ["SqliteStore"]
+
+_UPSERT = """
+INSERT INTO replies (key, created, model, body) VALUES (?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.model, body = excluded.body
+"""
+_EXPIRE = "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies WHERE created < ? LIMIT ?)"
+_MODELS = "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
+
+
+class SqliteStore:
+    """A Store in a file, which is made if it is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._locks = self._open_locks()
+        with self._locks.writing():
+            self.writing = open_database(path)
+        # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
+        # lock meanwhile would keep all others waiting until he gets it back.
+        self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
+        self._write_lock = threading.Lock()
+
+    def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
+        yield from self._select("key, body", keys, not_before)
+
+    def present(self, keys: Sequence[bytes], not_before: float) -> Iterator[bytes]:
+        return (key for (key,) in self._select("key", keys, not_before))
+
+    def write(self, rows: list[Row]) -> None:
+        with self._exclusive() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(_UPSERT, rows)
+                connection.execute("COMMIT")
+            except sqlite3.Error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def delete(self, key: bytes) -> None:
+        self._change("DELETE FROM replies WHERE key = ?", (key,))
+
+    def expire(self, older_than: float, most: int) -> int:
+        return self._change(_EXPIRE, (older_than, most))
+
+    def compact(self) -> None:
+        """Rewrite the file without free pages. Needs as much free disk again while it works."""
+        self._change("VACUUM")
+        self._query("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def claim(self, key: str) -> bool:
+        return self._locks.claim(key)
+
+    def release(self, key: str) -> None:
+        self._locks.release(key)
+
+    def models(self) -> list[ModelCount]:
+        return self._query(_MODELS)
+
+    def sizes(self) -> tuple[int, int]:
+        size = self.pragma("page_count") * self.pragma("page_size")
+        log = self.path.with_name(self.path.name + "-wal")
+        return size, log.stat().st_size if log.exists() else 0
+
+    def faults(self) -> Iterator[str]:
+        yield from check(self.path)
+
+    def close(self) -> None:
+        for connection in self._readers:
+            connection.close()
+        self.writing.close()
+        self._locks.close()
+
+    def pragma(self, name: str) -> int:
+        """A number that SQLite knows about the file."""
+        return int(self._query(f"PRAGMA {name}")[0][0])
+
+    def _open_locks(self) -> Locks:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return Locks(self.path.with_name(self.path.name + ".lock"))
+        except OSError as error:
+            folder = self.path.parent
+            msg = f"journal {self.path} cannot be used ({error.strerror}): make {folder} a writable folder"
+            raise StateError(msg) from error
+
+    def _select(
+        self, columns: str, keys: Sequence[bytes], not_before: float
+    ) -> Iterator[tuple[Any, ...]]:
+        for chunk in chunks(keys):
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT {columns} FROM replies WHERE created >= ? AND key IN ({marks})"  # noqa: S608  (only our own column names and question marks)
+            yield from self._query(sql, (not_before, *chunk))
+
+    def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with self._reading() as connection:
+                return connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise damaged(self.path, error) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = open_database(self.path)
+        try:
+            yield connection
+        finally:
+            self._readers.append(connection)
+
+    def _change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        with self._exclusive() as connection:
+            return connection.execute(sql, parameters).rowcount
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[sqlite3.Connection]:
+        # The file lock keeps other processes out, the thread lock our own writer and maintenance.
+        try:
+            with self._write_lock, self._locks.writing():
+                yield self.writing
+        except sqlite3.Error as error:
+            raise damaged(self.path, error) from error

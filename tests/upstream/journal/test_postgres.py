@@ -1,0 +1,162 @@
+"""What only a database does: end sessions, go away and come back, be asked by other machines."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from tasks.core.calls import Reply, Usage
+from tasks.core.errors import StateError
+from tasks.upstream.journal import open_journal
+from tasks.upstream.journal.__main__ import main
+from tests.postgres import Postgres
+
+REPLY = Reply(
+    content="{}",
+    model="m",
+    finish_reason="stop",
+    usage=Usage(1, 2, 3),
+    request_id=None,
+    created=1_700_000_000.0,
+    app_id="team-a",
+    trace_id="t",
+    endpoint="http://x.test/v1",
+    latency=1.0,
+    queue=0.0,
+)
+KEYS = [f"{number:064x}" for number in range(1 << 240, (1 << 240) + 200)]
+_OURS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def ask(url: str, sql: str) -> list[tuple[object, ...]]:
+    """Rows of one statement, from a session of the test's own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(sql.encode()).fetchall()
+
+
+def until(ready: Callable[[], object], complaint: str) -> None:
+    """Wait for a condition, at most 30 s."""
+    end = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < end, complaint
+        time.sleep(0.01)
+
+
+def test_two_connections_per_process(database: str) -> None:
+    """However many threads ask and write, and both are gone after close."""
+    with open_journal(database) as journal:
+        threads = [threading.Thread(target=journal.put, args=(key, REPLY)) for key in KEYS[:32]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ask(database, f"SELECT count(*) {_OURS}") == [(2,)]
+    until(lambda: ask(database, f"SELECT count(*) {_OURS}") == [(0,)], "a connection stayed open")
+
+
+def test_ended_sessions_are_made_again(database: str) -> None:
+    """A database administrator ends every session between and during calls; nothing is lost."""
+    with open_journal(database) as journal:
+        assert journal.claim(KEYS[0])
+        for key in KEYS[:20]:
+            journal.put(key, REPLY)
+            assert ask(database, f"SELECT pg_terminate_backend(pid) {_OURS}")
+            assert journal.get(key) is not None
+        assert journal.known(KEYS) == set(KEYS[:20])
+        # The claim went with its session; here it may be taken again.
+        assert journal.claim(KEYS[0])
+
+
+def test_a_restart_loses_nothing_acknowledged(postgres_server: Postgres, database: str) -> None:
+    """The server is stopped and started while eight threads write: all of it is there."""
+    stop = threading.Event()
+    done: list[str] = []
+
+    def work(first: int) -> None:
+        for key in KEYS[first::8]:
+            journal.put(key, replace(REPLY, content=key))
+            done.append(key)
+            if len(done) >= 40:
+                stop.set()
+
+    with open_journal(database) as journal:
+        threads = [threading.Thread(target=work, args=(first,)) for first in range(8)]
+        for thread in threads:
+            thread.start()
+        assert stop.wait(30)
+        postgres_server.restart()
+        for thread in threads:
+            thread.join()
+        found = journal.get_many(KEYS)
+    assert {key: reply.content for key, reply in found.items()} == {key: key for key in KEYS}
+
+
+def test_a_stopped_claimer_keeps_its_claim(database: str) -> None:
+    """SIGSTOP is no death: its call may still be running, so nobody else asks."""
+    code = (
+        "import sys; from tasks.upstream.journal import open_journal\n"
+        "journal = open_journal(sys.argv[1]); print(journal.claim(sys.argv[2]), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, database, KEYS[0]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "True\n"
+        owner.send_signal(signal.SIGSTOP)
+        with open_journal(database) as journal:
+            assert not journal.claim(KEYS[0])
+            owner.kill()
+            until(lambda: journal.claim(KEYS[0]), "the claim did not go with its owner")
+
+
+def test_an_unreachable_database_is_told_with_the_remedy() -> None:
+    """Nothing listens: no wait, and the message says what to look at."""
+    with pytest.raises(StateError, match=r"postgresql://127\.0\.0\.1/x.*start it"):
+        open_journal("postgresql://nobody@127.0.0.1:9/x")
+
+
+def test_a_newer_journal_is_refused(database: str) -> None:
+    """The tables of a version to come are left alone."""
+    open_journal(database).close()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE nightly_review_journal.meta SET version = 2")
+    with pytest.raises(StateError, match="newer version"):
+        open_journal(database)
+
+
+def test_a_models_name_may_hold_what_a_database_does_not_take(database: str) -> None:
+    """A NUL, which its text type refuses, comes back in the reply."""
+    odd = replace(REPLY, model="a\0b", content="x\0")
+    with open_journal(database) as journal:
+        journal.put(KEYS[0], odd)
+        assert journal.get(KEYS[0]) == replace(odd, journaled=True)
+
+
+def test_the_same_commands_look_after_it(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Statistics, check, expire and compact take the URL; salvage says that it is for files."""
+    with open_journal(database) as journal:
+        journal.put(KEYS[0], REPLY)
+    assert main(["statistics", database]) == 0
+    assert '"rows": 1' in capsys.readouterr().out
+    assert main(["check", database]) == 0
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE nightly_review_journal.replies SET body = 'x'")
+    assert main(["check", database]) == 1
+    assert "does not decode" in capsys.readouterr().out
+    assert main(["expire", "--days", "0", database]) == 0
+    assert main(["compact", database]) == 0
+    assert "1 replies deleted" in capsys.readouterr().out
+    assert main(["salvage", database]) == 2
+    assert "backup" in capsys.readouterr().err
