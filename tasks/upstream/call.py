@@ -194,7 +194,7 @@ def open_caller(
             connect_timeout=limits.connect_timeout,
         )
         stack.callback(pool.close)
-        store = stack.enter_context(open_journal(journal))
+        store = stack.enter_context(open_journal(journal, patient=True))
         quota = Quota(ledger, app_ids, margin=margin, run_id=run_id, stop=stop)
         stack.callback(quota.close)
         yield Caller(

@@ -6,10 +6,11 @@ Journal and ledger have a schema each; both have a table `meta` with their versi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -17,8 +18,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tasks.core.errors import StateError
 from tasks.core.state_places import name_of
 
-__all__ = ["Database", "Tables", "open_session", "state_error"]
+__all__ = ["AWAY", "Database", "Tables", "open_session", "persist", "state_error"]
 
+T = TypeVar("T")
+
+AWAY = 30.0
+"""Seconds that a database may be gone, as when it is restarted."""
+
+_PAUSE = 0.2  # seconds between two tries
 _CLIENT: dict[str, str | int] = {
     "application_name": "nightly-review",
     "connect_timeout": 5,
@@ -119,6 +126,24 @@ def open_session(url: str, tables: Tables, **settings: str) -> Database:
         session.close()
         raise
     return session
+
+
+def persist(
+    attempt: Callable[[], T], give_up: Callable[[], bool] = bool, seconds: float = AWAY
+) -> T:
+    """What `attempt` returns, tried again while the database is gone and nobody gives up.
+
+    Raises:
+        StateError: the last attempt's.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return attempt()
+        except StateError:
+            if give_up() or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _prepare(db: Database, url: str, tables: Tables) -> None:

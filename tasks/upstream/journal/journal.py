@@ -23,13 +23,15 @@ _LOGGER = logging.getLogger(__name__)
 _EXPIRE_CHUNK = 2000  # rows deleted per transaction, so that running jobs get their turn
 
 
-def open_journal(place: Path | str) -> Journal:
+def open_journal(place: Path | str, *, patient: bool = False) -> Journal:
     """The journal in a file or a database; made if it is not there.
+
+    `patient`: a database that is gone now is waited for, as it always is later on.
 
     Raises:
         StateError: it cannot be used; the message names the remedy.
     """
-    return Journal(place, open_store(place))
+    return Journal(place, open_store(place, patient=patient))
 
 
 class Journal:

@@ -63,15 +63,15 @@ class Store(Protocol):
         """Let go of files or connections, and of all claims."""
 
 
-def open_store(place: Path | str) -> Store:
-    """The store at `place`.
+def open_store(place: Path | str, *, patient: bool) -> Store:
+    """The store at `place`; `patient`: a database that is gone is waited for.
 
     Raises:
         StateError: it cannot be used, or what it needs is not installed.
     """
     if is_database(place):
         driver = load_driver("tasks.upstream.journal.store_postgres")
-        store: Store = driver.PostgresStore(str(place))
+        store: Store = driver.PostgresStore(str(place), patient=patient)
         return store
     from tasks.upstream.journal.store_sqlite import SqliteStore  # noqa: PLC0415 - only one is needed
 

@@ -10,7 +10,6 @@ at most the calls in flight are paid for twice.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from tasks.core.state_places import name_of
 from tasks.upstream.journal.body import decodes
 from tasks.upstream.journal.store import CHUNK, ModelCount, chunks
 from tasks.upstream.journal.writer import Row
-from tasks.upstream.postgres import Database, Tables, open_session
+from tasks.upstream.postgres import Database, Tables, open_session, persist
 
 __all__ = ["TABLES", "PostgresStore"]
 
@@ -37,8 +36,6 @@ ALTER TABLE replies ALTER COLUMN body SET STORAGE EXTERNAL;
 INSERT INTO meta VALUES (1, 1)
 """,
 )
-_AWAY = 30.0  # seconds that callers wait for a database that is gone
-_PAUSE = 0.2  # seconds between two tries
 _UPSERT = """
 INSERT INTO replies SELECT * FROM unnest(?::bytea[], ?::float8[], ?::text[], ?::bytea[])
 ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.model, body = excluded.body
@@ -49,13 +46,16 @@ _WALK = "SELECT key, body FROM replies WHERE key > ? ORDER BY key LIMIT ?"
 
 
 class PostgresStore:
-    """A Store in a database, whose tables are made if they are missing."""
+    """A Store in a database, whose tables are made if they are missing.
 
-    def __init__(self, url: str) -> None:
-        self._asking = _Session(url)
+    `patient`: one that is gone now is waited for, as later on.
+    """
+
+    def __init__(self, url: str, *, patient: bool) -> None:
+        self._asking = _Session(url, patient=patient)
         try:
             # Acknowledged is durable, whatever the server's default is.
-            self._writing = _Session(url, synchronous_commit="on")
+            self._writing = _Session(url, patient=patient, synchronous_commit="on")
         except BaseException:
             self._asking.close()
             raise
@@ -123,11 +123,12 @@ class _Session:
     Every statement of the journal may be repeated: after it was done once more, all is the same.
     """
 
-    def __init__(self, url: str, **settings: str) -> None:
+    def __init__(self, url: str, *, patient: bool, **settings: str) -> None:
         self._url, self._settings = url, settings
         self._lock = threading.Lock()
-        self._closed = self._failed = False
-        self._db: Database | None = open_session(url, TABLES, **settings)
+        self._closed, self._failed = False, not patient
+        self._db: Database | None = None
+        self.execute("SELECT 1")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """The cursor of one statement; while the database is gone, wait for it for a while.
@@ -136,17 +137,14 @@ class _Session:
             StateError: it does not come back, or the statement is refused.
         """
         with self._lock:
-            deadline = time.monotonic() + _AWAY
-            while True:
-                try:
-                    cursor = self._connected().execute(sql, parameters)
-                except StateError:
-                    if self._is_usable or self._closed or self._gives_up(deadline):
-                        raise
-                    time.sleep(_PAUSE)
-                else:
-                    self._failed = False
-                    return cursor
+            try:
+                cursor = persist(lambda: self._connected().execute(sql, parameters), self._is_final)
+            except StateError:
+                # Once is enough: nobody waits again before the database has answered again.
+                self._failed = not self._is_usable
+                raise
+            self._failed = False
+            return cursor
 
     def close(self) -> None:
         """Leave; the server drops what the session held. Safe to call twice."""
@@ -160,10 +158,8 @@ class _Session:
     def _is_usable(self) -> bool:
         return self._db is not None and self._db.is_usable
 
-    def _gives_up(self, deadline: float) -> bool:
-        # Once is enough: nobody waits again before the database has answered again.
-        self._failed = self._failed or time.monotonic() > deadline
-        return self._failed
+    def _is_final(self) -> bool:
+        return self._is_usable or self._closed or self._failed
 
     def _connected(self) -> Database:
         if self._closed:

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from tasks.core.errors import StateError
 from tasks.upstream import postgres
-from tasks.upstream.postgres import Database
+from tasks.upstream.postgres import Database, persist
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.postgres_schema import SCHEMA, tables
 from tasks.upstream.quota.server_clock import ServerClock
@@ -29,8 +28,6 @@ from tasks.upstream.quota.store import Db, Meta
 
 __all__ = ["PostgresStore", "open_session", "reading"]
 
-_AWAY = 30.0  # seconds that callers wait for a database that is gone
-_PAUSE = 0.2  # seconds between two tries
 _SAMPLES = 5
 _META = (
     "SELECT rev, controls, ticket, floor, "
@@ -144,18 +141,13 @@ class PostgresStore:
 
     def _connected(self) -> Database:
         """The connection to work on; while the database is gone, wait for it for a while."""
-        deadline = clock.now() + _AWAY
-        while True:
-            try:
-                work = self._connect()
-            except StateError:
-                if self._failed or self._hurry() or clock.now() > deadline:
-                    self._failed = True  # nobody waits again before it answers again
-                    raise
-                time.sleep(_PAUSE)
-            else:
-                self._failed = False
-                return work
+        try:
+            work = persist(self._connect, lambda: self._failed or self._hurry())
+        except StateError:
+            self._failed = True  # nobody waits again before it answers again
+            raise
+        self._failed = False
+        return work
 
     def _connect(self) -> Database:
         if self._closed:
@@ -216,7 +208,8 @@ def reading(url: str) -> Iterator[Database]:
     Raises:
         StateError: there are none, or they cannot be read.
     """
-    db = Database(url, search_path=SCHEMA, default_transaction_read_only="on")
+    settings = {"search_path": SCHEMA, "default_transaction_read_only": "on"}
+    db = persist(lambda: Database(url, **settings))
     try:
         yield db
     finally:
