@@ -18,7 +18,7 @@ def quota_proof(run: Run) -> dict[str, Any]:
     pool = run.settings.pool
     # To read is enough: every process wrote its counts when it left, and to open the ledger for a
     # run that is over would give its disabled keys another chance.
-    found = read_statistics(run.ledger, run.run_id, pool, run.settings.margin)
+    found = read_statistics(run.ledger, run.run_id, pool, run.settings.margin, patient=True)
     return {
         "kept": found.kept,
         "sends": found.sends,

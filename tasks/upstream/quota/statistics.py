@@ -156,15 +156,22 @@ def _next_send(sends: Sequence[float], windows: Sequence[Window]) -> float:
 
 
 def read_statistics(
-    place: Path | str, run_id: str, app_ids: Sequence[AppId], margin: float
+    place: Path | str,
+    run_id: str,
+    app_ids: Sequence[AppId],
+    margin: float,
+    *,
+    patient: bool = False,
 ) -> QuotaStatistics:
     """Read a run's proof from the ledger's log; changes nothing. `margin` as configured.
+
+    `patient`: a database that is gone is waited for.
 
     Raises:
         StateError: there is no ledger, or it cannot be read.
     """
     try:
-        with reading(place) as db:
+        with reading(place, patient=patient) as db:
             log = _Log(db, run_id)
             uses = [_use(db, log, app_id, margin) for app_id in app_ids]
     except sqlite3.Error as error:

@@ -101,14 +101,16 @@ def open_store(place: Path | str, hurry: Callable[[], bool]) -> Store:
 
 
 @contextmanager
-def reading(place: Path | str) -> Iterator[Db]:
+def reading(place: Path | str, *, patient: bool = False) -> Iterator[Db]:
     """A connection that only reads, without joining those who write.
+
+    `patient`: a database that is gone is waited for.
 
     Raises:
         sqlite3.Error, StateError: there is no ledger, or it cannot be read.
     """
     if is_database(place):
-        with postgres_driver().reading(str(place)) as db:
+        with postgres_driver().reading(str(place), patient=patient) as db:
             yield db
         return
     from tasks.upstream.quota.store_sqlite import reading as read_file  # noqa: PLC0415 - same

@@ -202,14 +202,14 @@ def open_session(url: str, **settings: str) -> Database:
 
 
 @contextmanager
-def reading(url: str) -> Iterator[Database]:
-    """The database's rows, to read.
+def reading(url: str, *, patient: bool) -> Iterator[Database]:
+    """The database's rows, to read; `patient`: one that is gone is waited for.
 
     Raises:
         StateError: there are none, or they cannot be read.
     """
     settings = {"search_path": SCHEMA, "default_transaction_read_only": "on"}
-    db = persist(lambda: Database(url, **settings))
+    db = persist(lambda: Database(url, **settings), lambda: not patient)
     try:
         yield db
     finally:
