@@ -40,7 +40,11 @@ _UPSERT = """
 INSERT INTO replies SELECT * FROM unnest(?::bytea[], ?::float8[], ?::text[], ?::bytea[])
 ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.model, body = excluded.body
 """
-_EXPIRE = "DELETE FROM replies WHERE key IN (SELECT key FROM replies WHERE created < ? LIMIT ?)"
+# Locked first: a reply that is just being stored anew under an old key must not go with the old one.
+_EXPIRE = """
+DELETE FROM replies WHERE key IN
+(SELECT key FROM replies WHERE created < ? LIMIT ? FOR UPDATE SKIP LOCKED)
+"""
 _MODELS = "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
 _WALK = "SELECT key, body FROM replies WHERE key > ? ORDER BY key LIMIT ?"
 
@@ -124,7 +128,8 @@ class _Session:
     """
 
     def __init__(self, url: str, *, patient: bool, **settings: str) -> None:
-        self._url, self._settings = url, settings
+        # Nobody but `compact` locks the table, which may take minutes.
+        self._url, self._settings = url, {"lock_timeout": "10min", **settings}
         self._lock = threading.Lock()
         self._closed, self._failed = False, not patient
         self._db: Database | None = None

@@ -160,3 +160,18 @@ def test_the_same_commands_look_after_it(database: str, capsys: pytest.CaptureFi
     assert "1 replies deleted" in capsys.readouterr().out
     assert main(["salvage", database]) == 2
     assert "backup" in capsys.readouterr().err
+
+
+def test_expire_spares_a_reply_that_is_being_stored_anew(database: str) -> None:
+    """Another process is about to commit a new answer to an old question: it stays, the others go."""
+    renewed, old = KEYS[:2]
+    with open_journal(database) as journal, psycopg.connect(database) as other:
+        for key in (renewed, old):
+            journal.put(key, REPLY)
+        other.execute(
+            "UPDATE nightly_review_journal.replies SET created = created + 3600 WHERE key = %s",
+            (bytes.fromhex(renewed),),
+        )
+        assert journal.expire(time.time() + 60) == 1
+        other.commit()
+        assert journal.known([renewed, old]) == {renewed}
