@@ -164,7 +164,8 @@ class _Attempt:
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
             self._asked = 0.0
-            if self._look(flow_run) in (_OVER, _LOST):
+            # Its last sign comes before its last state, which is ours to set only afterwards.
+            if self._look(flow_run) == _LOST or self._phase is Phase.OVER:
                 break
             time.sleep(_GLANCE)
         return "it was stopped"

@@ -54,6 +54,7 @@ class Desk:
         self._offsets = _line_offsets(shard.inputs)
         self._failures = 0
         self._latches: set[Latch] = set()
+        self._closed = False
 
     @property
     def inputs(self) -> int:
@@ -126,12 +127,15 @@ class Desk:
     def _open(self, latch: Latch) -> Iterator[None]:
         self._latches.add(latch)
         try:
+            if self._closed:
+                raise _stopped()
             yield
         finally:
             self._latches.discard(latch)
 
     def abandon(self) -> None:
-        """Let go the slices that wait for steps which will never run."""
+        """Let go the slices that wait for steps which will never run; none is begun any more."""
+        self._closed = True
         for latch in list(self._latches):
             latch.fail(_stopped())
 
@@ -178,7 +182,7 @@ _current: Desk | None = None
 
 
 def current() -> Desk:
-    """The desk of this process. Task bodies reach it here, so that nothing live is pickled."""
+    """The last desk of this process. Task bodies reach it here, so that nothing live is pickled."""
     if _current is None:
         msg = "no desk is open in this process: slices run inside the flow review_shard"
         raise RuntimeError(msg)
@@ -206,4 +210,3 @@ def open_desk(
         finally:
             pool.close()
             desk.abandon()
-            _current = None
