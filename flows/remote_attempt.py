@@ -12,13 +12,14 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import Any
 from uuid import UUID
 
 import orjson
 
 from flows.children import note_flow_run
 from flows.mirror import LEASE
-from flows.remote_runs import Phase, cancel_flow_run, phase_of, start_flow_run
+from flows.remote_runs import Phase, Seen, cancel_flow_run, look_at, start_flow_run
 from flows.shard_process import GRACE
 from tasks.core.errors import ConfigError
 from tasks.core.lease import Lease
@@ -74,7 +75,7 @@ class _Attempt:
         self._leasing = threading.Lock()
         self._sign: Sign | None = None
         self._still = Stillness(workers.lost_after)
-        self._phase, self._waits = Phase.WAITING, 0
+        self._seen, self._waits = Seen(Phase.WAITING), 0
         self._started = self._asked = time.monotonic()
         self._complained = False
 
@@ -110,7 +111,7 @@ class _Attempt:
 
     def _look(self, flow_run: UUID) -> str:
         """How the attempt ended, or nothing."""
-        over = self._ask(flow_run) is Phase.OVER
+        over = self._ask(flow_run).phase is Phase.OVER
         self._read()
         if self._sign is not None and self._sign.ended:
             return "it ended in order"
@@ -118,19 +119,19 @@ class _Attempt:
             return _OVER
         return _LOST if self._still.look(self._life()) else ""
 
-    def _life(self) -> tuple[str, int]:
-        """What has to change: the beat, or as long as nobody can have taken it, anything."""
+    def _life(self) -> tuple[Any, int]:
+        """What has to change: the beat; before the first, its state at the server, if a worker has it."""
         if self._sign is not None:
             return "beat", self._sign.beat
-        self._waits += self._phase in (Phase.WAITING, Phase.UNKNOWN)
-        return "wait", self._waits
+        self._waits += self._seen.phase in (Phase.WAITING, Phase.UNKNOWN)
+        return self._seen.state, self._waits
 
-    def _ask(self, flow_run: UUID) -> Phase:
+    def _ask(self, flow_run: UUID) -> Seen:
         if time.monotonic() - self._asked > _ASK_SERVER:
-            self._phase, self._asked = phase_of(flow_run), time.monotonic()
-            if self._phase is Phase.WAITING:
+            self._seen, self._asked = look_at(flow_run), time.monotonic()
+            if self._seen.phase is Phase.WAITING:
                 self._complain()
-        return self._phase
+        return self._seen
 
     def _complain(self) -> None:
         """Once: nobody may be there."""
@@ -165,7 +166,7 @@ class _Attempt:
         while time.monotonic() < deadline:
             self._asked = 0.0
             # Its last sign comes before its last state, which is ours to set only afterwards.
-            if self._look(flow_run) == _LOST or self._phase is Phase.OVER:
+            if self._look(flow_run) == _LOST or self._seen.phase is Phase.OVER:
                 break
             time.sleep(_GLANCE)
         return "it was stopped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -16,7 +16,7 @@ from prefect.states import Cancelling
 from tasks.core.errors import ConfigError, StateError
 from tasks.outage import server_answers
 
-__all__ = ["Phase", "cancel_flow_run", "check_deployment", "phase_of", "start_flow_run"]
+__all__ = ["Phase", "Seen", "cancel_flow_run", "check_deployment", "look_at", "start_flow_run"]
 
 _starting = threading.Lock()
 """Prefect counts the subflow runs of a flow run without a lock."""
@@ -29,6 +29,14 @@ class Phase(Enum):
     WAITING = "no worker has taken it"
     TAKEN = "a worker has it"
     OVER = "it has ended"
+
+
+class Seen(NamedTuple):
+    """A flow run at one moment."""
+
+    phase: Phase
+    state: UUID | None = None
+    """Id of its state, which differs after every transition."""
 
 
 def check_deployment(name: str) -> None:
@@ -58,20 +66,20 @@ def start_flow_run(deployment: str, parameters: dict[str, Any]) -> UUID:
         return run_deployment(deployment, parameters=parameters, timeout=0, as_subflow=True).id  # type: ignore[union-attr]
 
 
-def phase_of(flow_run_id: UUID) -> Phase:
+def look_at(flow_run_id: UUID) -> Seen:
     """Where the flow run is."""
     if not server_answers():
-        return Phase.UNKNOWN
+        return Seen(Phase.UNKNOWN)
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(flow_run_id).state
     except ObjectNotFound:
-        return Phase.OVER
+        return Seen(Phase.OVER)
     except Exception:  # noqa: BLE001 - it went away between the two requests
-        return Phase.UNKNOWN
+        return Seen(Phase.UNKNOWN)
     if state is None or state.is_scheduled():
-        return Phase.WAITING
-    return Phase.OVER if state.is_final() else Phase.TAKEN
+        return Seen(Phase.WAITING)
+    return Seen(Phase.OVER if state.is_final() else Phase.TAKEN, state.id)
 
 
 def cancel_flow_run(flow_run_id: UUID) -> None:

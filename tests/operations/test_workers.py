@@ -216,7 +216,7 @@ def test_stopped_run_takes_its_workers_along(
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
     await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     await_condition(lambda: not (workers.shards("one") or workers.shards("two")), "shards gone")
 
     assert sandbox.stats()["requests"] < INPUTS * CHECKS
