@@ -15,6 +15,7 @@ from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows import nursery
 from flows.events import output_written, run_ended
 from flows.key_watch import KeyWatch
 from flows.keys import resolve_keys
@@ -77,6 +78,7 @@ def bulk_review(
         check_workers(settings)
         if settings.workers is None:
             resolve_keys(settings)
+            nursery.warm_up()
         run = new_run(new_run_id(), settings, fresh=fresh)
         paths = RunPaths(output_folder(output, run.run_id))
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):

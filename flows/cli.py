@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from flows import nursery
 from flows.terminal import quieten
 from tasks.core.errors import ReviewError
 from tasks.core.forecast import duration
@@ -34,6 +35,7 @@ exit code: 0 complete; 2 bad configuration or input, nothing written over;
            3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
 """
 
+_PIPED = 160  # columns
 _COLUMNS = {
     "calls": "calls",
     "journaled": "from journal",
@@ -130,6 +132,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    nursery.warm_up()
     # Prefect takes seconds to import and reads its settings then: after --help, after quieten.
     from flows.bulk_review import bulk_review  # noqa: PLC0415
     from flows.embedded_server import prefect_server  # noqa: PLC0415
@@ -228,7 +231,8 @@ def _conclude(state: Any, paths: RunPaths) -> int:
 
 
 def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
-    console = Console()
+    # Into a pipe or a log Rich would cut at 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else _PIPED)
     table = Table(title=manifest["result"], title_justify="left")
     for head in ("model", *_COLUMNS.values()):
         table.add_column(head, justify="left" if head == "model" else "right")

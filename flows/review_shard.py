@@ -26,7 +26,7 @@ from flows.naming import shard_name
 from flows.run_log import Log, into_run
 from flows.states import INCOMPLETE
 from flows.terminal import silence
-from flows.watchdog import die_with_parent, one_farewell
+from flows.watchdog import one_farewell
 from tasks.core.paths import ShardPaths
 from tasks.files import write_json
 from tasks.infer import infer
@@ -49,14 +49,13 @@ SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
     task_runner=SLICES,
     persist_result=False,
 )
-def review_shard(name: str, root: str, parent: int) -> State[Any]:
-    """Review the shard in the folder `root`; `parent` is the pid that this process must not outlive.
+def review_shard(name: str, root: str) -> State[Any]:
+    """Review the shard in the folder `root`.
 
     Answers are in the journal as they arrive, slices as parts in the folder, and the completion
     marker is written last. What ends it is left in the folder and does not leave as an exception,
     which Prefect would pickle to its storage.
     """
-    die_with_parent(parent)
     silence()
     shard = ShardPaths(Path(root))
     log = own_logger(shard)
@@ -65,9 +64,8 @@ def review_shard(name: str, root: str, parent: int) -> State[Any]:
         return state_of(review(shard, log, lambda _, first, last: infer.submit(first, last)))
 
 
-def review_alone(name: str, root: str, parent: int) -> None:
+def review_alone(name: str, root: str) -> None:
     """The same without Prefect, whose server does not answer."""
-    die_with_parent(parent)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     log = logging.getLogger(f"{__name__}.{name}")
     with ThreadPoolExecutor(AT_ONCE) as slices:

@@ -1,34 +1,42 @@
-"""
-Children that leave with their parent, however it dies.
-
-A shard's process is watched from the import of this module on, which comes before Prefect asks its
-server for a flow run: if the parent and its server are killed just then, that would take a minute.
-"""
+"""Children that leave with their parent, however it dies."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import connection, parent_process
 
-__all__ = ["die_with_parent", "leave", "one_farewell"]
-
-_NAME = "watchdog"
+__all__ = ["die_with_maker", "die_with_parent", "leave", "one_farewell"]
 
 
 def die_with_parent(parent: int, grace: float = 10.0) -> None:
     """Watch the parent's pid; once it is gone, ask this process to stop, then end it.
 
     Nothing tells a process that its parent was killed with -9; a changed parent pid does.
-    `grace` is how many seconds an orderly stop may take. Once is enough for a process.
+    `grace` is how many seconds an orderly stop may take.
     """
-    if any(thread.name == _NAME for thread in threading.enumerate()):
-        return
-    threading.Thread(target=_watch, args=(parent, grace), name=_NAME, daemon=True).start()
+
+    def gone() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+
+    _leave_after(gone, grace)
+
+
+def die_with_maker(grace: float = 10.0) -> None:
+    """The same for a process that multiprocessing made for another one than its parent.
+
+    The other one holds the write end of a pipe, which the kernel closes with it.
+    """
+    maker = parent_process()
+    if maker is None:
+        msg = "this process was not started by multiprocessing: use die_with_parent"
+        raise RuntimeError(msg)
+    _leave_after(lambda: connection.wait([maker.sentinel]), grace)
 
 
 @contextmanager
@@ -46,12 +54,6 @@ def one_farewell() -> Iterator[None]:
         raise
 
 
-def _watch(parent: int, grace: float) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    leave(grace)
-
-
 def leave(grace: float) -> None:
     """End this process from one of its threads: in order, or after `grace` seconds at once."""
     os.kill(os.getpid(), signal.SIGTERM)
@@ -59,5 +61,9 @@ def leave(grace: float) -> None:
     os._exit(70)
 
 
-if (_parent := multiprocessing.parent_process()) is not None and _parent.pid is not None:
-    die_with_parent(_parent.pid)
+def _leave_after(gone: Callable[[], object], grace: float) -> None:
+    def watch() -> None:
+        gone()
+        leave(grace)
+
+    threading.Thread(target=watch, name="watchdog", daemon=True).start()

@@ -22,6 +22,7 @@ __all__ = [
     "named",
     "numbered",
     "offspring",
+    "shards",
     "whole",
     "working_in",
 ]
@@ -88,8 +89,8 @@ def await_condition(true: Callable[[], bool], what: str, seconds: float = 90) ->
         time.sleep(0.02)
 
 
-def _processes(group: int) -> Iterator[tuple[int, str, str]]:
-    """Pid, state and command line of each process of a group."""
+def _processes(group: int) -> Iterator[tuple[int, int, str, str]]:
+    """Pid, parent, state and command line of each process of a group."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
@@ -97,7 +98,7 @@ def _processes(group: int) -> Iterator[tuple[int, str, str]]:
         except OSError:
             continue
         if int(fields[2]) == group:
-            yield int(stat.parent.name), fields[0], command
+            yield int(stat.parent.name), int(fields[1]), fields[0], command
 
 
 def named(*marks: str) -> list[int]:
@@ -123,12 +124,19 @@ def working_in(folder: Path) -> list[int]:
 
 def group_is_gone(group: int) -> bool:
     """Whether no process of the group is left, zombies set aside."""
-    return all(state == "Z" for _, state, _ in _processes(group))
+    return all(state == "Z" for _, _, state, _ in _processes(group))
 
 
 def children(group: int, marker: str) -> list[int]:
     """Pids in the group whose command line has the marker."""
-    return [pid for pid, _, command in _processes(group) if marker in command]
+    return [pid for pid, *_, command in _processes(group) if marker in command]
+
+
+def shards(group: int) -> list[int]:
+    """Pids of the group's shards: what its nursery has forked."""
+    found = [one for one in _processes(group) if "multiprocessing.forkserver" in one[3]]
+    nurseries = {pid for pid, *_ in found}
+    return [pid for pid, parent, *_ in found if parent in nurseries]
 
 
 def whole(output: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
 from deployments.sandbox import Sandbox, start_sandbox
 from tasks.upstream.journal.salvage import check
 from tests.conftest import Job
-from tests.runs import await_condition, children, config, group_is_gone, numbered, whole
+from tests.runs import await_condition, config, group_is_gone, numbered, shards, whole
 
 INPUTS = 60
 CHECKS = 2
@@ -109,9 +109,9 @@ def test_killed_shards_are_started_again(sandbox: Sandbox, make_job: MakeJob, so
     before = unfinished()
     process = job.start(source)
     await_condition(lambda: sandbox.stats()["requests"] >= 24, "both shards call")
-    shards = children(process.pid, "spawn_main")
-    assert len(shards) == 2
-    for pid, sent in zip(shards, (signal.SIGKILL, signal.SIGTERM), strict=True):
+    at_work = shards(process.pid)
+    assert len(at_work) == 2
+    for pid, sent in zip(at_work, (signal.SIGKILL, signal.SIGTERM), strict=True):
         os.kill(pid, sent)
     said, complained = process.communicate(timeout=180)
     assert process.returncode == 0, complained

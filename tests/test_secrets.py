@@ -15,7 +15,7 @@ import pytest
 
 from deployments.sandbox import Sandbox
 from tests.conftest import KEYS, Job, PrefectServer
-from tests.runs import await_condition, children, config, numbered
+from tests.runs import await_condition, children, config, numbered, shards
 
 pytestmark = pytest.mark.chaos
 
@@ -108,7 +108,7 @@ def test_no_key_is_left_anywhere(
     process = job.start(numbered(tmp_path / "inputs.jsonl", 60))
     await_condition(lambda: sandbox.stats()["requests"] >= 30, "first calls")
     shown = arguments(process.pid)
-    os.kill(children(process.pid, "spawn_main")[0], signal.SIGKILL)
+    os.kill(shards(process.pid)[0], signal.SIGKILL)
     await_condition(lambda: sandbox.stats()["requests"] >= 60, "more calls")
     # From here on every key is refused with an echo of itself.
     sandbox.control(faults={"echo_key": 1.0}, script=[])

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tests.runs import PASSING, children, config, group_is_gone, numbered, whole
+from tests.runs import PASSING, config, group_is_gone, numbered, shards, whole
 
 CHECKS = 2
 IN_FLIGHT = 12
@@ -99,7 +99,7 @@ class Chaos:
 
     def _shards(self) -> list[int]:
         assert self.process is not None
-        return children(self.process.pid, "spawn_main")
+        return shards(self.process.pid)
 
     def _bury(self) -> None:
         assert self.process is not None

@@ -155,10 +155,15 @@ class _Watch:
     def _kind(self, pid: int) -> str:
         # A zombie still has its CPU time, but no command line any more.
         if command := _read(pid, "cmdline"):
-            named = {"embedded_server": "server", "spawn_main": "shard"}
+            named = {"embedded_server": "server", "forkserver": self._forked(pid)}
             kinds = (kind for text, kind in named.items() if text in command)
             self._kinds[pid] = "parent" if pid == self._pid else next(kinds, "other")
         return self._kinds.setdefault(pid, "other")
+
+    def _forked(self, pid: int) -> str:
+        """A shard has the command line of the nursery that forked it."""
+        fields = _read(pid, "stat").rpartition(")")[2].split()
+        return "nursery" if fields and int(fields[1]) == self._pid else "shard"
 
 
 def _below(pid: int) -> Iterator[int]:
