@@ -21,7 +21,7 @@ __all__ = ["cut", "default_shards", "shard", "shard_inputs"]
 _INPUT_OVERHEAD = 900
 """Tokens of rules and reply that every call carries beside the content."""
 _SHARD_INPUTS = 10_000
-"""A process takes 5 s of CPU to start, as much as 2,000 calls: beyond one per process, a shard of
+"""A shard takes 1.3 s of CPU to start, as much as 500 calls: beyond one per process, a shard of
 fewer inputs than this is not worth it."""
 _MOST_PER_PROCESS = 4
 

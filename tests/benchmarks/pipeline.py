@@ -8,7 +8,7 @@ The whole pipeline beside what one would use instead: calls per second and CPU p
 Ours is the command as a user types it: from JSONL to Parquet and report, Prefect's server and all
 children counted, every reply journaled. The others get the same questions already rendered and
 write one line a reply. All have the same keys, no quota, and are separate processes on one sandbox;
-CPU is the kernel's account of the process and its children, start and imports included.
+CPU is that of the process and all its children, start and imports included.
 """
 
 from __future__ import annotations
