@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 __all__ = [
     "check_state",
@@ -15,6 +16,9 @@ __all__ = [
 ]
 
 _SCHEMES = ("postgresql://", "postgres://")
+_SECRETS = {"password", "sslpassword"}
+_HOST = r"(\[[^\[\]]*\]|[^\[\]:,]*)(:[0-9]*)?"
+_HOSTS = re.compile(f"{_HOST}(,{_HOST})*")
 
 
 def is_database(state: str | Path) -> bool:
@@ -28,16 +32,28 @@ def check_state(state: str) -> str:
     Raises:
         ValueError: it is a URL with a password, or of something else; the message repeats neither.
     """
-    if is_database(state) and urlsplit(state).password:
+    user, hosts, options = _parts(state)
+    secret = user.partition(":")[2] or _SECRETS & dict(parse_qsl(options)).keys()
+    if is_database(state) and secret:
         msg = (
             "must not hold a password: it is stored with every run. Leave it out of the URL and set "
             "PGPASSWORD, or use a ~/.pgpass file, on every machine"
         )
         raise ValueError(msg)
-    if "://" in state and not is_database(state):
+    if "://" in state and not (is_database(state) and _HOSTS.fullmatch(hosts)):
         msg = 'must be a folder, or a database as "postgresql://user@host/database"'
         raise ValueError(msg)
     return state
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """User and password, hosts and ports, options: as PostgreSQL's own library reads them.
+
+    To urlsplit a user ends at "#" or "?", which a password may hold.
+    """
+    rest = url.partition("://")[2]
+    user, _, hosts = rest.partition("/")[0].rpartition("@")
+    return user, hosts.partition("?")[0], rest[len(user) :].partition("?")[2]
 
 
 def resolve_state(state: str) -> str:

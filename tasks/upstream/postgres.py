@@ -28,6 +28,8 @@ AWAY = 30.0
 _PAUSE = 0.2  # seconds between two tries
 _CLIENT: dict[str, str | int] = {
     "application_name": "nightly-review",
+    # A database of SQL_ASCII would have us read text as bytes.
+    "client_encoding": "utf8",
     "connect_timeout": 5,
     # A server that vanished without a word is noticed by us within seconds.
     "keepalives_idle": 5,
@@ -82,7 +84,11 @@ class Database:
             raise state_error(url, error) from error
         wished = (_SERVER | settings).items()
         sql = ", ".join("set_config(?, ?, false)" for _ in wished)
-        self.execute(f"SELECT {sql}", [part for item in wished for part in item])
+        try:
+            self.execute(f"SELECT {sql}", [part for item in wished for part in item])
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_usable(self) -> bool:

@@ -40,12 +40,46 @@ def test_a_database_has_both() -> None:
     assert journal_place(resolve_state(url)) == ledger_place(resolve_state(url)) == url
 
 
-def test_a_password_is_refused() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://reviewer:hunter22@db.example/night",
+        "postgresql://reviewer:#hunter22@db.example/night",
+        "postgresql://reviewer:1?hunter22@db.example/night",
+        "postgresql://reviewer@db.example/night?sslmode=require&password=hunter22",
+        "postgresql://reviewer@db.example?pass%77ord=hunter22",
+        "postgres:///night?sslpassword=hunter22",
+    ],
+)
+def test_a_password_is_refused(url: str) -> None:
     """A password in the URL would be stored with every run: refused, with the remedy, unrepeated."""
     with pytest.raises(ConfigError, match="PGPASSWORD") as caught:
-        _load("postgresql://reviewer:hunter22@db.example/night")
+        _load(url)
 
     assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://a:hunter/22@db/night", "postgresql://a@[::1/night"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    """What may be a password with a slash, or a half address, is not repeated either."""
+    with pytest.raises(ConfigError, match="user@host/database") as caught:
+        _load(url)
+
+    assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///night?host=/run/postgresql&user=me@corp",
+        "postgresql://me@[::1]:5432,second.example:5433/night?passfile=/etc/pgpass",
+        "postgresql://%2Frun%2Fpostgresql/night",
+        "postgresql://reviewer:@db.example/night",
+    ],
+)
+def test_every_other_url_is_taken(url: str) -> None:
+    """Sockets, several hosts, ports, options."""
+    assert _load(url) == url
 
 
 def test_another_kind_of_database_is_refused() -> None:

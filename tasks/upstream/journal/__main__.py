@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.core.errors import StateError
-from tasks.core.state_places import is_database
+from tasks.core.state_places import check_state, is_database
 from tasks.upstream.journal.journal import open_journal
 from tasks.upstream.journal.salvage import check, salvage
 
@@ -60,6 +60,13 @@ def _salvage(place: str, _: argparse.Namespace) -> int:
     return 0
 
 
+def _place(text: str) -> str:
+    try:
+        return check_state(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
@@ -76,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.add_argument(
-            "place", help="usually data/state/journal.sqlite; or the database that is your state"
+            "place",
+            type=_place,
+            help="usually data/state/journal.sqlite; or the database that is your state",
         )
         command.set_defaults(run=run)
         if name == "expire":

@@ -81,8 +81,9 @@ class Journal:
         return self._opened().claim(key)
 
     def release(self, key: str) -> None:
-        """Give a claim back."""
-        self.store.release(key)
+        """Give a claim back; after `close` there is none."""
+        if not self._writer.closed:
+            self.store.release(key)
 
     def expire(self, older_than: float) -> int:
         """Delete replies stored before that instant; returns how many. `compact` frees their space."""
@@ -143,6 +144,9 @@ class Journal:
     def _opened(self) -> Store:
         if self._pid != os.getpid():
             msg = f"{self!r} was opened before a fork: open a journal in each process"
+            raise StateError(msg)
+        if self._writer.closed:
+            msg = f"{self!r} is closed: open it again"
             raise StateError(msg)
         return self.store
 

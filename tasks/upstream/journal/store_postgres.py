@@ -71,11 +71,11 @@ class PostgresStore:
         return (key for (key,) in self._select("key", keys, not_before))
 
     def write(self, rows: list[Row]) -> None:
-        # One statement takes each key once: the last row of a key is the one that counts.
+        # One statement takes each key once: the last row of a key is the one that counts. In the
+        # order of keys, so that two processes with the same ones wait for each other and no more.
         last = {row[0]: (row[0], row[1], _text(row[2]), row[3]) for row in rows}
-        self._writing.execute(
-            _UPSERT, [list(column) for column in zip(*last.values(), strict=True)]
-        )
+        ordered = sorted(last.values())
+        self._writing.execute(_UPSERT, [list(column) for column in zip(*ordered, strict=True)])
 
     def delete(self, key: bytes) -> None:
         self._writing.execute("DELETE FROM replies WHERE key = ?", (key,))
@@ -153,8 +153,8 @@ class _Session:
 
     def close(self) -> None:
         """Leave; the server drops what the session held. Safe to call twice."""
+        self._closed = True  # who waits for the database holds the lock, and gives up
         with self._lock:
-            self._closed = True
             if self._db is not None:
                 self._db.close()
                 self._db = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from tasks.core.errors import ReviewError, StateError
+from tasks.core.errors import StateError
 
 __all__ = ["GroupWriter", "Row"]
 
@@ -72,7 +72,7 @@ class GroupWriter:
         while (batch := self._next()) is not None:
             try:
                 self._commit(batch.rows)
-            except (ReviewError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whoever waits would wait for ever
                 batch.error = error
             self.batches += 1
             self.rows += len(batch.rows)

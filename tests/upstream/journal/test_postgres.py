@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -17,7 +19,8 @@ from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
 from tasks.upstream.journal.__main__ import main
-from tests.postgres import Postgres
+from tasks.upstream.journal.store import open_store
+from tests.postgres import Postgres, start_postgres
 
 REPLY = Reply(
     content="{}",
@@ -175,3 +178,57 @@ def test_expire_spares_a_reply_that_is_being_stored_anew(database: str) -> None:
         assert journal.expire(time.time() + 60) == 1
         other.commit()
         assert journal.known([renewed, old]) == {renewed}
+
+
+def test_two_processes_with_the_same_rows_wait_for_each_other(database: str) -> None:
+    """After a restart both may have asked the same; in whatever order they come, nobody deadlocks."""
+    rows = [(bytes.fromhex(key), 1.0, "m", b"") for key in KEYS[:3]]
+    first, middle, last = rows
+    stores = [open_store(database, patient=False) for _ in range(2)]
+    stores[0].write(rows)
+    held = "UPDATE nightly_review_journal.replies SET created = 2 WHERE key = %s"
+    with ThreadPoolExecutor() as pool:
+        with psycopg.connect(database) as other:
+            other.execute(held, (middle[0],))
+            writes = [
+                pool.submit(store.write, [begin, middle, end])
+                for store, begin, end in zip(stores, (first, last), (last, first), strict=True)
+            ]
+            waiting = f"SELECT count(*) {_OURS} AND wait_event_type = 'Lock'"
+            until(lambda: ask(database, waiting) == [(2,)], "both wait")
+        for write in writes:
+            write.result(30)
+    for store in stores:
+        store.close()
+
+
+def test_a_database_without_an_encoding_will_do(postgres_server: Postgres) -> None:
+    """As initdb makes it under LC_ALL=C: text is text."""
+    name = f"ascii{uuid.uuid4().hex[:12]}"
+    made = f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(made.encode())
+    with open_journal(postgres_server.url.replace("/postgres?", f"/{name}?")) as journal:
+        journal.put(KEYS[0], replace(REPLY, model="mödel"))
+        assert journal.statistics()["models"] == {"mödel": 1}
+
+
+def test_a_close_does_not_wait_for_a_database_that_is_gone() -> None:
+    """Whoever waits for it gives up as soon as the journal is closed."""
+    with start_postgres() as server, ThreadPoolExecutor() as pool:
+        journal = open_journal(server.database())
+        server.stop()
+        asked = pool.submit(journal.get, KEYS[0])
+        until(asked.running, "it asks")
+        pool.submit(journal.close).result(20)
+        with pytest.raises(StateError):
+            asked.result()
+
+
+def test_a_password_on_the_command_line_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """All users of the machine read command lines; the message does not repeat it."""
+    with pytest.raises(SystemExit):
+        main(["check", "postgresql://me:#hunter22@127.0.0.1:9/x"])
+    said = capsys.readouterr().err
+    assert "PGPASSWORD" in said
+    assert "hunter22" not in said

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import Journal, open_journal
 from tasks.upstream.journal.store_sqlite import SqliteStore
+from tasks.upstream.journal.writer import GroupWriter, Row
 
 REPLY = Reply(
     content='{"comments": []} \u2028 ü',
@@ -248,6 +250,30 @@ def test_after_close_it_says_so(journal: Journal) -> None:
     journal.close()
     with pytest.raises(StateError, match="closed"):
         journal.put(key_of("q"), REPLY)
+
+
+def test_after_close_nothing_is_asked(journal: Journal) -> None:
+    """A thread that comes late hears that it is closed, not that the place is damaged."""
+    assert journal.claim(key_of("q"))
+    journal.close()
+    journal.release(key_of("q"))
+    for ask in (journal.get, journal.claim, journal.forget):
+        with pytest.raises(StateError, match="is closed: open it again"):
+            ask(key_of("q"))
+
+
+def test_whatever_a_commit_raises_is_told() -> None:
+    """A writer that ended with it would leave every thread waiting for ever."""
+
+    def commit(rows: list[Row]) -> None:
+        if rows[0][2] == "odd":
+            raise MemoryError("odd")  # noqa: EM101
+
+    writer = GroupWriter(commit)
+    for model in ("odd", "even", "odd"):
+        with pytest.raises(StateError, match="odd") if model == "odd" else nullcontext():
+            writer.put((b"key", 0.0, model, b""))
+    writer.close()
 
 
 def test_a_full_disk_is_told_and_loses_nothing_else(file_journal: Journal) -> None:
