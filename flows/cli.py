@@ -132,16 +132,18 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    nursery.warm_up()
-    # Prefect takes seconds to import and reads its settings then: after --help, after quieten.
-    from flows.bulk_review import bulk_review  # noqa: PLC0415
-    from flows.embedded_server import prefect_server  # noqa: PLC0415
-    from flows.keys import resolve_keys  # noqa: PLC0415
     from flows.planning import new_run_id, output_folder, read_config  # noqa: PLC0415
     from tasks.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
     check_source(arguments.source)
+    if settings.workers is None:
+        nursery.warm_up()
+    # Prefect takes seconds to import and reads its settings then: after --help, after quieten.
+    from flows.bulk_review import bulk_review  # noqa: PLC0415
+    from flows.embedded_server import prefect_server  # noqa: PLC0415
+    from flows.keys import resolve_keys  # noqa: PLC0415
+
     paths = RunPaths(output_folder(arguments.output, new_run_id()))
     with prefect_server(), _despite_outages(paths):
         resolve_keys(settings)

@@ -8,9 +8,9 @@ take two seconds of CPU each to do the same, before its first call.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -18,25 +18,32 @@ from flows.watchdog import die_with_maker
 
 __all__ = ["start", "warm_up"]
 
-_CONTEXT = get_context("forkserver")
+_NURSERY = get_context("forkserver")
 
 
 def warm_up() -> None:
     """Start it and return; it imports meanwhile. Doing it twice changes nothing."""
-    _CONTEXT.set_forkserver_preload(["flows.preloaded"])
-    forkserver.ensure_running()
+    _context()
 
 
 def start(call: Callable[[], Any], environment: Mapping[str, str]) -> BaseProcess:
     """Run `call`, which is pickled, in a process of its own, which leaves with this one."""
-    warm_up()
-    process = _CONTEXT.Process(target=_live, args=(call, dict(environment)))
+    process = _context().Process(target=_live, args=(call, dict(environment)))
     process.start()
     return process
 
 
+def _context() -> ForkServerContext | SpawnContext:
+    _NURSERY.set_forkserver_preload(["flows.preloaded"])
+    try:
+        forkserver.ensure_running()
+    except OSError:
+        # TMPDIR is too long a path for its socket, or on a file system without: slower, but a run.
+        return get_context("spawn")
+    return _NURSERY
+
+
 def _live(call: Callable[[], Any], environment: Mapping[str, str]) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # see preloaded.py
     die_with_maker()
     # The nursery may be older than what has been exported since.
     os.environ.clear()
