@@ -18,7 +18,7 @@ __all__ = [
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRETS = {"password", "sslpassword"}
 _HOST = r"(\[[^\[\]]*\]|[^\[\]:,]*)(:[0-9]*)?"
-_HOSTS = re.compile(f"{_HOST}(,{_HOST})*")
+_ADDRESS = re.compile(f"@?{_HOST}(,{_HOST})*(/[^@]*)?")
 
 
 def is_database(state: str | Path) -> bool:
@@ -32,7 +32,7 @@ def check_state(state: str) -> str:
     Raises:
         ValueError: it is a URL with a password, or of something else; the message repeats neither.
     """
-    user, hosts, options = _parts(state)
+    user, address, options = _parts(state)
     secret = user.partition(":")[2] or _SECRETS & dict(parse_qsl(options)).keys()
     if is_database(state) and secret:
         msg = (
@@ -40,20 +40,21 @@ def check_state(state: str) -> str:
             "PGPASSWORD, or use a ~/.pgpass file, on every machine"
         )
         raise ValueError(msg)
-    if "://" in state and not (is_database(state) and _HOSTS.fullmatch(hosts)):
+    if "://" in state and not (is_database(state) and _ADDRESS.fullmatch(address)):
         msg = 'must be a folder, or a database as "postgresql://user@host/database"'
         raise ValueError(msg)
     return state
 
 
 def _parts(url: str) -> tuple[str, str, str]:
-    """User and password, hosts and ports, options: as PostgreSQL's own library reads them.
+    """User and password, hosts with the database, options: as PostgreSQL's own library reads them.
 
     To urlsplit a user ends at "#" or "?", which a password may hold.
     """
     rest = url.partition("://")[2]
-    user, _, hosts = rest.partition("/")[0].rpartition("@")
-    return user, hosts.partition("?")[0], rest[len(user) :].partition("?")[2]
+    user = rest.partition("/")[0].rpartition("@")[0]
+    address, _, options = rest[len(user) :].partition("?")
+    return user, address, options
 
 
 def resolve_state(state: str) -> str:

@@ -59,7 +59,14 @@ def test_a_password_is_refused(url: str) -> None:
     assert "hunter22" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["postgresql://a:hunter/22@db/night", "postgresql://a@[::1/night"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://a:hunter/22@db/night",
+        "postgresql://a:1/hunter@db/night",
+        "postgresql://a@[::1/night",
+    ],
+)
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     """What may be a password with a slash, or a half address, is not repeated either."""
     with pytest.raises(ConfigError, match="user@host/database") as caught:
