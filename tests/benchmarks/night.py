@@ -64,6 +64,7 @@ class Night:
     head: str = ""
     """Further top-level settings."""
     quota: str = "[]"
+    state: str = "state"
 
     def prepare(self) -> None:
         """Write the settings: four keys without a quota, `checks` check models, no review."""
@@ -74,7 +75,7 @@ class Night:
             for n, name in enumerate(KEYS)
         )
         checks = (f'[[check]]\nname = "c{n}"\nmodel = "check-{n}"\n' for n in range(self.checks))
-        head = f'mode = "check"\nprocesses = 2\nstate = "state"\n{self.head}\n'
+        head = f'mode = "check"\nprocesses = 2\nstate = "{self.state}"\n{self.head}\n'
         (self.folder / "review.toml").write_text(head + "".join([*keys, *checks]))
 
     def command(self, source: Path, output: str, *arguments: str) -> list[str]:

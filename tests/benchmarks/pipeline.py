@@ -3,7 +3,8 @@ The whole pipeline beside what one would use instead: calls per second and CPU p
 
     python tests/benchmarks/pipeline.py                                # 2,000 inputs, 50 ms
     python tests/benchmarks/pipeline.py --inputs 20000 --peers ~/peers # with peers, made there
-    python tests/benchmarks/pipeline.py --profile flame.svg            # where the time goes
+    python tests/benchmarks/pipeline.py --only-ours --state postgresql://user@host/database
+    python tests/benchmarks/pipeline.py --profile stacks.txt           # where the time goes
 
 Ours is the command as a user types it: from JSONL to Parquet and report, Prefect's server and all
 children counted, every reply journaled. The others get the same questions already rendered and
@@ -81,6 +82,7 @@ class Bench:
     sandbox: Sandbox
     inputs: int
     in_flight: int
+    state: str = "state"
 
     @property
     def source(self) -> Path:
@@ -123,9 +125,8 @@ class Bench:
     def ours(self, threads: int | None, wrapper: list[str]) -> Row:
         """The pipeline, from nothing."""
         head = f"threads = {threads}" if threads else ""
-        night = Night(
-            self.folder / f"ours-{threads}", self.sandbox, home=self.folder / "prefect", head=head
-        )
+        home, folder = self.folder / "prefect", self.folder / f"ours-{threads}"
+        night = Night(folder, self.sandbox, home=home, head=head, state=self.state)
         night.prepare()
         command = [*wrapper, *night.command(self.source, "out")]
         label = f"this pipeline, {threads} threads each" if threads else "this pipeline"
@@ -187,6 +188,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--peers", type=Path, metavar="DIR", help="their virtual environments")
     parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("--state", default="state", help="of ours: a folder, or a database")
     parser.add_argument(
         "--profile", metavar="FILE", help="ours alone under py-spy, collapsed stacks"
     )
@@ -200,7 +202,7 @@ def main() -> None:
         start_sandbox(latency=options.latency, log_limit=2 * options.inputs) as sandbox,
         tempfile.TemporaryDirectory() as folder,
     ):
-        bench = Bench(Path(folder), sandbox, options.inputs, options.in_flight)
+        bench = Bench(Path(folder), sandbox, options.inputs, options.in_flight, options.state)
         write_inputs(bench.source, options.inputs)
         for row in _rows(bench, options):
             print(row, flush=True)
