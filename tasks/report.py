@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,11 +13,12 @@ from tasks.artifacts import show_run
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.report_text import report_text
-from tasks.core.summary import CALL_COLUMNS, COMMENT_COLUMNS, Summary, summarise
+from tasks.core.summary import summarise
 from tasks.files import atomic, write_json
+from tasks.frames import read_frames
 from tasks.html_report import write_html
 
-__all__ = ["read_summary", "report", "write_report"]
+__all__ = ["report", "write_report"]
 
 Facts = Mapping[str, Any]
 
@@ -40,11 +39,12 @@ def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], qu
     Raises:
         OutputError: the output folder cannot be written.
     """
-    summary = read_summary(paths.root)
+    frames = read_frames(paths)
+    summary = summarise(*frames)
     text = report_text(manifest, summary, quota)
     with atomic(paths.report) as file:
         file.write(text.encode())
-    write_html(paths, manifest, quota)
+    write_html(paths, manifest, quota, frames, summary)
     figures = asdict(summary) | {"quota": dict(quota)}
     files = {output.name: _described(output) for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
@@ -53,12 +53,3 @@ def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], qu
 
 def _described(output: Output) -> dict[str, Any]:
     return {"rows": output.rows, "bytes": output.bytes, "sha256": output.sha256}
-
-
-def read_summary(root: Path) -> Summary:
-    """The figures of a finished run, from its tables."""
-    paths = RunPaths(root)
-    return summarise(
-        pd.read_parquet(paths.table("calls"), columns=list(CALL_COLUMNS)),
-        pd.read_parquet(paths.table("comments"), columns=list(COMMENT_COLUMNS)),
-    )

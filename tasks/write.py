@@ -22,6 +22,9 @@ __all__ = ["write", "write_outputs"]
 _BATCH = 512
 """Rows turned into Arrow at a time: what memory holds, whatever the size of the night."""
 
+_ROW_GROUP = 8 * 2**20
+"""Bytes written at a time. Each group costs some kilobytes of description, kept to the file's end."""
+
 
 @task(name="write", task_run_name="write", cache_policy=NO_CACHE, persist_result=False)
 def write(paths: RunPaths, run_id: str, facts: dict[str, str]) -> list[Output]:
@@ -76,6 +79,8 @@ class _Table:
         self.rows = 0
         self._schema = schema
         self._waiting: list[Row] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._size = 0
         described = schema.with_metadata(dict(facts))
         self._writer = pq.ParquetWriter(target, described, compression="zstd")
 
@@ -87,11 +92,19 @@ class _Table:
 
     def _flush(self) -> None:
         batch = pa.RecordBatch.from_pylist(self._waiting, schema=self._schema)
-        self._writer.write_batch(batch)
         self._waiting = []
+        self._batches.append(batch)
+        self._size += batch.nbytes
+        if self._size >= _ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        self._writer.write_table(pa.Table.from_batches(self._batches, self._schema))
+        self._batches, self._size = [], 0
 
     def close(self) -> None:
         self._flush()
+        self._write()
         self._writer.close()
 
 

@@ -18,6 +18,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tasks.core.records import Verdict
+from tasks.core.summary import summarise
+from tasks.frames import read_frames
 from tasks.html_report import write_html
 from tests.factories import POOL, comment, made_up, make_night, write_night
 
@@ -53,7 +55,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _report(paths: Any, manifest: dict[str, Any]) -> Path:
     rows = [{"app_id": alias, "sends": 9, "most in a window": "3 of 3 in 60 s"} for alias in POOL]
     proof = {"kept": True, "sends": 36, "rate_limited": 0, "span_s": 1201.5, "optimum_s": 1180.0}
-    write_html(paths, manifest, proof | {"app_ids": rows})
+    frames = read_frames(paths)
+    write_html(paths, manifest, proof | {"app_ids": rows}, frames, summarise(*frames))
     return Path(paths.html)
 
 

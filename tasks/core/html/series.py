@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 CALL_COLUMNS = ("app_id", "status", "journaled", "latency_ms", "started_at")
-COMMENT_COLUMNS = ("comment_id", "cluster_id", "agreement", "verdict_decision")
+COMMENT_COLUMNS = ("canonical", "agreement", "verdict_decision")
+"""`canonical`: whether the comment speaks for its cluster."""
 
 Points = list[dict[str, Any]]
 
@@ -40,7 +41,9 @@ _CALLS_PER_SLICE = 12
 def made_calls(calls: pd.DataFrame) -> pd.DataFrame:
     """The calls that this run sent, from CALL_COLUMNS of all calls, by time."""
     journaled = calls["journaled"].fillna(value=False).astype(bool)
-    sent = calls[(calls["status"] != "skipped") & ~journaled & calls["started_at"].notna()]
+    sent = calls[list(CALL_COLUMNS)][
+        (calls["status"] != "skipped") & ~journaled & calls["started_at"].notna()
+    ]
     return sent.sort_values("started_at")
 
 
@@ -58,8 +61,10 @@ def agreement_points(comments: pd.DataFrame) -> Points:
 
     `comments` has COMMENT_COLUMNS. A cluster counts once, by its canonical comment.
     """
-    own = comments["cluster_id"].isna() | (comments["cluster_id"] == comments["comment_id"])
-    judged = comments[own & comments["verdict_decision"].isin(["confirmed", "rejected"])]
+    own = comments["canonical"].astype(bool)
+    judged = comments[list(COMMENT_COLUMNS)][
+        own & comments["verdict_decision"].isin(["confirmed", "rejected"])
+    ]
     points = []
     for agreement, group in judged.groupby("agreement"):
         share = wilson(int((group["verdict_decision"] == "confirmed").sum()), len(group))

@@ -46,13 +46,13 @@ def test_only_calls_of_this_run_are_drawn() -> None:
 def test_agreement_counts_each_issue_once() -> None:
     """Three comments of one cluster are one issue; what was not judged does not count."""
     rows = _comments(
-        ("a", "a", 3, "confirmed"),
-        ("b", "a", 3, "confirmed"),
-        ("c", "a", 3, "rejected"),
-        ("d", "d", 1, "rejected"),
-        ("e", None, 1, "confirmed"),
-        ("f", "f", 1, "uncertain"),
-        ("g", "g", 1, None),
+        (True, 3, "confirmed"),
+        (False, 3, "confirmed"),
+        (False, 3, "rejected"),
+        (True, 1, "rejected"),
+        (True, 1, "confirmed"),
+        (True, 1, "uncertain"),
+        (True, 1, None),
     )
     points = agreement_points(rows)
     assert [(one["checks"], one["issues"], one["rate"]) for one in points] == [

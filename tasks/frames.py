@@ -1,0 +1,48 @@
+"""The columns of a finished run that the report counts, as pandas frames. Read once for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.core.html import CALL_COLUMNS, COMMENT_COLUMNS
+from tasks.core.paths import RunPaths
+from tasks.core.summary import CALL_COLUMNS as SUMMARY_CALLS
+from tasks.core.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
+
+__all__ = ["Frames", "read_frames"]
+
+
+class Frames(NamedTuple):
+    """`calls` has CALL_COLUMNS and `comments` COMMENT_COLUMNS, of the summary and of the page."""
+
+    calls: pd.DataFrame
+    comments: pd.DataFrame
+
+
+def read_frames(paths: RunPaths) -> Frames:
+    """All calls and comments of a run; per 100,000 calls 20 MB.
+
+    Ids are compared before they become Python objects, each of which would be one of its own.
+    """
+    calls = _read(paths, "calls", (*SUMMARY_CALLS, *CALL_COLUMNS))
+    wanted = [name for name in (*SUMMARY_COMMENTS, *COMMENT_COLUMNS) if name != "canonical"]
+    comments = _read(paths, "comments", (*wanted, "cluster_id", "comment_id"))
+    alone = pc.is_null(comments["cluster_id"])
+    canonical = pc.or_kleene(alone, pc.equal(comments["cluster_id"], comments["comment_id"]))
+    comments = comments.drop_columns(["cluster_id", "comment_id"])
+    return Frames(_frame(calls), _frame(comments.append_column("canonical", canonical)))
+
+
+def _read(paths: RunPaths, name: str, columns: Sequence[str]) -> pa.Table:
+    return pq.read_table(paths.table(name), columns=list(dict.fromkeys(columns)))
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
+    return frame
