@@ -4,7 +4,7 @@ The threads of a shard. Where no quota says how many, more while latency holds, 
 A round is as many replies as there are threads at work. After each one
 
     work waits, latency holds,
-    the process has CPU left      threads x 4, or as much as fills 0.6 of a core if that is less
+    the process has CPU left      threads x 2 to x 4, as many as fill a core
     else                          as they are
     an overload, at once          threads x 0.7, once a round
 
@@ -117,13 +117,13 @@ class Elastic:
         now = median(self._seconds)
         self._lowest = min(self._lowest, now)
         wanted = 2 * self._waits > len(self._seconds)
-        room = _BUSY / max(self._share(), _BUSY / _GROWTH)
-        if room <= 1 or now > _HOLDS * self._lowest:
+        share = self._share()
+        if share > _BUSY or now > _HOLDS * self._lowest:
             self._good, self._needed = 0, min(_LONGEST, 2 * self._needed)
         elif wanted and not self._cut:
             self._good += 1
         if self._good >= self._needed:
-            self.size, self._good = min(self._most, math.ceil(self.size * room)), 0
+            self.size, self._good = min(self._most, math.ceil(self.size * _growth(share))), 0
         self._seconds = []
         self._waits = 0
         self._cut = False
@@ -132,6 +132,11 @@ class Elastic:
         """Of a core, that the process has used since it was last asked."""
         (wall, cpu), self._clock = self._clock, _clock()
         return (self._clock[1] - cpu) / max(self._clock[0] - wall, 1e-9)
+
+
+def _growth(share: float) -> float:
+    """How many times the threads fill a core of which they use this share now; a bit too many do."""
+    return min(_GROWTH, 2 * _BUSY / max(share, 1e-9))
 
 
 def _clock() -> tuple[float, float]:
