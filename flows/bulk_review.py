@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from prefect import State, flow, get_run_logger
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -91,6 +92,8 @@ def bulk_review(
 
 def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Known) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
+    # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
+    pa.set_memory_pool(pa.system_memory_pool())
     begin(paths, run)
     loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
     rename(f"{loaded.inputs:,} inputs")

@@ -12,10 +12,14 @@ import pyarrow.parquet as pq
 
 from tasks.core.html import CALL_COLUMNS, COMMENT_COLUMNS
 from tasks.core.paths import RunPaths
+from tasks.core.schemas import SCHEMAS
 from tasks.core.summary import CALL_COLUMNS as SUMMARY_CALLS
 from tasks.core.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
 
 __all__ = ["Frames", "read_frames"]
+
+
+_IDS = ("cluster_id", "comment_id")
 
 
 class Frames(NamedTuple):
@@ -32,17 +36,29 @@ def read_frames(paths: RunPaths) -> Frames:
     """
     calls = _read(paths, "calls", (*SUMMARY_CALLS, *CALL_COLUMNS))
     wanted = [name for name in (*SUMMARY_COMMENTS, *COMMENT_COLUMNS) if name != "canonical"]
-    comments = _read(paths, "comments", (*wanted, "cluster_id", "comment_id"))
+    comments = _read(paths, "comments", (*wanted, *_IDS))
     alone = pc.is_null(comments["cluster_id"])
     canonical = pc.or_kleene(alone, pc.equal(comments["cluster_id"], comments["comment_id"]))
-    comments = comments.drop_columns(["cluster_id", "comment_id"])
+    comments = comments.drop_columns(list(_IDS))
     return Frames(_frame(calls), _frame(comments.append_column("canonical", canonical)))
 
 
 def _read(paths: RunPaths, name: str, columns: Sequence[str]) -> pa.Table:
-    return pq.read_table(paths.table(name), columns=list(dict.fromkeys(columns)))
+    wanted = list(dict.fromkeys(columns))
+    few = [one for one in wanted if pa.types.is_string(SCHEMAS[name].field(one).type)]
+    return pq.read_table(
+        paths.table(name),
+        columns=wanted,
+        read_dictionary=[one for one in few if one not in _IDS],
+        pre_buffer=False,
+        use_threads=False,
+    )
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
+    del table
+    for name in frame.columns[frame.dtypes == "category"]:
+        frame[name] = frame[name].astype(object)
+    pa.default_memory_pool().release_unused()
     return frame
