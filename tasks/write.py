@@ -22,7 +22,7 @@ __all__ = ["write", "write_outputs"]
 _BATCH = 512
 """Rows turned into Arrow at a time: what memory holds, whatever the size of the night."""
 
-_ROW_GROUP = 8 * 2**20
+_ROW_GROUP = 2 * 2**20
 """Bytes written at a time. Each group costs some kilobytes of description, kept to the file's end."""
 
 
