@@ -14,8 +14,6 @@ from deployments.sandbox import Sandbox
 from tests.conftest import Job
 from tests.runs import PASSING, config, numbered, whole
 
-pytestmark = pytest.mark.chaos
-
 MakeJob = Callable[..., Job]
 
 LASTING = {

@@ -17,8 +17,6 @@ from deployments.sandbox import Sandbox, start_sandbox
 from tests.conftest import KEYS, Job
 from tests.runs import await_condition, config, named, numbered, whole, working_in
 
-pytestmark = pytest.mark.chaos
-
 INPUTS = 60
 CELLS = 2 * INPUTS
 

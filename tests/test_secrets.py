@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from deployments.sandbox import Sandbox
 from tests.conftest import KEYS, Job, PrefectServer
 from tests.runs import await_condition, children, config, numbered, shards
-
-pytestmark = pytest.mark.chaos
 
 MakeJob = Callable[..., Job]
 
