@@ -29,6 +29,7 @@ def source(tmp_path: Path) -> Path:
     return numbered(tmp_path / "inputs.jsonl", INPUTS)
 
 
+@pytest.mark.chaos
 def test_prefects_server_dies_in_mid_run(
     sandbox: Sandbox, make_job: MakeJob, source: Path, tmp_path: Path
 ) -> None:

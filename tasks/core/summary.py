@@ -94,10 +94,10 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
     return Summary(
         models=tuple(
             _figures(str(name), group, comments)
-            for name, group in calls.groupby("name", sort=False)
+            for name, group in calls.groupby("name", sort=False, observed=True)
         ),
         severities=_cross(visible),
-        decisions=_counts(comments["verdict_decision"].fillna(comments["verdict_status"]).dropna()),
+        decisions=_decisions(comments),
         scores=_scores(comments),
         latency_ms=_percentiles(answered["latency_ms"]),
         queue_ms=_percentiles(answered["queue_ms"].dropna()),
@@ -133,18 +133,26 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
 
 def _cross(comments: pd.DataFrame) -> dict[str, dict[str, int]]:
     table: dict[str, dict[str, int]] = {}
-    for severity, group in comments.groupby("severity"):
+    for severity, group in comments.groupby("severity", observed=True):
         table[str(severity)] = _counts(group["category"])
     return table
 
 
 def _counts(values: Any) -> dict[str, int]:
-    return {str(value): int(count) for value, count in values.value_counts().items()}
+    # Of a category, values that do not occur are counted as well.
+    return {str(value): int(count) for value, count in values.value_counts().items() if count}
+
+
+def _decisions(comments: pd.DataFrame) -> dict[str, int]:
+    decision, status = (
+        comments[f"verdict_{name}"].astype(object) for name in ("decision", "status")
+    )
+    return _counts(decision.fillna(status).dropna())
 
 
 def _scores(comments: pd.DataFrame) -> dict[str, float]:
     known = comments[["verdict_decision", "verdict_score"]][comments["verdict_score"].notna()]
-    means = known.groupby("verdict_decision")["verdict_score"].mean()
+    means = known.groupby("verdict_decision", observed=True)["verdict_score"].mean()
     return {str(decision): float(mean) for decision, mean in means.items()}
 
 

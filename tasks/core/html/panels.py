@@ -75,6 +75,7 @@ def _latency(made: pd.DataFrame) -> Panel:
 def _quota(made: pd.DataFrame, manifest: Mapping[str, Any]) -> Panel:
     limited = {alias: windows for alias, windows in windows_of(manifest).items() if windows}
     busy = made[made["app_id"].isin(list(limited))]["app_id"].value_counts()
+    busy = busy[busy > 0]  # of a category, all values are counted
     shown = {str(alias): limited[str(alias)] for alias in busy.index[:MAX_STRIPS]}
     points = series.quota_points(made, shown)
     caption = (

@@ -102,7 +102,7 @@ def quota_points(made: pd.DataFrame, windows: Mapping[str, Sequence[Window]]) ->
         return []
     span = (float(made["started_at"].min()), float(made["started_at"].max()))
     points: Points = []
-    for app_id, group in made.groupby("app_id"):
+    for app_id, group in made.groupby("app_id", observed=True):
         window = next(iter(windows.get(str(app_id), ())), None)
         if window is not None:
             points += _use(str(app_id), group["started_at"].to_numpy(float), window, span)
