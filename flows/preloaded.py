@@ -6,6 +6,7 @@ import atexit
 import gc
 import os
 import signal
+import warnings
 from contextlib import suppress
 from functools import partial
 from multiprocessing import forkserver
@@ -34,5 +35,9 @@ os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal
 # The nursery ignores it from here on by itself, and gives its shards what is set here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 atexit.register(_tidy, os.getpid())
+# What the body of the command's module, which each process runs, makes runpy say to the terminal.
+warnings.filterwarnings(
+    "ignore", message=".*found in sys.modules after import", category=RuntimeWarning
+)
 # No collection writes to the pages that the shards share.
 gc.freeze()

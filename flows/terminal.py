@@ -35,6 +35,8 @@ def quieten() -> None:
 
 def silence() -> None:
     """For a shard's process: its supervisor says on the terminal what ended it."""
+    # A line that Prefect's server does not take is one line less, and not a traceback.
+    logging.raiseExceptions = False
     for handler in _consoles():
         handler.setLevel(logging.CRITICAL)
 
