@@ -45,11 +45,11 @@ def read_frames(paths: RunPaths) -> Frames:
 
 def _read(paths: RunPaths, name: str, columns: Sequence[str]) -> pa.Table:
     wanted = list(dict.fromkeys(columns))
-    few = [one for one in wanted if pa.types.is_string(SCHEMAS[name].field(one).type)]
+    texts = [one for one in wanted if pa.types.is_string(SCHEMAS[name].field(one).type)]
     return pq.read_table(
         paths.table(name),
         columns=wanted,
-        read_dictionary=[one for one in few if one not in _IDS],
+        read_dictionary=[one for one in texts if one not in _IDS],
         pre_buffer=False,
         use_threads=False,
     )

@@ -18,13 +18,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tasks.core.errors import StateError
 from tasks.core.state_places import name_of
 
-__all__ = ["AWAY", "Database", "Tables", "open_session", "persist", "state_error"]
+__all__ = ["Database", "Tables", "open_session", "persist", "state_error"]
 
 T = TypeVar("T")
 
-AWAY = 30.0
-"""Seconds that a database may be gone, as when it is restarted."""
-
+_AWAY = 30.0  # seconds that a database may be gone, as when it is restarted
 _PAUSE = 0.2  # seconds between two tries
 _CLIENT: dict[str, str | int] = {
     "application_name": "nightly-review",
@@ -134,15 +132,13 @@ def open_session(url: str, tables: Tables, **settings: str) -> Database:
     return session
 
 
-def persist(
-    attempt: Callable[[], T], give_up: Callable[[], bool] = bool, seconds: float = AWAY
-) -> T:
+def persist(attempt: Callable[[], T], give_up: Callable[[], bool]) -> T:
     """What `attempt` returns, tried again while the database is gone and nobody gives up.
 
     Raises:
         StateError: the last attempt's.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _AWAY
     while True:
         try:
             return attempt()

@@ -11,6 +11,7 @@ it; the default has to find its threads in that time.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -51,8 +52,7 @@ def span(situation: Situation, threads: int | None, root: Path, sandbox: Sandbox
     night = Night(folder, sandbox, root / "prefect", head=head, quota=situation.quota)
     night.prepare()
     sandbox.reset()
-    limits = [] if situation.quota == "[]" else ["3/6s"]
-    sandbox.control(latency=situation.latency, quota=limits)
+    sandbox.control(latency=situation.latency, quota=json.loads(situation.quota))
     night.run(root / "inputs.jsonl")
     seen = [one for one in sandbox.log() if one["status"] == 200]
     if len(seen) != situation.inputs:

@@ -10,10 +10,13 @@ from tasks.core.state_places import is_database
 from tasks.upstream.drivers import load_driver
 from tasks.upstream.journal.writer import Row
 
-__all__ = ["CHUNK", "ModelCount", "Store", "chunks", "open_store"]
+__all__ = ["CHUNK", "MODELS", "ModelCount", "Store", "chunks", "open_store"]
 
 CHUNK = 500
 """Keys per query; SQLite takes a bounded number of parameters."""
+
+MODELS = "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
+"""The statement that counts; its rows are ModelCounts."""
 
 ModelCount = tuple[str, int, float, float]
 """Model, replies, when the oldest and the newest were stored."""

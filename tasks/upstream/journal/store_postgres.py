@@ -16,7 +16,7 @@ from typing import Any
 from tasks.core.errors import StateError
 from tasks.core.state_places import name_of
 from tasks.upstream.journal.body import decodes
-from tasks.upstream.journal.store import CHUNK, ModelCount, chunks
+from tasks.upstream.journal.store import CHUNK, MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import Row
 from tasks.upstream.postgres import Database, Tables, open_session, persist
 
@@ -45,7 +45,6 @@ _EXPIRE = """
 DELETE FROM replies WHERE key IN
 (SELECT key FROM replies WHERE created < ? LIMIT ? FOR UPDATE SKIP LOCKED)
 """
-_MODELS = "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
 _WALK = "SELECT key, body FROM replies WHERE key > ? ORDER BY key LIMIT ?"
 
 
@@ -95,7 +94,7 @@ class PostgresStore:
         self._asking.execute("SELECT pg_advisory_unlock(?::bigint)", (_number(key),))
 
     def models(self) -> list[ModelCount]:
-        return list(self._asking.execute(_MODELS).fetchall())
+        return list(self._asking.execute(MODELS).fetchall())
 
     def sizes(self) -> tuple[int, int]:
         found = self._asking.execute("SELECT pg_total_relation_size('replies')")

@@ -14,7 +14,7 @@ from tasks.core.errors import StateError
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.salvage import check
 from tasks.upstream.journal.schema import damaged, open_database
-from tasks.upstream.journal.store import ModelCount, chunks
+from tasks.upstream.journal.store import MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import Row
 
 __all__ = ["SqliteStore"]
@@ -24,7 +24,6 @@ INSERT INTO replies (key, created, model, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.model, body = excluded.body
 """
 _EXPIRE = "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies WHERE created < ? LIMIT ?)"
-_MODELS = "SELECT model, count(*), min(created), max(created) FROM replies GROUP BY model"
 
 
 class SqliteStore:
@@ -75,7 +74,7 @@ class SqliteStore:
         self._locks.release(key)
 
     def models(self) -> list[ModelCount]:
-        return self._query(_MODELS)
+        return self._query(MODELS)
 
     def sizes(self) -> tuple[int, int]:
         size = self.pragma("page_count") * self.pragma("page_size")

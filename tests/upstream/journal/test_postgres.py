@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,6 +20,7 @@ from tasks.upstream.journal import open_journal
 from tasks.upstream.journal.__main__ import main
 from tasks.upstream.journal.store import open_store
 from tests.postgres import Postgres, start_postgres
+from tests.runs import await_condition
 
 REPLY = Reply(
     content="{}",
@@ -45,14 +45,6 @@ def ask(url: str, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql.encode()).fetchall()
 
 
-def until(ready: Callable[[], object], complaint: str) -> None:
-    """Wait for a condition, at most 30 s."""
-    end = time.monotonic() + 30
-    while not ready():
-        assert time.monotonic() < end, complaint
-        time.sleep(0.01)
-
-
 def test_two_connections_per_process(database: str) -> None:
     """However many threads ask and write, and both are gone after close."""
     with open_journal(database) as journal:
@@ -62,7 +54,9 @@ def test_two_connections_per_process(database: str) -> None:
         for thread in threads:
             thread.join()
         assert ask(database, f"SELECT count(*) {_OURS}") == [(2,)]
-    until(lambda: ask(database, f"SELECT count(*) {_OURS}") == [(0,)], "a connection stayed open")
+    await_condition(
+        lambda: ask(database, f"SELECT count(*) {_OURS}") == [(0,)], "a connection stayed open", 30
+    )
 
 
 def test_ended_sessions_are_made_again(database: str) -> None:
@@ -121,7 +115,9 @@ def test_a_stopped_claimer_keeps_its_claim(database: str) -> None:
         with open_journal(database) as journal:
             assert not journal.claim(KEYS[0])
             owner.kill()
-            until(lambda: journal.claim(KEYS[0]), "the claim did not go with its owner")
+            await_condition(
+                lambda: journal.claim(KEYS[0]), "the claim did not go with its owner", 30
+            )
 
 
 def test_an_unreachable_database_is_told_with_the_remedy() -> None:
@@ -195,7 +191,7 @@ def test_two_processes_with_the_same_rows_wait_for_each_other(database: str) -> 
                 for store, begin, end in zip(stores, (first, last), (last, first), strict=True)
             ]
             waiting = f"SELECT count(*) {_OURS} AND wait_event_type = 'Lock'"
-            until(lambda: ask(database, waiting) == [(2,)], "both wait")
+            await_condition(lambda: ask(database, waiting) == [(2,)], "both wait", 30)
         for write in writes:
             write.result(30)
     for store in stores:
@@ -219,7 +215,7 @@ def test_a_close_does_not_wait_for_a_database_that_is_gone() -> None:
         journal = open_journal(server.database())
         server.stop()
         asked = pool.submit(journal.get, KEYS[0])
-        until(asked.running, "it asks")
+        await_condition(asked.running, "it asks", 30)
         pool.submit(journal.close).result(20)
         with pytest.raises(StateError):
             asked.result()

@@ -22,6 +22,7 @@ from tasks.core.errors import StateError
 from tasks.upstream.journal import Journal, open_journal
 from tasks.upstream.journal.store_sqlite import SqliteStore
 from tasks.upstream.journal.writer import GroupWriter, Row
+from tests.runs import await_condition
 
 REPLY = Reply(
     content='{"comments": []} \u2028 ü',
@@ -176,14 +177,6 @@ def test_two_processes_write_in_turns(tmp_path: Path, place: str) -> None:
     assert end["two"] - start["two"] > 200
 
 
-def until(ready: Callable[[], bool], complaint: str) -> None:
-    """Wait for a condition, at most 30 s."""
-    end = time.monotonic() + 30
-    while not ready():
-        assert time.monotonic() < end, complaint
-        time.sleep(0.01)
-
-
 def counts_when(journal: Journal, ready: Callable[[dict[str, int]], bool]) -> dict[str, int]:
     """Replies per writer, once they are as wanted; at most 30 s."""
     end = time.monotonic() + 30
@@ -224,7 +217,9 @@ def test_a_dead_owners_claim_is_free(place: str) -> None:
             owner.kill()
             owner.wait()
             # The kernel is told at once, a database when it reads the end of the connection.
-            until(lambda: journal.claim(key_of("q")), "the claim did not go with its owner")
+            await_condition(
+                lambda: journal.claim(key_of("q")), "the claim did not go with its owner", 30
+            )
 
 
 def test_expire_and_compact(journal: Journal) -> None:
