@@ -24,12 +24,13 @@ from flows.manifest import begin, end, remove_work
 from flows.monitor import Monitor, on_progress
 from flows.naming import brief, rename, run_name
 from flows.panel import Panel
-from flows.planning import new_run, new_run_id, output_folder, read_config, with_mode
+from flows.planning import new_run, new_run_id, read_config, run_paths, with_mode
 from flows.run_log import into_run
 from flows.states import INCOMPLETE, REFUSED, failed
-from flows.storage import check_workers, shared_storage
+from flows.storage import check_output, check_workers, shared_storage
 from flows.supervise import run_shards
 from flows.verify import check_written
+from tasks.copies import deliver
 from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import StateError, UserError
 from tasks.core.paths import RunPaths, ShardPaths
@@ -66,13 +67,14 @@ def bulk_review(
             the repository at PATH (since also takes 7d, 2w or a date).
         config: The review.toml to use. Relative paths, here and in it, start at the folder that the
             run works in; for a deployment that is the project root.
-        output: Folder of the outputs; when left out, one of the run's own in data/runs.
+        output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
+            they are whole; {run_id} in it is the run's own id. When left out: data/runs/{run_id}.
         limit: Take only the first so many rows.
         fresh: Ask every question anew instead of using journaled answers.
         mode: check stops after the check models, check_and_review has the review model judge their
             comments, as_configured does as review.toml says.
-        previous: Folder of the run that tells new findings from recurring ones; when left out, the
-            newest one of the same source beside the output folder.
+        previous: Folder or URL of the run that tells new findings from recurring ones; when left out,
+            the newest one of the same source beside the output folder.
     """
     try:
         settings = with_mode(read_config(config), mode)
@@ -81,7 +83,8 @@ def bulk_review(
             resolve_keys(settings)
             nursery.warm_up()
         run = new_run(new_run_id(), settings, fresh=fresh)
-        paths = RunPaths(output_folder(output, run.run_id))
+        paths = run_paths(output, run.run_id)
+        check_output(paths)
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
             known = known_before(settings.suppressions, previous, source, paths)
             with shared_storage(paths, run):
@@ -123,6 +126,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
     manifest = end(run, source, loaded, merged, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
+    deliver(paths)
     rename(brief(merged.counts))
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)

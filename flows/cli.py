@@ -26,6 +26,7 @@ _EXAMPLES = """\
 examples:
   python -m flows.bulk_review diffs.jsonl --config review.toml --output data/runs/tonight
   python -m flows.bulk_review diffs.parquet --config review.toml --limit 20     # a first try
+  python -m flows.bulk_review diffs.jsonl --output s3://bucket/nights/{run_id}  # copied when whole
   python -m flows.bulk_review diffs.jsonl --config review.toml --estimate       # before it
   python -m flows.bulk_review diffs.jsonl --config review.toml --fresh          # ignore the journal
   python -m flows.bulk_review --verify data/runs/tonight                        # is it all there?
@@ -68,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", default="review.toml", metavar="FILE", help="default: review.toml"
     )
-    parser.add_argument("--output", metavar="DIR", help="default: data/runs/<run_id>")
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder or URL; default: data/runs/{run_id}"
+    )
     parser.add_argument("--limit", type=_positive, metavar="N", help="take only the first N rows")
     parser.add_argument("--fresh", action="store_true", help="ask anew, ignore the journal")
     parser.add_argument("--previous", metavar="DIR", help=_PREVIOUS)
@@ -132,7 +135,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows.planning import new_run_id, output_folder, read_config  # noqa: PLC0415
+    from flows.planning import new_run_id, read_config, run_paths  # noqa: PLC0415
     from tasks.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
@@ -144,14 +147,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.embedded_server import prefect_server  # noqa: PLC0415
     from flows.keys import resolve_keys  # noqa: PLC0415
 
-    paths = RunPaths(output_folder(arguments.output, new_run_id()))
+    paths = run_paths(arguments.output, new_run_id())
     with prefect_server(), _despite_outages(paths):
         resolve_keys(settings)
         with _bar():
             state = bulk_review(
                 source=arguments.source,
                 config=arguments.config,
-                output=str(paths.root),
+                output=paths.place,
                 limit=arguments.limit,
                 fresh=arguments.fresh,
                 previous=arguments.previous,
@@ -245,10 +248,12 @@ def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
         if row["disabled"]:
             print(f"app_id {row['app_id']} is out: {row['disabled']}", file=sys.stderr)
     if manifest["rejected"]["rows"]:
-        console.print(f"{manifest['rejected']['rows']:,} rows rejected: {paths.rejected}")
+        console.print(
+            f"{manifest['rejected']['rows']:,} rows rejected: {paths.told(paths.rejected.name)}"
+        )
     for name, output in manifest["outputs"].items():
-        print(f"{output['rows']:>8,} rows  {paths.root / name}")
-    print(f"{'':>8}       {paths.report}")
+        print(f"{output['rows']:>8,} rows  {paths.told(name)}")
+    print(f"{'':>8}       {paths.told(paths.report.name)}")
 
 
 def _number(value: int | None) -> str:

@@ -38,16 +38,16 @@ def run_ended(manifest: Mapping[str, Any], paths: RunPaths) -> None:
             "source": manifest["source"],
             "result": manifest["result"],
             "counts": manifest["counts"],
-            "output": str(paths.root),
+            "output": paths.place,
         },
     )
 
 
 def output_written(manifest: Mapping[str, Any], paths: RunPaths, outputs: Iterable[Output]) -> None:
-    """All outputs are whole; `files` has their absolute paths."""
-    files = {one.name: str(paths.root / one.name) for one in outputs}
+    """All outputs are whole; `files` has their absolute paths, or URLs."""
+    files = {one.name: paths.told(one.name) for one in outputs}
     payload = {"run_id": manifest["run_id"], "source": manifest["source"], "files": files}
-    payload["manifest"] = str(paths.manifest)
+    payload["manifest"] = paths.told(paths.manifest.name)
     _emit("output.written", f"run.{manifest['run_id']}", payload)
 
 

@@ -78,5 +78,6 @@ def end(
 
 
 def remove_work(paths: RunPaths) -> None:
-    """The work folder is only for the run itself."""
+    """What is only for the run itself."""
     shutil.rmtree(paths.work, ignore_errors=True)
+    shutil.rmtree(paths.previous, ignore_errors=True)

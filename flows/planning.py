@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core.errors import ConfigError
+from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings, load_settings
 from tasks.core.state_places import resolve_state
+from tasks.core.storage_urls import is_url, without_password
 from tasks.core.threads import default_threads
 from tasks.inference.run import Run
 
-__all__ = ["new_run", "new_run_id", "output_folder", "read_config", "with_mode"]
+__all__ = ["new_run", "new_run_id", "read_config", "run_paths", "with_mode"]
 
 
 def read_config(path: str) -> Settings:
@@ -52,9 +55,25 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
-def output_folder(output: str | None, run_id: str) -> Path:
-    """Where the run writes; data/runs/<run_id> when nobody says."""
-    return Path(output or f"data/runs/{run_id}").absolute()
+def run_paths(output: str | None, run_id: str) -> RunPaths:
+    """Where the run writes; data/runs/<run_id> when nobody says. `{run_id}` in `output` is its id.
+
+    For a URL a folder in data/runs as well, always the same one: it has the outputs until they are
+    copied, and keeps out a second run to the same place.
+
+    Raises:
+        ConfigError: the URL holds a password.
+    """
+    output = (output or "data/runs/{run_id}").replace("{run_id}", run_id)
+    if not is_url(output):
+        return RunPaths(Path(output).absolute())
+    try:
+        url = without_password(output)
+    except ValueError as error:
+        msg = f"--output {error}"
+        raise ConfigError(msg) from None
+    name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+    return RunPaths(Path(f"data/runs/{name}").absolute(), url)
 
 
 def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:

@@ -15,7 +15,8 @@ from pathlib import Path
 # Signals to the whole group are for the shards; the nursery leaves when the run has left. Set before
 # the imports, which take seconds, and taken back as a shard is forked, which may be told at once.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+# Ignored already where a shell has put the run into the background: its shards are to ignore it too.
+_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 # The command's own module too: each new process runs its body, for what it may have to unpickle.
 import flows.bulk_review  # noqa: E402
@@ -33,7 +34,7 @@ def _tidy(nursery: int) -> None:
 
 os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
 # The nursery ignores it from here on by itself, and gives its shards what is set here.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, _interrupt)
 atexit.register(_tidy, os.getpid())
 # What the body of the command's module, which each process runs, makes runpy say to the terminal.
 warnings.filterwarnings(

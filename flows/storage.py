@@ -15,7 +15,7 @@ from tasks.exchange import open_exchange
 from tasks.files import read_json
 from tasks.inference.run import Run
 
-__all__ = ["check_workers", "shared_storage"]
+__all__ = ["check_output", "check_workers", "shared_storage"]
 
 
 def check_workers(settings: Settings) -> None:
@@ -27,18 +27,29 @@ def check_workers(settings: Settings) -> None:
         StateError: Prefect's server does not answer.
     """
     if settings.workers is not None:
-        _probe(settings.workers.storage)
+        _probe(settings.workers.storage, "[workers] storage")
         check_deployment(settings.workers.deployment)
 
 
-def _probe(storage: str) -> None:
-    probe = open_exchange(storage).folder(f"probe-{uuid.uuid4().hex}")
+def check_output(paths: RunPaths) -> None:
+    """Meet a URL that cannot be written before the first call, and not when all are paid.
+
+    Raises:
+        ConfigError: no driver for it.
+        OutputError: it cannot be opened or written.
+    """
+    if paths.url is not None:
+        _probe(paths.url, "--output")
+
+
+def _probe(storage: str, setting: str) -> None:
+    probe = open_exchange(storage, setting).folder(f"probe-{uuid.uuid4().hex}")
     try:
         probe.write_json("probe.json", {})
         probe.remove()
     except Exception as error:  # noqa: BLE001 - whatever the driver raises
         msg = (
-            f"[workers] storage {storage} cannot be written ({type(error).__name__}: {error}): see "
+            f"{setting} {storage} cannot be written ({type(error).__name__}: {error}): see "
             "that it exists and that this machine has its login"
         )
         raise OutputError(msg) from None

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.copies import fetch_outputs
 from tasks.core.cells import Cell
 from tasks.core.errors import OutputError
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.schemas import SCHEMA_VERSION, SCHEMAS
+from tasks.core.storage_urls import is_url
 from tasks.core.verify import FileFacts, Recount, compare_files, plan_of
 from tasks.files import read_json, sha256
 
@@ -28,20 +31,29 @@ _UNREADABLE = (OSError, pa.ArrowException, orjson.JSONDecodeError, UnicodeDecode
 
 
 def verify_command(folder: str) -> int:
-    """Say whether the run in `folder` is whole; returns the exit code.
+    """Say whether the run in `folder`, which may be a URL, is whole; returns the exit code.
 
     0: it is, and complete. 3: it is, and was marked INCOMPLETE. 2: it is not, or is no run.
+
+    Raises:
+        ConfigError, OutputError: the URL cannot be opened or read.
     """
-    paths = RunPaths(Path(folder))
+    if is_url(folder):
+        with TemporaryDirectory() as copy:
+            return _verified(fetch_outputs(folder.rstrip("/"), Path(copy)))
+    return _verified(RunPaths(Path(folder)))
+
+
+def _verified(paths: RunPaths) -> int:
     manifest = read_json(paths.manifest)
     if not isinstance(manifest, dict) or "outputs" not in manifest:
-        print(f"error: {folder} has no manifest.json: name a finished run", file=sys.stderr)
+        print(f"error: {paths.place} has no manifest.json: name a finished run", file=sys.stderr)
         return 2
     findings = verify(paths, manifest)
     for finding in findings:
         print(f"error: {finding}", file=sys.stderr)
     if findings:
-        print(f"{folder} is not as the run {manifest['run_id']} left it", file=sys.stderr)
+        print(f"{paths.place} is not as the run {manifest['run_id']} left it", file=sys.stderr)
         return 2
     cells, files = manifest["counts"]["cells"], len(manifest["outputs"])
     print(f"verified: {files} files, {manifest['counts']['inputs']:,} inputs, {cells}")

@@ -84,12 +84,12 @@ def _outputs(paths: RunPaths, outputs: Sequence[Output], *, key: str) -> None:
             "file": one.name,
             "rows": one.rows,
             "bytes": one.bytes,
-            "path": str(paths.root / one.name),
+            "path": paths.told(one.name),
             "sha256": one.sha256,
         }
         for one in outputs
     ]
-    create_table_artifact(rows, key=key, description=f"written to {paths.root}")
+    create_table_artifact(rows, key=key, description=f"written to {paths.place}")
 
 
 def _report_file(paths: RunPaths, *, key: str) -> None:

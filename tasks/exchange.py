@@ -1,7 +1,7 @@
 """The folder that the machines of a run share, over fsspec: small documents and whole files.
 
-A file appears whole or not at all: object stores promise that for a put, and on a file system it is
-written beside its place and moved there.
+A file appears whole or not at all: object stores promise that for a put, elsewhere it is written
+beside its place and moved there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tasks.core.errors import ConfigError, OutputError
 
 __all__ = ["Exchange", "open_exchange"]
 
-_ON_DISK = {"file", "local"}
+_MOVING = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs"}
+"""Where half a file can be seen: written beside its place, and moved there."""
 
 
 class Exchange(NamedTuple):
@@ -60,6 +61,11 @@ class Exchange(NamedTuple):
         self.system.get_file(f"{self.root}/{name}", str(temporary))
         temporary.replace(local)
 
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        self.system.invalidate_cache()
+        return int(self.system.size(f"{self.root}/{name}"))
+
     def names(self) -> list[str]:
         """Names of the files that are whole, sorted."""
         self.system.invalidate_cache()
@@ -92,11 +98,11 @@ class Exchange(NamedTuple):
     @property
     def _moves(self) -> bool:
         protocol = self.system.protocol
-        return bool(_ON_DISK.intersection([protocol] if isinstance(protocol, str) else protocol))
+        return bool(_MOVING.intersection([protocol] if isinstance(protocol, str) else protocol))
 
 
-def open_exchange(storage: str) -> Exchange:
-    """The folder that an fsspec URL or an absolute path names.
+def open_exchange(storage: str, setting: str = "[workers] storage") -> Exchange:
+    """The folder that an fsspec URL or an absolute path names; `setting` is where the user wrote it.
 
     Raises:
         ConfigError: fsspec does not know the scheme, or the package that does is not installed.
@@ -107,12 +113,12 @@ def open_exchange(storage: str) -> Exchange:
         system, root = fsspec.core.url_to_fs(storage, use_listings_cache=False)
     except ImportError as error:
         hint = known_implementations.get(scheme, {}).get("err", str(error))
-        msg = f"[workers] storage {scheme}:// needs a package that is not installed here: {hint}"
+        msg = f"{setting} {scheme}:// needs a package that is not installed here: {hint}"
         raise ConfigError(msg) from None
     except ValueError as error:
-        msg = f"[workers] storage: {error}; name a folder, or a scheme that fsspec knows"
+        msg = f"{setting}: {error}; name a folder, or a scheme that fsspec knows"
         raise ConfigError(msg) from None
     except Exception as error:  # noqa: BLE001 - a driver may raise anything
-        msg = f"[workers] storage cannot be opened ({error!r}): see that this machine may use it"
+        msg = f"{setting} cannot be opened ({error!r}): see that this machine may use it"
         raise OutputError(msg) from None
     return Exchange(system, root.rstrip("/"))

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tasks.copies import fetch_outputs
 from tasks.core.errors import ConfigError, OutputError, SourceError
 from tasks.core.findings import worst_first
 from tasks.core.history import Comparison, earlier_findings
 from tasks.core.paths import RunPaths
+from tasks.core.storage_urls import is_url
 from tasks.core.suppressions import read_suppressions
 from tasks.files import read_json
 from tasks.findings import read_findings
@@ -43,6 +45,7 @@ _COLUMNS = (
         for name in ("fingerprint", "path", "outcome", "cluster_id", "existing_code")
     ),
 )
+_FETCHED = ("reviews.parquet", "comments.parquet")
 _DESCRIBED = ("fingerprint", "path", "category", "severity", "title")
 
 
@@ -82,14 +85,16 @@ def find_previous(named: str | None, source: str, output: RunPaths) -> RunPaths 
     """The run to compare with; None when there is none.
 
     Raises:
-        OutputError: `named` is not the folder of a finished run.
+        OutputError: `named` is not the folder or URL of a finished run.
     """
+    if named is not None and is_url(named):
+        return fetch_outputs(named.rstrip("/"), output.previous, _FETCHED)
     if named is not None:
         paths = RunPaths(Path(named).absolute())
         read_manifest(paths)
         return paths
     key = source_key(source)
-    folders = (paths for paths in _runs(output.root.parent) if paths != output)
+    folders = (paths for paths in _runs(output.root.parent) if paths.root != output.root)
     return next((paths for paths in folders if _follows(read_json(paths.manifest), key)), None)
 
 
@@ -128,7 +133,7 @@ def told(earlier: RunPaths | None, comparison: Comparison | None) -> dict[str, A
     worst = _worst(earlier, comparison.gone)
     return {
         "run_id": run_id,
-        "folder": str(earlier.root),
+        "folder": earlier.place,
         **comparison.counts(),
         "worst_gone": worst,
     }

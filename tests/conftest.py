@@ -133,6 +133,9 @@ def kill_group(process: Popen[str]) -> None:
     process.wait()
 
 
+# A shell ignores Ctrl-C for what it puts into the background, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 KEYS = {"KEY_A": "planted-key-alpha-7d1f", "KEY_B": "planted-key-bravo-93ce"}
 """Planted keys: distinctive, so that a leak is found by its text."""
 

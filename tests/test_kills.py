@@ -67,6 +67,22 @@ def test_kill_9_of_everything_three_times(
     assert whole(job.output) == whole(job.folder / "apart" / "undisturbed")
 
 
+def test_a_run_that_ignores_ctrl_c_goes_on(
+    sandbox: Sandbox, make_job: MakeJob, source: Path
+) -> None:
+    """A shell ignores it for what it starts in the background: then the shards ignore it as well."""
+    sandbox.control(latency=0.3)
+    job = make_job(config(sandbox))
+    process = job.start(source, under=["sh", "-c", "trap '' INT; exec \"$@\"", "sh"])
+    await_condition(lambda: sandbox.stats()["requests"] >= 1, "first call")
+    os.killpg(process.pid, signal.SIGINT)
+    _, complained = process.communicate(timeout=90)
+
+    assert process.returncode == 0, complained
+    assert "Traceback" not in complained
+    assert sandbox.stats()["requests"] == INPUTS * CHECKS
+
+
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_parent_dies_and_takes_its_children_along(
     sandbox: Sandbox, make_job: MakeJob, source: Path, sent: signal.Signals

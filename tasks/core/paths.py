@@ -59,11 +59,27 @@ class RunPaths:
     """The output folder of a run."""
 
     root: Path
+    url: str | None = None
+    """Where the finished outputs are copied to; None: they stay in `root` only."""
+
+    @property
+    def place(self) -> str:
+        """What a user is told: the URL if there is one, else the folder."""
+        return self.url or str(self.root)
+
+    def told(self, name: str) -> str:
+        """What a user is told of the output `name`."""
+        return f"{self.place}/{name}"
 
     @property
     def work(self) -> Path:
         """What the run needs while it runs; gone when it is complete."""
         return self.root / ".work"
+
+    @property
+    def previous(self) -> Path:
+        """Copy of the earlier run, when it is in storage; gone when the run is complete."""
+        return self.root / ".previous"
 
     @property
     def lock(self) -> Path:

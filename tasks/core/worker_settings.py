@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from tasks.core.storage_urls import is_url, without_password
 
 __all__ = ["WorkersSettings"]
 
@@ -25,16 +26,10 @@ class WorkersSettings(BaseModel):
     @field_validator("storage")
     @classmethod
     def _shared(cls, value: str) -> str:
-        if "://" not in value and not PurePath(value).is_absolute():
+        if not is_url(value) and not PurePath(value).is_absolute():
             msg = (
                 'must be an absolute folder or a URL as "s3://bucket/folder": every machine has to '
                 "find the same place"
             )
             raise ValueError(msg)
-        if "://" in value and urlsplit(value).password:
-            msg = (
-                "must not hold a password: it is stored with every run. Leave it out of the URL and "
-                "give it to the driver on every machine (fsspec's configuration, or its variables)"
-            )
-            raise ValueError(msg)
-        return value.rstrip("/")
+        return without_password(value)

@@ -1,0 +1,134 @@
+"""Outputs in a bucket: a whole run on a real S3 server, and what that server may do to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.sandbox import Sandbox
+from tests.bucket import Bucket, start_bucket
+from tests.conftest import Finished, Job
+from tests.runs import await_condition, config, numbered
+
+MakeJob = Callable[..., Job]
+
+INPUTS = 12
+OUTPUTS = {
+    "calls.parquet", "comments.parquet", "manifest.json", "rejected.jsonl", "report.html",
+    "report.md", "reviews.json", "reviews.parquet",
+}  # fmt: skip
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    """A server of the test's own: some are killed."""
+    with start_bucket() as found:
+        yield found
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A few inputs."""
+    return numbered(tmp_path / "inputs.jsonl", INPUTS)
+
+
+@pytest.fixture
+def job(sandbox: Sandbox, make_job: MakeJob, bucket: Bucket) -> Job:
+    """A job whose processes may use the bucket."""
+    made = make_job(config(sandbox))
+    return Job(made.folder, made.environment | dict(bucket.environment))
+
+
+def run(job: Job, source: Path, output: str, *more: str) -> Finished:
+    """Run it into a URL, which pathlib would take the second slash from."""
+    return job.run(source, "--output", output, *more)
+
+
+def verify(job: Job, source: Path, url: str) -> Finished:
+    return job.run(source, "--verify", url)
+
+
+def local(job: Job) -> Path:
+    """The one folder that the run has worked in."""
+    (folder,) = (job.folder / "data" / "runs").iterdir()
+    return folder
+
+
+def test_outputs_are_in_the_bucket_and_the_next_night_finds_them(
+    sandbox: Sandbox, job: Job, bucket: Bucket, source: Path
+) -> None:
+    """Byte for byte, told under their URLs, compared with; the checksums show what was changed there."""
+    tonight = f"{bucket.url}/first/"
+    done = run(job, source, tonight)
+
+    assert done.code == 0, done.err
+    found = bucket.files("first")
+    folder = local(job)
+    assert found.keys() == OUTPUTS
+    assert found == {name: (folder / name).read_bytes() for name in OUTPUTS}
+    assert f"{bucket.url}/first/reviews.parquet" in done.out
+    assert verify(job, source, tonight).code == 0
+
+    paid = sandbox.stats()["requests"]
+    again = run(job, source, tonight, "--previous", tonight)
+    assert again.code == 0, again.err
+    assert sandbox.stats()["requests"] == paid
+    history = json.loads(bucket.files("first")["manifest.json"])["history"]
+    assert history["folder"] == f"{bucket.url}/first"
+    assert history["new"] == history["gone"] == 0
+    assert not (folder / ".previous").exists()
+
+    bucket.put("first/reviews.json", b"{}")
+    changed, nothing = verify(job, source, tonight), verify(job, source, f"{bucket.url}/nothing")
+    assert (changed.code, nothing.code) == (2, 2)
+    assert "reviews.json" in changed.err
+    assert f"{bucket.url}/nothing has no manifest.json" in nothing.err
+
+
+def test_a_bucket_that_cannot_be_written_is_met_before_the_first_call(
+    sandbox: Sandbox, job: Job, source: Path
+) -> None:
+    """No such bucket, or no driver: exit 2 with the URL and the remedy, and nothing is paid."""
+    missing = run(job, source, "s3://nobody-has-made-it/night")
+    unknown = run(job, source, "gs://bucket/night")
+
+    assert (missing.code, unknown.code) == (2, 2)
+    assert "--output s3://nobody-has-made-it/night cannot be written" in missing.err
+    assert "gcsfs" in unknown.err
+    assert sandbox.stats()["requests"] == 0
+
+
+def test_a_bucket_that_dies_in_mid_run_costs_no_answer(
+    sandbox: Sandbox, job: Job, bucket: Bucket, source: Path
+) -> None:
+    """The outputs are whole on this machine, the message says where, and a rerun pays for nothing."""
+    sandbox.control(latency=1.0)
+    process = job.start(source, "--output", f"{bucket.url}/night")
+    await_condition(lambda: sandbox.stats()["requests"] > 0, "first calls")
+    bucket.server.kill()
+    out, err = process.communicate(timeout=240)
+
+    assert process.returncode == 2, out
+    assert f"the outputs are whole in {local(job)}" in err
+    assert "Traceback" not in err
+    assert verify(job, source, str(local(job))).code == 0
+
+    paid = sandbox.stats()["requests"]
+    with start_bucket() as another:
+        again = Job(job.folder, job.environment | dict(another.environment))
+        assert run(again, source, f"{another.url}/night").code == 0
+        assert another.files("night").keys() == OUTPUTS
+    assert sandbox.stats()["requests"] == paid
+
+
+def test_a_password_in_the_url_is_refused(sandbox: Sandbox, job: Job, source: Path) -> None:
+    """It would be stored with the run: exit 2, nothing sent, and the message does not repeat it."""
+    done = run(job, source, "ftp://night:planted-password@127.0.0.1/reviews")
+
+    assert done.code == 2
+    assert "must not hold a password" in done.err
+    assert "planted-password" not in done.out + done.err
+    assert sandbox.stats()["requests"] == 0
