@@ -6,6 +6,14 @@ Requires: a review.toml (see deployments/review.example.toml) and the keys that 
 from __future__ import annotations
 
 import sys
+
+if __name__ == "__main__":
+    # The command's help and its errors do not wait for Prefect, which takes a second to import; and
+    # a run uses that second for what it starts on the other cores.
+    from flows.cli import run_command
+
+    sys.exit(run_command(sys.argv[1:]))
+
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,7 +51,7 @@ from tasks.previous import Known, known_before
 from tasks.shard import default_shards, shard
 from tasks.write import write
 
-__all__ = ["INCOMPLETE", "REFUSED", "bulk_review", "main"]
+__all__ = ["INCOMPLETE", "REFUSED", "bulk_review"]
 
 _STAGES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
@@ -137,14 +145,3 @@ def _state(counts: Counts) -> State[Any]:
     if counts.whole:
         return Completed(message=counts.sentence())
     return failed(INCOMPLETE, counts.sentence())
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    from flows.cli import run_command  # noqa: PLC0415 - the command line imports this flow
-
-    return run_command(sys.argv[1:] if argv is None else argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

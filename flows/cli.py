@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from flows import nursery
-from flows.terminal import quieten
+from flows.terminal import quieten, sift
 from tasks.core.errors import ReviewError
 from tasks.core.forecast import duration
 from tasks.core.paths import RunPaths
@@ -135,21 +135,23 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from flows.keys import check_variables  # noqa: PLC0415
     from flows.planning import new_run_id, read_config, run_paths  # noqa: PLC0415
     from tasks.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
     check_source(arguments.source)
-    if settings.workers is None:
-        nursery.warm_up()
-    # Prefect takes seconds to import and reads its settings then: after --help, after quieten.
-    from flows.bulk_review import bulk_review  # noqa: PLC0415
-    from flows.embedded_server import prefect_server  # noqa: PLC0415
-    from flows.keys import resolve_keys  # noqa: PLC0415
-
     paths = run_paths(arguments.output, new_run_id())
-    with prefect_server(), _despite_outages(paths):
-        resolve_keys(settings)
+    if settings.workers is None:
+        check_variables(settings)
+        nursery.warm_up()
+    from flows.embedded_server import prefect_server  # noqa: PLC0415
+
+    with prefect_server(_import_flow), _despite_outages(paths):
+        # Prefect takes a second to import and reads its settings then: after --help, after quieten.
+        from flows.bulk_review import bulk_review  # noqa: PLC0415
+
+        sift()
         with _bar():
             state = bulk_review(
                 source=arguments.source,
@@ -161,6 +163,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 return_state=True,
             )
     return _conclude(state, paths)
+
+
+def _import_flow() -> None:
+    import flows.bulk_review  # noqa: PLC0415, F401 - while Prefect's server starts
 
 
 @contextmanager

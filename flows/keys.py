@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 
-from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings
 from tasks.upstream.scrub import Scrubber, protect_logs
 
-__all__ = ["resolve_keys"]
+__all__ = ["check_variables", "resolve_keys"]
+
+
+def check_variables(settings: Settings) -> None:
+    """Meet a missing key before anything is started; those in Secret blocks need Prefect's server.
+
+    Raises:
+        ConfigError: a variable is not set, or empty.
+    """
+    for alias, app in settings.app_ids.items():
+        if app.key.startswith("env:"):
+            _resolve(alias, app.key)
 
 
 def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
@@ -42,6 +52,8 @@ def _from_env(alias: str, name: str) -> SecretStr:
 
 
 def _from_block(alias: str, name: str) -> SecretStr:
+    from prefect.blocks.system import Secret  # noqa: PLC0415 - Prefect takes a second to import
+
     try:
         block = Secret.load(name, _sync=True)  # type: ignore[call-arg]
     except ValueError:

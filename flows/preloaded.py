@@ -20,6 +20,7 @@ _interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 # The command's own module too: each new process runs its body, for what it may have to unpickle.
 import flows.bulk_review  # noqa: E402
+import flows.review_shard  # noqa: E402
 import flows.shard_process  # noqa: E402, F401
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +19,6 @@ from prefect.settings import Settings, get_current_settings
 from prefect.utilities.callables import cloudpickle_wrapped_call
 
 from flows import nursery
-from flows.review_shard import review_alone, review_shard
 from tasks.core.paths import ShardPaths
 from tasks.outage import await_server
 
@@ -37,14 +37,47 @@ _PATIENCE = 10.0
 """Seconds that a server may be restarting before a shard starts without it."""
 
 
-def start_process(name: str, root: str) -> BaseProcess:
+_TURN = threading.Lock()
+"""
+Held while a shard's flow run is created. Of two created in the same instant, a Prefect 3.8 server on
+SQLite refuses one (503, database is locked: five of five pairs), and its client waits seconds then.
+"""
+
+_TURN_SECONDS = 5.0
+"""A server that takes longer has other troubles: the others are not to wait for it as well."""
+
+
+def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) -> BaseProcess:
     """Start the shard as a linked subflow, or on its own while Prefect's server is gone."""
-    parameters = {"name": name, "root": root}
-    call: Callable[[], Any] = partial(review_alone, **parameters)
-    if await_server(_PATIENCE):
-        context = serialize_context()
-        call = cloudpickle_wrapped_call(_subflow, parameters=parameters, context=context)
-    return nursery.start(call, _environment())
+    parameters = {"name": name, "root": str(shard.root)}
+    if not await_server(_PATIENCE):
+        return nursery.start(partial(_alone, **parameters), _environment())
+    settings, context = get_current_settings(), serialize_context()
+    call = cloudpickle_wrapped_call(
+        _subflow,
+        parameters=parameters,
+        context=context,
+        heartbeat=settings.flows.heartbeat_frequency,
+    )
+    with _TURN:
+        process = nursery.start(call, _environment())
+        _await_flow_run(process, shard, stopping)
+    return process
+
+
+def _await_flow_run(process: BaseProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _TURN_SECONDS
+    while process.is_alive() and not shard.flow_run.exists():
+        if stopping() or time.monotonic() > deadline:
+            return
+        process.join(0.02)
+
+
+# Both import in the shard what the run itself does without: the client, and what drives it.
+def _alone(name: str, root: str) -> None:
+    from flows.review_shard import review_alone  # noqa: PLC0415
+
+    review_alone(name, root)
 
 
 def _environment() -> dict[str, str]:
@@ -53,10 +86,16 @@ def _environment() -> dict[str, str]:
     return settings | os.environ | {"PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false"}
 
 
-def _subflow(parameters: dict[str, Any], context: dict[str, Any]) -> None:
+def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int | None) -> None:
+    from flows.review_shard import review_shard  # noqa: PLC0415
+
     # Prefect read the nursery's environment when it was imported there; this process has its own.
-    settings = SettingsContext(profile=get_settings_context().profile, settings=Settings())
-    with settings, handle_engine_signals():
+    # A heartbeat of None is lost on the way through the environment.
+    settings = Settings().copy_with_update({"flows.heartbeat_frequency": heartbeat})
+    with (
+        SettingsContext(profile=get_settings_context().profile, settings=settings),
+        handle_engine_signals(),
+    ):
         run_flow(review_shard, parameters=parameters, context=context)
 
 

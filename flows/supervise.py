@@ -92,7 +92,7 @@ def _run_far(shard: ShardPaths) -> str:
 
 def _run_process(shard: ShardPaths, name: str) -> str:
     """Run it in a process of this machine; returns how that ended."""
-    process = start_process(name, str(shard.root))
+    process = start_process(shard, name, cancelled)
     try:
         watch_process(process, shard, cancelled)
     finally:

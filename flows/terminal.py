@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-__all__ = ["quieten", "silence"]
+__all__ = ["quieten", "sift", "silence"]
 
 _LEFT_OUT = ("prefect.task_runs", "prefect.engine", "prefect.events")
 """Loggers that repeat, with a traceback, what the command says in one line."""
@@ -17,16 +17,20 @@ def _worth_showing(record: logging.LogRecord) -> bool:
 
 
 def quieten() -> None:
-    """For the command line: Prefect keeps every line of its log in its database anyway.
+    """For the command line, before it imports Prefect, which is when Prefect reads these variables.
 
-    Call it before Prefect is imported, which is when Prefect reads these variables.
+    Prefect keeps every line of its log in its database anyway.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
     # Prefect would start servers of its own, one per process, and leave them behind.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
     # Each event that a dead server does not take would be printed in full.
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
-    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after the variables
+
+
+def sift() -> None:
+    """For the command line, once it has imported Prefect: leave out what it says itself."""
+    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after quieten
 
     setup_logging(incremental=True)
     for handler in _consoles():

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from flows.bulk_review import main
+from flows.cli import run_command
 from flows.verify import check_written, verify_command
 from tasks.core.errors import OutputError
 from tasks.core.outputs import Output
@@ -54,7 +54,7 @@ def test_a_whole_run_is_verified(
     """Exit code 3 for a run that was marked INCOMPLETE and is as it was left; SOURCE is not needed."""
     paths, manifest = night
     assert not manifest["complete"]
-    assert main(["--verify", str(paths.root)]) == 3
+    assert run_command(["--verify", str(paths.root)]) == 3
     assert "verified: 4 files, 60 inputs" in capsys.readouterr().out
 
 
