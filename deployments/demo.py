@@ -14,15 +14,15 @@ __all__ = ["main"]
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "data" / "samples" / "samples.jsonl"
 RUN = ROOT / "data" / "runs" / "demo"
-SHORT = ModelOptions(max_chars=60, max_items=1)
-LIMIT = "12"
-"""Two to three minutes on two cores; in the samples, any first four rows are four languages."""
+SHORT = ModelOptions(max_chars=40, max_items=1, parallel=4)
+LIMIT = "20"
+"""Three to four minutes on two cores, five for all 28; in the samples, any first four rows are four languages."""
 
 CONFIG = """\
 # Written by `make demo`. To review with a real model, change base_url, key, quota and the models.
 mode = "check_and_review"
 processes = 2
-threads = 2                       # the local model computes two requests at a time
+threads = 2                       # the local model computes four requests at a time
 state = "{state}"
 
 [app_ids.local]

@@ -14,10 +14,47 @@ from typing import NamedTuple
 
 import pytest
 from prefect.client.orchestration import get_client
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.embedded_server import prefect_server as embedded_server
 from tests.postgres import Postgres, start_postgres
+
+_FIRST = ("operations", "", "flows", "upstream")
+"""Folders by how long their tests wait, so that none of the long ones is begun last; "" is this one."""
+
+_ONE_RUN = ("tests/test_export.py", "tests/test_html_report.py")
+"""Files whose tests look at one run that their fixture makes."""
+
+
+class _Places(LoadScopeScheduling):
+    """How `make test` divides the tests over its processes.
+
+    A whole run goes wherever there is room; other files stay together, and so does the operator's
+    evening, which has several.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if path.startswith("tests/operations/"):
+            return "operations"
+        return nodeid if path.count("/") == 1 and path not in _ONE_RUN else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
+    """For --dist load; see `_Places`."""
+    return _Places(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first."""
+    order = {name: at for at, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(_folder(item), len(order)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return "".join(item.path.relative_to(Path(__file__).parent).parts[:-1][:1])
 
 
 @pytest.fixture(scope="session")
