@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from flows.terminal import quieten, sift
 from tasks.core.errors import ReviewError
 from tasks.core.forecast import duration
 from tasks.core.paths import RunPaths
+from tasks.core.settings import Settings
 from tasks.files import read_json
 
 __all__ = ["run_command"]
@@ -144,10 +146,11 @@ def _run(arguments: argparse.Namespace) -> int:
     paths = run_paths(arguments.output, new_run_id())
     if settings.workers is None:
         check_variables(settings)
-        nursery.warm_up()
+        if os.environ.get("PREFECT_API_URL"):
+            nursery.warm_up()  # else see _prepare
     from flows.embedded_server import prefect_server  # noqa: PLC0415
 
-    with prefect_server(_import_flow), _despite_outages(paths):
+    with prefect_server(partial(_prepare, settings)), _despite_outages(paths):
         # Prefect takes a second to import and reads its settings then: after --help, after quieten.
         from flows.bulk_review import bulk_review  # noqa: PLC0415
 
@@ -165,8 +168,12 @@ def _run(arguments: argparse.Namespace) -> int:
     return _conclude(state, paths)
 
 
-def _import_flow() -> None:
-    import flows.bulk_review  # noqa: PLC0415, F401 - while Prefect's server starts
+def _prepare(settings: Settings) -> None:
+    """While Prefect's server starts, which takes longest and so has a core of its own for a while."""
+    import flows.bulk_review  # noqa: PLC0415, F401
+
+    if settings.workers is None:
+        nursery.warm_up()
 
 
 @contextmanager

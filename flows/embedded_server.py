@@ -36,6 +36,8 @@ _SETTINGS: dict[str, Any] = {
     "ui_url": "",
     # Nobody waits for heartbeats, and each flow run would wait a second for the thread that sends them.
     "flows.heartbeat_frequency": None,
+    # It is of this very installation, and its first answer would cost half a second.
+    "client.server_version_check_enabled": False,
 }
 
 
