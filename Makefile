@@ -44,7 +44,7 @@ check: setup ## lint, types, import direction
 
 test: check ## check, then all tests
 	@# Most tests wait for real processes: several at a time, see tests/conftest.py.
-	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 chaos: setup ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
 	$(BIN)/python -m pytest -m chaos
