@@ -31,7 +31,9 @@ from tasks.upstream.quota import Quota
 
 WINDOW = 1.0  # seconds
 PACE = 0.2  # seconds between two turns of a panel
-PATIENCE = 20.0  # seconds
+PATIENCE = (
+    90.0  # seconds; when SQLite refuses one of two writes, Prefect waits up to a minute in all
+)
 
 LOG = logging.getLogger("test.panel")
 
