@@ -13,7 +13,7 @@ from subprocess import DEVNULL, Popen
 
 import s3fs
 
-from tests.runs import await_condition
+from tests.runs import await_condition, free_port
 
 __all__ = ["Bucket", "start_bucket"]
 
@@ -57,7 +57,7 @@ class Bucket:
 @contextmanager
 def start_bucket() -> Iterator[Bucket]:
     """A server with one empty bucket, until the block ends."""
-    port = _free_port()
+    port = free_port()
     environment = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "tests",
@@ -75,12 +75,6 @@ def start_bucket() -> Iterator[Bucket]:
     finally:
         server.kill()
         server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ __all__ = [
     "await_condition",
     "children",
     "config",
+    "free_port",
     "group_is_gone",
     "named",
     "numbered",
@@ -42,6 +44,13 @@ _KINDS = (
 )  # fmt: skip
 PASSING = dict.fromkeys(_KINDS, 0.2 / len(_KINDS))
 """20 % of mixed faults that a second attempt may get past."""
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def numbered(path: Path, count: int, note: str = "") -> Path:

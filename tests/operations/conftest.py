@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.sandbox import Sandbox, start_sandbox
 from tests.operations.stack import ALIASES, KEYS, Operator, Stack
+from tests.runs import free_port
 
 SLOW = 3.0
 """Seconds per call of the runs that are interrupted."""
@@ -26,9 +26,7 @@ SLOW = 3.0
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`python -m deployments.up` and, at the end, `down`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port)
     arguments = ["--folder", str(made.folder), "--port", str(port), "--runs", "8"]
     # The worker looks for work more often, and a lost run is found sooner, than an operator needs.
