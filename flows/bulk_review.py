@@ -42,7 +42,7 @@ from tasks.copies import deliver
 from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import StateError, UserError
 from tasks.core.paths import RunPaths, ShardPaths
-from tasks.files import hold_folder
+from tasks.core.files import hold_folder
 from tasks.inference.proof import quota_proof
 from tasks.inference.run import Run
 from tasks.load import load

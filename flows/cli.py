@@ -20,7 +20,7 @@ from tasks.core.errors import ReviewError
 from tasks.core.forecast import duration
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
-from tasks.files import read_json
+from tasks.core.files import read_json
 
 __all__ = ["run_command"]
 

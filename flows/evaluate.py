@@ -21,7 +21,7 @@ from tasks.core.errors import ReviewError, UserError
 from tasks.core.evaluation_text import Table, tables, verdict
 from tasks.core.paths import RunPaths
 from tasks.evaluate import Evaluated, evaluate_run
-from tasks.files import write_json
+from tasks.core.files import write_json
 
 __all__ = ["evaluate", "main"]
 

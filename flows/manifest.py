@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from tasks.core.paths import RunPaths
 from tasks.core.prompts import PROMPT_VERSION
 from tasks.core.schemas import SCHEMA_VERSION
-from tasks.files import output_errors
+from tasks.core.files import output_errors
 from tasks.inference.run import Run
 from tasks.load import Loaded
 from tasks.merge import Merged

@@ -16,9 +16,9 @@ from tasks.core.lease import Lease, LeaseJudge
 from tasks.core.paths import ShardPaths
 from tasks.core.signs import Sign
 from tasks.core.stillness import Stillness
-from tasks.every import Every
+from tasks.core.periodic import Every
 from tasks.exchange import Exchange
-from tasks.files import read_json
+from tasks.core.files import read_json
 
 __all__ = ["LEASE", "Mirror", "fetch"]
 

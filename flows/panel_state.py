@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from tasks.core.slots import Entry
 from tasks.core.state_places import is_database
-from tasks.files import read_json, write_json
+from tasks.core.files import read_json, write_json
 from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 from tasks.upstream.quota.notes import open_notes
 

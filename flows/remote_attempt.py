@@ -27,9 +27,9 @@ from tasks.core.paths import ShardPaths
 from tasks.core.signs import Sign
 from tasks.core.stillness import Stillness
 from tasks.core.worker_settings import WorkersSettings
-from tasks.every import Every
+from tasks.core.periodic import Every
 from tasks.exchange import open_exchange
-from tasks.files import write_json
+from tasks.core.files import write_json
 from tasks.inference.run import Run
 from tasks.outage import await_server
 

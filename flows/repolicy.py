@@ -16,7 +16,7 @@ from tasks.core.exports import EXPORTS
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.policy_settings import PolicySettings
-from tasks.files import hold_folder, output_errors
+from tasks.core.files import hold_folder, output_errors
 from tasks.finished import read_manifest
 
 if TYPE_CHECKING:

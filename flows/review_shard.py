@@ -28,7 +28,7 @@ from flows.states import INCOMPLETE
 from flows.terminal import silence
 from flows.watchdog import one_farewell
 from tasks.core.paths import ShardPaths
-from tasks.files import write_json
+from tasks.core.files import write_json
 from tasks.infer import infer
 from tasks.inference.desk import Desk, open_desk
 from tasks.inference.run import Run

@@ -12,7 +12,7 @@ from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.exchange import open_exchange
-from tasks.files import read_json
+from tasks.core.files import read_json
 from tasks.inference.run import Run
 
 __all__ = ["check_output", "check_workers", "shared_storage"]

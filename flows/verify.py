@@ -22,7 +22,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.schemas import SCHEMA_VERSION, SCHEMAS
 from tasks.core.storage_urls import is_url
 from tasks.core.verify import FileFacts, Recount, compare_files, plan_of
-from tasks.files import read_json, sha256
+from tasks.core.files import read_json, sha256
 
 __all__ = ["check_written", "verify", "verify_command"]
 

@@ -12,7 +12,7 @@ from tasks.core.evaluation_text import as_facts, as_markdown
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
 from tasks.core.stored import input_of, review_of
-from tasks.files import atomic, write_json
+from tasks.core.files import atomic, write_json
 from tasks.finished import read_manifest, read_reviews
 
 __all__ = ["Evaluated", "evaluate_run"]

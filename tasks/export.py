@@ -10,7 +10,7 @@ from tasks.core.exports import EXPORTS, Export
 from tasks.core.findings import Findings
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
-from tasks.files import atomic, sha256
+from tasks.core.files import atomic, sha256
 from tasks.findings import read_findings
 from tasks.finished import read_manifest
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
-from tasks.files import read_json
+from tasks.core.files import read_json
 
 __all__ = ["read_manifest", "read_reviews", "read_rows"]
 

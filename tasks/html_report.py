@@ -13,7 +13,7 @@ from tasks.core.html import Report, TableLibrary, gather, render
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.summary import Summary
-from tasks.files import atomic, sha256
+from tasks.core.files import atomic, sha256
 from tasks.findings import read_findings
 from tasks.frames import Frames
 

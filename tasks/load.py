@@ -19,7 +19,7 @@ from tasks.core.records import Input
 from tasks.core.rows import read_input
 from tasks.core.selection import GitOptions
 from tasks.core.tokens import count_tokens, estimate_tokens
-from tasks.files import atomic
+from tasks.core.files import atomic
 from tasks.sources import NumberedRow, may_be_empty, read_rows
 
 __all__ = ["Loaded", "load", "load_source"]

@@ -15,7 +15,7 @@ from tasks.core.errors import StateError
 from tasks.core.history import Comparison
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.suppressions import suppress
-from tasks.files import atomic
+from tasks.core.files import atomic
 from tasks.previous import Known, compare, told
 
 __all__ = ["Merged", "merge", "merge_shards"]

@@ -24,7 +24,7 @@ from tasks.core.history import Comparison, earlier_findings
 from tasks.core.paths import RunPaths
 from tasks.core.storage_urls import is_url
 from tasks.core.suppressions import read_suppressions
-from tasks.files import read_json
+from tasks.core.files import read_json
 from tasks.findings import read_findings
 from tasks.finished import read_manifest, read_reviews
 from tasks.sources.git_range import PREFIX, parse_git_source

@@ -22,7 +22,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.policy import Policy, decide
 from tasks.core.stored import comment_of, input_of
 from tasks.core.suppressions import suppress
-from tasks.files import atomic
+from tasks.core.files import atomic
 from tasks.finished import read_reviews
 
 __all__ = ["Decided", "decide_anew"]

@@ -14,7 +14,7 @@ from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.report_text import report_text
 from tasks.core.summary import summarise
-from tasks.files import atomic, write_json
+from tasks.core.files import atomic, write_json
 from tasks.frames import read_frames
 from tasks.html_report import write_html
 

@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.paths import RunPaths, ShardPaths
-from tasks.files import atomic, output_errors
+from tasks.core.files import atomic, output_errors
 
 __all__ = ["cut", "default_shards", "shard", "shard_inputs"]
 

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.core.outputs import Output, Row, call_rows, comment_rows, json_entry, review_row
 from tasks.core.paths import RunPaths
 from tasks.core.schemas import SCHEMAS
-from tasks.files import atomic, sha256
+from tasks.core.files import atomic, sha256
 
 __all__ = ["write", "write_outputs"]
 

@@ -21,7 +21,7 @@ from tasks.core.contract import (
     RawComment,
     RawVerdict,
 )
-from tasks.core.plain import cut, plain
+from tasks.core.text_safety import cut, plain
 from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity
 
 __all__ = ["read_comment", "read_verdict"]

@@ -23,7 +23,7 @@ from tasks.core.contract import (
 )
 from tasks.core.errors import ReplyError
 from tasks.core.items import read_comment, read_verdict
-from tasks.core.plain import plain
+from tasks.core.text_safety import plain
 from tasks.core.salvage import Found, Mode, Shape, find_items
 
 __all__ = ["ParsedComments", "ParsedVerdicts", "parse_comments", "parse_verdicts"]

@@ -25,7 +25,7 @@ import orjson
 from tasks.core.answers import Answer, answers
 from tasks.core.errors import ReplyError
 from tasks.core.mend import mended
-from tasks.core.plain import plain
+from tasks.core.text_safety import plain
 
 __all__ = ["Found", "Mode", "Shape", "find_items"]
 

@@ -19,7 +19,7 @@ from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
 from tasks.core.rows import stored_input
 from tasks.core.settings import Settings
-from tasks.files import atomic
+from tasks.core.files import atomic
 from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
 from tasks.inference.elastic import START, Elastic
 from tasks.inference.fan_out import Latch

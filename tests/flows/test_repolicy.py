@@ -15,7 +15,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.policy import Policy, decide
 from tasks.core.stored import comment_of, input_of
 from tasks.export import export_run
-from tasks.files import read_json
+from tasks.core.files import read_json
 from tasks.finished import read_reviews, read_rows
 from tasks.report import write_report
 from tests.factories import CODE, make_night

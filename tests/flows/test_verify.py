@@ -18,7 +18,7 @@ from tasks.core.errors import OutputError
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.schemas import SCHEMA_VERSION
-from tasks.files import sha256
+from tasks.core.files import sha256
 from tests.factories import CHECKS, make_night
 
 FILES = ("reviews.parquet", "comments.parquet", "calls.parquet", "reviews.json")

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Literal
 
 from tasks.core.chat_tokens import defuse
-from tasks.core.plain import plain
+from tasks.core.text_safety import plain
 from tasks.core.records import Comment, Input
 
 __all__ = [
