@@ -11,7 +11,7 @@ from typing import Any
 from prefect.runtime import flow_run
 
 from tasks.core.paths import RunPaths
-from tasks.core.prompts import PROMPT_VERSION
+from tasks.review.prompts import PROMPT_VERSION
 from tasks.core.schemas import SCHEMA_VERSION
 from tasks.core.files import output_errors
 from tasks.inference.run import Run

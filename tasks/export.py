@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.exports import EXPORTS, Export
-from tasks.core.findings import Findings
+from tasks.review.findings.findings import Findings
 from tasks.core.outputs import Output
 from tasks.core.paths import RunPaths
 from tasks.core.files import atomic, sha256

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.errors import OutputError
-from tasks.core.findings import Findings, findings_of
+from tasks.review.findings.findings import Findings, findings_of
 from tasks.core.paths import RunPaths
 from tasks.finished import read_rows
 

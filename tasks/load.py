@@ -18,7 +18,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.rows import read_input
 from tasks.core.selection import GitOptions
-from tasks.core.tokens import count_tokens, estimate_tokens
+from tasks.review.inputs.tokens import count_tokens, estimate_tokens
 from tasks.core.files import atomic
 from tasks.sources import NumberedRow, may_be_empty, read_rows
 

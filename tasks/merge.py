@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.cells import Cell, Counts, cells_of, coverage_of
 from tasks.core.errors import StateError
-from tasks.core.history import Comparison
+from tasks.review.findings.history import Comparison
 from tasks.core.paths import RunPaths, ShardPaths
-from tasks.core.suppressions import suppress
+from tasks.review.findings.suppressions import suppress
 from tasks.core.files import atomic
 from tasks.previous import Known, compare, told
 

@@ -19,11 +19,11 @@ import orjson
 
 from tasks.copies import fetch_outputs
 from tasks.core.errors import ConfigError, OutputError, SourceError
-from tasks.core.findings import worst_first
-from tasks.core.history import Comparison, earlier_findings
+from tasks.review.findings.findings import worst_first
+from tasks.review.findings.history import Comparison, earlier_findings
 from tasks.core.paths import RunPaths
 from tasks.core.storage_urls import is_url
-from tasks.core.suppressions import read_suppressions
+from tasks.review.findings.suppressions import read_suppressions
 from tasks.core.files import read_json
 from tasks.findings import read_findings
 from tasks.finished import read_manifest, read_reviews

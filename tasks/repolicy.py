@@ -17,11 +17,11 @@ from typing import Any
 import orjson
 
 from tasks.core.errors import OutputError
-from tasks.core.history import TONIGHT, count_ages
+from tasks.review.findings.history import TONIGHT, count_ages
 from tasks.core.paths import RunPaths
-from tasks.core.policy import Policy, decide
+from tasks.review.findings.policy import Policy, decide
 from tasks.core.stored import comment_of, input_of
-from tasks.core.suppressions import suppress
+from tasks.review.findings.suppressions import suppress
 from tasks.core.files import atomic
 from tasks.finished import read_reviews
 

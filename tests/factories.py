@@ -16,12 +16,12 @@ import orjson
 import pyarrow as pa
 
 from tasks.core.cells import Counts, cells_of, coverage_of, planned_cells
-from tasks.core.clusters import cluster
-from tasks.core.findings import Findings, findings_of
-from tasks.core.fingerprints import fingerprint, with_ordinals
+from tasks.review.findings.clusters import cluster
+from tasks.review.findings.findings import Findings, findings_of
+from tasks.review.findings.fingerprints import fingerprint, with_ordinals
 from tasks.core.outputs import comment_rows
 from tasks.core.paths import RunPaths
-from tasks.core.policy import Policy, decide
+from tasks.review.findings.policy import Policy, decide
 from tasks.core.records import CATEGORIES, SEVERITIES, CallRow, Comment, Decision, Input, Verdict
 from tasks.core.schemas import COMMENTS
 from tasks.write import write_outputs

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.core.records import Comment, Expected, Input
-from tasks.core.texts import similarity
+from tasks.review.inputs.texts import similarity
 
 __all__ = ["match"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.core.policy import Policy
+from tasks.review.findings.policy import Policy
 from tasks.core.records import Severity
 
 __all__ = ["PolicySettings"]

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.core.findings import Findings, place_text, title_of, worst_first
+from tasks.review.findings.findings import Findings, place_text, title_of, worst_first
 
 __all__ = ["FAILED_CALL_COLUMNS", "failed_call_row", "top_findings"]
 

@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request, TokenCount
-from tasks.core.contract import LEVELS, response_format
+from tasks.review.replies.contract import LEVELS, response_format
 from tasks.core.errors import CallFailed, ReplyError, Stopped, UpstreamError
-from tasks.core.prompts import reask_messages
+from tasks.review.prompts import reask_messages
 from tasks.core.records import CallRow
 from tasks.core.settings import CheckSettings, Price, ReviewSettings
 from tasks.inference.call_rows import failed_row, reply_row

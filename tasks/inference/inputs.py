@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from tasks.core.anchors import build_comment
+from tasks.review.places.anchors import build_comment
 from tasks.core.calls import Reply
 from tasks.core.cells import cells_of, coverage_of, planned_cells
-from tasks.core.clusters import cluster
-from tasks.core.policy import decide, inherit_verdicts
-from tasks.core.prompts import check_messages, prompt_version
+from tasks.review.findings.clusters import cluster
+from tasks.review.findings.policy import decide, inherit_verdicts
+from tasks.review.prompts import check_messages, prompt_version
 from tasks.core.records import CallRow, Comment, Input, InputReview
-from tasks.core.render import Rendered, render_input
-from tasks.core.replies import ParsedComments, parse_comments
+from tasks.review.inputs.render import Rendered, render_input
+from tasks.review.replies.replies import ParsedComments, parse_comments
 from tasks.core.settings import CheckSettings, Settings
-from tasks.core.tokens import count_tokens
+from tasks.review.inputs.tokens import count_tokens
 from tasks.inference.ask import Answer, Parse, Parsed, Query
 from tasks.inference.call_rows import skipped_row
 from tasks.inference.fan_out import fan_out

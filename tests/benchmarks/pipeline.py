@@ -28,9 +28,9 @@ from typing import Any
 from night import KEYS, Cost, Night, measure, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tasks.core.contract import response_format
-from tasks.core.prompts import check_messages
-from tasks.core.render import render_input
+from tasks.review.replies.contract import response_format
+from tasks.review.prompts import check_messages
+from tasks.review.inputs.render import render_input
 from tasks.core.rows import read_input
 from tasks.core.settings import CheckSettings
 

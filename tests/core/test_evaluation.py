@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tasks.core.clusters import cluster
+from tasks.review.findings.clusters import cluster
 from tasks.core.evaluation import Evaluation, Spent, evaluate
 from tasks.core.metrics import Tally
-from tasks.core.policy import Policy, decide
+from tasks.review.findings.policy import Policy, decide
 from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
 
 Make = Callable[..., Comment]

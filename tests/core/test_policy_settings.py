@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.core.policy import Policy
+from tasks.review.findings.policy import Policy
 from tasks.core.settings import load_settings
 
 POOL = """

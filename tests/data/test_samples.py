@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tasks.core.diffs import parse_diff
+from tasks.review.inputs.diffs import parse_diff
 from tasks.core.records import Input
 from tasks.core.rows import read_input
 

@@ -21,7 +21,7 @@ import pytest
 from deployments.local_model import MODEL, ModelOptions, local_model
 from deployments.local_model.bounds import bounded_schema
 from deployments.local_model.engine import weights_path
-from tasks.core.contract import response_format
+from tasks.review.replies.contract import response_format
 from tasks.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

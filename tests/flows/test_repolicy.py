@@ -12,7 +12,7 @@ import pytest
 from flows.repolicy import main
 from flows.verify import verify
 from tasks.core.paths import RunPaths
-from tasks.core.policy import Policy, decide
+from tasks.review.findings.policy import Policy, decide
 from tasks.core.stored import comment_of, input_of
 from tasks.export import export_run
 from tasks.core.files import read_json

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import RowError
-from tasks.core.render import render_input
+from tasks.review.inputs.render import render_input
 from tasks.core.rows import read_input
 from tasks.sources import read_rows
 from tasks.sources.adapters import adapt

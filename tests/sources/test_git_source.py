@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tasks.core.diffs import parse_diff
+from tasks.review.inputs.diffs import parse_diff
 from tasks.core.errors import RowError
-from tasks.core.prompts import check_messages
-from tasks.core.render import render_input
+from tasks.review.prompts import check_messages
+from tasks.review.inputs.render import render_input
 from tasks.core.rows import read_input
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions
 from tasks.sources import read_rows

@@ -16,7 +16,7 @@ from tasks.core.exports.markdown import markdown
 from tasks.core.exports.rdjson import rdjsonl
 from tasks.core.exports.sarif import sarif
 from tasks.core.exports.stream import Facts
-from tasks.core.findings import Findings
+from tasks.review.findings.findings import Findings
 
 __all__ = ["EXPORTS", "Export", "export_names"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.core.findings import Row, lines_of
+from tasks.review.findings.findings import Row, lines_of
 
 __all__ = ["fix_of"]
 

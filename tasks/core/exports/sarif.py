@@ -19,7 +19,7 @@ import orjson
 
 from tasks.core.exports.fixes import fix_of
 from tasks.core.exports.stream import Facts, Ordinals, json_array
-from tasks.core.findings import Findings, Row, category_of, lines_of, place_text, title_of
+from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
 from tasks.core.records import CATEGORIES
 
 __all__ = ["artifact_uri", "sarif"]

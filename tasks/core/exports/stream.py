@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from tasks.core.findings import Row
+from tasks.review.findings.findings import Row
 
 __all__ = ["Facts", "Ordinals", "json_array"]
 

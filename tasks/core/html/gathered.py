@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tasks.core.findings import Findings, Row, category_of, severity_index, worst_first
+from tasks.review.findings.findings import Findings, Row, category_of, severity_index, worst_first
 from tasks.core.records import SEVERITIES
 
 __all__ = ["MAX_FINDINGS", "Gathered", "gather"]

@@ -16,7 +16,7 @@ from jsonschema import Draft4Validator, FormatChecker
 from tasks.core.cells import Counts
 from tasks.core.exports import EXPORTS
 from tasks.core.exports.sarif import artifact_uri
-from tasks.core.findings import Findings
+from tasks.review.findings.findings import Findings
 from tasks.core.records import CATEGORIES, SEVERITIES, Verdict
 from tests.factories import comment, findings, manifest_of
 

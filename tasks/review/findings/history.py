@@ -1,0 +1,128 @@
+"""
+Tonight's findings against those that an earlier run of the same source showed.
+
+    new        shown tonight, not shown then
+    recurring  shown then and tonight
+    dropped    shown then; raised tonight and dropped, by the review, a threshold or a person
+    gone       shown then; tonight its code was reviewed in full and nobody raised it
+    unknown    shown then; its code was not reviewed tonight
+
+A finding is a cluster, and it is the same one when any of its comments has the same fingerprint.
+What was reviewed is what the checks were asked about. A snippet, or a diff from the same commit on,
+is all of its file; of any other diff only the lines that it adds or removes count. A change elsewhere
+in a file does not make a finding go away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.review.places.places import Page, pages_of
+from tasks.core.records import Input
+from tasks.review.inputs.texts import code_key, lines_of
+
+__all__ = ["TONIGHT", "Comparison", "Earlier", "count_ages", "earlier_findings"]
+
+TONIGHT = ("new", "recurring", "dropped")
+"""What can be said of tonight's findings; the rest is about the earlier run's."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """One comment of a finding that the earlier run showed, without its text."""
+
+    finding: str
+    """Its cluster_id."""
+    place: str
+    """Its path, or the id of an input without one."""
+    base: str | None
+    """The commit that its diff began at."""
+    line: int | None
+    """Hash of the longest line that it quotes; good in this process only."""
+
+
+def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
+    """Fingerprints of one input of the earlier run; a row of reviews.parquet, `extra` read."""
+    shown = {one["cluster_id"] for one in review["comments"] if one["outcome"] != "dropped"}
+    for one in review["comments"]:
+        if one["cluster_id"] in shown:
+            place = one["path"] or review["input_id"]
+            base = _base(review["extra"])
+            line = _longest_line(one["existing_code"])
+            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line)
+
+
+def count_ages(comments: Iterable[Row]) -> Counter[str]:
+    """Tonight's findings of one input by TONIGHT, from the ages of its comments."""
+    comments = list(comments)
+    again = {one["cluster_id"] for one in comments if one["age"] == "recurring"}
+    shown = {one["cluster_id"] for one in comments if one["outcome"] != "dropped"}
+    return Counter(new=len(shown - again), recurring=len(shown & again), dropped=len(again - shown))
+
+
+class Comparison:
+    """Goes over tonight's inputs one by one; memory holds the fingerprints of both runs."""
+
+    def __init__(self, before: Mapping[str, Earlier]) -> None:
+        self._before = before
+        self._at: dict[str, list[Earlier]] = {}
+        for one in before.values():
+            self._at.setdefault(one.place, []).append(one)
+        self._counts: Counter[str] = Counter()
+        self._raised: set[str] = set()
+        self._looked_at: set[str] = set()
+
+    def add(self, item: Row, review: Row) -> None:
+        """Count one input, and give each of its comments its `age`."""
+        comments = review["comments"]
+        again = {one["cluster_id"] for one in comments if one["fingerprint"] in self._before}
+        for one in comments:
+            one["age"] = "recurring" if one["cluster_id"] in again else "new"
+            if one["fingerprint"] in self._before:
+                self._raised.add(self._before[one["fingerprint"]].finding)
+        self._counts.update(count_ages(comments))
+        if review["coverage"] == "complete" and self._at:
+            self._look(Input(**item))
+
+    def _look(self, item: Input) -> None:
+        base = _base(item.extra)
+        for page in pages_of(item):
+            here = self._at.get(page.path or item.input_id, ())
+            whole = item.kind == "snippet"
+            lines = set() if whole or not here else _changed(page)
+            self._looked_at.update(
+                one.finding
+                for one in here
+                if whole or (base is not None and base == one.base) or one.line in lines
+            )
+
+    @property
+    def gone(self) -> set[str]:
+        """The earlier run's cluster ids that are gone."""
+        return self._looked_at - self._raised
+
+    def counts(self) -> dict[str, int]:
+        """Findings by what became of them."""
+        findings = {one.finding for one in self._before.values()}
+        unknown = findings - self._raised - self._looked_at
+        tonight = {name: self._counts[name] for name in TONIGHT}
+        return {**tonight, "gone": len(self.gone), "unknown": len(unknown)}
+
+
+def _base(extra: Mapping[str, Any]) -> str | None:
+    base = extra.get("base_commit")
+    return base if isinstance(base, str) else None
+
+
+def _changed(page: Page) -> set[int]:
+    return {hash(row.key) for row in page.rows if row.marker in {"+", "-"}}
+
+
+def _longest_line(quote: str | None) -> int | None:
+    key = max((code_key(line) for line in lines_of(quote or "") or [""]), key=len)
+    return hash(key) if key else None

@@ -1,0 +1,221 @@
+"""
+Reading unified diffs into files, hunks and numbered lines.
+
+    "diff --git ..."  ->  FileDiff(path, hunks)  ->  Hunk(lines)  ->  DiffLine("+", text, None, 7)
+
+Reads git's and plain diff's output: renames, mode changes, new and deleted files, no prefixes,
+quoted names, CRLF, missing newline at the end, hunks without any file header. Binary files and
+combined diffs are recorded with `skipped`, not read. Lines count from 1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tasks.review.inputs.diff_paths import git_header_paths, header_path, strip_prefixes
+from tasks.core.errors import RowError
+from tasks.review.inputs.texts import lines_of
+
+__all__ = ["DiffLine", "FileDiff", "Hunk", "Marker", "parse_diff"]
+
+Marker = Literal[" ", "+", "-"]
+Skipped = Literal["binary", "combined_diff"]
+
+_HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ ?(.*)")
+_COMBINED = ("diff --cc ", "diff --combined ")
+_BINARY = ("Binary files ", "GIT binary patch")
+_HEADERS = ("diff ", "@@ ", "Index: ", "From ", "commit ", "Only in ")
+_SIGNATURE = "-- "  # closes a mailed patch
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """One line of a hunk; a side on which the line does not exist has no number."""
+
+    marker: Marker
+    text: str
+    old: int | None
+    new: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One run of neighbouring lines; `section` is what git prints behind the second @@."""
+
+    section: str
+    lines: tuple[DiffLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileDiff:
+    """One file's change. `path` is the new name, or the old one of a deleted file."""
+
+    path: str | None
+    """None: the diff has hunks but no file header."""
+    old_path: str | None
+    """None: the file is new, or the diff does not say."""
+    hunks: tuple[Hunk, ...]
+    skipped: Skipped | None = None
+
+
+def parse_diff(text: str) -> tuple[FileDiff, ...]:
+    """The files of a unified diff, in its order.
+
+    Raises RowError with code `not_a_diff` when there is none in `text`, `bad_diff` when a hunk
+    contradicts its header in a way that would put line numbers in doubt.
+    """
+    files = _Reader(lines_of(text)).read()
+    if not files:
+        msg = "no unified diff found; give output of `git diff`, or set kind to snippet"
+        raise RowError(msg, code="not_a_diff")
+    return files
+
+
+@dataclass(slots=True)
+class _Draft:
+    header: tuple[str, str] | None = None
+    old: str | None = None
+    new: str | None = None
+    renamed: bool = False
+    skipped: Skipped | None = None
+    hunks: list[Hunk] = field(default_factory=list)
+
+    def finish(self) -> FileDiff:
+        old, new = self._paths()
+        return FileDiff(new or old, old, tuple(self.hunks), self.skipped)
+
+    def _paths(self) -> tuple[str | None, str | None]:
+        if self.renamed or self.skipped == "combined_diff":
+            return self.old, self.new
+        old, new = (self.old, self.new) if self.old and self.new else self.header or (None, None)
+        return strip_prefixes(old, new, self.header) if old and new else (None, None)
+
+
+class _Reader:
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._at = 0
+        self._draft: _Draft | None = None
+        self._files: list[FileDiff] = []
+
+    def read(self) -> tuple[FileDiff, ...]:
+        while self._at < len(self._lines):
+            self._step(self._lines[self._at])
+        self._open(None)
+        return tuple(self._files)
+
+    def _step(self, line: str) -> None:
+        if line.startswith(_COMBINED):
+            name = header_path(line.split(" ", 2)[2])
+            self._open(_Draft(old=name, new=name, skipped="combined_diff"))
+        elif line.startswith("diff --git "):
+            self._open(_Draft(header=git_header_paths(line.removeprefix("diff --git "))))
+        elif self._names_follow(self._at):
+            self._read_names()
+        elif line.startswith("@@ "):
+            self._read_hunk(line)
+            return
+        elif self._draft is not None and not self._draft.hunks:
+            self._read_extended(self._draft, line)
+        elif line.startswith("Binary files "):
+            self._open(_Draft(skipped="binary"))
+        self._at += 1
+
+    def _open(self, draft: _Draft | None) -> None:
+        if self._draft is not None:
+            self._files.append(self._draft.finish())
+        self._draft = draft
+
+    def _names_follow(self, at: int) -> bool:
+        pair = self._lines[at : at + 2]
+        return len(pair) > 1 and pair[0].startswith("--- ") and pair[1].startswith("+++ ")
+
+    def _read_names(self) -> None:
+        if self._draft is None or self._draft.hunks or (self._draft.old and not self._named_twice):
+            self._open(_Draft())
+        draft = self._draft
+        if draft is not None and not draft.renamed and draft.skipped is None:
+            draft.old = header_path(self._lines[self._at][4:])
+            draft.new = header_path(self._lines[self._at + 1][4:])
+        self._at += 1
+
+    @property
+    def _named_twice(self) -> bool:
+        """A rename or a combined diff has said its names before `---` and `+++`."""
+        draft = self._draft
+        return draft is not None and (draft.renamed or draft.skipped == "combined_diff")
+
+    def _read_extended(self, draft: _Draft, line: str) -> None:
+        if line.startswith(("rename from ", "copy from ")):
+            draft.old = header_path(line.split(" ", 2)[2])
+        elif line.startswith(("rename to ", "copy to ")):
+            draft.new = header_path(line.split(" ", 2)[2])
+            draft.renamed = draft.old is not None
+        elif line.startswith(_BINARY):
+            draft.skipped = draft.skipped or "binary"
+
+    def _read_hunk(self, line: str) -> None:
+        header = _HUNK.match(line)
+        if header is None:
+            if self._draft is not None and self._draft.skipped is None:
+                self._fail("hunk header without line numbers")
+            self._at += 1
+            return
+        self._draft = self._draft or _Draft()
+        self._at += 1
+        self._draft.hunks.append(self._read_body(header))
+
+    def _read_body(self, header: re.Match[str]) -> Hunk:
+        old, new = int(header[1]), int(header[3])
+        last_old = old + int(header[2] or 1)
+        last_new = new + int(header[4] or 1)
+        lines: list[DiffLine] = []
+        while marker := self._marker(last_old - old, last_new - new):
+            if marker != "\\":
+                kind: Marker = "+" if marker == "+" else "-" if marker == "-" else " "
+                text = self._lines[self._at][1:]
+                lines.append(
+                    DiffLine(kind, text, None if kind == "+" else old, None if kind == "-" else new)
+                )
+                old, new = old + (kind != "+"), new + (kind != "-")
+            self._at += 1
+        return Hunk(header[5], tuple(lines))
+
+    def _marker(self, old_left: int, new_left: int) -> str:
+        """The marker of the next body line; empty at the hunk's end, short or full."""
+        if self._at >= len(self._lines):
+            return ""
+        line = self._lines[self._at]
+        # Mailers strip the blank that marks an empty context line.
+        marker = line[:1] or (" " if old_left > 0 and new_left > 0 else "")
+        if marker == "\\":
+            return marker
+        if marker not in {" ", "+", "-"} or self._next_file(old_left, new_left):
+            if (old_left, new_left) != (0, 0) and not self._closed():
+                self._fail("hunk breaks off before its end")
+            return ""
+        room = {"+": new_left, "-": old_left, " ": min(old_left, new_left)}[marker]
+        if room > 0:
+            return marker
+        if line != _SIGNATURE:
+            self._fail("hunk is longer than its header says")
+        return ""
+
+    def _next_file(self, old_left: int, new_left: int) -> bool:
+        """True at `---`, `+++`, `@@` of another file, unless the counts claim the first two."""
+        if not self._names_follow(self._at) or (old_left, new_left) == (1, 1):
+            return False
+        third = self._lines[self._at + 2 : self._at + 3]
+        return (old_left, new_left) == (0, 0) or bool(third and third[0].startswith("@@ -"))
+
+    def _closed(self) -> bool:
+        """Nothing but another header may follow a hunk that is shorter than it says."""
+        rest = range(self._at, len(self._lines))
+        at = next((at for at in rest if self._lines[at].strip()), None)
+        return at is None or self._lines[at].startswith(_HEADERS) or self._names_follow(at)
+
+    def _fail(self, problem: str) -> None:
+        msg = f"line {self._at + 1} of the diff: {problem}; regenerate it with `git diff`"
+        raise RowError(msg, code="bad_diff")

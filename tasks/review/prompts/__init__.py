@@ -1,0 +1,161 @@
+"""
+Prompts, from the .md files beside this module.
+
+    system   the stage's rules, the same for every input: one cached prefix for the whole run
+    user     <<<INPUT tag ... INPUT tag>>>, then (review) the fenced comments, then the task
+
+The models of a check get byte-identical messages. What comes from outside, code and comments, stands
+inside a fence that it cannot close: the tag is a hash of what is fenced and does not occur in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Literal
+
+from tasks.review.inputs.chat_tokens import defuse
+from tasks.core.text_safety import plain
+from tasks.core.records import Comment, Input
+
+__all__ = [
+    "PROMPT_VERSION",
+    "check_messages",
+    "fenced",
+    "prompt_version",
+    "reask_messages",
+    "review_messages",
+]
+
+Stage = Literal["check", "review"]
+Messages = tuple[dict[str, str], ...]
+
+MAX_TITLE = 300
+MAX_DESCRIPTION = 2_000
+MAX_EXCERPT = 2_000
+MAX_ERROR = 300
+"""Characters of untrusted text around the code."""
+
+_STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
+    "check": ("data.md", "check.md", "check_task.md", "reask.md"),
+    "review": ("data.md", "review.md", "review_task.md", "reask.md"),
+}
+_NAMES = sorted({name for names in _STAGE_FILES.values() for name in names})
+_TEXTS = {name: files(__name__).joinpath(name).read_text("utf-8").strip() for name in _NAMES}
+_SYSTEM = {
+    stage: _TEXTS[f"{stage}.md"].replace("{data}", _TEXTS["data.md"]) for stage in _STAGE_FILES
+}
+
+
+def _version(names: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name}\0{_TEXTS[name]}\0".encode())
+    return digest.hexdigest()
+
+
+PROMPT_VERSION = _version(_NAMES)
+"""sha256 over all prompt files."""
+
+_VERSIONS = {stage: _version(names) for stage, names in _STAGE_FILES.items()}
+
+
+def prompt_version(stage: Stage) -> str:
+    """sha256 over the files that make this stage's messages."""
+    return _VERSIONS[stage]
+
+
+def check_messages(source: Input, rendered: str) -> Messages:
+    """Ask for comments on `rendered`: the input's lines with their gutter."""
+    return _messages("check", _input_block(source, rendered))
+
+
+def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -> Messages:
+    """Ask for a verdict on each of `comments`.
+
+    They are listed by place and id, without who raised them, how sure that model was, or how many
+    agree: a judge that knows the majority follows it.
+    """
+    listed = sorted(comments, key=lambda c: (c.path or "", c.start_line or 0, c.comment_id))
+    body = "[" + ",\n".join(_json(_shown(comment)) for comment in listed) + "]"
+    blocks = f"{_input_block(source, rendered)}\n\n{fenced('COMMENTS', body)}"
+    return _messages("review", blocks)
+
+
+def reask_messages(
+    messages: Sequence[Mapping[str, str]], bad_reply_excerpt: str, error: str
+) -> Messages:
+    """The same question once more, with what came back and why it could not be used."""
+    asked = tuple(dict(message) for message in messages)
+    excerpt = _safe(bad_reply_excerpt[:MAX_EXCERPT]).strip()
+    # Some servers refuse an empty assistant turn.
+    answered = ({"role": "assistant", "content": excerpt},) if excerpt else ()
+    again = _TEXTS["reask.md"].replace("{error}", " ".join(_safe(error)[:MAX_ERROR].split()))
+    return (*asked, *answered, {"role": "user", "content": again})
+
+
+def fenced(name: str, body: str) -> str:
+    """`body` between two lines that carry a tag which is not in it.
+
+    The tag is 16 hex digits of the body's sha256, so it is the same for the same body and nobody
+    can write it into the body beforehand; should it be there all the same, the next one is taken.
+    """
+    body = _safe(body)
+    tag, turn = _tag(body, 0), 0
+    while tag in body.lower():
+        turn += 1
+        tag = _tag(body, turn)
+    return f"<<<{name} {tag}\n{body}\n{name} {tag}>>>"
+
+
+def _tag(body: str, turn: int) -> str:
+    return hashlib.sha256(f"{turn}\0{body}".encode()).hexdigest()[:16]
+
+
+def _messages(stage: Stage, blocks: str) -> Messages:
+    task = _TEXTS[f"{stage}_task.md"]
+    return (
+        {"role": "system", "content": _SYSTEM[stage]},
+        {"role": "user", "content": f"{blocks}\n\n{task}"},
+    )
+
+
+def _input_block(source: Input, rendered: str) -> str:
+    about = {
+        "kind": source.kind,
+        "path": source.path,
+        "language": source.language,
+        "title": source.title and source.title[:MAX_TITLE],
+        "description": source.description and source.description[:MAX_DESCRIPTION],
+    }
+    # JSON keeps each of them on the one line, whatever it holds.
+    code = rendered.removesuffix("\n")
+    return fenced("INPUT", f"{_json(about)}\n{code}")
+
+
+def _shown(comment: Comment) -> dict[str, object]:
+    return {
+        "comment_id": comment.comment_id,
+        "path": comment.path,
+        "side": comment.side if comment.side == "left" else None,
+        "lines": [comment.start_line, comment.end_line] if comment.start_line else None,
+        "category": comment.category,
+        "severity": comment.severity,
+        "title": comment.title,
+        "message": comment.message,
+        "rationale": comment.rationale,
+        "existing_code": comment.existing_code,
+        "suggestion": comment.suggestion,
+    }
+
+
+def _json(fields: Mapping[str, object]) -> str:
+    given = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+
+
+def _safe(text: str) -> str:
+    """Text that any server can take: no NUL, no lone surrogate, no chat marker."""
+    return defuse(plain(text))

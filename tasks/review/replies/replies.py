@@ -1,0 +1,180 @@
+"""
+A reply's text -> comments or verdicts. Never raises anything but ReplyError, whatever the text.
+
+Reading is a ladder, `mode` is the rung that held: schema, json, repaired (tasks/review/replies/json_recovery.py).
+Items are judged one by one, so a bad one costs itself and not the reply; but a reply whose items
+are all bad is an error, because "reviewed, nothing found" must never come from a broken answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tasks.review.replies.contract import (
+    COMMENT_FIELDS,
+    COMMENT_NAMES,
+    VERDICT_FIELDS,
+    VERDICT_NAMES,
+    RawComment,
+    RawVerdict,
+)
+from tasks.core.errors import ReplyError
+from tasks.review.replies.items import read_comment, read_verdict
+from tasks.core.text_safety import plain
+from tasks.review.replies.json_recovery import Found, Mode, Shape, find_items
+
+__all__ = ["ParsedComments", "ParsedVerdicts", "parse_comments", "parse_verdicts"]
+
+MAX_ITEMS = 50
+"""Items read of one reply; the prompt asks for ten comments at most."""
+MIN_PREFIX = 6
+"""Characters of a comment_id that may stand for all of it."""
+SNIPPET = 400
+
+_ENDED_BY = {"length": "truncated", "content_filter": "content_filter"}
+
+
+_COMMENTS = Shape(
+    key="comments",
+    aliases=("issues", "findings", "review_comments", "reviews", "results", "problems", "review"),
+    asked=COMMENT_FIELDS,
+    fields=frozenset(COMMENT_NAMES).union(*COMMENT_NAMES.values()),
+)
+_VERDICTS = Shape(
+    key="verdicts",
+    aliases=("results", "reviews", "judgements", "judgments", "decisions", "comments"),
+    asked=VERDICT_FIELDS,
+    fields=frozenset(VERDICT_NAMES).union(*VERDICT_NAMES.values()),
+    id_field="comment_id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedComments:
+    """What a check's reply says."""
+
+    items: tuple[RawComment, ...]
+    mode: Mode
+    dropped: int
+    """Items left out; `notes` says why."""
+    notes: Mapping[str, int]
+    """What was dropped, clamped, cut or unknown, with counts: "dropped:no_message", ..."""
+    truncated: bool
+    """The reply was cut off: there may have been more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedVerdicts:
+    """What a review's reply says."""
+
+    items: Mapping[str, RawVerdict]
+    """By comment_id; each one was asked for."""
+    missing: tuple[str, ...]
+    """Asked for and not answered, in the order of the question."""
+    mode: Mode
+    dropped: int
+    notes: Mapping[str, int]
+    truncated: bool
+
+
+def parse_comments(text: str, *, finish_reason: str | None) -> ParsedComments:
+    """Read a check's reply.
+
+    Raises:
+        ReplyError: empty_reply, unparseable, wrong_shape, no_usable_item; truncated or
+            content_filter when that is why. Its `snippet` has the start of the text.
+    """
+    notes: Counter[str] = Counter()
+    try:
+        found = _found(text, _COMMENTS, notes)
+        read = [read_comment(item, notes) for item in found.items]
+        items = tuple(item for item in read if item is not None)
+        _refuse_if_all_bad(items, notes)
+    except ReplyError as error:
+        raise _explained(error, text, finish_reason) from None
+    return ParsedComments(items, found.mode, _dropped(notes), dict(notes), found.cut)
+
+
+def parse_verdicts(
+    text: str, known_ids: Iterable[str], *, finish_reason: str | None
+) -> ParsedVerdicts:
+    """Read a review's reply on the comments `known_ids`. Raises what `parse_comments` raises."""
+    known = tuple(known_ids)
+    notes: Counter[str] = Counter()
+    items: dict[str, RawVerdict] = {}
+    try:
+        found = _found(text, _VERDICTS, notes)
+        for item in found.items:
+            verdict = read_verdict(item, notes)
+            if verdict is not None:
+                _file(_resolved(verdict, known, notes), items, notes)
+        _refuse_if_all_bad(items, notes)
+    except ReplyError as error:
+        raise _explained(error, text, finish_reason) from None
+    missing = tuple(name for name in known if name not in items)
+    return ParsedVerdicts(items, missing, found.mode, _dropped(notes), dict(notes), found.cut)
+
+
+def _found(text: str, shape: Shape, notes: Counter[str]) -> Found:
+    found = find_items(text, shape)
+    if found.mode == "schema" and not all(_as_asked(item, shape) for item in found.items):
+        found = found._replace(mode="json")
+    if len(found.items) > MAX_ITEMS:
+        notes["dropped:too_many"] += len(found.items) - MAX_ITEMS
+    return found._replace(items=found.items[:MAX_ITEMS])
+
+
+def _as_asked(item: Any, shape: Shape) -> bool:
+    return isinstance(item, dict) and item.keys() == shape.asked
+
+
+def _refuse_if_all_bad(items: Iterable[object], notes: Counter[str]) -> None:
+    if not items and _dropped(notes):
+        reasons = ", ".join(sorted(name for name in notes if name.startswith("dropped:")))
+        msg = f"no item of the reply can be used ({reasons})"
+        raise ReplyError(msg, code="no_usable_item")
+
+
+def _dropped(notes: Mapping[str, int]) -> int:
+    return sum(count for name, count in notes.items() if name.startswith("dropped:"))
+
+
+def _explained(error: ReplyError, text: str, finish_reason: str | None) -> ReplyError:
+    code = _ENDED_BY.get(finish_reason or "", error.code)
+    return ReplyError(str(error), code=code, snippet=plain(text[:SNIPPET]))
+
+
+def _file(verdict: RawVerdict | None, items: dict[str, RawVerdict], notes: Counter[str]) -> None:
+    if verdict is None:
+        notes["dropped:unknown_id"] += 1
+    elif verdict.comment_id in items:  # the first one was written with the list still in mind
+        notes["dropped:repeated_id"] += 1
+    else:
+        items[verdict.comment_id] = verdict
+
+
+def _resolved(
+    verdict: RawVerdict, known: tuple[str, ...], notes: Counter[str]
+) -> RawVerdict | None:
+    comment_id = _known(verdict.comment_id, known)
+    if comment_id is None:
+        return None
+    other = _known(verdict.duplicate_of, known) if verdict.duplicate_of else None
+    if verdict.duplicate_of and other in (None, comment_id):
+        notes["unknown:duplicate_of"] += 1
+        other = None
+    return replace(verdict, comment_id=comment_id, duplicate_of=other)
+
+
+def _known(name: str, known: tuple[str, ...]) -> str | None:
+    """The id that was meant: itself, or the only one that starts with it."""
+    if name in known:
+        return name
+    name = name.strip().strip("\"'`")
+    matches = [
+        one for one in known if one == name or (len(name) >= MIN_PREFIX and one.startswith(name))
+    ]
+    return matches[0] if len(matches) == 1 else None

@@ -1,0 +1,123 @@
+"""New, recurring, dropped, gone and unknown, on inputs built for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.review.findings.history import Comparison, Earlier, earlier_findings
+
+CODE = "def f(x):\n    return x + 1\n\n\ndef g(y):\n    return y / 0\n"
+
+
+def snippet(name: str = "a", path: str | None = "a.py", content: str = CODE) -> dict[str, Any]:
+    """An input as stored."""
+    return {"input_id": name, "content": content, "kind": "snippet", "path": path, "extra": {}}
+
+
+def diff(body: str, base: str | None = None) -> dict[str, Any]:
+    """A diff of a.py with these lines in its only hunk."""
+    content = f"--- a/a.py\n+++ b/a.py\n@@ -1,9 +1,9 @@\n{body}"
+    extra = {} if base is None else {"base_commit": base}
+    return {"input_id": "d", "content": content, "kind": "diff", "path": None, "extra": extra}
+
+
+def raised(name: str, **fields: Any) -> dict[str, Any]:
+    """One stored comment, a finding of its own."""
+    given = {"path": "a.py", "outcome": "kept", "cluster_id": f"c-{name}", "age": None}
+    return {"fingerprint": name, "existing_code": "    return y / 0", **given, **fields}
+
+
+def review(*comments: dict[str, Any], coverage: str = "complete", **fields: Any) -> dict[str, Any]:
+    """One stored review."""
+    given = {"input_id": "a", "extra": {}, "coverage": coverage, "comments": list(comments)}
+    return given | fields
+
+
+def before(*reviews: dict[str, Any]) -> dict[str, Earlier]:
+    """What the earlier run showed."""
+    return dict(pair for one in reviews for pair in earlier_findings(one))
+
+
+def counts(comparison: Comparison) -> dict[str, int]:
+    """Without the zeros."""
+    return {name: count for name, count in comparison.counts().items() if count}
+
+
+def test_new_recurring_and_gone() -> None:
+    """Each comment gets its age, each finding is counted once."""
+    comparison = Comparison(before(review(raised("x"), raised("y"))))
+    tonight = review(raised("y"), raised("z"))
+    comparison.add(snippet(), tonight)
+    assert [one["age"] for one in tonight["comments"]] == ["recurring", "new"]
+    assert counts(comparison) == {"new": 1, "recurring": 1, "gone": 1}
+    assert comparison.gone == {"c-x"}
+
+
+def test_a_finding_is_its_cluster() -> None:
+    """One fingerprint in common is enough, and makes all its comments recur."""
+    earlier = review(raised("x", cluster_id="1"), raised("y", cluster_id="1"))
+    comparison = Comparison(before(earlier))
+    tonight = review(raised("y", cluster_id="2"), raised("z", cluster_id="2"))
+    comparison.add(snippet(), tonight)
+    assert {one["age"] for one in tonight["comments"]} == {"recurring"}
+    assert counts(comparison) == {"recurring": 1}
+
+
+def test_only_what_was_shown_counts() -> None:
+    """A comment that the earlier run dropped is news when it is kept now."""
+    comparison = Comparison(before(review(raised("x", outcome="dropped"))))
+    tonight = review(raised("x"))
+    comparison.add(snippet(), tonight)
+    assert tonight["comments"][0]["age"] == "new"
+    assert counts(comparison) == {"new": 1}
+
+
+def test_dropped_is_not_gone() -> None:
+    """What is raised and no longer kept was not fixed."""
+    comparison = Comparison(before(review(raised("x"))))
+    comparison.add(snippet(), review(raised("x", outcome="dropped")))
+    assert counts(comparison) == {"dropped": 1}
+
+
+@pytest.mark.parametrize("coverage", ["partial", "failed", "skipped"])
+def test_what_was_not_reviewed_is_unknown(coverage: str) -> None:
+    """An input that failed tonight has lost no finding, nor has one that is not there."""
+    comparison = Comparison(before(review(raised("x"), raised("y", path="b.py"))))
+    comparison.add(snippet(), review(coverage=coverage))
+    assert counts(comparison) == {"unknown": 2}
+
+
+def test_an_input_without_a_path_is_known_by_its_id() -> None:
+    """Rows of a data set need no path to have a history."""
+    comparison = Comparison(before(review(raised("x", path=None), input_id="row 1")))
+    comparison.add(snippet("row 2", path=None), review())
+    assert counts(comparison) == {"unknown": 1}
+    comparison.add(snippet("row 1", path=None), review())
+    assert counts(comparison) == {"gone": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "end"),
+    [
+        ("-    return y / 0\n+    return y / 1\n", "gone"),
+        ("+    return y / 0\n", "gone"),
+        ("+  return y/0\n", "gone"),
+        ("     return y / 0\n+    pass\n", "unknown"),
+        ("+    return 7\n", "unknown"),
+    ],
+)
+def test_a_diff_tells_of_its_changed_lines_only(body: str, end: str) -> None:
+    """Removed or looked at again and no longer raised: gone. Context or out of sight: unknown."""
+    comparison = Comparison(before(review(raised("x"))))
+    comparison.add(diff(body), review())
+    assert counts(comparison) == {end: 1}
+
+
+@pytest.mark.parametrize(("base", "end"), [("123", "gone"), ("456", "unknown")])
+def test_a_diff_from_the_same_commit_is_its_whole_file(base: str, end: str) -> None:
+    """The net change since one commit has every line that the earlier run saw, or it is gone."""
+    comparison = Comparison(before(review(raised("x"), extra={"base_commit": "123"})))
+    comparison.add(diff("+    return 7\n", base), review())
+    assert counts(comparison) == {end: 1}
