@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings
-from tasks.upstream.scrub import Scrubber, protect_logs
+from tasks.upstream.calls.scrub import Scrubber, protect_logs
 
 __all__ = ["check_variables", "resolve_keys"]
 

@@ -18,7 +18,7 @@ from tasks.core.slots import Entry
 from tasks.core.state_places import is_database
 from tasks.core.files import read_json, write_json
 from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
-from tasks.upstream.quota.notes import open_notes
+from tasks.upstream.quota.limit_sync_store import open_notes
 
 __all__ = ["PanelState"]
 

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
 from prefect.client.schemas.filters import FlowRunFilterStateType as StateType
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tasks.upstream.journal.salvage import check
+from tasks.upstream.journal.recover import check
 from tests.conftest import Job
 from tests.runs import await_condition, config, group_is_gone, numbered, shards, whole
 

@@ -27,7 +27,7 @@ from tasks.inference.inputs import InputWork
 from tasks.inference.passes import PASSES, worth_another_pass
 from tasks.inference.progress import Progress, Reporter
 from tasks.inference.run import Run
-from tasks.upstream.call import Caller, CallLimits, open_caller
+from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 __all__ = ["Desk", "current", "open_desk"]
 

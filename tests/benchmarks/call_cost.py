@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from deployments.sandbox import start_sandbox
 from tasks.core.calls import Request
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.call import open_caller
+from tasks.upstream.calls.caller import open_caller
 
 Ask = Callable[[Request], Any]
 KEYS = 4

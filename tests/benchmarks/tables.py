@@ -15,7 +15,7 @@ from limiters import Outcome, Scale, demand
 from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tasks.upstream.client_pool import ClientPool
+from tasks.upstream.calls.client_pool import ClientPool
 
 __all__ = ["show_tables"]
 

@@ -26,7 +26,7 @@ from tasks.core.calls import Request
 from tasks.core.errors import Stopped
 from tasks.core.settings import Settings, load_settings
 from tasks.inference.run import Run
-from tasks.upstream.call import open_caller
+from tasks.upstream.calls.caller import open_caller
 from tasks.upstream.quota import Quota
 
 WINDOW = 1.0  # seconds

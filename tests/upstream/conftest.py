@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from deployments.sandbox import Sandbox
 from tasks.core.calls import Request
 from tasks.core.quotas import AppId
-from tasks.upstream.call import Caller, CallLimits, open_caller
+from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 QUICK = CallLimits(
     timeout=5, connect_timeout=2, stream_idle_timeout=2, backoff=0.01, max_backoff=0.05

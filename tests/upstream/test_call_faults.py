@@ -10,7 +10,7 @@ import pytest
 from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Request
 from tasks.core.errors import CallFailed, NoKeysLeft
-from tasks.upstream.call import Caller, CallLimits
+from tasks.upstream.calls.caller import Caller, CallLimits
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]

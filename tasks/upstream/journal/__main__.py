@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.core.errors import StateError
 from tasks.core.state_places import check_state, is_database
 from tasks.upstream.journal.journal import open_journal
-from tasks.upstream.journal.salvage import check, salvage
+from tasks.upstream.journal.recover import check, salvage
 
 _DAY = 86400.0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from tasks.core.calls import Reply
 from tasks.core.errors import StateError
 from tasks.core.state_places import name_of
-from tasks.upstream.journal.body import DAMAGED, decode, encode
+from tasks.upstream.journal.encoding import DAMAGED, decode, encode
 from tasks.upstream.journal.store import Store, open_store
 from tasks.upstream.journal.writer import GroupWriter
 

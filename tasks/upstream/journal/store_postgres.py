@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.core.errors import StateError
 from tasks.core.state_places import name_of
-from tasks.upstream.journal.body import decodes
+from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.store import CHUNK, MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import Row
 from tasks.upstream.postgres import Database, Tables, open_session, persist

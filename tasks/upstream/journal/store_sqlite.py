@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.core.errors import StateError
 from tasks.upstream.journal.locks import Locks
-from tasks.upstream.journal.salvage import check
+from tasks.upstream.journal.recover import check
 from tasks.upstream.journal.schema import damaged, open_database
 from tasks.upstream.journal.store import MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import Row

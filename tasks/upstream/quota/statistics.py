@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.quota.lane import Lane
+from tasks.upstream.quota.key_log import Lane
 from tasks.upstream.quota.store import Db, reading
 
 __all__ = [

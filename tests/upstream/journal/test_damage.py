@@ -16,7 +16,7 @@ from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
 from tasks.upstream.journal.__main__ import main
-from tasks.upstream.journal.salvage import check, salvage
+from tasks.upstream.journal.recover import check, salvage
 
 ROWS = 400
 REPLY = Reply("", "m", "stop", Usage(), None, 1.0, "a", "t", "http://x.test/v1", 1.0, 0.0)

@@ -21,7 +21,7 @@ import pytest
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Grant, Quota, most_in_window, read_statistics
-from tasks.upstream.quota.rulings import read_rulings
+from tasks.upstream.quota.key_status import read_rulings
 from tests.postgres import start_postgres
 
 MakeQuota = Callable[..., Quota]

@@ -12,9 +12,9 @@ import openai
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import ReplyError
-from tasks.upstream.completion import Completion, body_of, read_completion
-from tasks.upstream.streaming import assemble
-from tasks.upstream.transport import Probe, watched
+from tasks.upstream.calls.completion import Completion, body_of, read_completion
+from tasks.upstream.calls.streaming import assemble
+from tasks.upstream.calls.transport import Probe, watched
 
 __all__ = ["Attempt"]
 

@@ -15,7 +15,7 @@ import orjson
 
 from tasks.core.calls import Usage
 from tasks.core.errors import ReplyError
-from tasks.upstream.completion import (
+from tasks.upstream.calls.completion import (
     Completion,
     check_complete,
     raise_if_error,
@@ -23,7 +23,7 @@ from tasks.upstream.completion import (
     read_text,
     read_usage,
 )
-from tasks.upstream.transport import Probe
+from tasks.upstream.calls.transport import Probe
 
 __all__ = ["assemble", "events"]
 

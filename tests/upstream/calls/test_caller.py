@@ -19,8 +19,8 @@ from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, CircuitOpen, NoKeysLeft, Stopped
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.call import Caller, CallLimits
-from tasks.upstream.scrub import Scrubber, ScrubFilter
+from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.scrub import Scrubber, ScrubFilter
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]
@@ -35,7 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pydantic import SecretStr
 from tasks.core.calls import Request
 from tasks.core.quotas import AppId
-from tasks.upstream.call import open_caller
+from tasks.upstream.calls.caller import open_caller
 
 base_url, state = sys.argv[1:]
 app_ids = [AppId("a0", base_url), AppId("a1", base_url)]

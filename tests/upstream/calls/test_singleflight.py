@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tasks.core.errors import CallFailed, Stopped
-from tasks.upstream.singleflight import SingleFlight
+from tasks.upstream.calls.singleflight import SingleFlight
 
 
 def test_one_of_many_works() -> None:

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
-from tasks.upstream.attempt import Attempt
-from tasks.upstream.client_pool import ClientPool, Lease
-from tasks.upstream.transport import Probe
+from tasks.upstream.calls.http_attempt import Attempt
+from tasks.upstream.calls.client_pool import ClientPool, Lease
+from tasks.upstream.calls.transport import Probe
 
 KEYS = {f"a{n}": SecretStr(f"key-of-a{n}-0123456789") for n in range(6)}
 
@@ -138,7 +138,7 @@ def test_no_key_is_shown(sandbox: Sandbox) -> None:
 def test_the_environment_of_openai_does_not_leak_in(sandbox: Sandbox) -> None:
     """OPENAI_* variables of the machine change neither key nor organisation."""
     code = (
-        "import sys; from pydantic import SecretStr; from tasks.upstream.client_pool import ClientPool\n"
+        "import sys; from pydantic import SecretStr; from tasks.upstream.calls.client_pool import ClientPool\n"
         "with ClientPool({'a': SecretStr('right')}) as pool, pool.lease('a', sys.argv[1]) as lease:\n"
         "    headers = lease.client.default_headers\n"
         "    print(headers['Authorization'], 'test-org' in repr(headers))\n"

@@ -23,7 +23,7 @@ import openai
 from pydantic import SecretStr
 
 from tasks.core.errors import ConfigError
-from tasks.upstream.transport import Transport
+from tasks.upstream.calls.transport import Transport
 
 __all__ = ["ClientPool", "Lease"]
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tasks.core.quotas import AppId
-from tasks.upstream.quota.lane import ENDED, GONE, PLANNED, SENT, STARTED, Lane, Use
+from tasks.upstream.quota.key_log import ENDED, GONE, PLANNED, SENT, STARTED, Lane, Use
 
 __all__ = ["Book", "Want"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.core.errors import StateError
-from tasks.upstream.journal.body import decodes
+from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.schema import open_database
 from tasks.upstream.journal.writer import Row
 

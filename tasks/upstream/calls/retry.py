@@ -27,7 +27,7 @@ import httpx2
 import openai
 
 from tasks.core.errors import ReplyError
-from tasks.upstream.completion import ServerError
+from tasks.upstream.calls.completion import ServerError
 from tasks.upstream.quota import Signal, read_signal
 
 __all__ = ["Circumstances", "Decision", "backoff", "decide"]

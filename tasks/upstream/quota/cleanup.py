@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.lane import ENDED, GONE, PLANNED, STARTED
+from tasks.upstream.quota.key_log import ENDED, GONE, PLANNED, STARTED
 from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.store import Db
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ReplyError
-from tasks.upstream.completion import ServerError, read_completion
-from tasks.upstream.retry import Circumstances, Decision, backoff, decide
+from tasks.upstream.calls.completion import ServerError, read_completion
+from tasks.upstream.calls.retry import Circumstances, Decision, backoff, decide
 
 SENT = Circumstances(reached=True)
 REASONS = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from tasks.upstream.scrub import Scrubber, ScrubFilter, protect_logs
+from tasks.upstream.calls.scrub import Scrubber, ScrubFilter, protect_logs
 
 KEY = "team/key+0123456789-abcdef="
 scrub = Scrubber([SecretStr(KEY), SecretStr("short")])

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tasks.core.errors import CircuitOpen
-from tasks.upstream.breaker import Breakers
+from tasks.upstream.calls.breaker import Breakers
 
 URL = "http://x.test/v1"
 

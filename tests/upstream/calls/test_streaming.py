@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ReplyError
-from tasks.upstream.completion import ServerError
-from tasks.upstream.streaming import assemble, events
-from tasks.upstream.transport import Probe
+from tasks.upstream.calls.completion import ServerError
+from tasks.upstream.calls.streaming import assemble, events
+from tasks.upstream.calls.transport import Probe
 
 
 def probe(idle: float = 60.0) -> Probe:
