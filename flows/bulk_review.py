@@ -45,7 +45,7 @@ from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.files import hold_folder
 from tasks.inference.proof import quota_proof
 from tasks.inference.run import Run
-from tasks.load import load
+from tasks.load.task import load
 from tasks.merge import merge
 from tasks.previous import Known, known_before
 from tasks.shard import default_shards, shard

@@ -126,7 +126,7 @@ def _verify(folder: str) -> int:
 def _estimate(arguments: argparse.Namespace) -> int:
     from flows.estimate import estimate, show_estimate  # noqa: PLC0415 - imports Prefect, see _run
     from flows.planning import read_config  # noqa: PLC0415
-    from tasks.sources import check_source  # noqa: PLC0415
+    from tasks.load.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
     check_source(arguments.source)
@@ -139,7 +139,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from flows.keys import check_variables  # noqa: PLC0415
     from flows.planning import new_run_id, read_config, run_paths  # noqa: PLC0415
-    from tasks.sources import check_source  # noqa: PLC0415
+    from tasks.load.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
     check_source(arguments.source)

@@ -15,7 +15,7 @@ from tasks.review.prompts import PROMPT_VERSION
 from tasks.core.schemas import SCHEMA_VERSION
 from tasks.core.files import output_errors
 from tasks.inference.run import Run
-from tasks.load import Loaded
+from tasks.load.task import Loaded
 from tasks.merge import Merged
 from tasks.previous import source_key
 from tasks.upstream.journal import open_journal

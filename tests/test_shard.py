@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.paths import RunPaths
-from tasks.core.rows import stored_input
-from tasks.load import load_source
+from tasks.load.rows import stored_input
+from tasks.load.task import load_source
 from tasks.shard import cut, default_shards, shard_inputs
 
 

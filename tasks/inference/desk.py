@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from tasks.core.errors import Stopped
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
-from tasks.core.rows import stored_input
+from tasks.load.rows import stored_input
 from tasks.core.settings import Settings
 from tasks.core.files import atomic
 from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query

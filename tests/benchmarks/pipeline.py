@@ -31,7 +31,7 @@ from deployments.sandbox import Sandbox, start_sandbox
 from tasks.review.replies.contract import response_format
 from tasks.review.prompts import check_messages
 from tasks.review.inputs.render import render_input
-from tasks.core.rows import read_input
+from tasks.load.rows import read_input
 from tasks.core.settings import CheckSettings
 
 __all__ = ["main"]

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.review.inputs.diffs import parse_diff
 from tasks.core.records import Input
-from tasks.core.rows import read_input
+from tasks.load.rows import read_input
 
 _FILE = Path(__file__).parents[2] / "data" / "samples" / "samples.jsonl"
 _FIELDS = ["input_id", "kind", "content", "path", "language", "title", "description", "expected"]

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox
 from tasks.core.paths import RunPaths
-from tasks.core.rows import read_input
+from tasks.load.rows import read_input
 from tasks.core.settings import load_settings
 from tasks.inference.desk import open_desk
 from tasks.inference.run import Run

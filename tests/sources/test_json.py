@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import RowError, SourceError
-from tasks.sources import read_rows
+from tasks.load.sources import read_rows
 
 
 def rows_of(folder: Path, text: str, encoding: str = "utf-8") -> list[Any]:

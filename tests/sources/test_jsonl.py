@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import RowError, SourceError
-from tasks.sources import NumberedRow, read_rows
-from tasks.sources.opening import MAX_LINE
+from tasks.load.sources import NumberedRow, read_rows
+from tasks.load.sources.opening import MAX_LINE
 
 GOOD = b'{"content": "x"}\n'
 

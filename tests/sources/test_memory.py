@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 MEASURE = """
 import resource, sys
 from itertools import islice
-from tasks.sources import read_rows
+from tasks.load.sources import read_rows
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

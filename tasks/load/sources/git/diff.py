@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from tasks.core.errors import SourceError
-from tasks.sources.git_command import Git
-from tasks.sources.git_range import CommitRange
+from tasks.load.sources.git.command import Git
+from tasks.load.sources.git.commit_range import CommitRange
 
 __all__ = ["Change", "Section", "changes", "sections"]
 

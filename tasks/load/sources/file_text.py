@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from tasks.sources.opening import encoding_of
+from tasks.load.sources.opening import encoding_of
 
 __all__ = ["FileText", "decode", "file_id", "path_text"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from tasks.core.errors import RowError, SourceError
-from tasks.sources.numbered import NumberedRow
-from tasks.sources.opening import MAX_LINE, bounded_lines, open_text
+from tasks.load.sources.numbered import NumberedRow
+from tasks.load.sources.opening import MAX_LINE, bounded_lines, open_text
 
 __all__ = ["read_json", "read_jsonl"]
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 import orjson
 
 from tasks.core.errors import RowError
-from tasks.core.jsonable import jsonable
+from tasks.load.jsonable import jsonable
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
 
 __all__ = ["content_id", "read_input", "stored_input"]

@@ -8,9 +8,9 @@ import pytest
 
 from tasks.core.errors import RowError
 from tasks.review.inputs.render import render_input
-from tasks.core.rows import read_input
-from tasks.sources import read_rows
-from tasks.sources.adapters import adapt
+from tasks.load.rows import read_input
+from tasks.load.sources import read_rows
+from tasks.load.sources.adapters import adapt
 
 HUNK = "@@ -1,2 +1,2 @@\n-a\n+b\n c"
 

@@ -11,9 +11,9 @@ from tasks.review.inputs.diffs import parse_diff
 from tasks.core.errors import RowError
 from tasks.review.prompts import check_messages
 from tasks.review.inputs.render import render_input
-from tasks.core.rows import read_input
+from tasks.load.rows import read_input
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions
-from tasks.sources import read_rows
+from tasks.load.sources import read_rows
 
 CODE = "".join(f"line {number}\n" for number in range(60))
 

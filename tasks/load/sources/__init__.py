@@ -15,13 +15,13 @@ from pathlib import Path
 
 from tasks.core.errors import SourceError
 from tasks.core.selection import GitOptions
-from tasks.sources.adapters import adapt
-from tasks.sources.folder import read_folder
-from tasks.sources.git_range import PREFIX, parse_git_source
-from tasks.sources.git_source import read_git
-from tasks.sources.numbered import NumberedRow
-from tasks.sources.tables import read_csv, read_parquet
-from tasks.sources.text import read_json, read_jsonl
+from tasks.load.sources.adapters import adapt
+from tasks.load.sources.folder import read_folder
+from tasks.load.sources.git.commit_range import PREFIX, parse_git_source
+from tasks.load.sources.git.source import read_git
+from tasks.load.sources.numbered import NumberedRow
+from tasks.load.sources.tables import read_csv, read_parquet
+from tasks.load.sources.text import read_json, read_jsonl
 
 __all__ = ["NumberedRow", "check_source", "may_be_empty", "read_rows"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks.core.errors import SourceError
-from tasks.sources.git_command import Git
+from tasks.load.sources.git.command import Git
 
 __all__ = ["PREFIX", "CommitRange", "GitSource", "commit_range", "parse_git_source"]
 

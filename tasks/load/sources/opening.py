@@ -21,7 +21,7 @@ __all__ = ["MAX_LINE", "bounded_lines", "encoding_of", "open_text"]
 MAX_LINE = 16 * 1024 * 1024
 """Characters; a longer line is rejected rather than held in memory."""
 
-_LONE = "tasks.sources.lone"
+_LONE = "tasks.load.sources.lone"
 _MARKS = (
     # UTF-32's mark starts with UTF-16's.
     (codecs.BOM_UTF32_LE, "utf-32"),

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import RowError, SourceError
-from tasks.sources.numbered import NumberedRow
-from tasks.sources.opening import MAX_LINE, open_text
+from tasks.load.sources.numbered import NumberedRow
+from tasks.load.sources.opening import MAX_LINE, open_text
 
 __all__ = ["read_csv", "read_parquet"]
 

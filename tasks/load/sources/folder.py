@@ -15,8 +15,8 @@ from typing import Any
 
 from tasks.core.errors import RowError
 from tasks.core.selection import GitOptions, Selection
-from tasks.sources.file_text import decode, file_id, path_text
-from tasks.sources.numbered import NumberedRow
+from tasks.load.sources.file_text import decode, file_id, path_text
+from tasks.load.sources.numbered import NumberedRow
 
 __all__ = ["read_folder"]
 

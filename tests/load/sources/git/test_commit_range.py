@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import RowError, SourceError
-from tasks.sources import read_rows
+from tasks.load.sources import read_rows
 
 CODE = "x = 1\n"
 HOUR = timedelta(hours=1)
