@@ -48,7 +48,7 @@ from tasks.inference.run import Run
 from tasks.load.task import load
 from tasks.merge import merge
 from tasks.previous import Known, known_before
-from tasks.shard import default_shards, shard
+from tasks.shard.task import default_shards, shard
 from tasks.write import write
 
 __all__ = ["INCOMPLETE", "REFUSED", "bulk_review"]

@@ -20,7 +20,7 @@ from night import Night, write_inputs
 
 from deployments.sandbox import start_sandbox
 from tasks.inference.slices import guided
-from tasks.shard import default_shards
+from tasks.shard.task import default_shards
 
 __all__ = ["main"]
 

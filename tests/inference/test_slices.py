@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.inference.slices import AT_ONCE, MOST, guided
-from tasks.shard import default_shards
+from tasks.shard.task import default_shards
 
 
 @given(st.integers(0, 20_000), st.integers(1, 256))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.core.paths import RunPaths
 from tasks.load.rows import stored_input
 from tasks.load.task import load_source
-from tasks.shard import cut, default_shards, shard_inputs
+from tasks.shard.task import cut, default_shards, shard_inputs
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=200), st.integers(1, 20))
