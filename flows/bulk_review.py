@@ -46,8 +46,8 @@ from tasks.core.files import hold_folder
 from tasks.inference.proof import quota_proof
 from tasks.inference.run import Run
 from tasks.load.task import load
-from tasks.merge import merge
-from tasks.previous import Known, known_before
+from tasks.merge.task import merge
+from tasks.merge.baseline import Known, known_before
 from tasks.shard.task import default_shards, shard
 from tasks.write import write
 

@@ -16,8 +16,8 @@ from tasks.core.schemas import SCHEMA_VERSION
 from tasks.core.files import output_errors
 from tasks.inference.run import Run
 from tasks.load.task import Loaded
-from tasks.merge import Merged
-from tasks.previous import source_key
+from tasks.merge.task import Merged
+from tasks.merge.baseline import source_key
 from tasks.upstream.journal import open_journal
 
 __all__ = ["begin", "end", "remove_work"]

@@ -86,7 +86,7 @@ def repolicy(
         ConfigError: `config` or the file of suppressions cannot be used.
         OutputError: no finished run, or the output cannot be written.
     """
-    from tasks.previous import known_false  # noqa: PLC0415 - Arrow takes a while to import
+    from tasks.merge.baseline import known_false  # noqa: PLC0415 - Arrow takes a while to import
 
     finished = RunPaths(folder.absolute())
     target = RunPaths((output or folder).absolute())

@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core.errors import ConfigError, OutputError
 from tasks.core.paths import RunPaths
-from tasks.previous import compare, find_previous, known_false, source_key
+from tasks.merge.baseline import compare, find_previous, known_false, source_key
 from tests.factories import make_night
 
 SOURCE = "diffs.jsonl"

@@ -16,7 +16,7 @@ from tasks.review.findings.history import Comparison
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.review.findings.suppressions import suppress
 from tasks.core.files import atomic
-from tasks.previous import Known, compare, told
+from tasks.merge.baseline import Known, compare, told
 
 __all__ = ["Merged", "merge", "merge_shards"]
 
