@@ -49,7 +49,7 @@ from tasks.load.task import load
 from tasks.merge.task import merge
 from tasks.merge.baseline import Known, known_before
 from tasks.shard.task import default_shards, shard
-from tasks.write import write
+from tasks.write.task import write
 
 __all__ = ["INCOMPLETE", "REFUSED", "bulk_review"]
 

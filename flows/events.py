@@ -20,7 +20,7 @@ from typing import Any
 
 from prefect.events import emit_event
 
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 
 __all__ = ["key_disabled", "margin_raised", "output_written", "run_ended"]

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from tasks.core.paths import RunPaths
 from tasks.review.prompts import PROMPT_VERSION
-from tasks.core.schemas import SCHEMA_VERSION
+from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.core.files import output_errors
 from tasks.inference.run import Run
 from tasks.load.task import Loaded

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import ReviewError
 from tasks.core.exports import EXPORTS
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.core.policy_settings import PolicySettings
 from tasks.core.files import hold_folder, output_errors
-from tasks.finished import read_manifest
+from tasks.outputs.tables import read_manifest
 
 if TYPE_CHECKING:
     from tasks.repolicy import Decided
@@ -126,7 +126,7 @@ def _rewrite(
 ) -> dict[str, Any]:
     from tasks.repolicy import decide_anew  # noqa: PLC0415
     from tasks.report import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
-    from tasks.write import write_outputs  # noqa: PLC0415
+    from tasks.write.task import write_outputs  # noqa: PLC0415
 
     with output_errors(target.work):
         shutil.rmtree(target.work, ignore_errors=True)

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from tasks.copies import fetch_outputs
 from tasks.core.cells import Cell
 from tasks.core.errors import OutputError
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
-from tasks.core.schemas import SCHEMA_VERSION, SCHEMAS
+from tasks.outputs.schemas import SCHEMA_VERSION, SCHEMAS
 from tasks.core.storage_urls import is_url
 from tasks.core.verify import FileFacts, Recount, compare_files, plan_of
 from tasks.core.files import read_json, sha256

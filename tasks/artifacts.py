@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow.dataset as ds
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.core.tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
-from tasks.findings import read_findings
+from tasks.outputs.findings import read_findings
 from tasks.outage import server_answers
 
 __all__ = ["show_run"]

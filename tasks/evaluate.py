@@ -11,9 +11,9 @@ from tasks.core.evaluation import Evaluation, evaluate
 from tasks.core.evaluation_text import as_facts, as_markdown
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
-from tasks.core.stored import input_of, review_of
+from tasks.outputs.stored import input_of, review_of
 from tasks.core.files import atomic, write_json
-from tasks.finished import read_manifest, read_reviews
+from tasks.outputs.tables import read_manifest, read_reviews
 
 __all__ = ["Evaluated", "evaluate_run"]
 

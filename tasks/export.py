@@ -8,11 +8,11 @@ from typing import Any
 
 from tasks.core.exports import EXPORTS, Export
 from tasks.review.findings.findings import Findings
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.core.files import atomic, sha256
-from tasks.findings import read_findings
-from tasks.finished import read_manifest
+from tasks.outputs.findings import read_findings
+from tasks.outputs.tables import read_manifest
 
 __all__ = ["export_run"]
 

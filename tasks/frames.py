@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.html import CALL_COLUMNS, COMMENT_COLUMNS
 from tasks.core.paths import RunPaths
-from tasks.core.schemas import SCHEMAS
+from tasks.outputs.schemas import SCHEMAS
 from tasks.core.summary import CALL_COLUMNS as SUMMARY_CALLS
 from tasks.core.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from tasks.core.errors import OutputError
 from tasks.core.html import Report, TableLibrary, gather, render
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.core.summary import Summary
 from tasks.core.files import atomic, sha256
-from tasks.findings import read_findings
+from tasks.outputs.findings import read_findings
 from tasks.frames import Frames
 
 __all__ = ["write_html"]

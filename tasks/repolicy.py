@@ -20,10 +20,10 @@ from tasks.core.errors import OutputError
 from tasks.review.findings.history import TONIGHT, count_ages
 from tasks.core.paths import RunPaths
 from tasks.review.findings.policy import Policy, decide
-from tasks.core.stored import comment_of, input_of
+from tasks.outputs.stored import comment_of, input_of
 from tasks.review.findings.suppressions import suppress
 from tasks.core.files import atomic
-from tasks.finished import read_reviews
+from tasks.outputs.tables import read_reviews
 
 __all__ = ["Decided", "decide_anew"]
 

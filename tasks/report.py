@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.artifacts import show_run
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.core.report_text import report_text
 from tasks.core.summary import summarise

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deployments.sandbox import Sandbox
-from tasks.core.schemas import SCHEMAS
+from tasks.outputs.schemas import SCHEMAS
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "samples.jsonl"
 TABLES = ("reviews", "comments", "calls")

@@ -16,7 +16,7 @@ from tasks.core.errors import OutputError
 from tasks.core.exports import EXPORTS
 from tasks.core.paths import RunPaths
 from tasks.export import export_run
-from tasks.findings import read_findings
+from tasks.outputs.findings import read_findings
 from tests.factories import comment, made_up, make_night, write_night
 
 

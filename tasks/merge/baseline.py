@@ -25,8 +25,8 @@ from tasks.core.paths import RunPaths
 from tasks.core.storage_urls import is_url
 from tasks.review.findings.suppressions import read_suppressions
 from tasks.core.files import read_json
-from tasks.findings import read_findings
-from tasks.finished import read_manifest, read_reviews
+from tasks.outputs.findings import read_findings
+from tasks.outputs.tables import read_manifest, read_reviews
 from tasks.load.sources.git.commit_range import PREFIX, parse_git_source
 
 __all__ = ["Known", "compare", "find_previous", "known_before", "known_false", "source_key", "told"]

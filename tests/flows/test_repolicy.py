@@ -13,10 +13,10 @@ from flows.repolicy import main
 from flows.verify import verify
 from tasks.core.paths import RunPaths
 from tasks.review.findings.policy import Policy, decide
-from tasks.core.stored import comment_of, input_of
+from tasks.outputs.stored import comment_of, input_of
 from tasks.export import export_run
 from tasks.core.files import read_json
-from tasks.finished import read_reviews, read_rows
+from tasks.outputs.tables import read_reviews, read_rows
 from tasks.report import write_report
 from tests.factories import CODE, make_night
 

@@ -15,9 +15,9 @@ import pytest
 from flows.cli import run_command
 from flows.verify import check_written, verify_command
 from tasks.core.errors import OutputError
-from tasks.core.outputs import Output
+from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
-from tasks.core.schemas import SCHEMA_VERSION
+from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.core.files import sha256
 from tests.factories import CHECKS, make_night
 

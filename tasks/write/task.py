@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.outputs import Output, Row, call_rows, comment_rows, json_entry, review_row
+from tasks.write.rows import Output, Row, call_rows, comment_rows, json_entry, review_row
 from tasks.core.paths import RunPaths
-from tasks.core.schemas import SCHEMAS
+from tasks.outputs.schemas import SCHEMAS
 from tasks.core.files import atomic, sha256
 
 __all__ = ["write", "write_outputs"]

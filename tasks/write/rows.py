@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from tasks.core.schemas import SCHEMA_VERSION
+from tasks.outputs.schemas import SCHEMA_VERSION
 
 __all__ = ["Output", "Row", "call_rows", "comment_rows", "json_entry", "review_row"]
 

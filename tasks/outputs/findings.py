@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tasks.core.errors import OutputError
 from tasks.review.findings.findings import Findings, findings_of
 from tasks.core.paths import RunPaths
-from tasks.finished import read_rows
+from tasks.outputs.tables import read_rows
 
 __all__ = ["read_findings"]
 
