@@ -43,7 +43,7 @@ from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import StateError, UserError
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.files import hold_folder
-from tasks.inference.proof import quota_proof
+from tasks.report.quota_proof import quota_proof
 from tasks.inference.run import Run
 from tasks.load.task import load
 from tasks.merge.task import merge
@@ -129,7 +129,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
     outputs = write(paths, run.run_id, facts)
     check_written(paths, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
-    from tasks.report import report  # noqa: PLC0415
+    from tasks.report.task import report  # noqa: PLC0415
 
     manifest = end(run, source, loaded, merged, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))

@@ -125,7 +125,7 @@ def _rewrite(
     false: dict[str, str],
 ) -> dict[str, Any]:
     from tasks.repolicy import decide_anew  # noqa: PLC0415
-    from tasks.report import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
+    from tasks.report.task import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
     from tasks.write.task import write_outputs  # noqa: PLC0415
 
     with output_errors(target.work):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.evaluation import CheckScore, Evaluation, Lift, Scored
 from tasks.core.metrics import Tally
-from tasks.core.report_text import markdown_table
+from tasks.report.markdown import markdown_table
 from tasks.core.stats import Proportion
 
 __all__ = ["Table", "as_facts", "as_markdown", "tables", "verdict"]

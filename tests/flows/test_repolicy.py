@@ -17,7 +17,7 @@ from tasks.outputs.stored import comment_of, input_of
 from tasks.export import export_run
 from tasks.core.files import read_json
 from tasks.outputs.tables import read_reviews, read_rows
-from tasks.report import write_report
+from tasks.report.task import write_report
 from tests.factories import CODE, make_night
 
 QUOTA = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.core.records import CATEGORIES, SEVERITIES
-from tasks.core.summary import ModelFigures, Summary
+from tasks.report.summary import ModelFigures, Summary
 
 __all__ = ["markdown_table", "report_text"]
 

@@ -20,12 +20,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.core.errors import OutputError
-from tasks.core.html import view
-from tasks.core.html.charts import COLOURS
-from tasks.core.html.gathered import Gathered
-from tasks.core.html.listing import finding_view
-from tasks.core.html.panels import panels
-from tasks.core.summary import Summary
+from tasks.report.html import view
+from tasks.report.html.charts import COLOURS
+from tasks.report.html.gathered import Gathered
+from tasks.report.html.listing import finding_view
+from tasks.report.html.panels import panels
+from tasks.report.summary import Summary
 
 __all__ = ["Report", "TableLibrary", "render"]
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tasks.core.html.charts import draw, latency_chart, quota_chart, severity_chart
-from tasks.core.html.series import Points
+from tasks.report.html.charts import draw, latency_chart, quota_chart, severity_chart
+from tasks.report.html.series import Points
 
 
 def _texts(svg: str) -> list[str]:

@@ -22,7 +22,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
-from tasks.core.tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
+from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 from tasks.outputs.findings import read_findings
 from tasks.outage import server_answers
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import OutputError
-from tasks.core.html import Report, TableLibrary, gather, render
+from tasks.report.html import Report, TableLibrary, gather, render
 from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
-from tasks.core.summary import Summary
+from tasks.report.summary import Summary
 from tasks.core.files import atomic, sha256
 from tasks.outputs.findings import read_findings
-from tasks.frames import Frames
+from tasks.report.frames import Frames
 
 __all__ = ["write_html"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import vl_convert
 
-from tasks.core.html.series import Points
+from tasks.report.html.series import Points
 from tasks.core.records import SEVERITIES
 
 __all__ = ["COLOURS", "agreement_chart", "draw", "latency_chart", "quota_chart", "severity_chart"]

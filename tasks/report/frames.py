@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.core.html import CALL_COLUMNS, COMMENT_COLUMNS
+from tasks.report.html import CALL_COLUMNS, COMMENT_COLUMNS
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import SCHEMAS
-from tasks.core.summary import CALL_COLUMNS as SUMMARY_CALLS
-from tasks.core.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
+from tasks.report.summary import CALL_COLUMNS as SUMMARY_CALLS
+from tasks.report.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
 
 __all__ = ["Frames", "read_frames"]
 

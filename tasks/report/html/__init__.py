@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.core.html.gathered import Gathered, gather
-from tasks.core.html.page import Report, TableLibrary, render
-from tasks.core.html.series import CALL_COLUMNS, COMMENT_COLUMNS
+from tasks.report.html.gathered import Gathered, gather
+from tasks.report.html.page import Report, TableLibrary, render
+from tasks.report.html.series import CALL_COLUMNS, COMMENT_COLUMNS
 
 __all__ = [
     "CALL_COLUMNS",

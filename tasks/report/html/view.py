@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.html.gathered import Gathered
+from tasks.report.html.gathered import Gathered
 from tasks.core.records import SEVERITIES
-from tasks.core.summary import ModelFigures, Summary
+from tasks.report.summary import ModelFigures, Summary
 
 __all__ = [
     "Cell",

@@ -14,10 +14,10 @@ import pytest
 
 from tasks.core.cells import Counts
 from tasks.core.errors import OutputError
-from tasks.core.html import CALL_COLUMNS, COMMENT_COLUMNS, Report, TableLibrary, gather, render
-from tasks.core.summary import CALL_COLUMNS as SUMMARY_CALLS
-from tasks.core.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
-from tasks.core.summary import summarise
+from tasks.report.html import CALL_COLUMNS, COMMENT_COLUMNS, Report, TableLibrary, gather, render
+from tasks.report.summary import CALL_COLUMNS as SUMMARY_CALLS
+from tasks.report.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
+from tasks.report.summary import summarise
 from tests.factories import comment, findings, manifest_of
 
 _LIBRARY = TableLibrary("class T{}\nexport{T as default,T as Other};\n/*end*/", "p{margin:0}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.core.html.series import (
+from tasks.report.html.series import (
     CALL_COLUMNS,
     COMMENT_COLUMNS,
     agreement_points,
