@@ -17,7 +17,7 @@ from rich.table import Table
 from flows import nursery
 from flows.terminal import quieten, sift
 from tasks.core.errors import ReviewError
-from tasks.core.forecast import duration
+from tasks.estimate.loads import duration
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.core.files import read_json

@@ -12,13 +12,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tasks.core.forecast import COMMENTS_PER_CHECK, Load, cost, duration, pick, total
+from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration, pick, total
 from tasks.core.paths import RunPaths
 from tasks.load.rows import stored_input
 from tasks.core.settings import Settings
 from tasks.core.state_places import is_database, journal_place
-from tasks.inference.pace import least_seconds
-from tasks.inference.rehearsal import Rehearsal
+from tasks.estimate.quota_time import least_seconds
+from tasks.estimate.dry_run import Rehearsal
 from tasks.load.task import Loaded, load_source
 from tasks.upstream.journal import Journal, open_journal
 

@@ -25,7 +25,7 @@ from flows.limits import PREFIX, Limits, open_limits
 from flows.panel_state import PanelState
 from tasks.core.quotas import AppId
 from tasks.core.slots import Entry, Limit, foreign, settled, step
-from tasks.inference.pace import least_seconds
+from tasks.estimate.quota_time import least_seconds
 from tasks.inference.run import Run
 from tasks.upstream.quota import Quota
 

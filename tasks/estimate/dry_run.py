@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed
-from tasks.core.forecast import COMMENTS_PER_CHECK, Load, assumed_calls
+from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.core.records import Input, InputReview
 from tasks.core.settings import CheckSettings, ReviewSettings, Settings
 from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query

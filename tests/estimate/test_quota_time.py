@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.core.quotas import AppId, Window
-from tasks.inference.pace import least_seconds
+from tasks.estimate.quota_time import least_seconds
 
 A = AppId("a", windows=(Window(3, 60),))
 B = AppId("b", windows=(Window(3, 60),), models=frozenset({"m"}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.forecast import Load, assumed_calls, cost, duration, pick, total
+from tasks.estimate.loads import Load, assumed_calls, cost, duration, pick, total
 from tasks.core.settings import Price
 
 
