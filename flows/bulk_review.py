@@ -44,7 +44,7 @@ from tasks.core.errors import StateError, UserError
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.files import hold_folder
 from tasks.report.quota_proof import quota_proof
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 from tasks.load.task import load
 from tasks.merge.task import merge
 from tasks.merge.baseline import Known, known_before

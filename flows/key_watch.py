@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from flows.events import key_disabled, margin_raised
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 from tasks.upstream.quota.key_status import Ruling, read_rulings
 
 __all__ = ["KeyWatch"]

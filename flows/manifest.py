@@ -14,7 +14,7 @@ from tasks.core.paths import RunPaths
 from tasks.review.prompts import PROMPT_VERSION
 from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.core.files import output_errors
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 from tasks.load.task import Loaded
 from tasks.merge.task import Merged
 from tasks.merge.baseline import source_key

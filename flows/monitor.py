@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.core.paths import ShardPaths
-from tasks.inference.progress import Tally, total
+from tasks.infer.progress import Tally, total
 from tasks.outage import server_answers
 
 __all__ = ["Monitor", "Status", "on_progress"]

@@ -26,7 +26,7 @@ from flows.panel_state import PanelState
 from tasks.core.quotas import AppId
 from tasks.core.slots import Entry, Limit, foreign, settled, step
 from tasks.estimate.quota_time import least_seconds
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 from tasks.upstream.quota import Quota
 
 __all__ = ["Panel"]

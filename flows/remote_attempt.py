@@ -30,7 +30,7 @@ from tasks.core.worker_settings import WorkersSettings
 from tasks.core.periodic import Every
 from tasks.exchange import open_exchange
 from tasks.core.files import write_json
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 from tasks.outage import await_server
 
 __all__ = ["run_attempt"]

@@ -21,8 +21,8 @@ from flows.run_log import Log, into_run
 from tasks.core.lease import Lease
 from tasks.core.paths import ShardPaths
 from tasks.exchange import Exchange, open_exchange
-from tasks.infer import infer
-from tasks.inference.run import Run
+from tasks.infer.task import infer
+from tasks.infer.run import Run
 
 __all__ = ["remote_shard"]
 

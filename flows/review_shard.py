@@ -29,10 +29,10 @@ from flows.terminal import silence
 from flows.watchdog import one_farewell
 from tasks.core.paths import ShardPaths
 from tasks.core.files import write_json
-from tasks.infer import infer
-from tasks.inference.desk import Desk, open_desk
-from tasks.inference.run import Run
-from tasks.inference.slices import AT_ONCE, guided
+from tasks.infer.task import infer
+from tasks.infer.shard_worker import Desk, open_desk
+from tasks.infer.run import Run
+from tasks.infer.slices import AT_ONCE, guided
 
 __all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 

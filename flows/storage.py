@@ -13,7 +13,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.exchange import open_exchange
 from tasks.core.files import read_json
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 
 __all__ = ["check_output", "check_workers", "shared_storage"]
 

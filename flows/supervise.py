@@ -26,7 +26,7 @@ from flows.remote_attempt import run_attempt
 from flows.shard_process import GRACE, end_process, start_process, watch_process
 from tasks.core.errors import OutputError, ReviewError, StateError, UserError
 from tasks.core.paths import ShardPaths
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 
 __all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
 

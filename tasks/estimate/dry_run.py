@@ -17,9 +17,9 @@ from tasks.core.errors import CallFailed
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.core.records import Input, InputReview
 from tasks.core.settings import CheckSettings, ReviewSettings, Settings
-from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
-from tasks.inference.inputs import InputWork
-from tasks.inference.progress import Progress
+from tasks.infer.ask import Answer, Asker, Parse, Parsed, Query
+from tasks.infer.input_steps import InputWork
+from tasks.infer.progress import Progress
 from tasks.upstream.journal import Journal
 
 __all__ = ["Rehearsal"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from night import Night, write_inputs
 
 from deployments.sandbox import start_sandbox
-from tasks.inference.slices import guided
+from tasks.infer.slices import guided
 from tasks.shard.task import default_shards
 
 __all__ = ["main"]

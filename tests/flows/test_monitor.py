@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.monitor import Status
-from tasks.inference.progress import Tally
+from tasks.infer.progress import Tally
 
 
 def _least(calls: int) -> float:

@@ -25,7 +25,7 @@ from flows.panel import Panel
 from tasks.core.calls import Request
 from tasks.core.errors import Stopped
 from tasks.core.settings import Settings, load_settings
-from tasks.inference.run import Run
+from tasks.infer.run import Run
 from tasks.upstream.calls.caller import open_caller
 from tasks.upstream.quota import Quota
 

@@ -16,8 +16,8 @@ from deployments.sandbox import Sandbox
 from tasks.core.paths import RunPaths
 from tasks.load.rows import read_input
 from tasks.core.settings import load_settings
-from tasks.inference.desk import open_desk
-from tasks.inference.run import Run
+from tasks.infer.shard_worker import open_desk
+from tasks.infer.run import Run
 
 Review = dict[str, Any]
 

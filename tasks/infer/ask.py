@@ -14,7 +14,7 @@ from tasks.core.errors import CallFailed, ReplyError, Stopped, UpstreamError
 from tasks.review.prompts import reask_messages
 from tasks.core.records import CallRow
 from tasks.core.settings import CheckSettings, Price, ReviewSettings
-from tasks.inference.call_rows import failed_row, reply_row
+from tasks.infer.call_rows import failed_row, reply_row
 
 __all__ = ["Answer", "Asker", "CallsModels", "Messages", "Query"]
 

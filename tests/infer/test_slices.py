@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.inference.slices import AT_ONCE, MOST, guided
+from tasks.infer.slices import AT_ONCE, MOST, guided
 from tasks.shard.task import default_shards
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tasks.core.quotas import AppId, Window
-from tasks.core.threads import MOST, UNLIMITED, default_threads
+from tasks.infer.thread_count import MOST, UNLIMITED, default_threads
 
 
 def test_the_burst_of_a_small_quota_decides() -> None:

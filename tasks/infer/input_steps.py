@@ -17,11 +17,11 @@ from tasks.review.inputs.render import Rendered, render_input
 from tasks.review.replies.replies import ParsedComments, parse_comments
 from tasks.core.settings import CheckSettings, Settings
 from tasks.review.inputs.tokens import count_tokens
-from tasks.inference.ask import Answer, Parse, Parsed, Query
-from tasks.inference.call_rows import skipped_row
-from tasks.inference.fan_out import fan_out
-from tasks.inference.progress import Progress
-from tasks.inference.verdicts import Reviewed, ask_batch, plan_batches, to_review, with_verdicts
+from tasks.infer.ask import Answer, Parse, Parsed, Query
+from tasks.infer.call_rows import skipped_row
+from tasks.infer.fan_out import fan_out
+from tasks.infer.progress import Progress
+from tasks.infer.review_steps import Reviewed, ask_batch, plan_batches, to_review, with_verdicts
 
 __all__ = ["InputWork", "Workplace"]
 

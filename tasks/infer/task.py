@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
 
 from tasks.core.errors import Stopped
-from tasks.inference import desk
+from tasks.infer.task import shard_worker
 
 __all__ = ["infer"]
 
@@ -26,7 +26,7 @@ def infer(first: int, last: int) -> int | State[Any]:
     A slice that is stopped with its run is Cancelled: nothing went wrong that needs a traceback.
     """
     try:
-        desk.current().review_slice(first, last)
+        shard_worker.current().review_slice(first, last)
     except Stopped as error:
         return Cancelled(message=str(error))
     return last - first

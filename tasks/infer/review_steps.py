@@ -13,7 +13,7 @@ from tasks.core.records import CallRow, Comment, Input, Verdict
 from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 from tasks.core.settings import ReviewSettings
 from tasks.review.inputs.tokens import count_tokens
-from tasks.inference.ask import Answer, Parse, Parsed, Query
+from tasks.infer.ask import Answer, Parse, Parsed, Query
 
 __all__ = ["Batch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
 

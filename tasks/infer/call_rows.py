@@ -10,7 +10,7 @@ from tasks.core.records import CallRow
 from tasks.core.settings import Price
 
 if TYPE_CHECKING:
-    from tasks.inference.ask import Query
+    from tasks.infer.ask import Query
 
 __all__ = ["cost", "failed_row", "reply_row", "skipped_row"]
 

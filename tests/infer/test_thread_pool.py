@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.core.errors import Stopped
-from tasks.inference.elastic import START, Elastic
+from tasks.infer.thread_pool import START, Elastic
 
 WAIT = 20.0
 

@@ -20,13 +20,13 @@ from tasks.core.records import CallRow, Input, InputReview
 from tasks.load.rows import stored_input
 from tasks.core.settings import Settings
 from tasks.core.files import atomic
-from tasks.inference.ask import Answer, Asker, Parse, Parsed, Query
-from tasks.inference.elastic import START, Elastic
-from tasks.inference.fan_out import Latch
-from tasks.inference.inputs import InputWork
-from tasks.inference.passes import PASSES, worth_another_pass
-from tasks.inference.progress import Progress, Reporter
-from tasks.inference.run import Run
+from tasks.infer.ask import Answer, Asker, Parse, Parsed, Query
+from tasks.infer.thread_pool import START, Elastic
+from tasks.infer.fan_out import Latch
+from tasks.infer.input_steps import InputWork
+from tasks.infer.passes import PASSES, worth_another_pass
+from tasks.infer.progress import Progress, Reporter
+from tasks.infer.run import Run
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 __all__ = ["Desk", "current", "open_desk"]
