@@ -38,7 +38,7 @@ from flows.states import INCOMPLETE, REFUSED, failed
 from flows.storage import check_output, check_workers, shared_storage
 from flows.supervise import run_shards
 from flows.verify import check_written
-from tasks.copies import deliver
+from tasks.deliver.task import deliver
 from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import StateError, UserError
 from tasks.core.paths import RunPaths, ShardPaths

@@ -17,7 +17,7 @@ from tasks.core.paths import ShardPaths
 from tasks.core.signs import Sign
 from tasks.core.stillness import Stillness
 from tasks.core.periodic import Every
-from tasks.exchange import Exchange
+from tasks.deliver.shared_folder import Exchange
 from tasks.core.files import read_json
 
 __all__ = ["LEASE", "Mirror", "fetch"]

@@ -28,7 +28,7 @@ from tasks.core.signs import Sign
 from tasks.core.stillness import Stillness
 from tasks.core.worker_settings import WorkersSettings
 from tasks.core.periodic import Every
-from tasks.exchange import open_exchange
+from tasks.deliver.shared_folder import open_exchange
 from tasks.core.files import write_json
 from tasks.infer.run import Run
 from tasks.outage import await_server

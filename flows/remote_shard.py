@@ -20,7 +20,7 @@ from flows.review_shard import SLICES, own_logger, review, state_of
 from flows.run_log import Log, into_run
 from tasks.core.lease import Lease
 from tasks.core.paths import ShardPaths
-from tasks.exchange import Exchange, open_exchange
+from tasks.deliver.shared_folder import Exchange, open_exchange
 from tasks.infer.task import infer
 from tasks.infer.run import Run
 

@@ -11,7 +11,7 @@ from flows.remote_runs import check_deployment
 from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
-from tasks.exchange import open_exchange
+from tasks.deliver.shared_folder import open_exchange
 from tasks.core.files import read_json
 from tasks.infer.run import Run
 

@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.copies import fetch_outputs
+from tasks.deliver.task import fetch_outputs
 from tasks.core.cells import Cell
 from tasks.core.errors import OutputError
 from tasks.write.rows import Output

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tasks.copies import fetch_outputs
+from tasks.deliver.task import fetch_outputs
 from tasks.core.errors import ConfigError, OutputError, SourceError
 from tasks.review.findings.findings import worst_first
 from tasks.review.findings.history import Comparison, earlier_findings

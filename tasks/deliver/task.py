@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.errors import OutputError, ReviewError
 from tasks.core.paths import RunPaths
-from tasks.exchange import Exchange, open_exchange
+from tasks.deliver.shared_folder import Exchange, open_exchange
 from tasks.core.files import output_errors, read_json
 
 __all__ = ["deliver", "deliver_outputs", "fetch_outputs"]
