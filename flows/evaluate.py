@@ -18,9 +18,9 @@ from rich.table import Table as Grid
 
 from flows.states import REFUSED
 from tasks.core.errors import ReviewError, UserError
-from tasks.core.evaluation_text import Table, tables, verdict
+from tasks.finished.evaluate.text import Table, tables, verdict
 from tasks.core.paths import RunPaths
-from tasks.evaluate import Evaluated, evaluate_run
+from tasks.finished.evaluate.files import Evaluated, evaluate_run
 from tasks.core.files import write_json
 
 __all__ = ["evaluate", "main"]

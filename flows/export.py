@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.core.errors import ReviewError
-from tasks.core.exports import EXPORTS, export_names
+from tasks.finished.export import EXPORTS, export_names
 
 __all__ = ["main"]
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(folder: Path, text: str) -> int:
     names = export_names(text)
     # Reading tables takes a second to import: after --help and after names were checked.
-    from tasks.export import export_run  # noqa: PLC0415
+    from tasks.finished.export.files import export_run  # noqa: PLC0415
 
     for output in export_run(folder, names):
         print(f"{output.rows:>8,} findings  {folder / output.name}")

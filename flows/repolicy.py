@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import ReviewError
-from tasks.core.exports import EXPORTS
+from tasks.finished.export import EXPORTS
 from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.core.policy_settings import PolicySettings
@@ -20,7 +20,7 @@ from tasks.core.files import hold_folder, output_errors
 from tasks.outputs.tables import read_manifest
 
 if TYPE_CHECKING:
-    from tasks.repolicy import Decided
+    from tasks.finished.repolicy import Decided
 
 __all__ = ["main", "repolicy"]
 
@@ -124,7 +124,7 @@ def _rewrite(
     policy: PolicySettings,
     false: dict[str, str],
 ) -> dict[str, Any]:
-    from tasks.repolicy import decide_anew  # noqa: PLC0415
+    from tasks.finished.repolicy import decide_anew  # noqa: PLC0415
     from tasks.report.task import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
     from tasks.write.task import write_outputs  # noqa: PLC0415
 
@@ -168,7 +168,7 @@ def _updated(facts: dict[str, Any], policy: PolicySettings, decided: Decided) ->
 
 def _carry_over(finished: RunPaths, target: RunPaths, manifest: dict[str, Any]) -> list[Output]:
     """What no threshold changes is copied; exports that the run has are made again."""
-    from tasks.export import export_run  # noqa: PLC0415 - reads tables
+    from tasks.finished.export.files import export_run  # noqa: PLC0415 - reads tables
 
     if target != finished and finished.rejected.exists():
         with output_errors(target.rejected):

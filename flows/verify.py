@@ -21,7 +21,7 @@ from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import SCHEMA_VERSION, SCHEMAS
 from tasks.core.storage_urls import is_url
-from tasks.core.verify import FileFacts, Recount, compare_files, plan_of
+from tasks.finished.verify import FileFacts, Recount, compare_files, plan_of
 from tasks.core.files import read_json, sha256
 
 __all__ = ["check_written", "verify", "verify_command"]

@@ -14,7 +14,7 @@ from flows.verify import verify
 from tasks.core.paths import RunPaths
 from tasks.review.findings.policy import Policy, decide
 from tasks.outputs.stored import comment_of, input_of
-from tasks.export import export_run
+from tasks.finished.export.files import export_run
 from tasks.core.files import read_json
 from tasks.outputs.tables import read_reviews, read_rows
 from tasks.report.task import write_report

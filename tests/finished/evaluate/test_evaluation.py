@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.review.findings.clusters import cluster
-from tasks.core.evaluation import Evaluation, Spent, evaluate
-from tasks.core.metrics import Tally
+from tasks.finished.evaluate.evaluation import Evaluation, Spent, evaluate
+from tasks.finished.evaluate.metrics import Tally
 from tasks.review.findings.policy import Policy, decide
 from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
 

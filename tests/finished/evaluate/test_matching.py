@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.matching import match
+from tasks.finished.evaluate.matching import match
 from tasks.core.records import Comment, Expected, Input
 
 Make = Callable[..., Comment]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.exports import EXPORTS, Export
+from tasks.finished.export import EXPORTS, Export
 from tasks.review.findings.findings import Findings
 from tasks.write.rows import Output
 from tasks.core.paths import RunPaths

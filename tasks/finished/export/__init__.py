@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.errors import UserError
-from tasks.core.exports.gitlab import gitlab
-from tasks.core.exports.markdown import markdown
-from tasks.core.exports.rdjson import rdjsonl
-from tasks.core.exports.sarif import sarif
-from tasks.core.exports.stream import Facts
+from tasks.finished.export.gitlab import gitlab
+from tasks.finished.export.markdown import markdown
+from tasks.finished.export.rdjson import rdjsonl
+from tasks.finished.export.sarif import sarif
+from tasks.finished.export.stream import Facts
 from tasks.review.findings.findings import Findings
 
 __all__ = ["EXPORTS", "Export", "export_names"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tasks.core.evaluation import CheckScore, Evaluation, Lift, Scored
-from tasks.core.metrics import Tally
+from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, Lift, Scored
+from tasks.finished.evaluate.metrics import Tally
 from tasks.report.markdown import markdown_table
 from tasks.core.stats import Proportion
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from tasks.core.metrics import Tally, findings_of, is_scored, tally
+from tasks.finished.evaluate.metrics import Tally, findings_of, is_scored, tally
 from tasks.core.records import CallRow, Comment, Input, InputReview
 from tasks.core.stats import Proportion
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tasks.core.cells import Counts
-from tasks.core.exports import EXPORTS
+from tasks.finished.export import EXPORTS
 from tasks.review.findings.findings import Findings
 from tasks.core.records import SEVERITIES
 from tests.factories import comment, findings, manifest_of

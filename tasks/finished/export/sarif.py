@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import orjson
 
-from tasks.core.exports.fixes import fix_of
-from tasks.core.exports.stream import Facts, Ordinals, json_array
+from tasks.finished.export.fixes import fix_of
+from tasks.finished.export.stream import Facts, Ordinals, json_array
 from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
 from tasks.core.records import CATEGORIES
 

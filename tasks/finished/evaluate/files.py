@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.errors import SourceError
-from tasks.core.evaluation import Evaluation, evaluate
-from tasks.core.evaluation_text import as_facts, as_markdown
+from tasks.finished.evaluate.evaluation import Evaluation, evaluate
+from tasks.finished.evaluate.text import as_facts, as_markdown
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
 from tasks.outputs.stored import input_of, review_of

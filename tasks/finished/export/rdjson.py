@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from tasks.core.exports.fixes import fix_of
-from tasks.core.exports.stream import Facts
+from tasks.finished.export.fixes import fix_of
+from tasks.finished.export.stream import Facts
 from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
 
 __all__ = ["rdjsonl"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
-from tasks.core.matching import match
+from tasks.finished.evaluate.matching import match
 from tasks.core.records import Comment, Input, InputReview
 from tasks.core.stats import Proportion, f1, wilson
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from tasks.core.exports.stream import Facts
+from tasks.finished.export.stream import Facts
 from tasks.review.findings.findings import Findings, Row, category_of, place_text, title_of, worst_first
 
 __all__ = ["PER_INPUT", "markdown"]

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tasks.core.exports.stream import Facts, Ordinals, json_array
+from tasks.finished.export.stream import Facts, Ordinals, json_array
 from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
 
 __all__ = ["gitlab"]

@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from tasks.core.errors import OutputError
-from tasks.core.exports import EXPORTS
+from tasks.finished.export import EXPORTS
 from tasks.core.paths import RunPaths
-from tasks.export import export_run
+from tasks.finished.export.files import export_run
 from tasks.outputs.findings import read_findings
 from tests.factories import comment, made_up, make_night, write_night
 
