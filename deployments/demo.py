@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from deployments.local_model import ModelOptions, local_model
-from flows.cli import run_command
+from flows.cli.run import run_command
 
 __all__ = ["main"]
 

@@ -10,7 +10,7 @@ import sys
 if __name__ == "__main__":
     # The command's help and its errors do not wait for Prefect, which takes a second to import; and
     # a run uses that second for what it starts on the other cores.
-    from flows.cli import run_command
+    from flows.cli.run import run_command
 
     sys.exit(run_command(sys.argv[1:]))
 
@@ -24,20 +24,20 @@ from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows import nursery
-from flows.events import output_written, run_ended
-from flows.key_watch import KeyWatch
-from flows.keys import resolve_keys
-from flows.manifest import begin, end, remove_work
-from flows.monitor import Monitor, on_progress
-from flows.naming import brief, rename, run_name
-from flows.panel import Panel
-from flows.planning import new_run, new_run_id, read_config, run_paths, with_mode
-from flows.run_log import into_run
-from flows.states import INCOMPLETE, REFUSED, failed
-from flows.storage import check_output, check_workers, shared_storage
-from flows.supervise import run_shards
-from flows.verify import check_written
+from flows.shards import fork_server
+from flows.ui.events import output_written, run_ended
+from flows.ui.key_status import KeyWatch
+from flows.setup.keys import resolve_keys
+from flows.setup.manifest import begin, end, remove_work
+from flows.ui.progress import Monitor, on_progress
+from flows.ui.run_names import brief, rename, run_name
+from flows.ui.limit_sync import Panel
+from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
+from flows.ui.run_log import into_run
+from flows.ui.run_states import INCOMPLETE, REFUSED, failed
+from flows.shards.remote.storage import check_output, check_workers, shared_storage
+from flows.shards.supervisor import run_shards
+from flows.cli.verify import check_written
 from tasks.deliver.task import deliver
 from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import StateError, UserError
@@ -89,7 +89,7 @@ def bulk_review(
         check_workers(settings)
         if settings.workers is None:
             resolve_keys(settings)
-            nursery.warm_up()
+            fork_server.warm_up()
         run = new_run(new_run_id(), settings, fresh=fresh)
         paths = run_paths(output, run.run_id)
         check_output(paths)

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from flows.states import REFUSED
+from flows.ui.run_states import REFUSED
 from tasks.core.errors import ReviewError, UserError
 from tasks.finished.evaluate.text import Table, tables, verdict
 from tasks.core.paths import RunPaths

@@ -19,14 +19,14 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import SecretStr
 
-from flows.children import note_flow_run
-from flows.keys import resolve_keys
-from flows.last_words import LastWords, leave_last_words
-from flows.naming import shard_name
-from flows.run_log import Log, into_run
-from flows.states import INCOMPLETE
-from flows.terminal import silence
-from flows.watchdog import one_farewell
+from flows.shards.flow_run_states import note_flow_run
+from flows.setup.keys import resolve_keys
+from flows.shards.exit_report import LastWords, leave_last_words
+from flows.ui.run_names import shard_name
+from flows.ui.run_log import Log, into_run
+from flows.ui.run_states import INCOMPLETE
+from flows.cli.terminal import silence
+from flows.shards.watchdog import one_farewell
 from tasks.core.paths import ShardPaths
 from tasks.core.files import write_json
 from tasks.infer.task import infer

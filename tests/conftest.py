@@ -18,7 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.embedded_server import prefect_server as embedded_server
+from flows.ui.server import prefect_server as embedded_server
 from tests.postgres import Postgres, start_postgres
 
 _FIRST = ("operations", "", "flows", "upstream")

@@ -42,7 +42,7 @@ def test_prefects_server_dies_in_mid_run(
     job = Job(written, own | KEYS)
     process = job.start(source)
     await_condition(lambda: sandbox.stats()["requests"] >= 20, "first calls")
-    (server,) = named("flows.embedded_server", str(process.pid))
+    (server,) = named("flows.ui.server", str(process.pid))
     os.kill(server, signal.SIGKILL)
     said, complained = process.communicate(timeout=200)
     assert process.returncode == 0, complained

@@ -9,7 +9,7 @@ import sys
 
 from deployments.local_model.engine import ModelOptions
 from deployments.local_model.front import Front
-from flows.watchdog import die_with_parent
+from flows.shards.watchdog import die_with_parent
 from tasks.core.errors import ConfigError
 
 __all__ = ["main"]

@@ -24,7 +24,7 @@ from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
 from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 from tasks.outputs.findings import read_findings
-from tasks.outage import server_answers
+from tasks.report.server_health import server_answers
 
 __all__ = ["show_run"]
 

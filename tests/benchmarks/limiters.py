@@ -130,7 +130,7 @@ def prefect_environment() -> Iterator[dict[str, str] | None]:
         os.environ["PREFECT_HOME"] = home
         os.environ.pop("PREFECT_API_URL", None)
         try:
-            from flows.embedded_server import prefect_server  # noqa: PLC0415 - reads PREFECT_HOME
+            from flows.ui.server import prefect_server  # noqa: PLC0415 - reads PREFECT_HOME
 
             url = stack.enter_context(prefect_server())
         except Exception as error:  # noqa: BLE001 - the other policies do not need it

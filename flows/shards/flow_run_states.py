@@ -1,0 +1,67 @@
+"""Flow runs of the shards' processes: their last state when the process could not set it itself."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.states import Cancelled, Completed, Crashed
+
+from tasks.core.paths import ShardPaths
+from tasks.report.server_health import server_answers
+
+__all__ = ["close_finished", "close_killed", "close_stopped", "note_flow_run"]
+
+_OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+
+
+def note_flow_run(shard: ShardPaths, flow_run_id: UUID) -> None:
+    """Leave the id where the supervisor finds it after the process's death."""
+    shard.flow_run.write_text(str(flow_run_id))
+
+
+def close_killed(shard: ShardPaths, message: str) -> None:
+    """The process died without a word: its flow run and task runs are Crashed, and not Running."""
+    _close(shard, Crashed(message=message), finished_too=False)
+
+
+def close_finished(shard: ShardPaths, message: str) -> None:
+    """The shard is whole; a process that was ended before it could say so does not stay Running."""
+    _close(shard, Completed(message=message), finished_too=False)
+
+
+def close_stopped(shard: ShardPaths, message: str) -> None:
+    """The process was stopped with its parent: Prefect calls that Crashed, people Cancelled."""
+    _close(shard, Cancelled(message=message), finished_too=True)
+
+
+def _close(shard: ShardPaths, state: State[Any], *, finished_too: bool) -> None:
+    # What cannot be said now, the automation for lost runs will say.
+    if not server_answers():
+        return
+    with suppress(Exception), get_client(sync_client=True) as client:
+        flow_run_id = UUID(shard.flow_run.read_text())
+        now = client.read_flow_run(flow_run_id).state
+        if finished_too or now is None or not now.is_final():
+            client.set_flow_run_state(flow_run_id, state, force=True)
+        _close_tasks(client, flow_run_id, state)
+
+
+def _close_tasks(client: SyncPrefectClient, flow_run_id: UUID, state: State[Any]) -> None:
+    still = TaskRunFilterState(type=TaskRunFilterStateType(any_=_OPEN))
+    for task_run in client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+        task_run_filter=TaskRunFilter(state=still),
+    ):
+        client.set_task_run_state(task_run.id, state, force=True)

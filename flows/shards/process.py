@@ -1,0 +1,122 @@
+"""The process of one shard: how it starts, and when it has to end."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing.process import BaseProcess
+from signal import SIGKILL
+from typing import Any
+
+from prefect.context import SettingsContext, get_settings_context, serialize_context
+from prefect.engine import handle_engine_signals
+from prefect.flow_engine import run_flow
+from prefect.settings import Settings, get_current_settings
+from prefect.utilities.callables import cloudpickle_wrapped_call
+
+from flows.shards import fork_server
+from tasks.core.paths import ShardPaths
+from tasks.report.server_health import await_server
+
+__all__ = ["GRACE", "end_process", "start_process", "watch_process"]
+
+GRACE = 25.0
+"""Seconds that a shard gets to end its calls in flight when the run is stopped."""
+
+_FAREWELL = 10.0
+"""Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
+
+_NOBODY_KNOWS = 255
+"""The exit code of a process whose nursery was killed: it may still be there."""
+
+_PATIENCE = 10.0
+"""Seconds that a server may be restarting before a shard starts without it."""
+
+
+_TURN = threading.Lock()
+"""
+Held while a shard's flow run is created. Of two created in the same instant, a Prefect 3.8 server on
+SQLite refuses one (503, database is locked: five of five pairs), and its client waits seconds then.
+"""
+
+_TURN_SECONDS = 5.0
+"""A server that takes longer has other troubles: the others are not to wait for it as well."""
+
+
+def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) -> BaseProcess:
+    """Start the shard as a linked subflow, or on its own while Prefect's server is gone."""
+    parameters = {"name": name, "root": str(shard.root)}
+    if not await_server(_PATIENCE):
+        return fork_server.start(partial(_alone, **parameters), _environment())
+    settings, context = get_current_settings(), serialize_context()
+    call = cloudpickle_wrapped_call(
+        _subflow,
+        parameters=parameters,
+        context=context,
+        heartbeat=settings.flows.heartbeat_frequency,
+    )
+    with _TURN:
+        process = fork_server.start(call, _environment())
+        _await_flow_run(process, shard, stopping)
+    return process
+
+
+def _await_flow_run(process: BaseProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _TURN_SECONDS
+    while process.is_alive() and not shard.flow_run.exists():
+        if stopping() or time.monotonic() > deadline:
+            return
+        process.join(0.02)
+
+
+# Both import in the shard what the run itself does without: the client, and what drives it.
+def _alone(name: str, root: str) -> None:
+    from flows.review_shard import review_alone  # noqa: PLC0415
+
+    review_alone(name, root)
+
+
+def _environment() -> dict[str, str]:
+    """With the settings of this context, as Prefect's own run_flow_in_subprocess has it."""
+    settings = get_current_settings().to_environment_variables(exclude_unset=True)
+    return settings | os.environ | {"PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false"}
+
+
+def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int | None) -> None:
+    from flows.review_shard import review_shard  # noqa: PLC0415
+
+    # Prefect read the nursery's environment when it was imported there; this process has its own.
+    # A heartbeat of None is lost on the way through the environment.
+    settings = Settings().copy_with_update({"flows.heartbeat_frequency": heartbeat})
+    with (
+        SettingsContext(profile=get_settings_context().profile, settings=settings),
+        handle_engine_signals(),
+    ):
+        run_flow(review_shard, parameters=parameters, context=context)
+
+
+def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
+    """Wait until it ends; end it when the run is being stopped, or when it stays after its work."""
+    finished = 0.0
+    while process.is_alive():
+        process.join(0.25)
+        if stopping():
+            process.terminate()
+            process.join(GRACE)
+            return
+        if not finished and shard.done.exists():
+            finished = time.monotonic()
+        if finished and time.monotonic() - finished > _FAREWELL:
+            return
+
+
+def end_process(process: BaseProcess) -> None:
+    """Kill what is still there, also when the nursery is not there to tell."""
+    if process.is_alive() or process.exitcode == _NOBODY_KNOWS:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid or 0, SIGKILL)
+    process.join()

@@ -1,0 +1,173 @@
+"""A task per shard that supervises one process, here or at a worker, and judges it by its completion marker.
+
+Prefect's own ProcessPoolTaskRunner shares one pool: a killed child breaks every shard, and a
+killed parent leaves children that go on spending quota. Here each shard has its own process, a
+killed one is started again by Prefect's retry, and all leave with the parent.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefect import State, Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectConcurrentFuture
+from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.shards.flow_run_states import close_finished, close_killed, close_stopped
+from flows.shards.exit_report import LastWords, make_room, read_last_words
+from flows.shards.remote.attempt import run_attempt
+from flows.shards.process import GRACE, end_process, start_process, watch_process
+from tasks.core.errors import OutputError, ReviewError, StateError, UserError
+from tasks.core.paths import ShardPaths
+from tasks.infer.run import Run
+
+__all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
+
+_RETRIES = 2
+"""A shard that dies three times dies for a reason that a fourth start does not remove."""
+
+_GLANCE = 1.0
+"""Seconds between looks whether the run was suspended."""
+
+_cancel = threading.Event()
+_hopeless: list[ReviewError] = []
+"""What stops the whole run: the other shards would meet it as well."""
+
+
+def cancelled() -> bool:
+    """Whether this process is stopping its shards."""
+    return _cancel.is_set()
+
+
+def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, _state: State[Any]) -> bool:
+    return not cancelled()
+
+
+@task(
+    name="run-shard",
+    task_run_name="run-{name}",
+    retries=_RETRIES,
+    retry_delay_seconds=2,
+    retry_condition_fn=_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def run_shard(name: str, root: str) -> State[Any] | None:
+    """Run one shard in a process of its own, or by a worker, as a linked subflow.
+
+    Failed, with the reason, when the process ended without the completion marker.
+    """
+    shard = ShardPaths(Path(root))
+    if shard.done.exists():
+        return None
+    if cancelled():
+        return Failed(message=f"{name} was not started: the run is being stopped")
+    shard.flow_run.unlink(missing_ok=True)
+    try:
+        make_room(shard)
+        ending = _run_far(shard) if _is_far(shard) else _run_process(shard, name)
+    except (UserError, StateError) as error:
+        return Failed(message=_give_up(error))
+    return None if shard.done.exists() else Failed(message=_lost(shard, name, ending))
+
+
+def _is_far(shard: ShardPaths) -> bool:
+    return Run.read(shard.settings).settings.workers is not None
+
+
+def _run_far(shard: ShardPaths) -> str:
+    """Have a worker run it; returns how that ended."""
+    ending = run_attempt(Run.read(shard.settings), shard, cancelled)
+    if shard.done.exists():
+        close_finished(shard, f"{shard.root.name} is finished")
+    return ending
+
+
+def _run_process(shard: ShardPaths, name: str) -> str:
+    """Run it in a process of this machine; returns how that ended."""
+    process = start_process(shard, name, cancelled)
+    try:
+        watch_process(process, shard, cancelled)
+    finally:
+        end_process(process)
+    if shard.done.exists() and process.exitcode:
+        close_finished(shard, f"{name} is finished")
+    return f"exit code {process.exitcode}"
+
+
+def _lost(shard: ShardPaths, name: str, ending: str) -> str:
+    """Why the shard is not finished, told to its flow run as well; the process could not."""
+    words = read_last_words(shard)
+    if words is not None and words.lasting:
+        why = _give_up(_error(words))
+        close_killed(shard, why)
+    elif cancelled():
+        why = f"{name} was stopped with the run; its answers are in the journal"
+        close_stopped(shard, why)
+    else:
+        said = words.message if words else ending
+        why = f"{name} ended without finishing ({said}); its answers are in the journal"
+        close_killed(shard, why)
+    return why
+
+
+def _error(words: LastWords) -> ReviewError:
+    kind = OutputError if words.code == OutputError.code else StateError
+    return kind(words.message, code=words.code)
+
+
+def _give_up(error: ReviewError) -> str:
+    _hopeless.append(error)
+    _cancel.set()
+    return str(error)
+
+
+def run_shards(names: dict[str, str], processes: int) -> list[str]:
+    """Run every shard, at most `processes` at a time; returns why, for each that was lost.
+
+    `names` maps a shard's name to its folder.
+
+    Raises:
+        OutputError, StateError: what a shard met would stop every other one too; all were stopped.
+    """
+    _cancel.clear()
+    _hopeless.clear()
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=processes)
+    with runner:
+        futures = {
+            name: runner.submit(run_shard, parameters={"name": name, "root": root})
+            for name, root in names.items()
+        }
+        try:
+            for future in futures.values():
+                _await(future)
+        except BaseException:
+            _cancel.set()
+            for future in futures.values():
+                with suppress(Exception):
+                    future.wait()
+            raise
+    if _hopeless:
+        raise _hopeless[0]
+    states = {name: future.state for name, future in futures.items()}
+    return [state.message or name for name, state in states.items() if not state.is_completed()]
+
+
+def _await(future: PrefectConcurrentFuture[Any]) -> None:
+    """Wait, and leave with Prefect's Pause as soon as somebody suspends the run.
+
+    Prefect itself looks only between tasks, which is when all shards are done.
+    """
+    context = FlowRunContext.get()
+    while not future.wrapped_future.done():
+        future.wait(timeout=_GLANCE)
+        if context is not None:
+            context.flow_run_suspension_request.raise_if_requested()
+    future.wait()

@@ -1,0 +1,159 @@
+"""Prefect's own ephemeral server, for runs without a PREFECT_API_URL, tied to its parent's life.
+
+Prefect starts such a server itself when nobody names one, once per process: the shards' processes
+would each start their own, and a killed parent would leave them behind. This one is started once,
+passed on to the shards, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any, NamedTuple
+
+from flows.shards.watchdog import die_with_parent
+from tasks.core.errors import StateError
+
+__all__ = ["prefect_server"]
+
+_START_TIMEOUT = 120.0
+"""Seconds; the first start on a machine creates the database."""
+
+_ENVIRONMENT = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+_SETTINGS: dict[str, Any] = {
+    # It has no UI, and nothing of it is left to look at when the run is over.
+    "ui_url": "",
+    # Nobody waits for heartbeats, and each flow run would wait a second for the thread that sends them.
+    "flows.heartbeat_frequency": None,
+    # It is of this very installation, and its first answer would cost half a second.
+    "client.server_version_check_enabled": False,
+}
+
+
+class _Server(NamedTuple):
+    url: str
+    process: subprocess.Popen[bytes]
+    said: IO[bytes]
+
+
+@contextmanager
+def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """The API's URL: that of PREFECT_API_URL, or of a server that lives as long as the block.
+
+    `meanwhile` is called while it starts, which takes three seconds; Prefect's own import takes one.
+    So the server is started before it is known whether a profile names another one.
+
+    Raises:
+        StateError: no server came up in time.
+    """
+    with ExitStack() as stack:
+        named = os.environ.get("PREFECT_API_URL")
+        starting = None if named else stack.enter_context(_starting())
+        from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+
+        configured = PREFECT_API_URL.value()
+        if configured or starting is None:
+            stack.close()
+            yield configured or ""
+            return
+        stack.enter_context(temporary_settings(_SETTINGS | {"api.url": starting.url}))
+        stack.enter_context(_exported(starting.url))
+        meanwhile()
+        _await_health(starting)
+        stack.callback(_drain)
+        yield starting.url
+
+
+def _drain() -> None:
+    """Send what is still queued and would find no server."""
+    from prefect.events.worker import EventsWorker  # noqa: PLC0415 - the server starts first
+    from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
+
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)
+
+
+@contextmanager
+def _exported(url: str) -> Iterator[None]:
+    # The shards' processes use it to their very end, when Prefect's contexts are left already:
+    # without it each starts a server of Prefect's own there, which stays behind.
+    earlier = os.environ.get("PREFECT_API_URL")
+    os.environ["PREFECT_API_URL"] = url
+    try:
+        yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        if earlier is not None:
+            os.environ["PREFECT_API_URL"] = earlier
+
+
+@contextmanager
+def _starting() -> Iterator[_Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "flows.ui.server", str(port), str(os.getpid())],
+            env=os.environ | _ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            # Ctrl-C and a service manager signal the whole group: the run must still reach its server.
+            start_new_session=True,
+        )
+        try:
+            yield _Server(f"http://127.0.0.1:{port}/api", process, said)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_health(server: _Server) -> None:
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - the server starts first
+
+    deadline = time.monotonic() + _START_TIMEOUT
+    with get_client(sync_client=True) as client:
+        while client.api_healthcheck() is not None:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                server.said.seek(0)
+                last = server.said.read().decode(errors="replace").strip()[-1000:]
+                msg = (
+                    "Prefect's embedded server did not start: start one with `prefect server start` "
+                    f"and export PREFECT_API_URL=http://127.0.0.1:4200/api. It said: {last}"
+                )
+                raise StateError(msg)
+            time.sleep(0.1)
+
+
+def _serve(port: int, parent: int) -> None:
+    import uvicorn  # noqa: PLC0415 - only the server's own process needs it
+
+    die_with_parent(parent, grace=5)
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        timeout_keep_alive=60,
+    )
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
