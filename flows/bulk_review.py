@@ -24,30 +24,30 @@ from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from flows.shards import fork_server
-from flows.ui.events import output_written, run_ended
-from flows.ui.key_status import KeyWatch
+from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import begin, end, remove_work
-from flows.ui.progress import Monitor, on_progress
-from flows.ui.run_names import brief, rename, run_name
-from flows.ui.limit_sync import Panel
-from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
-from flows.ui.run_log import into_run
-from flows.ui.run_states import INCOMPLETE, REFUSED, failed
+from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
-from flows.cli.verify import check_written
-from tasks.deliver.task import deliver
+from flows.ui.events import output_written, run_ended
+from flows.ui.key_status import KeyWatch
+from flows.ui.limit_sync import Panel
+from flows.ui.progress import Monitor, on_progress
+from flows.ui.run_log import into_run
+from flows.ui.run_names import brief, rename, run_name
+from flows.ui.run_states import INCOMPLETE, REFUSED, failed
 from tasks.core.cells import Counts, planned_cells
 from tasks.core.errors import StateError, UserError
-from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.files import hold_folder
-from tasks.report.quota_proof import quota_proof
-from tasks.infer.run import Run
+from tasks.core.paths import RunPaths, ShardPaths
+from tasks.core.run import Run
+from tasks.deliver.task import deliver
+from tasks.finished.verify import check_written
 from tasks.load.task import load
-from tasks.merge.task import merge
 from tasks.merge.baseline import Known, known_before
+from tasks.merge.task import merge
+from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
 

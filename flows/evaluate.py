@@ -1,10 +1,7 @@
-"""Is a run any good? Its findings against the labels of its inputs, for people, files and the UI."""
+"""Is a run any good? Its findings against the labels of its inputs, as a flow with an artifact."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,31 +9,14 @@ from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
-from rich import box
-from rich.console import Console
-from rich.table import Table as Grid
 
 from flows.ui.run_states import REFUSED
-from tasks.core.errors import ReviewError, UserError
-from tasks.finished.evaluate.text import Table, tables, verdict
+from tasks.core.errors import UserError
 from tasks.core.paths import RunPaths
-from tasks.finished.evaluate.files import Evaluated, evaluate_run
-from tasks.core.files import write_json
+from tasks.finished.evaluate.files import evaluate_run
+from tasks.finished.evaluate.text import verdict
 
-__all__ = ["evaluate", "main"]
-
-_EXAMPLES = """\
-examples:
-  python -m flows.evaluate data/runs/tonight
-  python -m flows.evaluate data/runs/tonight --json scores.json
-
-Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
-Writes evaluation.json and evaluation.md into DIR; asks no model.
-exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
-"""
-
-_WIDTH = 140
-"""Columns that the widest table may take: figures are wrapped rather than cut off."""
+__all__ = ["evaluate"]
 
 
 @flow(name="evaluate", flow_run_name="evaluate {folder}", persist_result=False)
@@ -53,56 +33,3 @@ def evaluate(folder: Annotated[str, Field(min_length=1)]) -> State[Any]:
     sentence = verdict(found.result)
     create_markdown_artifact(found.text, key="bulk-review-evaluation", description=sentence)
     return Completed(message=sentence)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.evaluate",
-        description="Score a finished run against the labels of its inputs.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", metavar="DIR", help="output folder of a finished run")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here as well")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code. Needs no Prefect server: only the flow leaves an artifact."""
-    arguments = _parser().parse_args(argv)
-    try:
-        found = evaluate_run(RunPaths(Path(arguments.folder)))
-        if arguments.json is not None:
-            write_json(Path(arguments.json), found.facts, indent=True)
-    except ReviewError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    _show(found)
-    return 0
-
-
-def _show(found: Evaluated) -> None:
-    terminal = Console()
-    console = Console(width=max(_WIDTH, terminal.width))
-    for one in tables(found.result, reviewed=found.reviewed):
-        console.print(_grid(one))
-    print(verdict(found.result))
-
-
-def _grid(table: Table) -> Grid:
-    grid = Grid(title=table.title, title_justify="left", box=box.SIMPLE)
-    for place, name in enumerate(table.head):
-        grid.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)
-    for row in table.rows:
-        grid.add_row(*map(_cell, row))
-    return grid
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,15 +14,15 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from flows.shards.exit_report import LastWords, leave_last_words, make_room
-from flows.shards.remote.worker_sync import LEASE, Mirror, fetch
 from flows.review_shard import SLICES, own_logger, review, state_of
-from flows.ui.run_log import Log, into_run
+from flows.shards.exit_report import LastWords, leave_last_words, make_room
 from flows.shards.remote.lease import Lease
+from flows.shards.remote.worker_sync import LEASE, Mirror, fetch
+from flows.ui.run_log import Log, into_run
 from tasks.core.paths import ShardPaths
-from tasks.deliver.shared_folder import Exchange, open_exchange
+from tasks.core.run import Run
 from tasks.infer.task import infer
-from tasks.infer.run import Run
+from tasks.outputs.shared_folder import Exchange, open_exchange
 
 __all__ = ["remote_shard"]
 

@@ -19,20 +19,20 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import SecretStr
 
-from flows.shards.flow_run_states import note_flow_run
 from flows.setup.keys import resolve_keys
 from flows.shards.exit_report import LastWords, leave_last_words
-from flows.ui.run_names import shard_name
-from flows.ui.run_log import Log, into_run
-from flows.ui.run_states import INCOMPLETE
-from flows.cli.terminal import silence
+from flows.shards.flow_run_states import note_flow_run
 from flows.shards.watchdog import one_farewell
-from tasks.core.paths import ShardPaths
+from flows.ui.run_log import Log, into_run
+from flows.ui.run_names import shard_name
+from flows.ui.run_states import INCOMPLETE
+from flows.ui.terminal import silence
 from tasks.core.files import write_json
-from tasks.infer.task import infer
+from tasks.core.paths import ShardPaths
+from tasks.core.run import Run
 from tasks.infer.shard_worker import Desk, open_desk
-from tasks.infer.run import Run
 from tasks.infer.slices import AT_ONCE, guided
+from tasks.infer.task import infer
 
 __all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 

@@ -1,1 +1,1 @@
-"""One module per stage, in pipeline order: load, shard, infer, merge, write, report."""
+"""The stages in the order of the data, what reads a finished run, the domain, and all that talks to a model."""

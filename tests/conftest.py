@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import NamedTuple
@@ -19,13 +19,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.ui.server import prefect_server as embedded_server
+from tasks.core.records import Comment, Verdict
 from tests.postgres import Postgres, start_postgres
 
-_FIRST = ("operations", "", "flows", "upstream")
-"""Folders by how long their tests wait, so that none of the long ones is begun last; "" is this one."""
-
-_ONE_RUN = ("tests/test_export.py", "tests/test_html_report.py")
-"""Files whose tests look at one run that their fixture makes."""
+_FIRST = ("operations", "whole_runs", "deliver", "flows", "upstream")
+"""Folders by how long their tests wait, so that none of the long ones is begun last."""
 
 
 class _Places(LoadScopeScheduling):
@@ -39,7 +37,7 @@ class _Places(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/operations/"):
             return "operations"
-        return nodeid if path.count("/") == 1 and path not in _ONE_RUN else path
+        return nodeid if path.startswith(("tests/whole_runs/", "tests/deliver/")) else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
@@ -196,3 +194,39 @@ def _forget_limits() -> None:
     with get_client(sync_client=True) as client:
         for limit in client.read_global_concurrency_limits(limit=200):
             client.delete_global_concurrency_limit_by_name(limit.name)
+
+
+MakeComment = Callable[..., Comment]
+MakeVerdict = Callable[..., Verdict]
+
+_COMMENT = Comment(
+    comment_id="c1",
+    fingerprint="f1",
+    check_model="a",
+    path="f.py",
+    side="right",
+    start_line=10,
+    end_line=10,
+    loc_method="exact",
+    category="bug",
+    severity="medium",
+    confidence=None,
+    title="Off by one",
+    message="The loop stops one short.",
+    rationale=None,
+    existing_code="for i in range(n - 1):",
+    suggestion=None,
+)
+_VERDICT = Verdict(review_model="r", status="ok", decision="confirmed", score=7)
+
+
+@pytest.fixture(scope="session")
+def comment() -> MakeComment:
+    """A complete comment, with any fields changed by name."""
+    return lambda **changes: replace(_COMMENT, **changes)
+
+
+@pytest.fixture(scope="session")
+def verdict() -> MakeVerdict:
+    """A confirming verdict, with any fields changed by name."""
+    return lambda **changes: replace(_VERDICT, **changes)

@@ -16,14 +16,15 @@ import orjson
 import pyarrow as pa
 
 from tasks.core.cells import Counts, cells_of, coverage_of, planned_cells
+from tasks.core.paths import RunPaths
+from tasks.core.records import CATEGORIES, SEVERITIES, CallRow, Comment, Decision, Input, Verdict
+from tasks.core.settings import Policy
+from tasks.outputs.schemas import COMMENTS
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.findings import Findings, findings_of
 from tasks.review.findings.fingerprints import fingerprint, with_ordinals
+from tasks.review.findings.policy import decide
 from tasks.write.rows import comment_rows
-from tasks.core.paths import RunPaths
-from tasks.review.findings.policy import Policy, decide
-from tasks.core.records import CATEGORIES, SEVERITIES, CallRow, Comment, Decision, Input, Verdict
-from tasks.outputs.schemas import COMMENTS
 from tasks.write.task import write_outputs
 
 __all__ = [

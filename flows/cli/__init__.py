@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""The one command, `nightly-review`: its subcommands, what they print, and their exit codes."""

@@ -1,83 +1,18 @@
-"""`--estimate`: what a run would take, without a call, a server or a file left behind."""
+"""The command that says what a run would take."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration, pick, total
-from tasks.core.paths import RunPaths
-from tasks.load.rows import stored_input
 from tasks.core.settings import Settings
-from tasks.core.state_places import is_database, journal_place
-from tasks.estimate.quota_time import least_seconds
-from tasks.estimate.dry_run import Rehearsal
-from tasks.load.task import Loaded, load_source
-from tasks.upstream.journal import Journal, open_journal
+from tasks.estimate.estimate import Estimate
+from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration
 
-__all__ = ["Estimate", "estimate", "show_estimate"]
-
-_WHOLE = 5_000
-"""Inputs up to which every prompt is made and counted."""
-_SAMPLE = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A run before it starts."""
-
-    loaded: Loaded
-    sampled: int
-    """Inputs that were really looked at."""
-    loads: tuple[Load, ...]
-    seconds: float
-    """Least time that the quotas allow; 0: they do not bound it."""
-
-
-def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool) -> Estimate:
-    """Read SOURCE as a run does, and rehearse its inputs against the journal.
-
-    Raises:
-        SourceError, StateError: the source or the journal cannot be read.
-    """
-    with tempfile.TemporaryDirectory() as folder, _journal(settings) as journal:
-        paths = RunPaths(Path(folder))
-        paths.work.mkdir()
-        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.git.options)
-        rehearsal = Rehearsal(settings, journal, time.time() if fresh else None)
-        most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
-        wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()
-        with paths.inputs.open("rb") as file:
-            for number, line in enumerate(file):
-                if number in wanted:
-                    rehearsal.take(stored_input(line))
-    factor = loaded.inputs / len(wanted) if wanted else 0.0
-    loads = tuple(load.scaled(factor) for load in rehearsal.loads())
-    return Estimate(loaded, len(wanted), loads, _seconds(settings, loads))
-
-
-@contextmanager
-def _journal(settings: Settings) -> Iterator[Journal | None]:
-    place = journal_place(settings.state)
-    if not is_database(place) and not Path(place).exists():
-        yield None
-        return
-    with open_journal(place) as journal:
-        yield journal
-
-
-def _seconds(settings: Settings, loads: Sequence[Load]) -> float:
-    calls = total(loads, "calls")
-    incoming, outgoing = total(loads, "input_tokens"), total(loads, "output_tokens")
-    tokens = {model: incoming[model] + outgoing[model] for model in incoming}
-    return least_seconds(settings.pool, settings.margin, calls, tokens)
+__all__ = ["show_estimate"]
 
 
 def show_estimate(found: Estimate, settings: Settings) -> None:

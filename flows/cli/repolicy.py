@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import ReviewError
-from tasks.finished.export import EXPORTS
-from tasks.write.rows import Output
-from tasks.core.paths import RunPaths
-from tasks.core.policy_settings import PolicySettings
 from tasks.core.files import hold_folder, output_errors
+from tasks.core.paths import RunPaths
+from tasks.core.settings import Policy
+from tasks.finished.export import EXPORTS
+from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_manifest
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ def _told(comments: dict[str, int]) -> str:
     return ", ".join(f"{comments[name]:,} {name}" for name in ("kept", "dropped", "unverified"))
 
 
-def _wanted(facts: dict[str, Any], config: str | None) -> tuple[PolicySettings, str | None]:
+def _wanted(facts: dict[str, Any], config: str | None) -> tuple[Policy, str | None]:
     """Thresholds, and the file of suppressions if one is named."""
     if config is None:
         stored = facts["settings"]
-        return PolicySettings.model_validate(stored["policy"]), stored["suppressions"]
+        return Policy.model_validate(stored["policy"]), stored["suppressions"]
     from flows.setup.config import read_config  # noqa: PLC0415 - only needed with --config
 
     settings = read_config(config)
@@ -121,7 +121,7 @@ def _rewrite(
     finished: RunPaths,
     target: RunPaths,
     facts: dict[str, Any],
-    policy: PolicySettings,
+    policy: Policy,
     false: dict[str, str],
 ) -> dict[str, Any]:
     from tasks.finished.repolicy import decide_anew  # noqa: PLC0415
@@ -132,7 +132,7 @@ def _rewrite(
         shutil.rmtree(target.work, ignore_errors=True)
         target.work.mkdir(parents=True)
     try:
-        decided = decide_anew(finished, target, policy.thresholds, false)
+        decided = decide_anew(finished, target, policy, false)
         named = {name: str(facts[name]) for name in ("run_id", "source")}
         outputs = write_outputs(target, facts["run_id"], named)
     finally:
@@ -143,7 +143,7 @@ def _rewrite(
     return manifest
 
 
-def _updated(facts: dict[str, Any], policy: PolicySettings, decided: Decided) -> dict[str, Any]:
+def _updated(facts: dict[str, Any], policy: Policy, decided: Decided) -> dict[str, Any]:
     """The manifest after the new decisions; what the report adds is left out."""
     kept = {name: value for name, value in facts.items() if name not in {"figures", "outputs"}}
     comments = facts["counts"]["comments"]

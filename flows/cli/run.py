@@ -15,12 +15,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from flows.shards import fork_server
-from flows.cli.terminal import quieten, sift
+from flows.ui.terminal import quieten, sift
 from tasks.core.errors import ReviewError
-from tasks.estimate.loads import duration
+from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
-from tasks.core.files import read_json
+from tasks.estimate.loads import duration
 
 __all__ = ["run_command"]
 
@@ -124,8 +124,9 @@ def _verify(folder: str) -> int:
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
-    from flows.cli.estimate import estimate, show_estimate  # noqa: PLC0415 - imports Prefect, see _run
+    from flows.cli.estimate import show_estimate  # noqa: PLC0415 - imports Prefect, see _run
     from flows.setup.config import read_config  # noqa: PLC0415
+    from tasks.estimate.estimate import estimate  # noqa: PLC0415 - imports Prefect, see _run
     from tasks.load.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)
@@ -137,8 +138,8 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows.setup.keys import check_variables  # noqa: PLC0415
     from flows.setup.config import new_run_id, read_config, run_paths  # noqa: PLC0415
+    from flows.setup.keys import check_variables  # noqa: PLC0415
     from tasks.load.sources import check_source  # noqa: PLC0415
 
     settings = read_config(arguments.config)

@@ -1,33 +1,18 @@
-"""Is a run what its manifest says? Checked as soon as the outputs are written, and at any later time."""
+"""The command that checks a finished run."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from tasks.deliver.task import fetch_outputs
-from tasks.core.cells import Cell
-from tasks.core.errors import OutputError
-from tasks.write.rows import Output
+from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
-from tasks.outputs.schemas import SCHEMA_VERSION, SCHEMAS
 from tasks.core.storage_urls import is_url
-from tasks.finished.verify import FileFacts, Recount, compare_files, plan_of
-from tasks.core.files import read_json, sha256
+from tasks.finished.verify import verify
+from tasks.outputs.fetch import fetch_outputs
 
-__all__ = ["check_written", "verify", "verify_command"]
-
-_BATCH = 4096
-_UNREADABLE = (OSError, pa.ArrowException, orjson.JSONDecodeError, UnicodeDecodeError)
+__all__ = ["verify_command"]
 
 
 def verify_command(folder: str) -> int:
@@ -59,106 +44,3 @@ def _verified(paths: RunPaths) -> int:
     print(f"verified: {files} files, {manifest['counts']['inputs']:,} inputs, {cells}")
     print(f"run {manifest['run_id']}: {manifest['result']}")
     return 0 if manifest["complete"] else 3
-
-
-def verify(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
-    """Everything about the run that is not as its manifest says. Memory holds the input ids."""
-    recorded = manifest["outputs"]
-    findings = list(compare_files(recorded, {name: _facts(paths, name) for name in recorded}))
-    findings += [line for name in SCHEMAS for line in _schema(paths, name, manifest)]
-    if not findings:
-        findings += _recounted(paths, manifest)
-    return findings
-
-
-def check_written(paths: RunPaths, outputs: Iterable[Output]) -> None:
-    """Read back what was just written: rows and schemas, from the files' footers.
-
-    Raises:
-        OutputError: a file is not what was meant to be written.
-    """
-    for output in outputs:
-        name = output.name.removesuffix(".parquet")
-        found = _rows(paths.root / output.name)
-        if name not in SCHEMAS:
-            continue
-        good = pq.read_schema(paths.table(name)).equals(SCHEMAS[name])
-        if found != output.rows or not good:
-            msg = (
-                f"{output.name} was not written as meant ({found} of {output.rows} rows): run again"
-            )
-            raise OutputError(msg)
-
-
-def _facts(paths: RunPaths, name: str) -> FileFacts | None:
-    path = paths.root / name
-    if not path.is_file():
-        return None
-    return FileFacts(path.stat().st_size, sha256(path), _rows(path))
-
-
-def _rows(path: Path) -> int | None:
-    if path.suffix != ".parquet":
-        return None
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except _UNREADABLE:
-        return -1
-
-
-def _schema(paths: RunPaths, name: str, manifest: Mapping[str, Any]) -> Iterator[str]:
-    version = manifest["schema_version"]
-    if version != SCHEMA_VERSION:
-        yield f"{name}.parquet has schema version {version}: verify it with the version that wrote it"
-        return
-    try:
-        found = pq.read_schema(paths.table(name))
-    except _UNREADABLE:
-        yield f"{name}.parquet cannot be read"
-        return
-    # Runs from before a column was added lack it; what they have must be of the type meant.
-    for column in found:
-        meant = SCHEMAS[name].get_field_index(column.name)
-        if meant < 0 or not _fits(column.type, SCHEMAS[name].field(meant).type):
-            yield f"{name}.parquet: column {column.name} is not of the schema"
-
-
-def _fits(found: pa.DataType, meant: pa.DataType) -> bool:
-    # Nested columns grow as well: compare the kinds, not every field.
-    return bool(found.id == meant.id)
-
-
-def _recounted(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
-    recount = Recount(plan_of(manifest))
-    try:
-        _feed(paths, recount)
-    except _UNREADABLE as error:
-        return [f"an output cannot be read: {error}"]
-    return list(recount.findings(manifest))
-
-
-def _feed(paths: RunPaths, recount: Recount) -> None:
-    for row in _table(paths, "reviews", "input_id", "coverage"):
-        recount.review(*row)
-    calls = _table(paths, "calls", "input_id", "stage", "name", "status", "reason")
-    for input_id, rows in groupby(calls, key=itemgetter(0)):
-        recount.calls(input_id, [Cell(*row[1:]) for row in rows])
-    for row in _table(paths, "comments", "input_id", "outcome", "drop_reason"):
-        recount.comment(*row)
-    for input_id in _json_ids(paths.reviews_json):
-        recount.json_id(input_id)
-
-
-def _table(paths: RunPaths, name: str, *columns: str) -> Iterator[tuple[Any, ...]]:
-    with pq.ParquetFile(paths.table(name)) as file:
-        for batch in file.iter_batches(_BATCH, columns=list(columns)):
-            yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
-
-
-def _json_ids(path: Path) -> Iterator[str]:
-    """Keys of the object, which has one entry a line: twice the same key would not survive a parse."""
-    with path.open("rb") as file:
-        for line in file:
-            entry = line.strip().removesuffix(b",")
-            if entry not in (b"{", b"}", b"{}"):
-                yield from orjson.loads(b"{%b}" % entry)

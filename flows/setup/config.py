@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tasks.core.errors import ConfigError
 from tasks.core.paths import RunPaths
+from tasks.core.run import Run
 from tasks.core.settings import Settings, load_settings
 from tasks.core.state_places import resolve_state
 from tasks.core.storage_urls import is_url, without_password
 from tasks.infer.thread_count import default_threads
-from tasks.infer.run import Run
 
 __all__ = ["new_run", "new_run_id", "read_config", "run_paths", "with_mode"]
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
-from tasks.core.paths import RunPaths
-from tasks.review.prompts import PROMPT_VERSION
-from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.core.files import output_errors
-from tasks.infer.run import Run
+from tasks.core.paths import RunPaths
+from tasks.core.run import Run
 from tasks.load.task import Loaded
-from tasks.merge.task import Merged
 from tasks.merge.baseline import source_key
+from tasks.merge.task import Merged
+from tasks.outputs.schemas import SCHEMA_VERSION
+from tasks.review.prompts import PROMPT_VERSION
 from tasks.upstream.journal import open_journal
 
 __all__ = ["begin", "end", "remove_work"]

@@ -14,8 +14,8 @@ import orjson
 from pydantic import SecretStr
 
 from tasks.core.errors import ReviewError, StateError, UserError
-from tasks.core.paths import ShardPaths
 from tasks.core.files import output_errors, read_json
+from tasks.core.paths import ShardPaths
 from tasks.upstream.calls.scrub import Scrubber
 
 __all__ = ["LastWords", "leave_last_words", "make_room", "read_last_words"]

@@ -20,13 +20,13 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.shards.flow_run_states import close_finished, close_killed, close_stopped
 from flows.shards.exit_report import LastWords, make_room, read_last_words
-from flows.shards.remote.attempt import run_attempt
+from flows.shards.flow_run_states import close_finished, close_killed, close_stopped
 from flows.shards.process import GRACE, end_process, start_process, watch_process
+from flows.shards.remote.attempt import run_attempt
 from tasks.core.errors import OutputError, ReviewError, StateError, UserError
 from tasks.core.paths import ShardPaths
-from tasks.infer.run import Run
+from tasks.core.run import Run
 
 __all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
 

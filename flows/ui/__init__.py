@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""What Prefect's UI shows and takes: limits, progress, events, names, states, and its server."""

@@ -20,8 +20,8 @@ from typing import Any
 
 from prefect.events import emit_event
 
-from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
+from tasks.outputs.schemas import Output
 
 __all__ = ["key_disabled", "margin_raised", "output_written", "run_ended"]
 

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from flows.ui.events import key_disabled, margin_raised
-from tasks.infer.run import Run
+from tasks.core.run import Run
 from tasks.upstream.quota.key_status import Ruling, read_rulings
 
 __all__ = ["KeyWatch"]

@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from flows.ui.concurrency_limits import PREFIX, Limits, open_limits
+from flows.ui.limit_slots import Entry, Limit, foreign, settled, step
 from flows.ui.limit_sync_state import PanelState
 from tasks.core.quotas import AppId
-from flows.ui.limit_slots import Entry, Limit, foreign, settled, step
+from tasks.core.run import Run
 from tasks.estimate.quota_time import least_seconds
-from tasks.infer.run import Run
 from tasks.upstream.quota import Quota
 
 __all__ = ["Panel"]

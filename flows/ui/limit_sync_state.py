@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from flows.ui.limit_slots import Entry
-from tasks.core.state_places import is_database
 from tasks.core.files import read_json, write_json
-from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
+from tasks.core.state_places import is_database
 from tasks.upstream.quota.limit_sync_store import open_notes
+from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 
 __all__ = ["PanelState"]
 

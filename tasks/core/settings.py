@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import ConfigError
-from tasks.core.git_settings import GitSettings
-from tasks.core.policy_settings import PolicySettings
 from tasks.core.quotas import AppId, parse_window
+from tasks.core.records import Severity
+from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 from tasks.core.state_places import check_state, is_database
-from tasks.core.worker_settings import WorkersSettings
+from tasks.core.storage_urls import is_url, without_password
 
 __all__ = [
     "AppIdSettings",
     "CheckSettings",
     "GitSettings",
-    "PolicySettings",
+    "Policy",
     "Price",
     "ReviewSettings",
     "Settings",
@@ -152,6 +153,71 @@ class Price(_Strict):
     """Input tokens served from the provider's cache; left out: as `input`."""
 
 
+class Policy(_Strict):
+    """The table [policy]: what verdicts lead to; a finished run can be decided anew with other values.
+
+    Scores are the review model's, 0 to 10.
+    """
+
+    keep_uncertain_score: int = Field(default=5, ge=0, le=10)
+    """An uncertain comment is kept from this score on."""
+    min_score: int = Field(default=0, ge=0, le=10)
+    """A confirmed or uncertain comment below this score is dropped."""
+    min_severity: Severity = "low"
+    """Anything milder is dropped, with mode "check" as well."""
+
+
+class GitSettings(_Strict):
+    """The table [git]: what is taken from a git source; folders use all but `context`."""
+
+    include: tuple[str, ...] = ()
+    """Patterns as in a .gitignore; empty: every file."""
+    exclude: tuple[str, ...] = ()
+    """Added to the default ones; exclusion wins over `include`, a later "!PATTERN" takes back."""
+    default_excludes: bool = True
+    """Leave out lock files, vendored, generated and minified code, snapshots and data."""
+    max_bytes: int = Field(default=400_000, ge=1000)
+    """Bytes of one file's diff, or of one file in a folder; larger ones are rejected."""
+    context: int = Field(default=10, ge=0, le=1000)
+    """Unchanged lines around each change of a diff."""
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := pattern_problem(value):
+            raise ValueError(problem)
+        return value
+
+    @property
+    def options(self) -> GitOptions:
+        """The same as the readers take it."""
+        defaults = DEFAULT_EXCLUDE if self.default_excludes else ()
+        exclude = (*defaults, *self.exclude)
+        return GitOptions(self.include, exclude, self.max_bytes, self.context)
+
+
+class WorkersSettings(_Strict):
+    """The table [workers], shards on other machines: which deployment runs a shard, and where its files meet those of the run."""
+
+    deployment: str = Field(default="review-shard/shard", pattern=r"^[^/]+/[^/]+$")
+    """"<flow>/<deployment>" as Prefect's server knows it."""
+    storage: str
+    """An fsspec URL, or an absolute folder, that the parent and every worker reach."""
+    lost_after: float = Field(default=60, ge=5)
+    """Seconds without a sign of life after which a shard, or its parent, counts as dead."""
+
+    @field_validator("storage")
+    @classmethod
+    def _shared(cls, value: str) -> str:
+        if not is_url(value) and not PurePath(value).is_absolute():
+            msg = (
+                'must be an absolute folder or a URL as "s3://bucket/folder": every machine has to '
+                "find the same place"
+            )
+            raise ValueError(msg)
+        return without_password(value)
+
+
 class Settings(_Strict):
     """The whole of review.toml."""
 
@@ -179,7 +245,7 @@ class Settings(_Strict):
     app_ids: dict[str, AppIdSettings]
     check: tuple[CheckSettings, ...] = Field(min_length=1)
     review: ReviewSettings | None = None
-    policy: PolicySettings = PolicySettings()
+    policy: Policy = Policy()
     suppressions: str | None = None
     """File of known false positives; None: suppressions.jsonl where the run starts, if it is there."""
     git: GitSettings = GitSettings()

@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""Stage 7: finished outputs -> the place that an fsspec URL names."""

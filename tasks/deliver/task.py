@@ -1,20 +1,17 @@
-"""Stage 7: finished outputs -> the folder that an fsspec URL names; and back, for a later run."""
+"""Stage 7: finished outputs -> the folder that an fsspec URL names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.errors import OutputError, ReviewError
 from tasks.core.paths import RunPaths
-from tasks.deliver.shared_folder import Exchange, open_exchange
-from tasks.core.files import output_errors, read_json
+from tasks.outputs.fetch import storage_errors
+from tasks.outputs.shared_folder import Exchange, open_exchange
 
-__all__ = ["deliver", "deliver_outputs", "fetch_outputs"]
+__all__ = ["deliver", "deliver_outputs"]
 
 
 @task(
@@ -40,7 +37,7 @@ def deliver_outputs(paths: RunPaths) -> None:
     """
     if paths.url is None:
         return
-    with _storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
+    with storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
         exchange = open_exchange(paths.url, "--output")
         for path in _outputs(paths):
             _send(exchange, path)
@@ -57,42 +54,3 @@ def _send(exchange: Exchange, path: Path) -> None:
     if there != path.stat().st_size:
         msg = f"{path.name} has {there} of {path.stat().st_size} bytes there"
         raise OSError(msg)
-
-
-def fetch_outputs(url: str, folder: Path, wanted: Iterable[str] = ()) -> RunPaths:
-    """Copy a run from `url` to `folder`: its manifest, and `wanted`, or all that the manifest lists.
-
-    A file that is not there is left out: whoever reads it says so.
-
-    Raises:
-        OutputError: no finished run is there, or it cannot be read or copied.
-    """
-    paths = RunPaths(folder, url)
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _storage_errors(url, "read"):
-        exchange = open_exchange(url, "the URL of a run")
-        there = set(exchange.names())
-        if paths.manifest.name in there:
-            exchange.download(paths.manifest.name, paths.manifest)
-        manifest = read_json(paths.manifest)
-        if not isinstance(manifest, dict) or "outputs" not in manifest:
-            msg = f"{url} has no manifest.json: name a finished run"
-            raise OutputError(msg)
-        for name in there.intersection(wanted or manifest["outputs"]):
-            exchange.download(name, folder / name)
-    return paths
-
-
-@contextmanager
-def _storage_errors(place: str, verb: str) -> Iterator[None]:
-    try:
-        yield
-    except ReviewError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a driver may raise anything
-        msg = (
-            f"{place} cannot be {verb} ({type(error).__name__}: {error}): see that it exists and that "
-            "this machine has its login, and run again; no call is paid twice"
-        )
-        raise OutputError(msg) from None

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed
-from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.core.records import Input, InputReview
 from tasks.core.settings import CheckSettings, ReviewSettings, Settings
+from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.infer.ask import Answer, Asker, Parse, Parsed, Query
 from tasks.infer.input_steps import InputWork
 from tasks.infer.progress import Progress

@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""What reads a finished run: verify, export, repolicy, evaluate. No model is asked."""

@@ -17,13 +17,14 @@ from typing import Any
 import orjson
 
 from tasks.core.errors import OutputError
-from tasks.review.findings.history import TONIGHT, count_ages
-from tasks.core.paths import RunPaths
-from tasks.review.findings.policy import Policy, decide
-from tasks.outputs.stored import comment_of, input_of
-from tasks.review.findings.suppressions import suppress
 from tasks.core.files import atomic
+from tasks.core.paths import RunPaths
+from tasks.core.settings import Policy
+from tasks.outputs.stored import comment_of, input_of
 from tasks.outputs.tables import read_reviews
+from tasks.review.findings.history import TONIGHT, count_ages
+from tasks.review.findings.policy import decide
+from tasks.review.findings.suppressions import suppress
 
 __all__ = ["Decided", "decide_anew"]
 

@@ -1,134 +1,128 @@
-"""
-What a finished run says of itself against what its files hold. Pure: facts in, findings out.
-
-    planned cells = ok + failed + skipped, recounted from the calls
-    each input once, and the same inputs in every file
-    each file as it was written: bytes, checksum, rows
-
-A finding is one line that names the file and both numbers. No finding means: nothing is missing.
-"""
+"""Is a run what its manifest says? Checked as soon as the outputs are written, and at any later time."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
-from tasks.core.cells import Cell, Counts, cells_of, planned_cells
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-__all__ = ["FileFacts", "Recount", "compare_files", "plan_of"]
+from tasks.core.cells import Cell
+from tasks.core.errors import OutputError
+from tasks.core.files import sha256
+from tasks.core.paths import RunPaths
+from tasks.finished.recount import FileFacts, Recount, compare_files, plan_of
+from tasks.outputs.schemas import SCHEMA_VERSION, SCHEMAS, Output
 
-Plan = Sequence[tuple[str, str]]
+__all__ = ["check_written", "verify"]
 
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """An output as it is on disk; `rows` is None for files whose rows cannot be counted."""
-
-    bytes: int
-    sha256: str
-    rows: int | None = None
-
-
-def plan_of(manifest: Mapping[str, Any]) -> Plan:
-    """(stage, name) of each cell that every input of the run has."""
-    settings = manifest["settings"]
-    checks = [check["name"] for check in settings["check"]]
-    return planned_cells(checks, reviews=settings["mode"] == "check_and_review")
+_BATCH = 4096
+_UNREADABLE = (OSError, pa.ArrowException, orjson.JSONDecodeError, UnicodeDecodeError)
 
 
-def compare_files(
-    recorded: Mapping[str, Mapping[str, Any]], found: Mapping[str, FileFacts | None]
-) -> Iterator[str]:
-    """Findings on the files that the manifest lists; None stands for a missing one."""
-    for name, entry in recorded.items():
-        facts = found.get(name)
-        if facts is None:
-            yield f"{name} is missing"
+def verify(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
+    """Everything about the run that is not as its manifest says. Memory holds the input ids."""
+    recorded = manifest["outputs"]
+    findings = list(compare_files(recorded, {name: _facts(paths, name) for name in recorded}))
+    findings += [line for name in SCHEMAS for line in _schema(paths, name, manifest)]
+    if not findings:
+        findings += _recounted(paths, manifest)
+    return findings
+
+
+def check_written(paths: RunPaths, outputs: Iterable[Output]) -> None:
+    """Read back what was just written: rows and schemas, from the files' footers.
+
+    Raises:
+        OutputError: a file is not what was meant to be written.
+    """
+    for output in outputs:
+        name = output.name.removesuffix(".parquet")
+        found = _rows(paths.root / output.name)
+        if name not in SCHEMAS:
             continue
-        if facts.bytes != entry["bytes"]:
-            yield f"{name} has {facts.bytes:,} bytes, not {entry['bytes']:,}"
-        if facts.sha256 != entry["sha256"]:
-            yield f"{name} was changed after the run: its checksum differs"
-        if facts.rows is not None and facts.rows != entry["rows"]:
-            yield f"{name} has {facts.rows:,} rows, not {entry['rows']:,}"
+        good = pq.read_schema(paths.table(name)).equals(SCHEMAS[name])
+        if found != output.rows or not good:
+            msg = (
+                f"{output.name} was not written as meant ({found} of {output.rows} rows): run again"
+            )
+            raise OutputError(msg)
 
 
-@dataclass(slots=True)
-class Recount:
-    """A run's counts, made anew from its tables. Feed it every row, then ask for `findings`."""
-
-    planned: Plan
-    counts: Counts = field(default_factory=Counts)
-    _coverage: dict[str, str] = field(default_factory=dict)
-    """By input_id."""
-    _called: set[str] = field(default_factory=set)
-    _named: set[str] = field(default_factory=set)
-    _outcomes: Counter[str] = field(default_factory=Counter)
-    _odd: list[str] = field(default_factory=list)
-
-    def review(self, input_id: str, coverage: str) -> None:
-        """One row of reviews.parquet."""
-        if input_id in self._coverage:
-            self._odd.append(f"reviews.parquet has input {input_id!r} more than once")
-        self._coverage[input_id] = coverage
-
-    def calls(self, input_id: str, rows: Sequence[Cell]) -> None:
-        """All rows of one input in calls.parquet."""
-        if input_id in self._called:
-            self._odd.append(f"calls.parquet has the rows of input {input_id!r} in several places")
-        self._called.add(input_id)
-        unplanned = {(row.stage, row.name) for row in rows} - set(self.planned)
-        if unplanned:
-            self._odd.append(f"calls.parquet has a cell that was not planned: {min(unplanned)}")
-        cells = cells_of(self.planned, rows, "missing")
-        self.counts.add(cells, self._coverage.get(input_id, "unknown"), ())
-
-    def comment(self, input_id: str, outcome: str, drop_reason: str | None) -> None:
-        """One row of comments.parquet."""
-        self._outcomes[outcome] += 1
-        if outcome == "dropped":
-            self.counts.drops[drop_reason or "unknown"] += 1
-        if input_id not in self._coverage:
-            self._odd.append(f"comments.parquet has input {input_id!r}, reviews.parquet has not")
-
-    def json_id(self, input_id: str) -> None:
-        """One key of reviews.json."""
-        if input_id in self._named:
-            self._odd.append(f"reviews.json has input {input_id!r} more than once")
-        self._named.add(input_id)
-
-    def findings(self, manifest: Mapping[str, Any]) -> Iterator[str]:
-        """What does not agree; call it when everything was fed."""
-        yield from self._odd
-        yield from self._missing("calls.parquet", self._called)
-        yield from self._missing("reviews.json", self._named)
-        self.counts.outcomes.update(self._outcomes)
-        recorded, counted = manifest["counts"], self.counts.as_dict()
-        ends = counted["cells"]
-        if ends["planned"] != ends["ok"] + ends["failed"] + ends["skipped"]:
-            yield f"of {ends['planned']:,} cells, {ends} have ended"
-        yield from _differences("", recorded, counted)
-        if manifest["complete"] != self.counts.whole:
-            yield f"the manifest says {manifest['result']!r}; its calls say otherwise"
-
-    def _missing(self, name: str, ids: set[str]) -> Iterator[str]:
-        yield from _some(f"{name} lacks input", self._coverage.keys() - ids)
-        yield from _some(f"reviews.parquet lacks an input of {name}:", ids - self._coverage.keys())
+def _facts(paths: RunPaths, name: str) -> FileFacts | None:
+    path = paths.root / name
+    if not path.is_file():
+        return None
+    return FileFacts(path.stat().st_size, sha256(path), _rows(path))
 
 
-def _some(what: str, ids: Iterable[str]) -> Iterator[str]:
-    first = sorted(ids)
-    if first:
-        more = f" and {len(first) - 1:,} more" if len(first) > 1 else ""
-        yield f"{what} {first[0]!r}{more}"
+def _rows(path: Path) -> int | None:
+    if path.suffix != ".parquet":
+        return None
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except _UNREADABLE:
+        return -1
 
 
-def _differences(place: str, recorded: Any, counted: Any) -> Iterator[str]:
-    if isinstance(recorded, dict) and isinstance(counted, dict):
-        for name in dict.fromkeys([*recorded, *counted]):
-            path = f"{place}.{name}" if place else name
-            yield from _differences(path, recorded.get(name, 0), counted.get(name, 0))
-    elif recorded != counted:
-        yield f"{place}: the manifest says {recorded:,}, the tables say {counted:,}"
+def _schema(paths: RunPaths, name: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    version = manifest["schema_version"]
+    if version != SCHEMA_VERSION:
+        yield f"{name}.parquet has schema version {version}: verify it with the version that wrote it"
+        return
+    try:
+        found = pq.read_schema(paths.table(name))
+    except _UNREADABLE:
+        yield f"{name}.parquet cannot be read"
+        return
+    # Runs from before a column was added lack it; what they have must be of the type meant.
+    for column in found:
+        meant = SCHEMAS[name].get_field_index(column.name)
+        if meant < 0 or not _fits(column.type, SCHEMAS[name].field(meant).type):
+            yield f"{name}.parquet: column {column.name} is not of the schema"
+
+
+def _fits(found: pa.DataType, meant: pa.DataType) -> bool:
+    # Nested columns grow as well: compare the kinds, not every field.
+    return bool(found.id == meant.id)
+
+
+def _recounted(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
+    recount = Recount(plan_of(manifest))
+    try:
+        _feed(paths, recount)
+    except _UNREADABLE as error:
+        return [f"an output cannot be read: {error}"]
+    return list(recount.findings(manifest))
+
+
+def _feed(paths: RunPaths, recount: Recount) -> None:
+    for row in _table(paths, "reviews", "input_id", "coverage"):
+        recount.review(*row)
+    calls = _table(paths, "calls", "input_id", "stage", "name", "status", "reason")
+    for input_id, rows in groupby(calls, key=itemgetter(0)):
+        recount.calls(input_id, [Cell(*row[1:]) for row in rows])
+    for row in _table(paths, "comments", "input_id", "outcome", "drop_reason"):
+        recount.comment(*row)
+    for input_id in _json_ids(paths.reviews_json):
+        recount.json_id(input_id)
+
+
+def _table(paths: RunPaths, name: str, *columns: str) -> Iterator[tuple[Any, ...]]:
+    with pq.ParquetFile(paths.table(name)) as file:
+        for batch in file.iter_batches(_BATCH, columns=list(columns)):
+            yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
+
+
+def _json_ids(path: Path) -> Iterator[str]:
+    """Keys of the object, which has one entry a line: twice the same key would not survive a parse."""
+    with path.open("rb") as file:
+        for line in file:
+            entry = line.strip().removesuffix(b",")
+            if entry not in (b"{", b"}", b"{}"):
+                yield from orjson.loads(b"{%b}" % entry)

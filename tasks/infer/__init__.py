@@ -1,1 +1,1 @@
-"""One process's share of a night: slices, inputs, cells. Everything the task bodies need, no Prefect."""
+"""Stage 3: one process's share of a run, in slices, inputs and cells."""

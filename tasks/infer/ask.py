@@ -9,12 +9,12 @@ from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request, TokenCount
-from tasks.review.replies.contract import LEVELS, response_format
 from tasks.core.errors import CallFailed, ReplyError, Stopped, UpstreamError
-from tasks.review.prompts import reask_messages
 from tasks.core.records import CallRow
 from tasks.core.settings import CheckSettings, Price, ReviewSettings
 from tasks.infer.call_rows import failed_row, reply_row
+from tasks.review.prompts import reask_messages
+from tasks.review.replies.contract import LEVELS, response_format
 
 __all__ = ["Answer", "Asker", "CallsModels", "Messages", "Query"]
 

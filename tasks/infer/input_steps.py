@@ -6,22 +6,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from tasks.review.places.anchors import build_comment
 from tasks.core.calls import Reply
 from tasks.core.cells import cells_of, coverage_of, planned_cells
-from tasks.review.findings.clusters import cluster
-from tasks.review.findings.policy import decide, inherit_verdicts
-from tasks.review.prompts import check_messages, prompt_version
 from tasks.core.records import CallRow, Comment, Input, InputReview
-from tasks.review.inputs.render import Rendered, render_input
-from tasks.review.replies.replies import ParsedComments, parse_comments
 from tasks.core.settings import CheckSettings, Settings
-from tasks.review.inputs.tokens import count_tokens
 from tasks.infer.ask import Answer, Parse, Parsed, Query
 from tasks.infer.call_rows import skipped_row
 from tasks.infer.fan_out import fan_out
 from tasks.infer.progress import Progress
 from tasks.infer.review_steps import Reviewed, ask_batch, plan_batches, to_review, with_verdicts
+from tasks.review.findings.clusters import cluster
+from tasks.review.findings.policy import decide, inherit_verdicts
+from tasks.review.inputs.render import Rendered, render_input
+from tasks.review.inputs.tokens import count_tokens
+from tasks.review.places.anchors import build_comment
+from tasks.review.prompts import check_messages, prompt_version
+from tasks.review.replies.replies import ParsedComments, parse_comments
 
 __all__ = ["InputWork", "Workplace"]
 
@@ -126,7 +126,7 @@ class InputWork:
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
         judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
-        decided = decide(judged, self._desk.settings.policy.thresholds, self._item)
+        decided = decide(judged, self._desk.settings.policy, self._item)
         rows = [*self._checked, *(row for one in reviewed for row in one.rows)]
         self._report(decided, rows)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.core.cells import Cell, cells_of, planned_cells
+from tasks.core.files import read_json, write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, InputReview
 from tasks.core.settings import Settings
-from tasks.core.files import read_json, write_json
 
 __all__ = ["Progress", "Reporter", "Tally", "total"]
 

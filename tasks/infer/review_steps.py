@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from tasks.core.calls import Reply
-from tasks.review.replies.contract import RawVerdict
-from tasks.review.prompts import prompt_version, review_messages
 from tasks.core.records import CallRow, Comment, Input, Verdict
-from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 from tasks.core.settings import ReviewSettings
-from tasks.review.inputs.tokens import count_tokens
 from tasks.infer.ask import Answer, Parse, Parsed, Query
+from tasks.review.inputs.tokens import count_tokens
+from tasks.review.prompts import prompt_version, review_messages
+from tasks.review.replies.contract import RawVerdict
+from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 
 __all__ = ["Batch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
 

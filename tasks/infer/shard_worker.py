@@ -15,18 +15,18 @@ import orjson
 from pydantic import SecretStr
 
 from tasks.core.errors import Stopped
+from tasks.core.files import atomic
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
-from tasks.load.rows import stored_input
+from tasks.core.run import Run
 from tasks.core.settings import Settings
-from tasks.core.files import atomic
 from tasks.infer.ask import Answer, Asker, Parse, Parsed, Query
-from tasks.infer.thread_pool import START, Elastic
 from tasks.infer.fan_out import Latch
 from tasks.infer.input_steps import InputWork
 from tasks.infer.passes import PASSES, worth_another_pass
 from tasks.infer.progress import Progress, Reporter
-from tasks.infer.run import Run
+from tasks.infer.thread_pool import START, Elastic
+from tasks.outputs.stored import stored_input
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 __all__ = ["Desk", "current", "open_desk"]

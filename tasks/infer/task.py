@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled
 
 from tasks.core.errors import Stopped
-from tasks.infer.task import shard_worker
+from tasks.infer import shard_worker
 
 __all__ = ["infer"]
 

@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""Stage 1: SOURCE -> accepted inputs and rejected rows."""

@@ -11,10 +11,10 @@ from typing import Any, NoReturn, cast
 import orjson
 
 from tasks.core.errors import RowError
-from tasks.load.jsonable import jsonable
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
+from tasks.load.jsonable import jsonable
 
-__all__ = ["content_id", "read_input", "stored_input"]
+__all__ = ["content_id", "read_input"]
 
 MAX_ID_LENGTH = 512
 _MAX_FLOAT_ID = 2**53
@@ -52,14 +52,6 @@ def read_input(row: Any) -> Input:
         extra=_extra(row),
         **{name: _optional_text(row, name) for name in _TEXT_FIELDS},
     )
-
-
-def stored_input(line: bytes) -> Input:
-    """An accepted row back from its JSON; it was validated when it was loaded."""
-    row = orjson.loads(line)
-    if row["expected"] is not None:
-        row["expected"] = tuple(Expected(**item) for item in row["expected"])
-    return Input(**row)
 
 
 def _given(row: dict[str, Any], name: str) -> Any:

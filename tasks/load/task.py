@@ -14,13 +14,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.errors import RowError, SourceError
+from tasks.core.files import atomic
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
-from tasks.load.rows import read_input
 from tasks.core.selection import GitOptions
-from tasks.review.inputs.tokens import count_tokens, estimate_tokens
-from tasks.core.files import atomic
+from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_rows
+from tasks.review.inputs.tokens import count_tokens, estimate_tokens
 
 __all__ = ["Loaded", "load", "load_source"]
 

@@ -17,17 +17,17 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tasks.deliver.task import fetch_outputs
 from tasks.core.errors import ConfigError, OutputError, SourceError
-from tasks.review.findings.findings import worst_first
-from tasks.review.findings.history import Comparison, earlier_findings
+from tasks.core.files import read_json
+from tasks.core.git_source import PREFIX, parse_git_source
 from tasks.core.paths import RunPaths
 from tasks.core.storage_urls import is_url
-from tasks.review.findings.suppressions import read_suppressions
-from tasks.core.files import read_json
+from tasks.outputs.fetch import fetch_outputs
 from tasks.outputs.findings import read_findings
 from tasks.outputs.tables import read_manifest, read_reviews
-from tasks.load.sources.git.commit_range import PREFIX, parse_git_source
+from tasks.review.findings.findings import worst_first
+from tasks.review.findings.history import Comparison, earlier_findings
+from tasks.review.findings.suppressions import read_suppressions
 
 __all__ = ["Known", "compare", "find_previous", "known_before", "known_false", "source_key", "told"]
 

@@ -12,11 +12,11 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.cells import Cell, Counts, cells_of, coverage_of
 from tasks.core.errors import StateError
-from tasks.review.findings.history import Comparison
-from tasks.core.paths import RunPaths, ShardPaths
-from tasks.review.findings.suppressions import suppress
 from tasks.core.files import atomic
+from tasks.core.paths import RunPaths, ShardPaths
 from tasks.merge.baseline import Known, compare, told
+from tasks.review.findings.history import Comparison
+from tasks.review.findings.suppressions import suppress
 
 __all__ = ["Merged", "merge", "merge_shards"]
 

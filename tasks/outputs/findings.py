@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.errors import OutputError
-from tasks.review.findings.findings import Findings, findings_of
 from tasks.core.paths import RunPaths
 from tasks.outputs.tables import read_rows
+from tasks.review.findings.findings import Findings, findings_of
 
 __all__ = ["read_findings"]
 

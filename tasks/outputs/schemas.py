@@ -11,9 +11,11 @@ when a column changes its meaning or goes away; new columns alone do not raise i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow as pa
 
-__all__ = ["CALLS", "COMMENTS", "REVIEWS", "SCHEMAS", "SCHEMA_VERSION"]
+__all__ = ["CALLS", "COMMENTS", "REVIEWS", "SCHEMAS", "SCHEMA_VERSION", "Output"]
 
 SCHEMA_VERSION = 1
 
@@ -138,3 +140,13 @@ COMMENTS = pa.schema(
 CALLS = pa.schema([pa.field("input_id", _TEXT), pa.field("run_id", _TEXT), *_CALL])
 
 SCHEMAS: dict[str, pa.Schema] = {"reviews": REVIEWS, "comments": COMMENTS, "calls": CALLS}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One written file, as the manifest records it."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str

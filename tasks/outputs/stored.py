@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from tasks.core.records import CallRow, Comment, Expected, Input, InputReview, Verdict
 
-__all__ = ["comment_of", "input_of", "review_of"]
+__all__ = ["comment_of", "input_of", "review_of", "stored_input"]
 
 Row = dict[str, Any]
 
@@ -48,3 +50,11 @@ def review_of(row: Row) -> InputReview:
         tuple(map(comment_of, row["comments"])),
         tuple(CallRow(input_id=row["input_id"], **call) for call in row["calls"]),
     )
+
+
+def stored_input(line: bytes) -> Input:
+    """An accepted row back from its JSON; it was validated when it was loaded."""
+    row = orjson.loads(line)
+    if row["expected"] is not None:
+        row["expected"] = tuple(Expected(**item) for item in row["expected"])
+    return Input(**row)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.errors import OutputError
-from tasks.core.paths import RunPaths
 from tasks.core.files import read_json
+from tasks.core.paths import RunPaths
 
 __all__ = ["read_manifest", "read_reviews", "read_rows"]
 

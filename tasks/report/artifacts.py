@@ -20,11 +20,11 @@ from typing import Any
 import pyarrow.dataset as ds
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from tasks.write.rows import Output
 from tasks.core.paths import RunPaths
-from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 from tasks.outputs.findings import read_findings
+from tasks.outputs.schemas import Output
 from tasks.report.server_health import server_answers
+from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 
 __all__ = ["show_run"]
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.report.html import CALL_COLUMNS, COMMENT_COLUMNS
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import SCHEMAS
+from tasks.report.html import CALL_COLUMNS, COMMENT_COLUMNS
 from tasks.report.summary import CALL_COLUMNS as SUMMARY_CALLS
 from tasks.report.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
 

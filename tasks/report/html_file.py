@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import OutputError
-from tasks.report.html import Report, TableLibrary, gather, render
-from tasks.write.rows import Output
-from tasks.core.paths import RunPaths
-from tasks.report.summary import Summary
 from tasks.core.files import atomic, sha256
+from tasks.core.paths import RunPaths
 from tasks.outputs.findings import read_findings
+from tasks.outputs.schemas import Output
 from tasks.report.frames import Frames
+from tasks.report.html import Report, TableLibrary, gather, render
+from tasks.report.summary import Summary
 
 __all__ = ["write_html"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.infer.run import Run
+from tasks.core.run import Run
 from tasks.upstream.quota import QuotaStatistics, QuotaUse, optimum_seconds, read_statistics
 
 __all__ = ["quota_proof"]

@@ -9,14 +9,14 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.report.artifacts import show_run
-from tasks.write.rows import Output
-from tasks.core.paths import RunPaths
-from tasks.report.markdown import report_text
-from tasks.report.summary import summarise
 from tasks.core.files import atomic, write_json
+from tasks.core.paths import RunPaths
+from tasks.outputs.schemas import Output
+from tasks.report.artifacts import show_run
 from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
+from tasks.report.markdown import report_text
+from tasks.report.summary import summarise
 
 __all__ = ["report", "write_report"]
 

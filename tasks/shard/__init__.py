@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""Stage 2: accepted inputs -> shards of about equal work."""

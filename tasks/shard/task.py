@@ -13,8 +13,8 @@ import orjson
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.files import atomic, output_errors
+from tasks.core.paths import RunPaths, ShardPaths
 
 __all__ = ["cut", "default_shards", "shard", "shard_inputs"]
 

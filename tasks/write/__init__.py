@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""Stage 5: merged lines -> three Parquet tables and reviews.json."""

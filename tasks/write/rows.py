@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from tasks.outputs.schemas import SCHEMA_VERSION
 
-__all__ = ["Output", "Row", "call_rows", "comment_rows", "json_entry", "review_row"]
+__all__ = ["Row", "call_rows", "comment_rows", "json_entry", "review_row"]
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One written file, as the manifest records it."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
 
 
 _COPIED = ("input_id", "kind", "path", "language", "title", "expected")

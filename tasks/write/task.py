@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.write.rows import Output, Row, call_rows, comment_rows, json_entry, review_row
-from tasks.core.paths import RunPaths
-from tasks.outputs.schemas import SCHEMAS
 from tasks.core.files import atomic, sha256
+from tasks.core.paths import RunPaths
+from tasks.outputs.schemas import SCHEMAS, Output
+from tasks.write.rows import Row, call_rows, comment_rows, json_entry, review_row
 
 __all__ = ["write", "write_outputs"]
 

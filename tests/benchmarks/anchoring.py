@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.review.places.anchors import Anchor, anchor
-from tasks.review.inputs.diffs import DiffLine, Marker
-from tasks.review.places.places import Page, Row, pages_of
 from tasks.core.records import Input
+from tasks.review.inputs.diffs import DiffLine, Marker
 from tasks.review.inputs.render import gutter
+from tasks.review.places.anchors import Anchor, anchor
+from tasks.review.places.places import Page, Row, pages_of
 
 __all__ = ["Case", "Raw", "cases", "judge", "main", "read_inputs"]
 

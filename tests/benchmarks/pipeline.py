@@ -28,11 +28,11 @@ from typing import Any
 from night import KEYS, Cost, Night, measure, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tasks.review.replies.contract import response_format
-from tasks.review.prompts import check_messages
-from tasks.review.inputs.render import render_input
-from tasks.load.rows import read_input
 from tasks.core.settings import CheckSettings
+from tasks.load.rows import read_input
+from tasks.review.inputs.render import render_input
+from tasks.review.prompts import check_messages
+from tasks.review.replies.contract import response_format
 
 __all__ = ["main"]
 

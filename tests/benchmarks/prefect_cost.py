@@ -4,7 +4,7 @@ What a run costs Prefect: task runs, rows and bytes of its database, artifact up
     python tests/benchmarks/prefect_cost.py --inputs 2000 --checks 1
 
 A real server on a database of its own; a first small run makes the database and is not counted. The
-slices of 10,000 inputs are arithmetic and counted in tests/inference/test_slices.py.
+slices of 10,000 inputs are arithmetic and counted in tests/infer/test_slices.py.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tasks.review.inputs.diffs import parse_diff
 from tasks.core.records import Input
 from tasks.load.rows import read_input
+from tasks.review.inputs.diffs import parse_diff
 
 _FILE = Path(__file__).parents[2] / "data" / "samples" / "samples.jsonl"
 _FIELDS = ["input_id", "kind", "content", "path", "language", "title", "description", "expected"]

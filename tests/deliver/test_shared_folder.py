@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.deliver.shared_folder import Exchange, open_exchange
+from tasks.outputs.shared_folder import Exchange, open_exchange
 
 
 @pytest.fixture(params=["memory", "folder", "url"])

@@ -21,8 +21,8 @@ import pytest
 from deployments.local_model import MODEL, ModelOptions, local_model
 from deployments.local_model.bounds import bounded_schema
 from deployments.local_model.engine import weights_path
-from tasks.review.replies.contract import response_format
 from tasks.core.errors import ConfigError
+from tasks.review.replies.contract import response_format
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ModelOptions(context=2048, max_chars=30, max_items=1)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import Sandbox
-from tasks.review.prompts import check_messages, review_messages
 from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Input
 from tasks.review.inputs.render import render_input
+from tasks.review.prompts import check_messages, review_messages
 
 DIFF = """\
 diff --git a/src/cart.py b/src/cart.py

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.estimate.loads import Load, assumed_calls, cost, duration, pick, total
 from tasks.core.settings import Price
+from tasks.estimate.loads import Load, assumed_calls, cost, duration, pick, total
 
 
 def test_an_unknown_price_is_not_a_free_call() -> None:

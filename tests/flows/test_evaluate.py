@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.sandbox import Sandbox
-from flows.evaluate import main
+from flows.cli.evaluate import main
 from tests.factories import make_night
 
 CODE = """\
@@ -143,7 +143,7 @@ def printed(
 
 def evaluated(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as a user calls it."""
-    command = [sys.executable, "-m", "flows.evaluate", str(folder), *arguments]
+    command = [sys.executable, "-m", "flows.cli.evaluate", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

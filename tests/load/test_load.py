@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import OutputError, SourceError
 from tasks.core.paths import RunPaths
-from tasks.load.rows import stored_input
 from tasks.core.selection import GitOptions
 from tasks.load.task import Loaded, load_source
+from tasks.outputs.stored import stored_input
 
 ROWS: st.SearchStrategy[list[Any]] = st.lists(
     st.dictionaries(

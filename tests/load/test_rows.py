@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import RowError
-from tasks.load.rows import content_id, read_input, stored_input
+from tasks.load.rows import content_id, read_input
+from tasks.outputs.stored import stored_input
 
 CODES = {
     "not_an_object",

@@ -18,9 +18,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tasks.core.records import Verdict
-from tasks.report.summary import summarise
 from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
+from tasks.report.summary import summarise
 from tests.factories import POOL, comment, made_up, make_night, write_night
 
 _FLAGS = (

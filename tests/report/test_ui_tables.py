@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 from tasks.outputs.findings import read_findings
+from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 from tests.factories import make_night
 
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.review.replies.contract import COMMENT_FIELDS, VERDICT_FIELDS
+from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Input
+from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import (
     PROMPT_VERSION,
     check_messages,
@@ -23,8 +24,7 @@ from tasks.review.prompts import (
     reask_messages,
     review_messages,
 )
-from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Input
-from tasks.review.inputs.tokens import count_tokens
+from tasks.review.replies.contract import COMMENT_FIELDS, VERDICT_FIELDS
 
 SNIPPET = Input("one", "x = 1\n", path="a.py", title="Add x", description="why\nnot")
 CODE = "       1 | x = 1\n"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.paths import RunPaths
-from tasks.load.rows import stored_input
 from tasks.load.task import load_source
+from tasks.outputs.stored import stored_input
 from tasks.shard.task import cut, default_shards, shard_inputs
 
 

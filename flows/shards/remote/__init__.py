@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""Shards at workers on other machines, over a folder in shared storage."""

@@ -18,19 +18,19 @@ from uuid import UUID
 import orjson
 
 from flows.shards.flow_run_states import note_flow_run
-from flows.shards.remote.worker_sync import LEASE
-from flows.shards.remote.flow_runs import Phase, Seen, cancel_flow_run, look_at, start_flow_run
 from flows.shards.process import GRACE
-from tasks.core.errors import ConfigError
-from flows.shards.remote.lease import Lease
-from tasks.core.paths import ShardPaths
+from flows.shards.remote.flow_runs import Phase, Seen, cancel_flow_run, look_at, start_flow_run
 from flows.shards.remote.heartbeat import Sign
+from flows.shards.remote.lease import Lease
 from flows.shards.remote.staleness import Stillness
-from tasks.core.worker_settings import WorkersSettings
-from tasks.core.periodic import Every
-from tasks.deliver.shared_folder import open_exchange
+from flows.shards.remote.worker_sync import LEASE
+from tasks.core.errors import ConfigError
 from tasks.core.files import write_json
-from tasks.infer.run import Run
+from tasks.core.paths import ShardPaths
+from tasks.core.periodic import Every
+from tasks.core.run import Run
+from tasks.core.settings import WorkersSettings
+from tasks.outputs.shared_folder import open_exchange
 from tasks.report.server_health import await_server
 
 __all__ = ["run_attempt"]

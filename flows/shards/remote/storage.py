@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 from flows.shards.remote.flow_runs import check_deployment
 from tasks.core.errors import OutputError
-from tasks.core.paths import RunPaths
-from tasks.core.settings import Settings
-from tasks.deliver.shared_folder import open_exchange
 from tasks.core.files import read_json
-from tasks.infer.run import Run
+from tasks.core.paths import RunPaths
+from tasks.core.run import Run
+from tasks.core.settings import Settings
+from tasks.outputs.shared_folder import open_exchange
 
 __all__ = ["check_output", "check_workers", "shared_storage"]
 

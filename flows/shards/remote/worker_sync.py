@@ -10,15 +10,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from flows.shards.exit_report import LastWords
-from flows.ui.run_log import Log
-from flows.shards.watchdog import leave
-from flows.shards.remote.lease import Lease, LeaseJudge
-from tasks.core.paths import ShardPaths
 from flows.shards.remote.heartbeat import Sign
+from flows.shards.remote.lease import Lease, LeaseJudge
 from flows.shards.remote.staleness import Stillness
-from tasks.core.periodic import Every
-from tasks.deliver.shared_folder import Exchange
+from flows.shards.watchdog import leave
+from flows.ui.run_log import Log
 from tasks.core.files import read_json
+from tasks.core.paths import ShardPaths
+from tasks.core.periodic import Every
+from tasks.outputs.shared_folder import Exchange
 
 __all__ = ["LEASE", "Mirror", "fetch"]
 

@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""A finished run against the labels of its inputs."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from tasks.finished.evaluate.metrics import Tally, findings_of, is_scored, tally
 from tasks.core.records import CallRow, Comment, Input, InputReview
 from tasks.core.stats import Proportion
+from tasks.finished.evaluate.metrics import Tally, findings_of, is_scored, tally
 
 __all__ = ["CheckScore", "Evaluation", "Lift", "Scored", "Spent", "evaluate"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.errors import SourceError
-from tasks.finished.evaluate.evaluation import Evaluation, evaluate
-from tasks.finished.evaluate.text import as_facts, as_markdown
+from tasks.core.files import atomic, write_json
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
+from tasks.finished.evaluate.evaluation import Evaluation, evaluate
+from tasks.finished.evaluate.text import as_facts, as_markdown
 from tasks.outputs.stored import input_of, review_of
-from tasks.core.files import atomic, write_json
 from tasks.outputs.tables import read_manifest, read_reviews
 
 __all__ = ["Evaluated", "evaluate_run"]

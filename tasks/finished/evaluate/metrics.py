@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
-from tasks.finished.evaluate.matching import match
 from tasks.core.records import Comment, Input, InputReview
 from tasks.core.stats import Proportion, f1, wilson
+from tasks.finished.evaluate.matching import match
 
 __all__ = ["Tally", "findings_of", "is_scored", "tally"]
 

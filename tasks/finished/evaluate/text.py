@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tasks.core.stats import Proportion
 from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, Lift, Scored
 from tasks.finished.evaluate.metrics import Tally
 from tasks.report.markdown import markdown_table
-from tasks.core.stats import Proportion
 
 __all__ = ["Table", "as_facts", "as_markdown", "tables", "verdict"]
 

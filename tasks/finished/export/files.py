@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.finished.export import EXPORTS, Export
-from tasks.review.findings.findings import Findings
-from tasks.write.rows import Output
-from tasks.core.paths import RunPaths
 from tasks.core.files import atomic, sha256
+from tasks.core.paths import RunPaths
+from tasks.finished.export import EXPORTS, Export
 from tasks.outputs.findings import read_findings
+from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_manifest
+from tasks.review.findings.findings import Findings
 
 __all__ = ["export_run"]
 

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tasks.finished.export.stream import Facts, Ordinals, json_array
-from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
+from tasks.review.findings.findings import (
+    Findings,
+    Row,
+    category_of,
+    lines_of,
+    place_text,
+    title_of,
+)
 
 __all__ = ["gitlab"]
 

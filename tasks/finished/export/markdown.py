@@ -11,7 +11,14 @@ import re
 from collections.abc import Iterable, Iterator
 
 from tasks.finished.export.stream import Facts
-from tasks.review.findings.findings import Findings, Row, category_of, place_text, title_of, worst_first
+from tasks.review.findings.findings import (
+    Findings,
+    Row,
+    category_of,
+    place_text,
+    title_of,
+    worst_first,
+)
 
 __all__ = ["PER_INPUT", "markdown"]
 

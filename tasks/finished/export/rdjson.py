@@ -13,7 +13,14 @@ import orjson
 
 from tasks.finished.export.fixes import fix_of
 from tasks.finished.export.stream import Facts
-from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
+from tasks.review.findings.findings import (
+    Findings,
+    Row,
+    category_of,
+    lines_of,
+    place_text,
+    title_of,
+)
 
 __all__ = ["rdjsonl"]
 

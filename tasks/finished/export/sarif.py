@@ -17,10 +17,17 @@ from urllib.parse import quote
 
 import orjson
 
+from tasks.core.records import CATEGORIES
 from tasks.finished.export.fixes import fix_of
 from tasks.finished.export.stream import Facts, Ordinals, json_array
-from tasks.review.findings.findings import Findings, Row, category_of, lines_of, place_text, title_of
-from tasks.core.records import CATEGORIES
+from tasks.review.findings.findings import (
+    Findings,
+    Row,
+    category_of,
+    lines_of,
+    place_text,
+    title_of,
+)
 
 __all__ = ["artifact_uri", "sarif"]
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.errors import SourceError
+from tasks.core.git_source import PREFIX, parse_git_source
 from tasks.core.selection import GitOptions
 from tasks.load.sources.adapters import adapt
 from tasks.load.sources.folder import read_folder
-from tasks.load.sources.git.commit_range import PREFIX, parse_git_source
 from tasks.load.sources.git.source import read_git
 from tasks.load.sources.numbered import NumberedRow
 from tasks.load.sources.tables import read_csv, read_parquet

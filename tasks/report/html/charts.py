@@ -12,8 +12,8 @@ from typing import Any
 
 import vl_convert
 
-from tasks.report.html.series import Points
 from tasks.core.records import SEVERITIES
+from tasks.report.html.series import Points
 
 __all__ = ["COLOURS", "agreement_chart", "draw", "latency_chart", "quota_chart", "severity_chart"]
 

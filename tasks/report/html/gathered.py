@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tasks.review.findings.findings import Findings, Row, category_of, severity_index, worst_first
 from tasks.core.records import SEVERITIES
+from tasks.review.findings.findings import Findings, Row, category_of, severity_index, worst_first
 
 __all__ = ["MAX_FINDINGS", "Gathered", "gather"]
 

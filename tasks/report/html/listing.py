@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.review.findings.findings import Row, category_of, lines_of, place_text, severity_index, title_of
 from tasks.core.records import SEVERITIES
+from tasks.review.findings.findings import (
+    Row,
+    category_of,
+    lines_of,
+    place_text,
+    severity_index,
+    title_of,
+)
 
 __all__ = ["FindingView", "finding_view"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from tasks.core.quotas import Window, parse_window
 from tasks.report.html import charts, series
 from tasks.report.html.gathered import Gathered
-from tasks.core.quotas import Window, parse_window
 
 __all__ = ["Panel", "panels", "windows_of"]
 

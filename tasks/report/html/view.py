@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.report.html.gathered import Gathered
 from tasks.core.records import SEVERITIES
+from tasks.report.html.gathered import Gathered
 from tasks.report.summary import ModelFigures, Summary
 
 __all__ = [

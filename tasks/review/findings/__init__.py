@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""From comments to findings: fingerprints, clusters, policy, history."""

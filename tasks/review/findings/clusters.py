@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations
 
-from tasks.review.findings.fingerprints import with_ordinals
 from tasks.core.records import SEVERITIES, Comment
+from tasks.review.findings.fingerprints import with_ordinals
 from tasks.review.inputs.texts import quote_key, similarity
 
 __all__ = ["SAME_TEXT", "cluster", "rank"]

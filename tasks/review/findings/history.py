@@ -20,9 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.review.places.places import Page, pages_of
 from tasks.core.records import Input
 from tasks.review.inputs.texts import code_key, lines_of
+from tasks.review.places.places import Page, pages_of
 
 __all__ = ["TONIGHT", "Comparison", "Earlier", "count_ages", "earlier_findings"]
 

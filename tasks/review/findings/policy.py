@@ -9,24 +9,13 @@ marked.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tasks.core.records import SEVERITIES, Comment, Input, Outcome, Verdict
+from tasks.core.settings import Policy
 from tasks.review.places.places import hunk_rows, on_path, pages_of
-from tasks.core.records import SEVERITIES, Comment, Input, Outcome, Severity, Verdict
 
-__all__ = ["Policy", "decide", "inherit_verdicts"]
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Thresholds. Scores are the review model's, 0 to 10."""
-
-    keep_uncertain_score: int = 5
-    """An uncertain comment is kept from this score on."""
-    min_score: int = 0
-    """A confirmed or uncertain comment below this score is dropped."""
-    min_severity: Severity = "low"
-    """Anything milder is dropped, verified or not."""
+__all__ = ["decide", "inherit_verdicts"]
 
 
 def decide(comments: Iterable[Comment], policy: Policy, source: Input) -> tuple[Comment, ...]:

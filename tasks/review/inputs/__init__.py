@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""An input as a model is shown it: diffs read, numbered, split and counted in tokens."""

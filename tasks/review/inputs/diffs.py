@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tasks.review.inputs.diff_paths import git_header_paths, header_path, strip_prefixes
 from tasks.core.errors import RowError
+from tasks.review.inputs.diff_paths import git_header_paths, header_path, strip_prefixes
 from tasks.review.inputs.texts import lines_of
 
 __all__ = ["DiffLine", "FileDiff", "Hunk", "Marker", "parse_diff"]

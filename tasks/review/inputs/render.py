@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.core.errors import RowError
 from tasks.core.records import Input
+from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.review.inputs.split import Block, fit, left_out
 from tasks.review.inputs.texts import lines_of
 

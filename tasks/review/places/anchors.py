@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from tasks.review.findings.fingerprints import fingerprint
-from tasks.review.places.places import Page, Row, hunk_rows, on_path, pages_of
-from tasks.review.places.quotes import Found, Quote, find, read_quote
 from tasks.core.records import (
     CATEGORIES,
     SEVERITIES,
@@ -29,7 +26,10 @@ from tasks.core.records import (
     Severity,
     Side,
 )
+from tasks.review.findings.fingerprints import fingerprint
 from tasks.review.places.disambiguate import settle
+from tasks.review.places.places import Page, Row, hunk_rows, on_path, pages_of
+from tasks.review.places.quotes import Found, Quote, find, read_quote
 
 __all__ = ["Anchor", "RawLike", "anchor", "build_comment"]
 

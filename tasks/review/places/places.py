@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import Literal
 
-from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.core.errors import RowError
 from tasks.core.records import Input
+from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.review.inputs.texts import code_key, lines_of
 
 __all__ = ["Page", "Row", "hunk_rows", "on_path", "pages_of"]

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.review.places.places import Page, Row
 from tasks.review.inputs.texts import code_key, lines_of
+from tasks.review.places.places import Page, Row
 
 __all__ = ["Found", "Quote", "find", "read_quote"]
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Literal
 
-from tasks.review.inputs.chat_tokens import defuse
-from tasks.core.text_safety import plain
 from tasks.core.records import Comment, Input
+from tasks.core.text_safety import plain
+from tasks.review.inputs.chat_tokens import defuse
 
 __all__ = [
     "PROMPT_VERSION",

@@ -1,1 +1,1 @@
-"""TODO: package."""
+"""From the text of a reply to comments and verdicts."""

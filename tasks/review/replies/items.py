@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity
+from tasks.core.text_safety import cut, plain
 from tasks.review.inputs.chat_tokens import restore
 from tasks.review.replies.contract import (
     COMMENT_NAMES,
@@ -21,8 +23,6 @@ from tasks.review.replies.contract import (
     RawComment,
     RawVerdict,
 )
-from tasks.core.text_safety import cut, plain
-from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity
 
 __all__ = ["read_comment", "read_verdict"]
 

@@ -22,10 +22,10 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from tasks.review.replies.answers import Answer, answers
 from tasks.core.errors import ReplyError
-from tasks.review.replies.json_repair import mended
 from tasks.core.text_safety import plain
+from tasks.review.replies.answers import Answer, answers
+from tasks.review.replies.json_repair import mended
 
 __all__ = ["Found", "Mode", "Shape", "find_items"]
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tasks.core.errors import ReplyError
+from tasks.core.text_safety import plain
 from tasks.review.replies.contract import (
     COMMENT_FIELDS,
     COMMENT_NAMES,
@@ -21,9 +23,7 @@ from tasks.review.replies.contract import (
     RawComment,
     RawVerdict,
 )
-from tasks.core.errors import ReplyError
 from tasks.review.replies.items import read_comment, read_verdict
-from tasks.core.text_safety import plain
 from tasks.review.replies.json_recovery import Found, Mode, Shape, find_items
 
 __all__ = ["ParsedComments", "ParsedVerdicts", "parse_comments", "parse_verdicts"]

@@ -13,13 +13,13 @@ from typing import Protocol
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, Stopped
 from tasks.core.quotas import AppId
-from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
-from tasks.upstream.quota import Grant, Quota, read_signal
+from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.retry import Circumstances, Decision, backoff, decide
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.transport import Probe
+from tasks.upstream.quota import Grant, Quota, read_signal
 
 __all__ = ["CallLimits", "Counts", "Course", "Load", "Upstream"]
 

@@ -22,13 +22,13 @@ from pydantic import SecretStr
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
+from tasks.upstream.calls.attempts import CallLimits, Course, Load, Upstream
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
-from tasks.upstream.calls.attempts import CallLimits, Course, Load, Upstream
-from tasks.upstream.journal import Journal, open_journal
-from tasks.upstream.quota import Quota
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
+from tasks.upstream.journal import Journal, open_journal
+from tasks.upstream.quota import Quota
 
 __all__ = ["CallLimits", "Caller", "open_caller"]
 

@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.core.quotas import AppId
-from tasks.upstream.quota.reservations import Book, Want
 from tasks.upstream.quota.key_log import GONE, PLANNED, STARTED, Lane, Use
+from tasks.upstream.quota.reservations import Book, Want
 
 __all__ = ["Allocator"]
 

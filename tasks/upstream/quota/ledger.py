@@ -18,9 +18,9 @@ from typing import Any
 
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
+from tasks.upstream.quota.counters import Counts
 from tasks.upstream.quota.key_log import GONE, SENT, STARTED, Control, Use
 from tasks.upstream.quota.store import Db, Meta, open_store
-from tasks.upstream.quota.counters import Counts
 
 __all__ = ["Ledger"]
 

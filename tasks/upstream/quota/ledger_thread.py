@@ -20,12 +20,12 @@ from tasks.core.errors import ReviewError, Stopped
 from tasks.core.quotas import AppId
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.wait_list import STOPPED, Desk, Waiter
+from tasks.upstream.quota.cleanup import bury, bury_dead, prune
+from tasks.upstream.quota.counters import Tally
 from tasks.upstream.quota.key_log import Use
 from tasks.upstream.quota.ledger import Ledger
-from tasks.upstream.quota.counters import Tally
 from tasks.upstream.quota.transaction import Op, Turn
-from tasks.upstream.quota.cleanup import bury, bury_dead, prune
+from tasks.upstream.quota.wait_list import STOPPED, Desk, Waiter
 
 __all__ = ["Broker"]
 

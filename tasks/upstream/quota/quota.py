@@ -21,12 +21,12 @@ from tasks.core.errors import ConfigError, Stopped
 from tasks.core.quotas import AppId
 from tasks.core.state_places import name_of
 from tasks.upstream.quota import clock, forks
-from tasks.upstream.quota.ledger_thread import Broker
-from tasks.upstream.quota.wait_list import STOPPED, Waiter
 from tasks.upstream.quota.key_log import Lane
+from tasks.upstream.quota.ledger_thread import Broker
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
 from tasks.upstream.quota.transaction import Op, Turn, apply_signal, change_control
+from tasks.upstream.quota.wait_list import STOPPED, Waiter
 
 __all__ = ["Grant", "Quota"]
 

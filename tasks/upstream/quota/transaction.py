@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.upstream.quota.allocator import Allocator
+from tasks.upstream.quota.counters import Counts
 from tasks.upstream.quota.key_log import Lane
 from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.signals import Allowance, Signal
 from tasks.upstream.quota.store import Db
-from tasks.upstream.quota.counters import Counts
 
 __all__ = ["Op", "Turn", "apply_signal", "change_control"]
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from tasks.core.errors import NoKeysLeft, ReviewError, StateError, Stopped
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.reservations import Want
 from tasks.upstream.quota.key_log import PLANNED, Lane, Use
+from tasks.upstream.quota.reservations import Want
 from tasks.upstream.quota.transaction import Turn
 
 __all__ = ["STOPPED", "Desk", "Waiter", "no_keys"]

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from tasks.review.findings.clusters import cluster
+from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
+from tasks.core.settings import Policy
 from tasks.finished.evaluate.evaluation import Evaluation, Spent, evaluate
 from tasks.finished.evaluate.metrics import Tally
-from tasks.review.findings.policy import Policy, decide
-from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
+from tasks.review.findings.clusters import cluster
+from tasks.review.findings.policy import decide
 
 Make = Callable[..., Comment]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.finished.evaluate.matching import match
 from tasks.core.records import Comment, Expected, Input
+from tasks.finished.evaluate.matching import match
 
 Make = Callable[..., Comment]
 

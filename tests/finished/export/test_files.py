@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from tasks.core.errors import OutputError
-from tasks.finished.export import EXPORTS
 from tasks.core.paths import RunPaths
+from tasks.finished.export import EXPORTS
 from tasks.finished.export.files import export_run
 from tasks.outputs.findings import read_findings
 from tests.factories import comment, made_up, make_night, write_night

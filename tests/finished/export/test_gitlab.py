@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from tasks.core.cells import Counts
+from tasks.core.records import SEVERITIES
 from tasks.finished.export import EXPORTS
 from tasks.review.findings.findings import Findings
-from tasks.core.records import SEVERITIES
 from tests.factories import comment, findings, manifest_of
 
 _LINE = {"type": "integer", "minimum": 1}

@@ -11,10 +11,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from tasks.core.cells import Counts
+from tasks.core.records import SEVERITIES
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.markdown import PER_INPUT
 from tasks.review.findings.findings import Findings
-from tasks.core.records import SEVERITIES
 from tests.factories import comment, findings, manifest_of
 
 _CREATED = {

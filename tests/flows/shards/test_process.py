@@ -53,9 +53,9 @@ def test_a_shard_is_ended_although_its_nursery_was_killed() -> None:
 
 
 def test_a_process_leaves_with_its_maker() -> None:
-    """The maker is killed with -9: what it had started in the nursery ends, and so does the nursery."""
+    """The maker is killed with -9: what it had started in the nursery ends, and so does the fork_server."""
     code = (
-        "import os, time; from functools import partial; from flows import nursery\n"
+        "import os, time; from functools import partial; from flows.shards import fork_server\n"
         "print(fork_server.start(partial(time.sleep, 600), os.environ).pid, flush=True)\n"
         "time.sleep(600)"
     )

@@ -24,8 +24,8 @@ from deployments.sandbox import Sandbox
 from flows.ui.limit_sync import Panel
 from tasks.core.calls import Request
 from tasks.core.errors import Stopped
+from tasks.core.run import Run
 from tasks.core.settings import Settings, load_settings
-from tasks.infer.run import Run
 from tasks.upstream.calls.caller import open_caller
 from tasks.upstream.quota import Quota
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from flows.ui.limit_slots import Entry
 from flows.ui.limit_sync_state import PanelState
 from tasks.core.errors import StateError
-from flows.ui.limit_slots import Entry
 
 _HOLDER = """
 import sys, time

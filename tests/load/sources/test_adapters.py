@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import RowError
-from tasks.review.inputs.render import render_input
 from tasks.load.rows import read_input
 from tasks.load.sources import read_rows
 from tasks.load.sources.adapters import adapt
+from tasks.review.inputs.render import render_input
 
 HUNK = "@@ -1,2 +1,2 @@\n-a\n+b\n c"
 

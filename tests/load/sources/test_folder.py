@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import RowError, SourceError
-from tasks.load.rows import read_input
 from tasks.core.selection import GitOptions
+from tasks.load.rows import read_input
 from tasks.load.sources import read_rows
 
 DIFF = "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"

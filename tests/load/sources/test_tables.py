@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import RowError, SourceError
-from tasks.load.rows import read_input, stored_input
+from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, read_rows
+from tasks.outputs.stored import stored_input
 
 FIELDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 

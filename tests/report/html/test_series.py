@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.core.quotas import Window
+from tasks.core.stats import wilson
 from tasks.report.html.series import (
     CALL_COLUMNS,
     COMMENT_COLUMNS,
@@ -18,8 +20,6 @@ from tasks.report.html.series import (
     quota_points,
     severity_points,
 )
-from tasks.core.quotas import Window
-from tasks.core.stats import wilson
 
 
 def _calls(*rows: tuple[Any, ...]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.review.findings.clusters import cluster, rank
 from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Verdict
+from tasks.review.findings.clusters import cluster, rank
 
 Make = Callable[..., Comment]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tasks.core.records import Comment, Verdict
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.findings import (
     category_of,
@@ -15,7 +16,6 @@ from tasks.review.findings.findings import (
     title_of,
     worst_first,
 )
-from tasks.core.records import Comment, Verdict
 from tests.factories import comment, findings
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.review.findings.policy import Policy, decide, inherit_verdicts
 from tasks.core.records import Comment, Input, Verdict
+from tasks.core.settings import Policy
+from tasks.review.findings.policy import decide, inherit_verdicts
 
 Make = Callable[..., Comment]
 MakeVerdict = Callable[..., Verdict]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.core.errors import RowError
+from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 
 BODY = "@@ -1,2 +1,2 @@\n one\n-two\n+three\n"
 ODD_LINES = st.sampled_from(

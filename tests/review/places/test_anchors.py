@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.core.records import Input
 from tasks.review.places.anchors import anchor, build_comment
 from tasks.review.replies.contract import RawComment
-from tasks.core.records import Input
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "anchoring.py"
-SAMPLES = Path(__file__).parents[2] / "data" / "samples"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "anchoring.py"
+SAMPLES = Path(__file__).parents[3] / "data" / "samples"
 
 DIFF = """diff --git a/src/bank.py b/src/bank.py
 --- a/src/bank.py

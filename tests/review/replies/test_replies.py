@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.review.replies.contract import RawComment, RawVerdict
 from tasks.core.errors import ReplyError
+from tasks.review.replies.contract import RawComment, RawVerdict
 from tasks.review.replies.replies import parse_comments, parse_verdicts
 
 ITEM: dict[str, Any] = {

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
-from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.client_pool import ClientPool, Lease
+from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.transport import Probe
 
 KEYS = {f"a{n}": SecretStr(f"key-of-a{n}-0123456789") for n in range(6)}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.reservations import Want
 from tasks.upstream.quota.key_log import GONE, PLANNED, SENT, STARTED, Lane, Use
+from tasks.upstream.quota.reservations import Want
 
 _EPS = 1e-9
 

@@ -1,39 +1,16 @@
-"""
-Which commits a git source means.
-
-    git:PATH@BASE..HEAD    the net change from BASE to HEAD; HEAD may be left out
-    git:PATH@BASE...HEAD   the net change on HEAD since it left BASE
-    git:PATH@since=24h     what arrived on the current branch in that time; h, d, w or an ISO date
-"""
+"""Which commits a git source means."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import NoReturn
 
 from tasks.core.errors import SourceError
+from tasks.core.git_source import RANGE, SHAPES, start_of
 from tasks.load.sources.git.command import Git
 
-__all__ = ["PREFIX", "CommitRange", "GitSource", "commit_range", "parse_git_source"]
-
-PREFIX = "git:"
-
-_RANGE = re.compile(r"(?P<base>.+?)(?P<dots>\.{2,3})(?P<head>.*)")
-_AGE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[hdw])")
-_HOURS = {"h": 1, "d": 24, "w": 24 * 7}
-_SHAPES = "write git:PATH@BASE..HEAD or git:PATH@since=24h"
-
-
-@dataclass(frozen=True, slots=True)
-class GitSource:
-    """A git source, taken apart."""
-
-    folder: str
-    wanted: str
-    """`BASE..HEAD` or `since=...`."""
+__all__ = ["CommitRange", "commit_range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +21,6 @@ class CommitRange:
     head: str
 
 
-def parse_git_source(source: str) -> GitSource:
-    """Take `git:PATH@WHAT` apart; both halves may hold a further `@`.
-
-    Raises:
-        SourceError: no such folder, or what is wanted of it has no known shape.
-    """
-    text = source.removeprefix(PREFIX)
-    borders = [at for at, character in enumerate(text) if character == "@"]
-    if not borders or "\0" in text:
-        _fail(source, f"it does not say which changes: {_SHAPES}")
-    # HEAD@{1} holds an @ as well, so the folder decides which one is the border.
-    there = [at for at in borders if Path(text[:at] or ".").is_dir()]
-    if not there:
-        _fail(source, f"{text[: borders[-1]]} is no folder: check the path")
-    at = there[-1]
-    wanted = text[at + 1 :]
-    if not wanted.startswith("since=") and not _RANGE.fullmatch(wanted):
-        _fail(source, f"{wanted!r} is neither BASE..HEAD nor since=TIME: {_SHAPES}")
-    if wanted.startswith("since="):
-        start_of(wanted.removeprefix("since="), datetime.now().astimezone())
-    return GitSource(text[:at] or ".", wanted)
-
-
-def start_of(age: str, now: datetime) -> datetime:
-    """The instant that `24h`, `7d`, `2w` or an ISO date means, local time where it says none.
-
-    Raises:
-        SourceError: it is none of these, or out of the calendar.
-    """
-    match = _AGE.fullmatch(age)
-    try:
-        if match:
-            return now - timedelta(hours=int(match["count"]) * _HOURS[match["unit"]])
-        return datetime.fromisoformat(age).astimezone()
-    except (ValueError, OverflowError):
-        msg = f"since={age} is no time: write 24h, 7d, 2w or a date such as 2026-11-24T01:30"
-        raise SourceError(msg) from None
-
-
 def commit_range(git: Git, wanted: str) -> CommitRange | None:
     """The commits that are compared; None when nothing happened since then.
 
@@ -91,9 +29,9 @@ def commit_range(git: Git, wanted: str) -> CommitRange | None:
     """
     if wanted.startswith("since="):
         return _window(git, start_of(wanted.removeprefix("since="), datetime.now().astimezone()))
-    match = _RANGE.fullmatch(wanted)
+    match = RANGE.fullmatch(wanted)
     if match is None:
-        _fail(wanted, _SHAPES)
+        _fail(wanted, SHAPES)
     base, head = _commit(git, match["base"]), _commit(git, match["head"] or "HEAD")
     if match["dots"] == "...":
         found = git.run("merge-base", base, head)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import RowError
+from tasks.core.git_source import parse_git_source
 from tasks.core.selection import GitOptions, Selection
 from tasks.load.sources.file_text import decode, file_id, path_text
 from tasks.load.sources.git.command import Git
+from tasks.load.sources.git.commit_range import commit_range
 from tasks.load.sources.git.diff import Change, Section, changes, sections
-from tasks.load.sources.git.commit_range import commit_range, parse_git_source
 from tasks.load.sources.numbered import NumberedRow
 
 __all__ = ["read_git"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.shards.remote.lease import Lease, LeaseJudge
 from flows.shards.remote.heartbeat import Sign
+from flows.shards.remote.lease import Lease, LeaseJudge
 from flows.shards.remote.staleness import Stillness
 
 

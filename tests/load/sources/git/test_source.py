@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tasks.review.inputs.diffs import parse_diff
 from tasks.core.errors import RowError
-from tasks.review.prompts import check_messages
-from tasks.review.inputs.render import render_input
-from tasks.load.rows import read_input
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions
+from tasks.load.rows import read_input
 from tasks.load.sources import read_rows
+from tasks.review.inputs.diffs import parse_diff
+from tasks.review.inputs.render import render_input
+from tasks.review.prompts import check_messages
 
 CODE = "".join(f"line {number}\n" for number in range(60))
 

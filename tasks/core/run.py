@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ShardError
+from tasks.core.files import read_json, write_json
 from tasks.core.settings import Settings
 from tasks.core.state_places import journal_place, ledger_place
-from tasks.core.files import read_json, write_json
 
 __all__ = ["Run"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.review.findings.policy import Policy
-from tasks.core.settings import load_settings
+from tasks.core.settings import Policy, load_settings
 
 POOL = """
 mode = "check"
@@ -22,12 +21,12 @@ model = "m"
 def test_every_threshold_reaches_the_policy() -> None:
     """All three count in mode "check" too, without a [review] table."""
     text = f'{POOL}[policy]\nkeep_uncertain_score = 6\nmin_score = 3\nmin_severity = "high"\n'
-    assert load_settings(text).policy.thresholds == Policy(6, 3, "high")
+    assert load_settings(text).policy == Policy(6, 3, "high")
 
 
 def test_left_out_is_the_policy_s_own_default() -> None:
     """The table may be missing, and its defaults are the policy's."""
-    assert load_settings(POOL).policy.thresholds == Policy()
+    assert load_settings(POOL).policy == Policy()
 
 
 @pytest.mark.parametrize("line", ["min_score = 11", 'min_severity = "worst"', "min_skore = 1"])

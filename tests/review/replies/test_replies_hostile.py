@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.review.replies.contract import COMMENT_NAMES
 from tasks.core.errors import ReplyError
+from tasks.review.replies.contract import COMMENT_NAMES
 from tasks.review.replies.replies import parse_comments, parse_verdicts
 
 SIZE = 2_000_000

@@ -15,7 +15,7 @@ import pytest
 from deployments.sandbox import Sandbox
 from tasks.outputs.schemas import SCHEMAS
 
-SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "samples.jsonl"
+SAMPLES = Path(__file__).parents[2] / "data" / "samples" / "samples.jsonl"
 TABLES = ("reviews", "comments", "calls")
 
 

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox
 from tasks.core.paths import RunPaths
-from tasks.load.rows import read_input
+from tasks.core.run import Run
 from tasks.core.settings import load_settings
 from tasks.infer.shard_worker import open_desk
-from tasks.infer.run import Run
+from tasks.load.rows import read_input
 
 Review = dict[str, Any]
 
