@@ -238,6 +238,19 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule("model", frozenset({400, 403, 404, 410, 422}), names="model"),
+    # -- What we sent. Before the model's words: "for this model, top_k is not allowed".
+    Rule(
+        "format",
+        _BODY,
+        names="response_format",
+        words=_words(
+            r"response[_ ](?:format|schema)|json[_ ](?:schema|mode)|structured output|guided_json",
+            r"failed to parse grammar|grammar (?:error|request)|invalid grammar|xgrammar",
+            r"the word 'json'",  # OpenAI, DashScope: json_object wants it in the messages
+        ),
+    ),
+    Rule("parameter", frozenset({200, 400, 422, 500, 501}), names="*"),
+    # -- The model again, by its words.
     Rule("model", frozenset({500}), words=_words("requires more system memory")),  # Ollama
     Rule(
         "model",
@@ -272,7 +285,7 @@ RULES: tuple[Rule, ...] = (
             "unrecognizedclientexception invalid_authentication_error missing_api_key"
         ),
         words=_words(
-            r"(?:incorrect|invalid|expired|wrong|missing|malformed|no|your) (?:x-)?api[- _]?key\b",
+            r"(?:incorrect|invalid|expired|wrong|missing|malformed|no) (?:x-)?api[- _]?key\b",
             r"api[- _]?key\b.{0,40}(?:not valid|invalid|expired|revoked|disabled|leaked|not found)",
             r"(?:invalid|expired|revoked) (?:\w+ ){0,3}(?:token|credentials?)\b|bad credentials",
             r"token (?:included .{0,20})?(?:is |has |have )?(?:been )?(?:expired|invalid|revoked)",
@@ -282,18 +295,6 @@ RULES: tuple[Rule, ...] = (
             r"(?:account|organization|project)\b.{0,40}(?:deactivated|disabled|suspended|restricted)",
         ),
     ),
-    # -- What we sent, one level down or left out.
-    Rule(
-        "format",
-        _BODY,
-        names="response_format",
-        words=_words(
-            r"response[_ ](?:format|schema)|json[_ ](?:schema|mode)|structured output|guided_json",
-            r"failed to parse grammar|grammar (?:error|request)|invalid grammar|xgrammar",
-            r"the word 'json'",  # OpenAI, DashScope: json_object wants it in the messages
-        ),
-    ),
-    Rule("parameter", frozenset({200, 400, 422, 500, 501}), names="*"),
     # -- The status alone.
     Rule("wait", frozenset({429})),
     Rule("try_again", _SERVER | {408, 409, 421, 423, 424, 425, 498, 499}),  # 498: Groq flex
@@ -341,9 +342,13 @@ def _fits(rule: Rule, status: int, said: Said, told: float | None, model: str) -
     return bool(
         not rule.codes.isdisjoint(said.codes)
         or (rule.words and rule.words.search(said.text))
-        or (rule.names and said.parameter and rule.names in {"*", said.parameter})
+        or (rule.names and said.parameter and _is_named(rule.names, said.parameter, model))
         or (rule.names_model and _names(said.text, model))
     )
+
+
+def _is_named(names: str, parameter: str, model: str) -> bool:
+    return names == parameter or (names == "*" and parameter not in {"model", model.lower()})
 
 
 def _names(text: str, model: str) -> bool:
