@@ -94,7 +94,7 @@ def wrong_line(
 def anywhere(
     rng: random.Random, page: Page, rows: tuple[Row, ...], raw: Raw
 ) -> tuple[Raw, tuple[Row, ...]]:
-    return _shift(raw, rng.choice(page.rows).number - rows[0].number), rows
+    return _shift(raw, rng.choice(page.lines).number - rows[0].number), rows
 
 
 def moved(
@@ -239,11 +239,11 @@ def _print(table: dict[tuple[str, str], Counter[str]]) -> None:
 
 
 def _case(rng: random.Random, source: Input, page: Page, mutation: Mutation) -> Case | None:
-    wanted = [at for at, row in enumerate(page.rows) if row.marker != " " and row.key]
+    wanted = [at for at, row in enumerate(page.lines) if row.marker != " " and row.key]
     if not wanted:
         return None
     start = rng.choice(wanted)
-    rows = page.rows[start : start + rng.choice([1, 1, 1, 2, 3, 5])]
+    rows = page.lines[start : start + rng.choice([1, 1, 1, 2, 3, 5])]
     rows = tuple(row for row in rows if row.hunk == rows[0].hunk)
     while not rows[-1].key:
         rows = rows[:-1]
@@ -274,7 +274,7 @@ def _shown(row: Row) -> str:
 def _claimed(case: Case, place: Anchor) -> bool:
     """The damaged claim covers the place found, in the numbers that a model was shown."""
     page = next(p for p in pages_of(case.source) if (p.path, p.side) == (place.path, place.side))
-    rows = [r for r in page.rows if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
+    rows = [r for r in page.lines if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
     start, end = case.raw.start_line or 0, case.raw.end_line or 0
     return all(start <= row.number <= end for row in rows) or all(
         start <= row.near <= end for row in rows
@@ -283,7 +283,7 @@ def _claimed(case: Case, place: Anchor) -> bool:
 
 def _is_twin(case: Case, place: Anchor) -> bool:
     right = next(p for p in pages_of(case.source) if p.path == case.page.path and p.side == "right")
-    rows = [r for r in right.rows if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
+    rows = [r for r in right.lines if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
     return all(row.hunk == case.rows[0].hunk for row in rows)
 
 
