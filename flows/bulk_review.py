@@ -26,7 +26,7 @@ from pydantic import Field
 
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
 from flows.setup.keys import resolve_keys
-from flows.setup.manifest import begin, end, remove_work
+from flows.setup.manifest import make_work, remove_work, run_facts
 from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
@@ -34,10 +34,9 @@ from flows.ui.events import output_written, run_ended
 from flows.ui.key_status import KeyWatch
 from flows.ui.limit_sync import Panel
 from flows.ui.progress import Monitor, on_progress
+from flows.ui.run_display import INCOMPLETE, REFUSED, brief, failed, rename, run_name
 from flows.ui.run_log import into_run
-from flows.ui.run_names import brief, rename, run_name
-from flows.ui.run_states import INCOMPLETE, REFUSED, failed
-from tasks.core.cells import Counts, planned_cells
+from tasks.core.cells import RunCounts, planned_cells
 from tasks.core.errors import StateError, UserError
 from tasks.core.files import hold_folder
 from tasks.core.paths import RunPaths, ShardPaths
@@ -45,7 +44,7 @@ from tasks.core.run import Run
 from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.load.task import load
-from tasks.merge.baseline import Known, known_before
+from tasks.merge.baseline import Baseline, find_baseline
 from tasks.merge.task import merge
 from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
@@ -94,18 +93,20 @@ def bulk_review(
         paths = run_paths(output, run.run_id)
         check_output(paths)
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
-            known = known_before(settings.suppressions, previous, source, paths)
+            baseline = find_baseline(settings.suppressions, previous, source, paths)
             with shared_storage(paths, run):
-                return _review(source, paths, run, limit, known)
+                return _review(source, paths, run, limit, baseline)
     except (UserError, StateError) as error:
         return failed(REFUSED, str(error))
 
 
-def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Known) -> State[Any]:
+def _review(
+    source: str, paths: RunPaths, run: Run, limit: int | None, baseline: Baseline
+) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
     pa.set_memory_pool(pa.system_memory_pool())
-    begin(paths, run)
+    make_work(paths, run)
     loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
@@ -124,14 +125,14 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))
 
-    merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, known)
+    merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, baseline)
     facts = {"run_id": run.run_id, "source": source}
     outputs = write(paths, run.run_id, facts)
     check_written(paths, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
     from tasks.report.task import report  # noqa: PLC0415
 
-    manifest = end(run, source, loaded, merged, started=started, limit=limit)
+    manifest = run_facts(run, source, loaded, merged, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
@@ -141,7 +142,7 @@ def _review(source: str, paths: RunPaths, run: Run, limit: int | None, known: Kn
     return _state(merged.counts)
 
 
-def _state(counts: Counts) -> State[Any]:
+def _state(counts: RunCounts) -> State[Any]:
     if counts.whole:
         return Completed(message=counts.sentence())
     return failed(INCOMPLETE, counts.sentence())

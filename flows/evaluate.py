@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.ui.run_states import REFUSED
+from flows.ui.run_display import REFUSED
 from tasks.core.errors import UserError
 from tasks.core.paths import RunPaths
 from tasks.finished.evaluate.files import evaluate_run

@@ -22,7 +22,7 @@ from flows.ui.run_log import Log, into_run
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
 from tasks.infer.task import infer
-from tasks.outputs.shared_folder import Exchange, open_exchange
+from tasks.outputs.shared_folder import SharedFolder, open_shared_folder
 
 __all__ = ["remote_shard"]
 
@@ -47,7 +47,7 @@ def remote_shard(storage: str, run_id: str, name: str, attempt: str) -> State[An
         shard.root.mkdir()
         log = own_logger(shard)
         with into_run(log):
-            exchange = open_exchange(storage).folder(run_id).folder(name)
+            exchange = open_shared_folder(storage).folder(run_id).folder(name)
             lease = Lease.from_json(exchange.read_json(LEASE))
             if lease is None or lease.attempt != attempt or lease.stop:
                 return Cancelled(message="this attempt is over: its run has ended or begun another")
@@ -55,7 +55,7 @@ def remote_shard(storage: str, run_id: str, name: str, attempt: str) -> State[An
             return _reflected(exchange, shard, attempt, log)
 
 
-def _reflected(exchange: Exchange, shard: ShardPaths, attempt: str, log: Log) -> State[Any]:
+def _reflected(exchange: SharedFolder, shard: ShardPaths, attempt: str, log: Log) -> State[Any]:
     make_room(shard)
     fetch(exchange, shard)
     settings = Run.read(shard.settings).settings

@@ -23,9 +23,8 @@ from flows.setup.keys import resolve_keys
 from flows.shards.exit_report import LastWords, leave_last_words
 from flows.shards.flow_run_states import note_flow_run
 from flows.shards.watchdog import one_farewell
+from flows.ui.run_display import INCOMPLETE, shard_name
 from flows.ui.run_log import Log, into_run
-from flows.ui.run_names import shard_name
-from flows.ui.run_states import INCOMPLETE
 from flows.ui.terminal import silence
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths

@@ -1,8 +1,8 @@
 """
-A finished run without a model: inputs, comments, verdicts and calls of a made-up night.
+A finished run without a model: inputs, comments, verdicts and calls of a made-up run.
 
 Everything goes through the project's own clustering, policy and writers, so that tables and
-manifest look as after a real run. The same `seed` gives the same night.
+manifest look as after a real run. The same `seed` gives the same run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 import orjson
 import pyarrow as pa
 
-from tasks.core.cells import Counts, cells_of, coverage_of, planned_cells
+from tasks.core.cells import RunCounts, cells_of, coverage_of, planned_cells
 from tasks.core.paths import RunPaths
 from tasks.core.records import CATEGORIES, SEVERITIES, CallRow, Comment, Decision, Input, Verdict
 from tasks.core.settings import Policy
@@ -23,7 +23,7 @@ from tasks.outputs.schemas import COMMENTS
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.findings import Findings, findings_of
 from tasks.review.findings.fingerprints import fingerprint, with_ordinals
-from tasks.review.findings.policy import decide
+from tasks.review.findings.policy import apply_policy
 from tasks.write.rows import comment_rows
 from tasks.write.task import write_outputs
 
@@ -35,9 +35,9 @@ __all__ = [
     "comment",
     "findings",
     "made_up",
-    "make_night",
+    "make_run",
     "manifest_of",
-    "write_night",
+    "write_run",
 ]
 
 CHECKS = {"large": "model-l", "mini": "model-s", "other-family": "model-x"}
@@ -120,7 +120,7 @@ def made_up(rng: random.Random, number: int) -> tuple[Input, list[Comment], list
         if rng.random() < 0.55
     ]
     judged = [replace(one, verdict=_verdict(rng, one)) for one in cluster(with_ordinals(found))]
-    comments = decide(judged, Policy(), source)
+    comments = apply_policy(judged, Policy(), source)
     return source, list(comments), _calls(rng, source, number)
 
 
@@ -197,19 +197,19 @@ def _call(rng: random.Random, source: Input, cell: tuple[str, str, str], number:
     )
 
 
-def make_night(
+def make_run(
     root: Path, inputs: int = 40, seed: int = 7, **facts: Any
 ) -> tuple[RunPaths, dict[str, Any]]:
-    """Write the tables of a made-up night; returns its paths and its manifest."""
+    """Write the tables of a made-up run; returns its paths and its manifest."""
     rng = random.Random(seed)
-    return write_night(root, [made_up(rng, number) for number in range(inputs)], **facts)
+    return write_run(root, [made_up(rng, number) for number in range(inputs)], **facts)
 
 
-def write_night(
+def write_run(
     root: Path, reviews: list[tuple[Input, list[Comment], list[CallRow]]], **facts: Any
 ) -> tuple[RunPaths, dict[str, Any]]:
     """Write the tables of these reviews; `facts` replace those of the manifest."""
-    paths, counts = RunPaths(root), Counts()
+    paths, counts = RunPaths(root), RunCounts()
     paths.work.mkdir(parents=True)
     planned = planned_cells(list(CHECKS), reviews=True)
     with paths.merged.open("wb") as file:
@@ -232,7 +232,7 @@ def write_night(
     return paths, manifest
 
 
-def manifest_of(counts: Counts) -> dict[str, Any]:
+def manifest_of(counts: RunCounts) -> dict[str, Any]:
     """The facts of manifest.json for a run with these counts."""
     window = f"{QUOTA[0]}/{QUOTA[1]:g}s"
     return {

@@ -142,10 +142,10 @@ def children(group: int, marker: str) -> list[int]:
 
 
 def shards(group: int) -> list[int]:
-    """Pids of the group's shards: what its nursery has forked."""
+    """Pids of the group's shards: what its fork server has forked."""
     found = [one for one in _processes(group) if "multiprocessing.forkserver" in one[3]]
-    nurseries = {pid for pid, *_ in found}
-    return [pid for pid, parent, *_ in found if parent in nurseries]
+    fork_servers = {pid for pid, *_ in found}
+    return [pid for pid, parent, *_ in found if parent in fork_servers]
 
 
 def whole(output: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tasks.core.errors import ReviewError
 from tasks.core.files import write_json
 from tasks.core.paths import RunPaths
 from tasks.finished.evaluate.files import Evaluated, evaluate_run
-from tasks.finished.evaluate.text import Table, tables, verdict
+from tasks.finished.evaluate.text import EvaluationTable, evaluation_tables, verdict
 
 __all__ = ["main"]
 
@@ -63,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(found: Evaluated) -> None:
     terminal = Console()
     console = Console(width=max(_WIDTH, terminal.width))
-    for one in tables(found.result, reviewed=found.reviewed):
+    for one in evaluation_tables(found.result, reviewed=found.reviewed):
         console.print(_grid(one))
     print(verdict(found.result))
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: EvaluationTable) -> Grid:
     grid = Grid(title=table.title, title_justify="left", box=box.SIMPLE)
     for place, name in enumerate(table.head):
         grid.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)

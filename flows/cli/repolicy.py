@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from tasks.core.errors import ReviewError
 from tasks.core.files import hold_folder, output_errors
+from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Policy
 from tasks.finished.export import EXPORTS
@@ -20,7 +21,7 @@ from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_manifest
 
 if TYPE_CHECKING:
-    from tasks.finished.repolicy import Decided
+    from tasks.finished.repolicy import NewOutcomes
 
 __all__ = ["main", "repolicy"]
 
@@ -77,7 +78,7 @@ def repolicy(
     config: str | None = None,
     suppressions: str | None = None,
     output: Path | None = None,
-) -> dict[str, Any]:
+) -> RunFacts:
     """Decide the run in `folder` anew and write it to `output`, or over itself.
 
     Returns the new manifest. Says on the standard output what has changed.
@@ -86,13 +87,13 @@ def repolicy(
         ConfigError: `config` or the file of suppressions cannot be used.
         OutputError: no finished run, or the output cannot be written.
     """
-    from tasks.merge.baseline import known_false  # noqa: PLC0415 - Arrow takes a while to import
+    from tasks.merge.baseline import load_suppressions  # noqa: PLC0415 - Arrow takes a while to import
 
     finished = RunPaths(folder.absolute())
     target = RunPaths((output or folder).absolute())
     facts = read_manifest(finished)
     policy, named = _wanted(facts, config)
-    false = known_false(suppressions or named)
+    false = load_suppressions(suppressions or named)
     with hold_folder(target.root, target.lock):
         manifest = _rewrite(finished, target, facts, policy, false)
     comments = manifest["counts"]["comments"]
@@ -106,7 +107,7 @@ def _told(comments: dict[str, int]) -> str:
     return ", ".join(f"{comments[name]:,} {name}" for name in ("kept", "dropped", "unverified"))
 
 
-def _wanted(facts: dict[str, Any], config: str | None) -> tuple[Policy, str | None]:
+def _wanted(facts: Manifest, config: str | None) -> tuple[Policy, str | None]:
     """Thresholds, and the file of suppressions if one is named."""
     if config is None:
         stored = facts["settings"]
@@ -120,10 +121,10 @@ def _wanted(facts: dict[str, Any], config: str | None) -> tuple[Policy, str | No
 def _rewrite(
     finished: RunPaths,
     target: RunPaths,
-    facts: dict[str, Any],
+    facts: Manifest,
     policy: Policy,
     false: dict[str, str],
-) -> dict[str, Any]:
+) -> RunFacts:
     from tasks.finished.repolicy import decide_anew  # noqa: PLC0415
     from tasks.report.task import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
     from tasks.write.task import write_outputs  # noqa: PLC0415
@@ -143,7 +144,7 @@ def _rewrite(
     return manifest
 
 
-def _updated(facts: dict[str, Any], policy: Policy, decided: Decided) -> dict[str, Any]:
+def _updated(facts: Manifest, policy: Policy, decided: NewOutcomes) -> RunFacts:
     """The manifest after the new decisions; what the report adds is left out."""
     kept = {name: value for name, value in facts.items() if name not in {"figures", "outputs"}}
     comments = facts["counts"]["comments"]
@@ -154,19 +155,20 @@ def _updated(facts: dict[str, Any], policy: Policy, decided: Decided) -> dict[st
         "dropped_by_reason": dict(decided.drops.most_common()),
     }
     history = facts["history"]
-    return {
+    updated = {
         **kept,
         "counts": counts,
-        "history": None if history is None else {**history, **decided.tonight()},
+        "history": None if history is None else {**history, **decided.age_counts()},
         "settings": {**facts["settings"], "policy": policy.model_dump()},
         "decided": {
             "at": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
             "changed": decided.changed,
         },
     }
+    return cast("RunFacts", updated)
 
 
-def _carry_over(finished: RunPaths, target: RunPaths, manifest: dict[str, Any]) -> list[Output]:
+def _carry_over(finished: RunPaths, target: RunPaths, manifest: RunFacts) -> list[Output]:
     """What no threshold changes is copied; exports that the run has are made again."""
     from tasks.finished.export.files import export_run  # noqa: PLC0415 - reads tables
 

@@ -263,11 +263,11 @@ def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
             print(f"app_id {row['app_id']} is out: {row['disabled']}", file=sys.stderr)
     if manifest["rejected"]["rows"]:
         console.print(
-            f"{manifest['rejected']['rows']:,} rows rejected: {paths.told(paths.rejected.name)}"
+            f"{manifest['rejected']['rows']:,} rows rejected: {paths.display_path(paths.rejected.name)}"
         )
     for name, output in manifest["outputs"].items():
-        print(f"{output['rows']:>8,} rows  {paths.told(name)}")
-    print(f"{'':>8}       {paths.told(paths.report.name)}")
+        print(f"{output['rows']:>8,} rows  {paths.display_path(name)}")
+    print(f"{'':>8}       {paths.display_path(paths.report.name)}")
 
 
 def _number(value: int | None) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from tasks.core.files import read_json
+from tasks.core.locations import is_url
+from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
-from tasks.core.storage_urls import is_url
 from tasks.finished.verify import verify
 from tasks.outputs.fetch import fetch_outputs
 
@@ -34,7 +36,7 @@ def _verified(paths: RunPaths) -> int:
     if not isinstance(manifest, dict) or "outputs" not in manifest:
         print(f"error: {paths.place} has no manifest.json: name a finished run", file=sys.stderr)
         return 2
-    findings = verify(paths, manifest)
+    findings = verify(paths, cast("Manifest", manifest))
     for finding in findings:
         print(f"error: {finding}", file=sys.stderr)
     if findings:

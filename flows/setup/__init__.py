@@ -1,1 +1,1 @@
-"""From what a user typed to what a run is: settings, keys, and the facts of manifest.json."""
+"""Settings, keys and folders of a run from what a user typed, and the facts of its manifest."""

@@ -1,4 +1,4 @@
-"""From what a user typed to what a run is: settings read, keys there, folders known."""
+"""The settings and folders of a run, from what a user typed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core.errors import ConfigError
+from tasks.core.locations import is_url, resolve_state, without_password
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.settings import Settings, load_settings
-from tasks.core.state_places import resolve_state
-from tasks.core.storage_urls import is_url, without_password
 from tasks.infer.thread_count import default_threads
 
 __all__ = ["new_run", "new_run_id", "read_config", "run_paths", "with_mode"]
@@ -51,12 +50,12 @@ def with_mode(settings: Settings, mode: str) -> Settings:
 
 
 def new_run_id() -> str:
-    """Sorts by time and is unique: 20261124T013000-1a2b3c."""
+    """A unique id that sorts by time: 20261124T013000-1a2b3c."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 def run_paths(output: str | None, run_id: str) -> RunPaths:
-    """Where the run writes; data/runs/<run_id> when nobody says. `{run_id}` in `output` is its id.
+    """The output folder of a run; data/runs/<run_id> when nobody says. `{run_id}` in `output` is its id.
 
     For a URL a folder in data/runs as well, always the same one: it has the outputs until they are
     copied, and keeps out a second run to the same place.
@@ -77,7 +76,7 @@ def run_paths(output: str | None, run_id: str) -> RunPaths:
 
 
 def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:
-    """The run as its processes see it."""
+    """The record of a run that its processes read."""
     return Run(
         run_id=run_id,
         settings=settings,

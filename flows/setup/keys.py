@@ -14,7 +14,7 @@ __all__ = ["check_variables", "resolve_keys"]
 
 
 def check_variables(settings: Settings) -> None:
-    """Meet a missing key before anything is started; those in Secret blocks need Prefect's server.
+    """Check that the variables of all keys are set; Secret blocks need Prefect's server.
 
     Raises:
         ConfigError: a variable is not set, or empty.
@@ -25,7 +25,7 @@ def check_variables(settings: Settings) -> None:
 
 
 def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
-    """The key of every app_id, by alias. From here on no log line of this process shows one.
+    """Keys by alias of their app_id. From here on no log line of this process shows one.
 
     Raises:
         ConfigError: a variable is not set, a Secret block is not there, or either is empty.

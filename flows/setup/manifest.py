@@ -1,4 +1,4 @@
-"""What a run was and what came of it: the facts of manifest.json."""
+"""The work folder of a run, and the facts of its manifest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import shutil
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 from prefect.runtime import flow_run
 
 from tasks.core.files import output_errors
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.load.task import Loaded
@@ -20,13 +20,13 @@ from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.review.prompts import PROMPT_VERSION
 from tasks.upstream.journal import open_journal
 
-__all__ = ["begin", "end", "remove_work"]
+__all__ = ["make_work", "remove_work", "run_facts"]
 
 _PACKAGES = ("nightly-review", "prefect", "openai", "httpx", "tiktoken", "pandas", "pyarrow")
 
 
-def begin(paths: RunPaths, run: Run) -> None:
-    """An empty work folder with the run's facts for its processes.
+def make_work(paths: RunPaths, run: Run) -> None:
+    """Make an empty work folder with the run's settings for its processes.
 
     What an earlier, killed run left in it is removed: every paid answer is in the journal. That one
     is opened here for a moment, because a journal that cannot be used is better met before the
@@ -43,7 +43,7 @@ def begin(paths: RunPaths, run: Run) -> None:
     run.write(paths.settings)
 
 
-def end(
+def run_facts(
     run: Run,
     source: str,
     loaded: Loaded,
@@ -51,8 +51,8 @@ def end(
     *,
     started: float,
     limit: int | None,
-) -> dict[str, Any]:
-    """The manifest, but for the figures and outputs that the report stage adds."""
+) -> RunFacts:
+    """The facts of a merged run; the report stage adds figures and outputs to them."""
     counts, flow_run_id = merged.counts, flow_run.id
     return {
         "run_id": run.run_id,
@@ -78,6 +78,6 @@ def end(
 
 
 def remove_work(paths: RunPaths) -> None:
-    """What is only for the run itself."""
+    """Remove what only the run itself needs."""
     shutil.rmtree(paths.work, ignore_errors=True)
     shutil.rmtree(paths.previous, ignore_errors=True)

@@ -40,8 +40,8 @@ def make_room(shard: ShardPaths) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    with output_errors(shard.last_words):
-        shard.last_words.write_bytes(b" " * _ROOM)
+    with output_errors(shard.exit_report):
+        shard.exit_report.write_bytes(b" " * _ROOM)
 
 
 def leave_last_words(
@@ -55,12 +55,12 @@ def leave_last_words(
         message=Scrubber(keys)(text, _MESSAGE),
         lasting=isinstance(error, UserError | StateError),
     )
-    with suppress(OSError), shard.last_words.open("r+b") as file:
+    with suppress(OSError), shard.exit_report.open("r+b") as file:
         file.write(orjson.dumps(words))
     return words
 
 
 def read_last_words(shard: ShardPaths) -> LastWords | None:
     """What the process left; None: it was killed, or it is still at work."""
-    found = read_json(shard.last_words)
+    found = read_json(shard.exit_report)
     return LastWords(**found) if isinstance(found, dict) else None

@@ -15,11 +15,12 @@ paths; never a key, a prompt or a reply.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from prefect.events import emit_event
 
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 
@@ -28,8 +29,8 @@ __all__ = ["key_disabled", "margin_raised", "output_written", "run_ended"]
 _LOG = logging.getLogger(__name__)
 
 
-def run_ended(manifest: Mapping[str, Any], paths: RunPaths) -> None:
-    """`finished` or `incomplete`, by what the manifest says."""
+def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
+    """Emit run.finished or run.incomplete, as the manifest says."""
     _emit(
         "run.finished" if manifest["complete"] else "run.incomplete",
         f"run.{manifest['run_id']}",
@@ -43,22 +44,22 @@ def run_ended(manifest: Mapping[str, Any], paths: RunPaths) -> None:
     )
 
 
-def output_written(manifest: Mapping[str, Any], paths: RunPaths, outputs: Iterable[Output]) -> None:
-    """All outputs are whole; `files` has their absolute paths, or URLs."""
-    files = {one.name: paths.told(one.name) for one in outputs}
+def output_written(manifest: RunFacts, paths: RunPaths, outputs: Iterable[Output]) -> None:
+    """Emit output.written: all outputs are whole; `files` has their absolute paths, or URLs."""
+    files = {one.name: paths.display_path(one.name) for one in outputs}
     payload = {"run_id": manifest["run_id"], "source": manifest["source"], "files": files}
-    payload["manifest"] = paths.told(paths.manifest.name)
+    payload["manifest"] = paths.display_path(paths.manifest.name)
     _emit("output.written", f"run.{manifest['run_id']}", payload)
 
 
 def key_disabled(run_id: str, alias: str, reason: str) -> None:
-    """The upstream refuses the key, or an operator took it out."""
+    """Emit key.disabled: the upstream refuses the key, or an operator took it out."""
     payload = {"run_id": run_id, "app_id": alias, "reason": reason}
     _emit("key.disabled", f"app-id.{alias}", payload)
 
 
 def margin_raised(run_id: str, alias: str, seconds: float) -> None:
-    """The limiter now keeps `seconds` more between windows of this app_id."""
+    """Emit margin.raised: the limiter now keeps `seconds` more between windows of this app_id."""
     payload = {"run_id": run_id, "app_id": alias, "seconds": round(seconds, 3)}
     _emit("margin.raised", f"app-id.{alias}", payload)
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from flows.ui.limit_slots import Entry
 from tasks.core.files import read_json, write_json
-from tasks.core.state_places import is_database
+from tasks.core.locations import is_database
 from tasks.upstream.quota.limit_sync_store import open_notes
 from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 

@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from tasks.core.records import Coverage
+from tasks.core.manifest import ManifestCounts
+from tasks.core.records import CallRow, Coverage
 
-__all__ = ["Cell", "Counts", "cells_of", "coverage_of", "planned_cells"]
+__all__ = ["Cell", "Plan", "RunCounts", "cells_of", "coverage_of", "planned_cells"]
+
+Plan = Sequence[tuple[str, str]]
+"""(stage, name) of every cell that each input of a run has."""
 
 _WORST_FIRST = ("failed", "ok", "skipped")
 
 
 class Cell(NamedTuple):
-    """One cell and its end."""
+    """A planned cell and how it ended."""
 
     stage: str
     name: str
@@ -28,40 +32,27 @@ class Cell(NamedTuple):
     reason: str | None
 
 
-class Ended(Protocol):
-    """What decides a cell's end: a CallRow, or a Cell."""
-
-    @property
-    def stage(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-
-
-def planned_cells(checks: Sequence[str], *, reviews: bool) -> tuple[tuple[str, str], ...]:
-    """(stage, name) of every cell that one input has."""
+def planned_cells(checks: Sequence[str], *, reviews: bool) -> Plan:
+    """The cells of one input: its checks in their order, then its review."""
     review = (("review", "review"),) if reviews else ()
     return (*(("check", name) for name in checks), *review)
 
 
 def cells_of(
-    planned: Iterable[tuple[str, str]], calls: Iterable[Ended], missing: str
+    planned: Iterable[tuple[str, str]], calls: Iterable[CallRow | Cell], missing: str
 ) -> tuple[Cell, ...]:
     """The end of each planned cell, from the rows of its calls.
 
     A cell of several calls has failed if one of them has. A cell without a call failed with
     reason `missing`.
     """
-    found: dict[tuple[str, str], list[Ended]] = {}
+    found: dict[tuple[str, str], list[CallRow | Cell]] = {}
     for call in calls:
         found.setdefault((call.stage, call.name), []).append(call)
     return tuple(_end(stage, name, found.get((stage, name)), missing) for stage, name in planned)
 
 
-def _end(stage: str, name: str, calls: list[Ended] | None, missing: str) -> Cell:
+def _end(stage: str, name: str, calls: list[CallRow | Cell] | None, missing: str) -> Cell:
     if not calls:
         return Cell(stage, name, "failed", missing)
     worst = min(calls, key=lambda call: _WORST_FIRST.index(call.status))
@@ -87,7 +78,7 @@ def coverage_of(cells: Iterable[Cell], partial: str | None) -> tuple[Coverage, s
 
 
 @dataclass(slots=True)
-class Counts:
+class RunCounts:
     """Totals of a run; `planned` always equals ok + failed + skipped."""
 
     inputs: int = 0
@@ -131,8 +122,8 @@ class Counts:
             self.coverage["partial"] or self.coverage["failed"]
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
+    def as_dict(self) -> ManifestCounts:
+        """The counts as manifest.json stores them."""
         ends = {end: self.cells[end] for end in ("ok", "failed", "skipped")}
         coverage = {
             name: self.coverage[name] for name in ("complete", "partial", "failed", "skipped")

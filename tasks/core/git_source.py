@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from tasks.core.errors import SourceError
 
-__all__ = ["PREFIX", "RANGE", "SHAPES", "GitSource", "parse_git_source", "start_of"]
+__all__ = ["GIT_PREFIX", "RANGE", "SHAPES", "GitSource", "parse_git_source", "start_of"]
 
-PREFIX = "git:"
+GIT_PREFIX = "git:"
 
 RANGE = re.compile(r"(?P<base>.+?)(?P<dots>\.{2,3})(?P<head>.*)")
 _AGE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[hdw])")
@@ -41,7 +41,7 @@ def parse_git_source(source: str) -> GitSource:
     Raises:
         SourceError: no such folder, or what is wanted of it has no known shape.
     """
-    text = source.removeprefix(PREFIX)
+    text = source.removeprefix(GIT_PREFIX)
     borders = [at for at, character in enumerate(text) if character == "@"]
     if not borders or "\0" in text:
         _fail(source, f"it does not say which changes: {SHAPES}")

@@ -16,7 +16,7 @@ class ShardPaths:
 
     @property
     def number(self) -> int:
-        """From 0."""
+        """The shard's number, from 0."""
         return int(self.root.name.removeprefix("shard-"))
 
     @property
@@ -45,9 +45,9 @@ class ShardPaths:
         return self.root / "flow_run.txt"
 
     @property
-    def last_words(self) -> Path:
-        """Why the shard's process could not go on; blank as long as it can."""
-        return self.root / "last_words.json"
+    def exit_report(self) -> Path:
+        """Why the shard's process gave up; blank as long as it has not."""
+        return self.root / "exit_report.json"
 
     def part(self, first: int) -> Path:
         """Reviews of the slice that starts at input `first`; parts sort like their inputs."""
@@ -64,11 +64,11 @@ class RunPaths:
 
     @property
     def place(self) -> str:
-        """What a user is told: the URL if there is one, else the folder."""
+        """The outputs' location for messages: the URL if there is one, else the folder."""
         return self.url or str(self.root)
 
-    def told(self, name: str) -> str:
-        """What a user is told of the output `name`."""
+    def display_path(self, name: str) -> str:
+        """The location of the output `name` for messages: a URL, or an absolute path."""
         return f"{self.place}/{name}"
 
     @property
@@ -133,7 +133,7 @@ class RunPaths:
 
     @property
     def evaluation_json(self) -> Path:
-        """The same as figures."""
+        """The same evaluation as figures."""
         return self.root / "evaluation.json"
 
     @property

@@ -21,10 +21,16 @@ __all__ = [
     "Expected",
     "Input",
     "InputReview",
+    "Row",
+    "Stage",
     "Verdict",
 ]
 
+Row = dict[str, Any]
+"""A record as a dict: a row of a table or a line of JSON, by column."""
+
 Kind = Literal["snippet", "diff"]
+Stage = Literal["check", "review"]
 Side = Literal["right", "left"]
 Category = Literal[
     "bug", "security", "performance", "maintainability", "test", "style", "documentation", "other"
@@ -132,7 +138,7 @@ class CallRow:
     """One call of a cell; a cell is a check on an input, or the review of its comments."""
 
     input_id: str
-    stage: Literal["check", "review"]
+    stage: Stage
     name: str
     """The check's name, or "review"."""
     part: int

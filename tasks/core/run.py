@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.core.errors import ShardError
 from tasks.core.files import read_json, write_json
+from tasks.core.locations import journal_location, ledger_location
 from tasks.core.settings import Settings
-from tasks.core.state_places import journal_place, ledger_place
 
 __all__ = ["Run"]
 
@@ -30,12 +30,12 @@ class Run:
     @property
     def journal(self) -> str:
         """Place of the answers of this and earlier runs: a file, or the database's URL."""
-        return journal_place(self.state)
+        return journal_location(self.state)
 
     @property
     def ledger(self) -> str:
         """Place of what each app_id has sent, shared by all processes and runs."""
-        return ledger_place(self.state)
+        return ledger_location(self.state)
 
     def write(self, path: Path) -> None:
         """Store it for the shards' processes."""

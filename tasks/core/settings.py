@@ -15,11 +15,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import ConfigError
+from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.quotas import AppId, parse_window
 from tasks.core.records import Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
-from tasks.core.state_places import check_state, is_database
-from tasks.core.storage_urls import is_url, without_password
 
 __all__ = [
     "AppIdSettings",

@@ -1,12 +1,11 @@
-"""Percentiles and proportions with their uncertainty; unknown is None."""
+"""Proportions with their uncertainty; unknown is None."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Proportion", "f1", "percentiles", "wilson"]
+__all__ = ["Proportion", "f1", "wilson"]
 
 _Z95 = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
@@ -48,18 +47,3 @@ def f1(true: int, false: int, missed: int) -> Proportion | None:
     if star is None:
         return None
     return Proportion(*(2 * x / (1 + x) for x in (star.value, star.low, star.high)))
-
-
-def percentiles(
-    values: Iterable[float], points: Sequence[float] = (50, 95, 99)
-) -> tuple[float, ...] | None:
-    """Percentiles of `values`, interpolated between neighbours; None when there are no values."""
-    ordered = sorted(values)
-    return tuple(_percentile(ordered, point) for point in points) if ordered else None
-
-
-def _percentile(ordered: Sequence[float], point: float) -> float:
-    position = (len(ordered) - 1) * point / 100
-    below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)

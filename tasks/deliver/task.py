@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.paths import RunPaths
 from tasks.outputs.fetch import storage_errors
-from tasks.outputs.shared_folder import Exchange, open_exchange
+from tasks.outputs.shared_folder import SharedFolder, open_shared_folder
 
 __all__ = ["deliver", "deliver_outputs"]
 
@@ -38,9 +38,9 @@ def deliver_outputs(paths: RunPaths) -> None:
     if paths.url is None:
         return
     with storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
-        exchange = open_exchange(paths.url, "--output")
+        shared = open_shared_folder(paths.url, "--output")
         for path in _outputs(paths):
-            _send(exchange, path)
+            _send(shared, path)
 
 
 def _outputs(paths: RunPaths) -> list[Path]:
@@ -48,9 +48,9 @@ def _outputs(paths: RunPaths) -> list[Path]:
     return sorted(found, key=lambda path: (path == paths.manifest, path.name))
 
 
-def _send(exchange: Exchange, path: Path) -> None:
-    exchange.upload(path)
-    there = exchange.size(path.name)
+def _send(shared: SharedFolder, path: Path) -> None:
+    shared.upload(path)
+    there = shared.size(path.name)
     if there != path.stat().st_size:
         msg = f"{path.name} has {there} of {path.stat().st_size} bytes there"
         raise OSError(msg)

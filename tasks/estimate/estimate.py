@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.core.locations import is_database, journal_location
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
-from tasks.core.state_places import is_database, journal_place
 from tasks.estimate.dry_run import Rehearsal
 from tasks.estimate.loads import Load, pick, total
 from tasks.estimate.quota_time import least_seconds
@@ -62,7 +62,7 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
 
 @contextmanager
 def _journal(settings: Settings) -> Iterator[Journal | None]:
-    place = journal_place(settings.state)
+    place = journal_location(settings.state)
     if not is_database(place) and not Path(place).exists():
         yield None
         return

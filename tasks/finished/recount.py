@@ -15,33 +15,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.core.cells import Cell, Counts, cells_of, planned_cells
+from tasks.core.cells import Cell, Plan, RunCounts, cells_of, planned_cells
+from tasks.core.manifest import OutputEntry, RunFacts
 
 __all__ = ["FileFacts", "Recount", "compare_files", "plan_of"]
-
-Plan = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """An output as it is on disk; `rows` is None for files whose rows cannot be counted."""
+    """An output file as it is on disk; `rows` is None where rows cannot be counted."""
 
     bytes: int
     sha256: str
     rows: int | None = None
 
 
-def plan_of(manifest: Mapping[str, Any]) -> Plan:
-    """(stage, name) of each cell that every input of the run has."""
+def plan_of(manifest: RunFacts) -> Plan:
+    """The plan of a run's cells, from the settings in its manifest."""
     settings = manifest["settings"]
     checks = [check["name"] for check in settings["check"]]
     return planned_cells(checks, reviews=settings["mode"] == "check_and_review")
 
 
 def compare_files(
-    recorded: Mapping[str, Mapping[str, Any]], found: Mapping[str, FileFacts | None]
+    recorded: Mapping[str, OutputEntry], found: Mapping[str, FileFacts | None]
 ) -> Iterator[str]:
-    """Findings on the files that the manifest lists; None stands for a missing one."""
+    """Differences between the files that the manifest lists and those found; None: it is missing."""
     for name, entry in recorded.items():
         facts = found.get(name)
         if facts is None:
@@ -57,10 +56,10 @@ def compare_files(
 
 @dataclass(slots=True)
 class Recount:
-    """A run's counts, made anew from its tables. Feed it every row, then ask for `findings`."""
+    """The counts of a run made anew from its tables: give it every row, then ask for `findings`."""
 
     planned: Plan
-    counts: Counts = field(default_factory=Counts)
+    counts: RunCounts = field(default_factory=RunCounts)
     _coverage: dict[str, str] = field(default_factory=dict)
     """By input_id."""
     _called: set[str] = field(default_factory=set)
@@ -69,13 +68,13 @@ class Recount:
     _odd: list[str] = field(default_factory=list)
 
     def review(self, input_id: str, coverage: str) -> None:
-        """One row of reviews.parquet."""
+        """Count one row of reviews.parquet."""
         if input_id in self._coverage:
             self._odd.append(f"reviews.parquet has input {input_id!r} more than once")
         self._coverage[input_id] = coverage
 
     def calls(self, input_id: str, rows: Sequence[Cell]) -> None:
-        """All rows of one input in calls.parquet."""
+        """Count all rows of one input in calls.parquet."""
         if input_id in self._called:
             self._odd.append(f"calls.parquet has the rows of input {input_id!r} in several places")
         self._called.add(input_id)
@@ -86,7 +85,7 @@ class Recount:
         self.counts.add(cells, self._coverage.get(input_id, "unknown"), ())
 
     def comment(self, input_id: str, outcome: str, drop_reason: str | None) -> None:
-        """One row of comments.parquet."""
+        """Count one row of comments.parquet."""
         self._outcomes[outcome] += 1
         if outcome == "dropped":
             self.counts.drops[drop_reason or "unknown"] += 1
@@ -94,13 +93,13 @@ class Recount:
             self._odd.append(f"comments.parquet has input {input_id!r}, reviews.parquet has not")
 
     def json_id(self, input_id: str) -> None:
-        """One key of reviews.json."""
+        """Count one key of reviews.json."""
         if input_id in self._named:
             self._odd.append(f"reviews.json has input {input_id!r} more than once")
         self._named.add(input_id)
 
-    def findings(self, manifest: Mapping[str, Any]) -> Iterator[str]:
-        """What does not agree; call it when everything was fed."""
+    def findings(self, manifest: RunFacts) -> Iterator[str]:
+        """Differences between manifest and tables; call it when every row was counted."""
         yield from self._odd
         yield from self._missing("calls.parquet", self._called)
         yield from self._missing("reviews.json", self._named)

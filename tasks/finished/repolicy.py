@@ -19,21 +19,20 @@ import orjson
 from tasks.core.errors import OutputError
 from tasks.core.files import atomic
 from tasks.core.paths import RunPaths
+from tasks.core.records import Row
 from tasks.core.settings import Policy
 from tasks.outputs.stored import comment_of, input_of
 from tasks.outputs.tables import read_reviews
-from tasks.review.findings.history import TONIGHT, count_ages
-from tasks.review.findings.policy import decide
+from tasks.review.findings.history import CURRENT_AGES, count_ages
+from tasks.review.findings.policy import apply_policy
 from tasks.review.findings.suppressions import suppress
 
-__all__ = ["Decided", "decide_anew"]
-
-Row = dict[str, Any]
+__all__ = ["NewOutcomes", "decide_anew"]
 
 
 @dataclass(slots=True)
-class Decided:
-    """What the new decisions add up to."""
+class NewOutcomes:
+    """Counts of the comments that were decided anew."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
@@ -49,9 +48,9 @@ class Decided:
         self.ages.update(count_ages(after))
         self.changed += sum(map(_differs, before, after))
 
-    def tonight(self) -> dict[str, int]:
+    def age_counts(self) -> dict[str, int]:
         """Findings by age, for the manifest's history."""
-        return {name: self.ages[name] for name in TONIGHT}
+        return {name: self.ages[name] for name in CURRENT_AGES}
 
 
 def _differs(one: Row, other: Row) -> bool:
@@ -59,26 +58,26 @@ def _differs(one: Row, other: Row) -> bool:
 
 
 def decide_anew(
-    finished: RunPaths, target: RunPaths, policy: Policy, false: Mapping[str, str]
-) -> Decided:
+    finished: RunPaths, target: RunPaths, policy: Policy, suppressions: Mapping[str, str]
+) -> NewOutcomes:
     """Read the run in `finished` and write `target.merged`, from which outputs are written.
 
-    `false` has the fingerprints of known false positives. Memory does not grow with the run.
+    `suppressions` has the fingerprints of known false positives. Memory does not grow with the run.
 
     Raises:
         OutputError: an output is missing, damaged or of another run, or the folder cannot be
             written.
     """
-    decided = Decided()
+    outcomes = NewOutcomes()
     with atomic(target.merged) as merged:
         for row, entry in _inputs(finished):
             item = input_of(row, entry["content"], entry.get("description"))
-            found = decide(map(comment_of, row["comments"]), policy, item)
-            comments = suppress(map(asdict, found), false)
-            decided.add(row["comments"], comments)
+            found = apply_policy(map(comment_of, row["comments"]), policy, item)
+            comments = suppress(map(asdict, found), suppressions)
+            outcomes.add(row["comments"], comments)
             review = _review(row, comments)
             merged.write(orjson.dumps({"input": asdict(item), "review": review}) + b"\n")
-    return decided
+    return outcomes
 
 
 def _review(row: Row, comments: list[Row]) -> Row:
@@ -98,10 +97,10 @@ def _inputs(paths: RunPaths) -> Iterator[tuple[Row, Row]]:
     for row in read_reviews(paths):
         name, entry = next(entries, (None, None))
         if not isinstance(entry, dict) or row["input_id"] != name or not _same(row, entry):
-            raise _strangers(paths)
+            raise _mismatch(paths)
         yield row, entry
     if next(entries, None) is not None:
-        raise _strangers(paths)
+        raise _mismatch(paths)
 
 
 def _same(row: Row, entry: Row) -> bool:
@@ -109,7 +108,7 @@ def _same(row: Row, entry: Row) -> bool:
     return bool(row["input_sha256"] == hashlib.sha256(content.encode()).hexdigest())
 
 
-def _strangers(paths: RunPaths) -> OutputError:
+def _mismatch(paths: RunPaths) -> OutputError:
     return OutputError(
         f"reviews.json and reviews.parquet in {paths.root} do not belong together: run again"
     )

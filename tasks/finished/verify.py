@@ -1,8 +1,8 @@
-"""Is a run what its manifest says? Checked as soon as the outputs are written, and at any later time."""
+"""A run's files against its manifest, as soon as they are written and at any later time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tasks.core.cells import Cell
 from tasks.core.errors import OutputError
 from tasks.core.files import sha256
+from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
 from tasks.finished.recount import FileFacts, Recount, compare_files, plan_of
 from tasks.outputs.schemas import SCHEMA_VERSION, SCHEMAS, Output
@@ -25,8 +26,8 @@ _BATCH = 4096
 _UNREADABLE = (OSError, pa.ArrowException, orjson.JSONDecodeError, UnicodeDecodeError)
 
 
-def verify(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
-    """Everything about the run that is not as its manifest says. Memory holds the input ids."""
+def verify(paths: RunPaths, manifest: Manifest) -> list[str]:
+    """Differences between a run's files and its manifest, a line each. Memory holds the input ids."""
     recorded = manifest["outputs"]
     findings = list(compare_files(recorded, {name: _facts(paths, name) for name in recorded}))
     findings += [line for name in SCHEMAS for line in _schema(paths, name, manifest)]
@@ -36,7 +37,7 @@ def verify(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
 
 
 def check_written(paths: RunPaths, outputs: Iterable[Output]) -> None:
-    """Read back what was just written: rows and schemas, from the files' footers.
+    """Read back the rows and schemas of files just written, from their footers.
 
     Raises:
         OutputError: a file is not what was meant to be written.
@@ -70,7 +71,7 @@ def _rows(path: Path) -> int | None:
         return -1
 
 
-def _schema(paths: RunPaths, name: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+def _schema(paths: RunPaths, name: str, manifest: Manifest) -> Iterator[str]:
     version = manifest["schema_version"]
     if version != SCHEMA_VERSION:
         yield f"{name}.parquet has schema version {version}: verify it with the version that wrote it"
@@ -92,7 +93,7 @@ def _fits(found: pa.DataType, meant: pa.DataType) -> bool:
     return bool(found.id == meant.id)
 
 
-def _recounted(paths: RunPaths, manifest: Mapping[str, Any]) -> list[str]:
+def _recounted(paths: RunPaths, manifest: Manifest) -> list[str]:
     recount = Recount(plan_of(manifest))
     try:
         _feed(paths, recount)

@@ -16,7 +16,7 @@ from tasks.infer.fan_out import fan_out
 from tasks.infer.progress import Progress
 from tasks.infer.review_steps import Reviewed, ask_batch, plan_batches, to_review, with_verdicts
 from tasks.review.findings.clusters import cluster
-from tasks.review.findings.policy import decide, inherit_verdicts
+from tasks.review.findings.policy import apply_policy, inherit_verdicts
 from tasks.review.inputs.render import Rendered, render_input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.places.anchors import build_comment
@@ -126,7 +126,7 @@ class InputWork:
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
         judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
-        decided = decide(judged, self._desk.settings.policy, self._item)
+        decided = apply_policy(judged, self._desk.settings.policy, self._item)
         rows = [*self._checked, *(row for one in reviewed for row in one.rows)]
         self._report(decided, rows)
 

@@ -1,8 +1,8 @@
 """
-The earlier run that tonight's findings are compared with, and the file of known false positives.
+The baseline of a run's findings: an earlier run to compare with, and known false positives.
 
 The earlier run is the one that `previous` names, or the newest finished one of the same source among
-the folders beside tonight's output. The folders themselves are the record: one that was removed or
+the folders beside this run's output. The folders themselves are the record: one that was removed or
 moved away is no longer compared with. A run of a part (--limit), and one that reviewed nothing, are
 passed over; one with gaps is not, what it showed is known.
 """
@@ -13,15 +13,16 @@ import logging
 from collections.abc import Collection, Iterator
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from tasks.core.errors import ConfigError, OutputError, SourceError
 from tasks.core.files import read_json
-from tasks.core.git_source import PREFIX, parse_git_source
+from tasks.core.git_source import GIT_PREFIX, parse_git_source
+from tasks.core.locations import is_url
+from tasks.core.manifest import GoneFinding, HistoryFacts
 from tasks.core.paths import RunPaths
-from tasks.core.storage_urls import is_url
 from tasks.outputs.fetch import fetch_outputs
 from tasks.outputs.findings import read_findings
 from tasks.outputs.tables import read_manifest, read_reviews
@@ -29,7 +30,15 @@ from tasks.review.findings.findings import worst_first
 from tasks.review.findings.history import Comparison, earlier_findings
 from tasks.review.findings.suppressions import read_suppressions
 
-__all__ = ["Known", "compare", "find_previous", "known_before", "known_false", "source_key", "told"]
+__all__ = [
+    "Baseline",
+    "find_baseline",
+    "find_previous",
+    "history_facts",
+    "load_suppressions",
+    "source_key",
+    "start_comparison",
+]
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -46,39 +55,38 @@ _COLUMNS = (
     ),
 )
 _FETCHED = ("reviews.parquet", "comments.parquet")
-_DESCRIBED = ("fingerprint", "path", "category", "severity", "title")
 
 
-class Known(NamedTuple):
-    """What is known of findings before a run has any."""
+class Baseline(NamedTuple):
+    """False positives and an earlier run, both known before a run has findings of its own."""
 
-    false: dict[str, str]
-    """Fingerprint to reason, of known false positives."""
+    suppressions: dict[str, str]
+    """Reasons by fingerprint, of known false positives."""
     earlier: RunPaths | None
-    """The run to compare with."""
+    """The run to compare with; None: there is none."""
 
 
-def known_before(
+def find_baseline(
     suppressions: str | None, previous: str | None, source: str, output: RunPaths
-) -> Known:
-    """See `known_false` and `find_previous`, also for what they raise."""
-    return Known(known_false(suppressions), find_previous(previous, source, output))
+) -> Baseline:
+    """The baseline of a run into `output`; raises as `load_suppressions` and `find_previous` do."""
+    return Baseline(load_suppressions(suppressions), find_previous(previous, source, output))
 
 
 def source_key(source: str) -> str:
-    """What stays the same of SOURCE from night to night.
+    """The part of SOURCE that stays the same from run to run.
 
     The path of a file or folder. Of a repository its path and whether a range or a time was asked
     for, not which: `git:.@v1..main` follows `git:.@v1..dev`, and not `git:.@since=24h`.
     """
-    if not source.startswith(PREFIX):
+    if not source.startswith(GIT_PREFIX):
         return str(Path(source).resolve())
     try:
         asked = parse_git_source(source)
     except SourceError:
         return source  # the load stage says what is wrong with it
     form = "since" if asked.wanted.startswith("since=") else "range"
-    return f"{PREFIX}{Path(asked.folder).resolve()}@{form}"
+    return f"{GIT_PREFIX}{Path(asked.folder).resolve()}@{form}"
 
 
 def find_previous(named: str | None, source: str, output: RunPaths) -> RunPaths | None:
@@ -112,45 +120,50 @@ def _follows(manifest: Any, key: str) -> bool:
     return manifest.get("limit") is None and coverage["complete"] + coverage["partial"] > 0
 
 
-def compare(earlier: RunPaths | None, log: Log) -> Comparison | None:
-    """What tonight's inputs are to be added to; None when there is nothing to compare with."""
+def start_comparison(earlier: RunPaths | None, log: Log) -> Comparison | None:
+    """A comparison that the run's inputs are added to; None without an earlier run."""
     if earlier is None:
         return None
     reviews = read_reviews(earlier, _COLUMNS)
     try:
         return Comparison({name: one for row in reviews for name, one in earlier_findings(row)})
     except OutputError as error:
-        # Tonight's answers are paid for: they are not given up for a folder that is gone by now.
+        # This run's answers are paid for: they are not given up for a folder that is gone by now.
         log.warning("no comparison with the earlier run: %s", error)
         return None
 
 
-def told(earlier: RunPaths | None, comparison: Comparison | None) -> dict[str, Any] | None:
+def history_facts(earlier: RunPaths | None, comparison: Comparison | None) -> HistoryFacts | None:
     """The comparison for the manifest: counts of findings, and the worst of those that are gone."""
     if earlier is None or comparison is None:
         return None
     run_id = read_manifest(earlier)["run_id"]
-    worst = _worst(earlier, comparison.gone)
-    return {
-        "run_id": run_id,
-        "folder": earlier.place,
-        **comparison.counts(),
-        "worst_gone": worst,
-    }
+    # A comparison counts by the names that HistoryFacts has.
+    counts = comparison.counts()
+    worst = _worst_gone(earlier, comparison.gone)
+    history = {"run_id": run_id, "folder": earlier.place, **counts, "worst_gone": worst}
+    return cast("HistoryFacts", history)
 
 
-def _worst(paths: RunPaths, findings: Collection[str]) -> list[dict[str, Any]]:
+def _worst_gone(paths: RunPaths, findings: Collection[str]) -> list[GoneFinding]:
     if not findings:
         return []
     shown = (one for found in read_findings(paths) for one in found.shown)
     gone = (one for one in shown if one["cluster_id"] in findings)
     return [
-        {name: one[name] for name in _DESCRIBED} for one in nsmallest(_LISTED, gone, worst_first)
+        GoneFinding(
+            fingerprint=one["fingerprint"],
+            path=one["path"],
+            category=one["category"],
+            severity=one["severity"],
+            title=one["title"],
+        )
+        for one in nsmallest(_LISTED, gone, worst_first)
     ]
 
 
-def known_false(named: str | None) -> dict[str, str]:
-    """Fingerprint to reason; without a name, those of suppressions.jsonl if it is there.
+def load_suppressions(named: str | None) -> dict[str, str]:
+    """Reasons by fingerprint, from the file `named`, or else from suppressions.jsonl if it is there.
 
     Raises:
         ConfigError: the file that was named is missing, or a row of it is wrong.

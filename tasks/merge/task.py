@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,25 +10,24 @@ import orjson
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.cells import Cell, Counts, cells_of, coverage_of
+from tasks.core.cells import Cell, Plan, RunCounts, cells_of, coverage_of
 from tasks.core.errors import StateError
 from tasks.core.files import atomic
+from tasks.core.manifest import HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
-from tasks.merge.baseline import Known, compare, told
+from tasks.merge.baseline import Baseline, history_facts, start_comparison
 from tasks.review.findings.history import Comparison
 from tasks.review.findings.suppressions import suppress
 
 __all__ = ["Merged", "merge", "merge_shards"]
 
-Plan = Sequence[tuple[str, str]]
-
 
 class Merged(NamedTuple):
-    """What the merge has counted."""
+    """Counts of a merged run, and how its findings compare with an earlier run's."""
 
-    counts: Counts
-    history: dict[str, Any] | None
-    """Against the earlier run, as in the manifest; None: there is none."""
+    counts: RunCounts
+    history: HistoryFacts | None
+    """The comparison with the earlier run; None: there was none."""
 
 
 @task(name="merge", task_run_name="merge", cache_policy=NO_CACHE, persist_result=False)
@@ -37,15 +36,19 @@ def merge(
     shards: list[str],
     planned: Plan,
     expected_inputs: int,
-    known: Known,
+    baseline: Baseline,
 ) -> Merged:
     """Stage task; see `merge_shards`."""
-    comparison = compare(known.earlier, get_run_logger())
-    found = [ShardPaths(Path(root)) for root in shards]
+    comparison = start_comparison(baseline.earlier, get_run_logger())
     counts = merge_shards(
-        paths, found, planned, expected_inputs, false=known.false, comparison=comparison
+        paths,
+        [ShardPaths(Path(root)) for root in shards],
+        planned,
+        expected_inputs,
+        suppressions=baseline.suppressions,
+        comparison=comparison,
     )
-    return Merged(counts, told(known.earlier, comparison))
+    return Merged(counts, history_facts(baseline.earlier, comparison))
 
 
 def merge_shards(
@@ -54,28 +57,28 @@ def merge_shards(
     planned: Plan,
     expected_inputs: int,
     *,
-    false: Mapping[str, str],
+    suppressions: Mapping[str, str],
     comparison: Comparison | None,
-) -> Counts:
+) -> RunCounts:
     """Join each input with its review into `paths.merged`, in order of input_id.
 
     An input whose shard was lost gets a failed cell for each planned one, so that it is counted
-    and visible; it is never left out. Findings whose fingerprint is in `false` are dropped, and
+    and visible; it is never left out. Findings whose fingerprint is in `suppressions` are dropped, and
     `comparison` gives the others their age.
 
     Raises:
         StateError: the counts do not add up, which would be a defect of ours.
         OutputError: the work folder cannot be written.
     """
-    counts = Counts()
+    counts = RunCounts()
     with atomic(paths.merged) as merged:
         for shard in shards:
             for line, review in _joined(shard):
                 whole = _complete(review, planned)
-                whole["comments"] = suppress(whole["comments"], false)
+                whole["comments"] = suppress(whole["comments"], suppressions)
                 if comparison is not None:
                     comparison.add(orjson.loads(line), whole)
-                counts.add(*_tally(whole, planned))
+                counts.add(*_counted(whole, planned))
                 merged.write(b'{"input":%b,"review":%b}\n' % (line, orjson.dumps(whole)))
     _prove(counts, expected_inputs, len(planned))
     return counts
@@ -128,7 +131,7 @@ def _lost_call(input_id: str, stage: str, name: str) -> dict[str, Any]:
     }
 
 
-def _tally(review: dict[str, Any], planned: Plan) -> tuple[Any, str, list[str], list[str]]:
+def _counted(review: dict[str, Any], planned: Plan) -> tuple[Any, str, list[str], list[str]]:
     ends = [
         Cell(one["stage"], one["name"], one["status"], one["reason"]) for one in review["calls"]
     ]
@@ -138,7 +141,7 @@ def _tally(review: dict[str, Any], planned: Plan) -> tuple[Any, str, list[str], 
     return cells, review["coverage"], [one["outcome"] for one in comments], drops
 
 
-def _prove(counts: Counts, inputs: int, cells_each: int) -> None:
+def _prove(counts: RunCounts, inputs: int, cells_each: int) -> None:
     ends = counts.cells.total()
     if counts.inputs != inputs or counts.planned != inputs * cells_each or ends != counts.planned:
         msg = (

@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.core.errors import OutputError, ReviewError
 from tasks.core.files import output_errors, read_json
 from tasks.core.paths import RunPaths
-from tasks.outputs.shared_folder import open_exchange
+from tasks.outputs.shared_folder import open_shared_folder
 
 __all__ = ["fetch_outputs", "storage_errors"]
 
@@ -26,16 +26,16 @@ def fetch_outputs(url: str, folder: Path, wanted: Iterable[str] = ()) -> RunPath
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with storage_errors(url, "read"):
-        exchange = open_exchange(url, "the URL of a run")
-        there = set(exchange.names())
-        if paths.manifest.name in there:
-            exchange.download(paths.manifest.name, paths.manifest)
+        shared = open_shared_folder(url, "the URL of a run")
+        available = set(shared.names())
+        if paths.manifest.name in available:
+            shared.download(paths.manifest.name, paths.manifest)
         manifest = read_json(paths.manifest)
         if not isinstance(manifest, dict) or "outputs" not in manifest:
             msg = f"{url} has no manifest.json: name a finished run"
             raise OutputError(msg)
-        for name in there.intersection(wanted or manifest["outputs"]):
-            exchange.download(name, folder / name)
+        for name in available.intersection(wanted or manifest["outputs"]):
+            shared.download(name, folder / name)
     return paths
 
 

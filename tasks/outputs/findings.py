@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
-from tasks.outputs.tables import read_rows
+from tasks.outputs.tables import read_table
 from tasks.review.findings.findings import Findings, findings_of
 
 __all__ = ["read_findings"]
@@ -25,9 +25,11 @@ def read_findings(paths: RunPaths) -> Iterator[Findings]:
     Raises:
         OutputError: a table is missing, damaged, or not of the same run as the other one.
     """
-    groups = groupby(read_rows(paths, "comments", keep=_worth_showing), key=itemgetter("input_id"))
+    groups = groupby(
+        read_table(paths, "comments", keep=_shown_or_suppressed), key=itemgetter("input_id")
+    )
     waiting = next(groups, None)
-    for source in read_rows(paths, "reviews", _SOURCE):
+    for source in read_table(paths, "reviews", _SOURCE):
         if waiting is None or waiting[0] != source["input_id"]:
             yield findings_of(source, ())
             continue
@@ -41,8 +43,8 @@ def read_findings(paths: RunPaths) -> Iterator[Findings]:
         raise OutputError(msg)
 
 
-def _worth_showing(batch: pa.RecordBatch) -> pa.RecordBatch:
-    # Most comments of a night are dropped; they never become Python objects.
+def _shown_or_suppressed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    # Most comments of a run are dropped; they never become Python objects.
     visible = pc.not_equal(batch["outcome"], "dropped")
     suppressed = pc.fill_null(pc.equal(batch["drop_reason"], "suppressed"), fill_value=False)
     return batch.filter(pc.or_(visible, suppressed))

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from tasks.core.manifest import OutputEntry
+
 __all__ = ["CALLS", "COMMENTS", "REVIEWS", "SCHEMAS", "SCHEMA_VERSION", "Output"]
 
 SCHEMA_VERSION = 1
@@ -144,9 +146,14 @@ SCHEMAS: dict[str, pa.Schema] = {"reviews": REVIEWS, "comments": COMMENTS, "call
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One written file, as the manifest records it."""
+    """An output file as it was written: its entry in the manifest, with its name."""
 
     name: str
     rows: int
     bytes: int
     sha256: str
+
+    @property
+    def entry(self) -> OutputEntry:
+        """The file's entry in the manifest."""
+        return {"rows": self.rows, "bytes": self.bytes, "sha256": self.sha256}

@@ -15,44 +15,44 @@ from fsspec.registry import known_implementations
 
 from tasks.core.errors import ConfigError, OutputError
 
-__all__ = ["Exchange", "open_exchange"]
+__all__ = ["SharedFolder", "open_shared_folder"]
 
 _MOVING = {"file", "local", "ftp", "sftp", "ssh", "smb", "hdfs"}
 """Where half a file can be seen: written beside its place, and moved there."""
 
 
-class Exchange(NamedTuple):
-    """One folder in shared storage. Errors are those of the driver, mostly OSError."""
+class SharedFolder(NamedTuple):
+    """A folder in shared storage. Errors are those of the driver, mostly OSError."""
 
     system: fsspec.AbstractFileSystem
     root: str
 
     def folder(self, name: str) -> Self:
-        """A folder in it."""
+        """The folder `name` in this one."""
         return self._replace(root=f"{self.root}/{name}")
 
     def write_json(self, name: str, value: Any) -> None:
-        """One small document."""
+        """Write a small JSON document, whole or not at all."""
         path = self._ready(name)
         self.system.pipe_file(path, orjson.dumps(value))
         self._publish(path, name)
 
     def read_json(self, name: str) -> Any:
-        """The document, or None when it is not there or not whole."""
+        """A JSON document, or None when it is not there or not whole."""
         try:
             return orjson.loads(self.system.cat_file(f"{self.root}/{name}"))
         except (FileNotFoundError, orjson.JSONDecodeError):
             return None
 
     def upload(self, local: Path, name: str | None = None) -> None:
-        """A file, under its own name if no other is given."""
+        """Copy a local file here, under its own name if no other is given."""
         name = name or local.name
         path = self._ready(name)
         self.system.put_file(str(local), path)
         self._publish(path, name)
 
     def download(self, name: str, local: Path) -> None:
-        """A file, to `local`, which is there only when it is whole.
+        """Copy a file to `local`, which is there only when it is whole.
 
         Raises:
             FileNotFoundError: it is not in storage.
@@ -62,12 +62,12 @@ class Exchange(NamedTuple):
         temporary.replace(local)
 
     def size(self, name: str) -> int:
-        """Bytes of a file."""
+        """Size of a file in bytes."""
         self.system.invalidate_cache()
         return int(self.system.size(f"{self.root}/{name}"))
 
     def names(self) -> list[str]:
-        """Names of the files that are whole, sorted."""
+        """Names of the whole files, sorted."""
         self.system.invalidate_cache()
         try:
             paths = self.system.ls(self.root, detail=False)
@@ -77,7 +77,7 @@ class Exchange(NamedTuple):
         return [name for name in found if not name.endswith(".tmp")]
 
     def remove(self) -> None:
-        """The folder with all that is in it; one that is not there is fine."""
+        """Remove the folder with all that is in it; a missing one is no error."""
         self.system.invalidate_cache()
         try:
             self.system.rm(self.root, recursive=True)
@@ -85,7 +85,7 @@ class Exchange(NamedTuple):
             return
 
     def _ready(self, name: str) -> str:
-        """Where to write so that nobody sees the half of it."""
+        """The path to write to so that nobody sees half of a file."""
         if not self._moves:
             return f"{self.root}/{name}"
         self.system.makedirs(self.root, exist_ok=True)
@@ -101,8 +101,8 @@ class Exchange(NamedTuple):
         return bool(_MOVING.intersection([protocol] if isinstance(protocol, str) else protocol))
 
 
-def open_exchange(storage: str, setting: str = "[workers] storage") -> Exchange:
-    """The folder that an fsspec URL or an absolute path names; `setting` is where the user wrote it.
+def open_shared_folder(storage: str, setting: str = "[workers] storage") -> SharedFolder:
+    """A shared folder by its fsspec URL or absolute path; `setting` names it in messages.
 
     Raises:
         ConfigError: fsspec does not know the scheme, or the package that does is not installed.
@@ -121,4 +121,4 @@ def open_exchange(storage: str, setting: str = "[workers] storage") -> Exchange:
     except Exception as error:  # noqa: BLE001 - a driver may raise anything
         msg = f"{setting} cannot be opened ({error!r}): see that this machine may use it"
         raise OutputError(msg) from None
-    return Exchange(system, root.rstrip("/"))
+    return SharedFolder(system, root.rstrip("/"))

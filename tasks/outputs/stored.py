@@ -1,20 +1,16 @@
-"""Rows of a finished run back to the records that they were."""
+"""The records of a finished run, from the rows that they were stored as."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 
-from tasks.core.records import CallRow, Comment, Expected, Input, InputReview, Verdict
+from tasks.core.records import CallRow, Comment, Expected, Input, InputReview, Row, Verdict
 
 __all__ = ["comment_of", "input_of", "review_of", "stored_input"]
 
-Row = dict[str, Any]
-
 
 def comment_of(row: Row) -> Comment:
-    """`row` is an item of `comments` in reviews.parquet."""
+    """The comment of an item of `comments` in reviews.parquet."""
     verdict = row["verdict"]
     return Comment(
         **{
@@ -26,7 +22,7 @@ def comment_of(row: Row) -> Comment:
 
 
 def input_of(row: Row, content: str, description: str | None = None) -> Input:
-    """`row` is one of reviews.parquet, `extra` read from its JSON; it has all but the two texts."""
+    """The input of a row of reviews.parquet, `extra` read from its JSON; the row lacks the two texts."""
     expected = row["expected"]
     return Input(
         input_id=row["input_id"],
@@ -42,7 +38,7 @@ def input_of(row: Row, content: str, description: str | None = None) -> Input:
 
 
 def review_of(row: Row) -> InputReview:
-    """`row` is one of reviews.parquet."""
+    """The review of a row of reviews.parquet."""
     return InputReview(
         row["input_id"],
         row["coverage"],
@@ -53,7 +49,7 @@ def review_of(row: Row) -> InputReview:
 
 
 def stored_input(line: bytes) -> Input:
-    """An accepted row back from its JSON; it was validated when it was loaded."""
+    """The input of a line of inputs.jsonl; it was validated when it was loaded."""
     row = orjson.loads(line)
     if row["expected"] is not None:
         row["expected"] = tuple(Expected(**item) for item in row["expected"])

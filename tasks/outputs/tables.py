@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import orjson
 import pyarrow as pa
@@ -12,19 +12,19 @@ import pyarrow.parquet as pq
 
 from tasks.core.errors import OutputError
 from tasks.core.files import read_json
+from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
+from tasks.core.records import Row
 
-__all__ = ["read_manifest", "read_reviews", "read_rows"]
+__all__ = ["read_manifest", "read_reviews", "read_table"]
 
 _BATCH = 2048
 _NESTED_BATCH = 256
 """Whole rows of reviews.parquet carry all comments and calls of an input."""
 
-Row = dict[str, Any]
 
-
-def read_manifest(paths: RunPaths) -> Row:
-    """The facts of a finished run.
+def read_manifest(paths: RunPaths) -> Manifest:
+    """The manifest of a finished run.
 
     Raises:
         OutputError: there is no manifest: the folder is none of a run, or it did not end.
@@ -33,10 +33,10 @@ def read_manifest(paths: RunPaths) -> Row:
     if not isinstance(manifest, dict):
         msg = f"{paths.manifest} is missing or damaged: name the folder of a finished run"
         raise OutputError(msg)
-    return manifest
+    return cast("Manifest", manifest)
 
 
-def read_rows(
+def read_table(
     paths: RunPaths,
     name: str,
     columns: Sequence[str] | None = None,
@@ -61,7 +61,7 @@ def read_reviews(paths: RunPaths, columns: Sequence[str] | None = None) -> Itera
     Raises:
         OutputError: the table is missing or damaged.
     """
-    for row in read_rows(paths, "reviews", columns, batch=_NESTED_BATCH):
+    for row in read_table(paths, "reviews", columns, batch=_NESTED_BATCH):
         row["extra"] = orjson.loads(row["extra"])
         yield row
 

@@ -1,5 +1,5 @@
 """
-What a run leaves in the Prefect UI. The keys never change, so each has its history over the nights:
+Artifacts of a run in the Prefect UI. The keys never change, so each has its history over the runs:
 
     bulk-review-report          the report
     bulk-review-failed-cells    the first failed cells, and how many there are
@@ -13,13 +13,13 @@ A server that cannot take one now costs nothing: everything is in the output fol
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import pyarrow.dataset as ds
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
@@ -29,13 +29,11 @@ from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_fin
 __all__ = ["show_run"]
 
 _LOG = logging.getLogger(__name__)
-_MOST = 100
+_MAX_ROWS = 100
 """Rows of a table: an artifact is one row of Prefect's database, and read in a browser."""
 
 
-def show_run(
-    paths: RunPaths, manifest: Mapping[str, Any], outputs: Sequence[Output], text: str
-) -> None:
+def show_run(paths: RunPaths, manifest: RunFacts, outputs: Sequence[Output], text: str) -> None:
     """Make all artifacts of a finished run; call it inside its flow run."""
     if not server_answers():
         _LOG.warning("no artifact was made: Prefect's server does not answer")
@@ -55,10 +53,10 @@ def show_run(
             _LOG.warning("artifact %s was not made: %s", key, error)
 
 
-def _failed_cells(paths: RunPaths, manifest: Mapping[str, Any], *, key: str) -> None:
+def _failed_cells(paths: RunPaths, manifest: RunFacts, *, key: str) -> None:
     calls = ds.dataset(paths.table("calls"), format="parquet")
     failed = ds.field("status") == "failed"
-    rows = calls.head(_MOST, columns=list(FAILED_CALL_COLUMNS), filter=failed).to_pylist()
+    rows = calls.head(_MAX_ROWS, columns=list(FAILED_CALL_COLUMNS), filter=failed).to_pylist()
     reasons = manifest["counts"]["failed_by_reason"]
     total = manifest["counts"]["cells"]["failed"]
     why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
@@ -69,7 +67,7 @@ def _failed_cells(paths: RunPaths, manifest: Mapping[str, Any], *, key: str) -> 
 
 
 def _top_findings(paths: RunPaths, *, key: str) -> None:
-    rows, total = top_findings(read_findings(paths), _MOST)
+    rows, total = top_findings(read_findings(paths), _MAX_ROWS)
     text = f"{total:,} findings, the worst first" if total else "no findings"
     create_table_artifact(rows, key=key, description=text + _bound(len(rows), total))
 
@@ -84,7 +82,7 @@ def _outputs(paths: RunPaths, outputs: Sequence[Output], *, key: str) -> None:
             "file": one.name,
             "rows": one.rows,
             "bytes": one.bytes,
-            "path": paths.told(one.name),
+            "path": paths.display_path(one.name),
             "sha256": one.sha256,
         }
         for one in outputs

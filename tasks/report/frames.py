@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import SCHEMAS
-from tasks.report.html import CALL_COLUMNS, COMMENT_COLUMNS
-from tasks.report.summary import CALL_COLUMNS as SUMMARY_CALLS
-from tasks.report.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
+from tasks.report.html import CHART_CALL_COLUMNS, CHART_COMMENT_COLUMNS
+from tasks.report.summary import SUMMARY_CALL_COLUMNS, SUMMARY_COMMENT_COLUMNS
 
 __all__ = ["Frames", "read_frames"]
 
@@ -23,7 +22,7 @@ _IDS = ("cluster_id", "comment_id")
 
 
 class Frames(NamedTuple):
-    """`calls` has CALL_COLUMNS and `comments` COMMENT_COLUMNS, of the summary and of the page."""
+    """Calls and comments of a run, with the columns of the summary and of the charts."""
 
     calls: pd.DataFrame
     comments: pd.DataFrame
@@ -34,8 +33,10 @@ def read_frames(paths: RunPaths) -> Frames:
 
     Ids are compared before they become Python objects, each of which would be one of its own.
     """
-    calls = _read(paths, "calls", (*SUMMARY_CALLS, *CALL_COLUMNS))
-    wanted = [name for name in (*SUMMARY_COMMENTS, *COMMENT_COLUMNS) if name != "canonical"]
+    calls = _read(paths, "calls", (*SUMMARY_CALL_COLUMNS, *CHART_CALL_COLUMNS))
+    wanted = [
+        name for name in (*SUMMARY_COMMENT_COLUMNS, *CHART_COMMENT_COLUMNS) if name != "canonical"
+    ]
     comments = _read(paths, "comments", (*wanted, *_IDS))
     alone = pc.is_null(comments["cluster_id"])
     canonical = pc.or_kleene(alone, pc.equal(comments["cluster_id"], comments["comment_id"]))

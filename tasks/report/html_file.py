@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tasks.core.errors import OutputError
 from tasks.core.files import atomic, sha256
+from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
 from tasks.report.frames import Frames
-from tasks.report.html import Report, TableLibrary, gather, render
+from tasks.report.html import Report, TableLibrary, render, summarise_findings
 from tasks.report.summary import Summary
 
 __all__ = ["write_html"]
@@ -22,25 +21,24 @@ __all__ = ["write_html"]
 
 def write_html(
     paths: RunPaths,
-    manifest: Mapping[str, Any],
-    quota: Mapping[str, Any],
+    manifest: RunFacts,
+    quota: QuotaProof,
     frames: Frames,
     summary: Summary,
 ) -> Output:
     """Write report.html beside the tables.
 
-    `manifest` and `quota` are what manifest.json holds. `rows` of the result are the findings in
-    the table, which are the worst ones of a large night.
+    `rows` of the result are the findings in the table, which are the worst ones of a large run.
 
     Raises:
         OutputError: a table is missing or damaged, or the folder cannot be written.
     """
-    found = gather(read_findings(paths))
-    report = Report(manifest, summary, quota, found, *frames)
+    findings = summarise_findings(read_findings(paths))
+    report = Report(manifest, summary, quota, findings, *frames)
     with atomic(paths.html) as file:
         file.write(render(report, _table_library()).encode())
     size = paths.html.stat().st_size
-    return Output(paths.html.name, len(found.worst), size, sha256(paths.html))
+    return Output(paths.html.name, len(findings.worst), size, sha256(paths.html))
 
 
 @cache

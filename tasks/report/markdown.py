@@ -1,12 +1,14 @@
-"""The report as Markdown: what a person reads in the morning, in the order they ask."""
+"""The report as Markdown: sections in the order in which a person asks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.words import listed, quota_sentence
 
 __all__ = ["markdown_table", "report_text"]
 
@@ -16,8 +18,8 @@ _GONE = 20
 """Findings that are gone and listed; the manifest has more of them."""
 
 
-def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[str, Any]) -> str:
-    """`manifest` as stored, `quota` the run's quota proof."""
+def report_text(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> str:
+    """The report of a run as Markdown."""
     sections = [
         _header(manifest),
         _coverage(manifest),
@@ -31,7 +33,7 @@ def report_text(manifest: Mapping[str, Any], summary: Summary, quota: Mapping[st
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _header(manifest: Mapping[str, Any]) -> str:
+def _header(manifest: RunFacts) -> str:
     seconds, inputs = manifest["seconds"], manifest["counts"]["inputs"]
     facts = [
         f"Source {manifest['source']}",
@@ -43,16 +45,16 @@ def _header(manifest: Mapping[str, Any]) -> str:
     return f"# Bulk review {manifest['run_id']}\n\n**{manifest['result']}**\n\n{'; '.join(facts)}."
 
 
-def _coverage(manifest: Mapping[str, Any]) -> str:
+def _coverage(manifest: RunFacts) -> str:
     counts = manifest["counts"]
     rows = [
-        ("inputs", counts["inputs"], _listed(counts["coverage"])),
-        ("rows rejected", manifest["rejected"]["rows"], _listed(manifest["rejected"]["reasons"])),
-        ("cells planned", counts["cells"]["planned"], _listed(counts["cells"], skip=("planned",))),
-        ("cells failed", counts["cells"]["failed"], _listed(counts["failed_by_reason"])),
-        ("cells skipped", counts["cells"]["skipped"], _listed(counts["skipped_by_reason"])),
-        ("comments", counts["comments"]["raised"], _listed(counts["comments"], skip=("raised",))),
-        ("comments dropped", counts["comments"]["dropped"], _listed(counts["dropped_by_reason"])),
+        ("inputs", counts["inputs"], listed(counts["coverage"])),
+        ("rows rejected", manifest["rejected"]["rows"], listed(manifest["rejected"]["reasons"])),
+        ("cells planned", counts["cells"]["planned"], listed(counts["cells"], skip=("planned",))),
+        ("cells failed", counts["cells"]["failed"], listed(counts["failed_by_reason"])),
+        ("cells skipped", counts["cells"]["skipped"], listed(counts["skipped_by_reason"])),
+        ("comments", counts["comments"]["raised"], listed(counts["comments"], skip=("raised",))),
+        ("comments dropped", counts["comments"]["dropped"], listed(counts["dropped_by_reason"])),
     ]
     return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), rows)
 
@@ -69,17 +71,17 @@ def _findings(summary: Summary) -> str:
     return "## Findings kept or unverified\n\n" + markdown_table(("severity", *used), rows)
 
 
-def _history(history: Mapping[str, Any] | None) -> str:
+def _history(history: HistoryFacts | None) -> str:
     if history is None:
         return ""
-    names = ("new", "recurring", "dropped", "gone", "unknown")
-    table = markdown_table(names, [[history[name] for name in names]])
+    counts = [history[name] for name in HISTORY_COUNTS]
+    table = markdown_table(HISTORY_COUNTS, [counts])
     text = f"## Findings since run {history['run_id']}\n\n{table}"
-    listed = history["worst_gone"][:_GONE]
-    if not listed:
+    gone = history["worst_gone"][:_GONE]
+    if not gone:
         return text
-    rows = [(one["severity"], one["category"], one["path"], one["title"]) for one in listed]
-    more = history["gone"] - len(listed)
+    rows = [(one["severity"], one["category"], one["path"], one["title"]) for one in gone]
+    more = history["gone"] - len(gone)
     note = f"\n\nAnd {more:,} more." if more else ""
     head = ("gone", "category", "path", "title")
     return f"{text}\n\n{markdown_table(head, rows)}{note}"
@@ -149,20 +151,15 @@ def _seconds(what: str, values: Mapping[str, float]) -> list[tuple[str, str]]:
     return [(f"{what} {name}", f"{value / 1000:.2f} s") for name, value in values.items()]
 
 
-def _quota(quota: Mapping[str, Any]) -> str:
-    rows = quota["app_ids"]
+def _quota(quota: QuotaProof) -> str:
+    rows: Sequence[Mapping[str, Any]] = quota["app_ids"]
     names = list(rows[0]) if rows else ["app_id"]
-    kept = "no window was ever exceeded" if quota["kept"] else "A WINDOW WAS EXCEEDED"
-    head = (
-        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First send "
-        f"to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
-    )
     table = markdown_table(names, [[row[name] for name in names] for row in rows])
-    return f"## Quota proof\n\n{head}\n\n{table}"
+    return f"## Quota proof\n\n{quota_sentence(quota)}\n\n{table}"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Numbers get thousands separators, None is an empty cell."""
+    """A table as Markdown; numbers get thousands separators, None is an empty cell."""
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return "\n".join(lines)
@@ -178,9 +175,3 @@ def _cell(value: Any) -> str:
 
 def _money(value: float | None) -> str | None:
     return None if value is None else f"{value:,.4f}"
-
-
-def _listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
-    return ", ".join(
-        f"{count:,} {name}" for name, count in counts.items() if count and name not in skip
-    )

@@ -1,20 +1,16 @@
-"""The run's quota proof, read from the ledger when all shards are done."""
+"""The quota proof of a run, read from the ledger when all shards are done."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from tasks.core.manifest import QuotaProof, QuotaProofRow
 from tasks.core.run import Run
 from tasks.upstream.quota import QuotaStatistics, QuotaUse, optimum_seconds, read_statistics
 
 __all__ = ["quota_proof"]
 
 
-def quota_proof(run: Run) -> dict[str, Any]:
-    """One row per app_id, and the run's makespan against the optimum, in seconds.
-
-    `kept` says whether no window of any app_id ever held more sends than it may.
-    """
+def quota_proof(run: Run) -> QuotaProof:
+    """The sends of each app_id against its windows, and the run's span against the optimum."""
     pool = run.settings.pool
     # To read is enough: every process wrote its counts when it left, and to open the ledger for a
     # run that is over would give its disabled keys another chance.
@@ -33,7 +29,7 @@ def _sorted(found: QuotaStatistics) -> list[QuotaUse]:
     return sorted(found.app_ids, key=lambda use: use.alias)
 
 
-def _row(use: QuotaUse) -> dict[str, Any]:
+def _row(use: QuotaUse) -> QuotaProofRow:
     windows = [f"{one.most} of {one.limit} in {one.seconds:g} s" for one in use.windows]
     return {
         "app_id": use.alias,

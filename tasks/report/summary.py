@@ -7,24 +7,30 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["CALL_COLUMNS", "COMMENT_COLUMNS", "ModelFigures", "Summary", "summarise"]
+__all__ = [
+    "SUMMARY_CALL_COLUMNS",
+    "SUMMARY_COMMENT_COLUMNS",
+    "ModelFigures",
+    "Summary",
+    "summarise",
+]
 
-CALL_COLUMNS = (
+SUMMARY_CALL_COLUMNS = (
     "stage", "name", "model", "status", "reason", "parse_mode", "dropped_items", "attempts",
     "journaled", "latency_ms", "queue_ms", "started_at", "input_tokens", "output_tokens", "cost_usd", "app_id",
 )  # fmt: skip
-COMMENT_COLUMNS = (
+SUMMARY_COMMENT_COLUMNS = (
     "check_model", "category", "severity", "outcome", "agreement", "loc_method",
     "verdict_decision", "verdict_status", "verdict_score",
 )  # fmt: skip
 
 
-_OF_MADE = ["attempts", "latency_ms", "queue_ms", "started_at", "cost_usd"]
+_SENT_COLUMNS = ["attempts", "latency_ms", "queue_ms", "started_at", "cost_usd"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFigures:
-    """One check, or the review, over the run."""
+    """The figures of one check, or of the review, over the run."""
 
     name: str
     model: str
@@ -59,7 +65,7 @@ class ModelFigures:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the report is made of."""
+    """The figures of a run that the report shows."""
 
     models: tuple[ModelFigures, ...]
     severities: dict[str, dict[str, int]]
@@ -84,9 +90,9 @@ class Summary:
 
 
 def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
-    """`calls` has CALL_COLUMNS, `comments` has COMMENT_COLUMNS; both may be empty."""
-    # Of a large night, each column that is not copied is some megabytes less.
-    made = calls[_OF_MADE][
+    """The figures of a run, from SUMMARY_CALL_COLUMNS and SUMMARY_COMMENT_COLUMNS; both may be empty."""
+    # Of a large run, each column that is not copied is some megabytes less.
+    made = calls[_SENT_COLUMNS][
         (calls["status"] != "skipped") & ~calls["journaled"].fillna(value=False).astype(bool)
     ]
     answered = made[made["latency_ms"].notna()]

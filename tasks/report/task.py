@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.files import atomic, write_json
+from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 from tasks.report.artifacts import show_run
@@ -20,20 +20,18 @@ from tasks.report.summary import summarise
 
 __all__ = ["report", "write_report"]
 
-Facts = Mapping[str, Any]
-
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(
-    paths: RunPaths, manifest: dict[str, Any], outputs: list[Output], quota: dict[str, Any]
-) -> str:
+def report(paths: RunPaths, manifest: RunFacts, outputs: list[Output], quota: QuotaProof) -> str:
     """Stage task: write the files, then show the report in the UI."""
     text = write_report(paths, manifest, outputs, quota)
     show_run(paths, manifest, outputs, text)
     return text
 
 
-def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], quota: Facts) -> str:
+def write_report(
+    paths: RunPaths, manifest: RunFacts, outputs: Sequence[Output], quota: QuotaProof
+) -> str:
     """Write report.md and report.html, then manifest.json as the last file; returns the report.
 
     Raises:
@@ -45,11 +43,7 @@ def write_report(paths: RunPaths, manifest: Facts, outputs: Sequence[Output], qu
     with atomic(paths.report) as file:
         file.write(text.encode())
     write_html(paths, manifest, quota, frames, summary)
-    figures = asdict(summary) | {"quota": dict(quota)}
-    files = {output.name: _described(output) for output in outputs}
+    figures = asdict(summary) | {"quota": quota}
+    files = {output.name: output.entry for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
     return text
-
-
-def _described(output: Output) -> dict[str, Any]:
-    return {"rows": output.rows, "bytes": output.bytes, "sha256": output.sha256}

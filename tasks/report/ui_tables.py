@@ -6,11 +6,9 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.review.findings.findings import Findings, place_text, title_of, worst_first
+from tasks.review.findings.findings import Finding, Findings, place_text, title_of, worst_first
 
 __all__ = ["FAILED_CALL_COLUMNS", "failed_call_row", "top_findings"]
-
-Row = Mapping[str, Any]
 
 FAILED_CALL_COLUMNS = (
     "input_id", "stage", "name", "model", "reason", "app_id", "attempts", "trace_id", "raw_snippet",
@@ -20,8 +18,8 @@ _SAID = 160
 """Characters of what the upstream said."""
 
 
-def failed_call_row(call: Row) -> dict[str, Any]:
-    """One failed cell; `call` has FAILED_CALL_COLUMNS."""
+def failed_call_row(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of one failed cell; `call` has FAILED_CALL_COLUMNS."""
     said = " ".join(str(call["raw_snippet"] or "").split())
     return {
         "input": call["input_id"],
@@ -36,10 +34,10 @@ def failed_call_row(call: Row) -> dict[str, Any]:
 
 
 def top_findings(inputs: Iterable[Findings], most: int) -> tuple[list[dict[str, Any]], int]:
-    """The `most` worst findings as rows, and how many there are in all; holds `most` at a time."""
+    """Rows of the `most` worst findings, and the number of all; memory holds `most` at a time."""
     total = 0
 
-    def counted() -> Iterable[tuple[str, Row]]:
+    def counted() -> Iterable[tuple[str, Finding]]:
         nonlocal total
         for findings in inputs:
             total += len(findings.shown)
@@ -49,7 +47,7 @@ def top_findings(inputs: Iterable[Findings], most: int) -> tuple[list[dict[str, 
     return [_finding_row(input_id, finding) for input_id, finding in worst], total
 
 
-def _finding_row(input_id: str, finding: Row) -> dict[str, Any]:
+def _finding_row(input_id: str, finding: Finding) -> dict[str, Any]:
     score = finding["verdict_score"]
     return {
         "severity": finding["severity"],

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tasks.core.errors import StateError
-from tasks.core.state_places import name_of
+from tasks.core.locations import redacted
 
 __all__ = ["Database", "Tables", "open_session", "persist", "state_error"]
 
@@ -157,7 +157,7 @@ def _prepare(db: Database, url: str, tables: Tables) -> None:
     db.execute("COMMIT")
     if found is None or found[0] != tables.version:
         msg = (
-            f"{name_of(url)}: the {tables.owner} was written by a newer version: "
+            f"{redacted(url)}: the {tables.owner} was written by a newer version: "
             "upgrade, or set another database as state"
         )
         raise StateError(msg)
@@ -167,7 +167,7 @@ def state_error(url: str, error: Exception) -> StateError:
     """What is wrong with the database, without a password, and what to do about it."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     msg = (
-        f"{name_of(url)}: the database failed ({said}): start it, check user, host and database of "
+        f"{redacted(url)}: the database failed ({said}): start it, check user, host and database of "
         "state, set PGPASSWORD or ~/.pgpass where it wants a password, and grant the user CREATE"
     )
     return StateError(msg)

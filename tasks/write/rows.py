@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import orjson
 
+from tasks.core.records import Row
 from tasks.outputs.schemas import SCHEMA_VERSION
 
-__all__ = ["Row", "call_rows", "comment_rows", "json_entry", "review_row"]
-
-Row = dict[str, Any]
+__all__ = ["call_rows", "comment_rows", "json_entry", "review_row"]
 
 
 _COPIED = ("input_id", "kind", "path", "language", "title", "expected")

@@ -14,13 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.files import atomic, sha256
 from tasks.core.paths import RunPaths
+from tasks.core.records import Row
 from tasks.outputs.schemas import SCHEMAS, Output
-from tasks.write.rows import Row, call_rows, comment_rows, json_entry, review_row
+from tasks.write.rows import call_rows, comment_rows, json_entry, review_row
 
 __all__ = ["write", "write_outputs"]
 
 _BATCH = 512
-"""Rows turned into Arrow at a time: what memory holds, whatever the size of the night."""
+"""Rows turned into Arrow at a time: what memory holds, whatever the size of the run."""
 
 _ROW_GROUP = 2 * 2**20
 """Bytes written at a time. Each group costs some kilobytes of description, kept to the file's end."""

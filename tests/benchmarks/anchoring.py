@@ -25,7 +25,7 @@ from tasks.core.records import Input
 from tasks.review.inputs.diffs import DiffLine, Marker
 from tasks.review.inputs.render import gutter
 from tasks.review.places.anchors import Anchor, anchor
-from tasks.review.places.places import Page, Row, pages_of
+from tasks.review.places.places import Page, PageLine, pages_of
 
 __all__ = ["Case", "Raw", "cases", "judge", "main", "read_inputs"]
 
@@ -52,27 +52,29 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One damaged comment and the rows that it is about."""
+    """One damaged comment and the lines that it is about."""
 
     kind: str
     source: Input
     raw: Raw
     page: Page
-    rows: tuple[Row, ...]
+    lines: tuple[PageLine, ...]
 
 
-Mutation = Callable[[random.Random, Page, tuple[Row, ...], Raw], tuple[Raw, tuple[Row, ...]]]
+Mutation = Callable[
+    [random.Random, Page, tuple[PageLine, ...], Raw], tuple[Raw, tuple[PageLine, ...]]
+]
 
 
 def untouched(
-    _: random.Random, __: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    return raw, rows
+    _: random.Random, __: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    return raw, lines
 
 
 def whitespace(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
     styles = (
         lambda text: text.strip(),
         lambda text: text.replace("    ", "\t"),
@@ -82,79 +84,79 @@ def whitespace(
         lambda text: text.replace(" = ", "=").replace(", ", ","),
     )
     style = rng.choice(styles)
-    return replace(raw, existing_code="\n".join(style(row.text) for row in rows)), rows
+    return replace(raw, existing_code="\n".join(style(line.text) for line in lines)), lines
 
 
 def wrong_line(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    return _shift(raw, rng.choice([-1, 1]) * rng.randint(1, 20)), rows
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    return _shift(raw, rng.choice([-1, 1]) * rng.randint(1, 20)), lines
 
 
 def anywhere(
-    rng: random.Random, page: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    return _shift(raw, rng.choice(page.rows).number - rows[0].number), rows
+    rng: random.Random, page: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    return _shift(raw, rng.choice(page.lines).number - lines[0].number), lines
 
 
 def moved(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
     """The claim is from another version of the file, a block longer or shorter above."""
-    return _shift(raw, rng.choice([-1, 1]) * rng.randint(21, 300)), rows
+    return _shift(raw, rng.choice([-1, 1]) * rng.randint(21, 300)), lines
 
 
 def partial(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    texts = [row.text for row in rows]
-    if len(rows) > 1 and rng.random() < 0.5:
-        # The first row is a changed one: without any, the quote would be context of both sides.
-        rows = rows[: rng.randint(1, len(rows))]
-        return replace(raw, existing_code="\n".join(texts[: len(rows)])), rows
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    texts = [line.text for line in lines]
+    if len(lines) > 1 and rng.random() < 0.5:
+        # The first line is a changed one: without any, the quote would be context of both sides.
+        lines = lines[: rng.randint(1, len(lines))]
+        return replace(raw, existing_code="\n".join(texts[: len(lines)])), lines
     head, tail = texts[0].strip(), texts[-1].strip()
-    if len(rows) == 1:
+    if len(lines) == 1:
         cut = rng.randint(0, len(head) // 3)
         texts = [head[cut : rng.randint(cut + (len(head) - cut) // 2, len(head))]]
     else:
         texts[0] = head[rng.randint(0, len(head) // 2) :]
         texts[-1] = tail[: rng.randint((len(tail) + 1) // 2, len(tail))]
-    return replace(raw, existing_code="\n".join(texts)), rows
+    return replace(raw, existing_code="\n".join(texts)), lines
 
 
 def partial_wrong_line(
-    rng: random.Random, page: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    raw, rows = partial(rng, page, rows, raw)
-    return wrong_line(rng, page, rows, raw)
+    rng: random.Random, page: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    raw, lines = partial(rng, page, lines, raw)
+    return wrong_line(rng, page, lines, raw)
 
 
 def with_gutter(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    shown = [_shown(row) for row in rows]
-    return replace(_shift(raw, rng.choice([0, 0, 5])), existing_code="\n".join(shown)), rows
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    shown = [_shown(line) for line in lines]
+    return replace(_shift(raw, rng.choice([0, 0, 5])), existing_code="\n".join(shown)), lines
 
 
 def with_marks(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    text = "\n".join(row.marker + row.text for row in rows)
-    return replace(_shift(raw, rng.choice([0, 0, 3])), existing_code=f"```diff\n{text}\n```"), rows
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    text = "\n".join(line.marker + line.text for line in lines)
+    return replace(_shift(raw, rng.choice([0, 0, 3])), existing_code=f"```diff\n{text}\n```"), lines
 
 
 def no_claim(
-    _: random.Random, __: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
-    return replace(raw, start_line=None, end_line=None, path=None), rows
+    _: random.Random, __: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
+    return replace(raw, start_line=None, end_line=None, path=None), lines
 
 
 def removed(
-    rng: random.Random, _: Page, rows: tuple[Row, ...], raw: Raw
-) -> tuple[Raw, tuple[Row, ...]]:
+    rng: random.Random, _: Page, lines: tuple[PageLine, ...], raw: Raw
+) -> tuple[Raw, tuple[PageLine, ...]]:
     """Quoted from the removed side, while the comment says nothing about sides."""
-    named = replace(raw, start_line=rows[0].near, end_line=rows[-1].near)
-    return rng.choice([raw, named, _shift(named, -1)]), rows
+    named = replace(raw, start_line=lines[0].near, end_line=lines[-1].near)
+    return rng.choice([raw, named, _shift(named, -1)]), lines
 
 
 RIGHT: tuple[Mutation, ...] = (
@@ -197,7 +199,7 @@ def cases(inputs: Iterable[Input], rounds: int, seed: int = 7) -> Iterator[Case]
 def judge(case: Case) -> str:
     """`right`, `unanchored`, `twin`, `elsewhere` or `wrong`."""
     place = anchor(case.source, case.raw)
-    span = case.rows[0].number, case.rows[-1].number
+    span = case.lines[0].number, case.lines[-1].number
     if place.method == "unanchored":
         return "unanchored"
     if (place.side, place.start_line, place.end_line) == (case.page.side, *span):
@@ -208,7 +210,7 @@ def judge(case: Case) -> str:
 
 
 def main() -> None:
-    """Print one row per mutation and side."""
+    """Print one line per mutation and side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("source", type=Path, nargs="?", default=SAMPLES)
     parser.add_argument("--rounds", type=int, default=1)
@@ -223,7 +225,7 @@ def main() -> None:
             print(
                 case.kind,
                 case.raw,
-                [r.number for r in case.rows],
+                [r.number for r in case.lines],
                 anchor(case.source, case.raw),
                 sep="\n  ",
             )
@@ -234,26 +236,26 @@ def _print(table: dict[tuple[str, str], Counter[str]]) -> None:
     columns = ("right", "unanchored", "twin", "elsewhere", "wrong")
     print(f"{'side':6}{'mutation':20}{'cases':>8}" + "".join(f"{name:>12}" for name in columns))
     for (side, kind), counts in [*table.items(), (("all", ""), sum(table.values(), Counter()))]:
-        row = "".join(f"{counts[name]:>12}" for name in columns)
-        print(f"{side:6}{kind:20}{counts.total():>8}{row}")
+        line = "".join(f"{counts[name]:>12}" for name in columns)
+        print(f"{side:6}{kind:20}{counts.total():>8}{line}")
 
 
 def _case(rng: random.Random, source: Input, page: Page, mutation: Mutation) -> Case | None:
-    wanted = [at for at, row in enumerate(page.rows) if row.marker != " " and row.key]
+    wanted = [at for at, line in enumerate(page.lines) if line.marker != " " and line.key]
     if not wanted:
         return None
     start = rng.choice(wanted)
-    rows = page.rows[start : start + rng.choice([1, 1, 1, 2, 3, 5])]
-    rows = tuple(row for row in rows if row.hunk == rows[0].hunk)
-    while not rows[-1].key:
-        rows = rows[:-1]
-    text = "\n".join(row.text for row in rows)
-    raw = Raw(page.path, text, rows[0].number, rows[-1].number)
-    raw, rows = mutation(rng, page, rows, raw)
-    rows = tuple(row for row in rows if row.key)
+    lines = page.lines[start : start + rng.choice([1, 1, 1, 2, 3, 5])]
+    lines = tuple(line for line in lines if line.hunk == lines[0].hunk)
+    while not lines[-1].key:
+        lines = lines[:-1]
+    text = "\n".join(line.text for line in lines)
+    raw = Raw(page.path, text, lines[0].number, lines[-1].number)
+    raw, lines = mutation(rng, page, lines, raw)
+    lines = tuple(line for line in lines if line.key)
     return (
-        Case(mutation.__name__, source, raw, page, rows)
-        if (raw.existing_code or "").strip() and rows
+        Case(mutation.__name__, source, raw, page, lines)
+        if (raw.existing_code or "").strip() and lines
         else None
     )
 
@@ -265,26 +267,26 @@ def _shift(raw: Raw, lines: int) -> Raw:
     )
 
 
-def _shown(row: Row) -> str:
-    number = None if row.marker == "-" else row.near
-    marker: Marker = "+" if row.marker == "+" else "-" if row.marker == "-" else " "
-    return gutter(DiffLine(marker, row.text, row.number, number))
+def _shown(line: PageLine) -> str:
+    number = None if line.marker == "-" else line.near
+    marker: Marker = "+" if line.marker == "+" else "-" if line.marker == "-" else " "
+    return gutter(DiffLine(marker, line.text, line.number, number))
 
 
 def _claimed(case: Case, place: Anchor) -> bool:
     """The damaged claim covers the place found, in the numbers that a model was shown."""
     page = next(p for p in pages_of(case.source) if (p.path, p.side) == (place.path, place.side))
-    rows = [r for r in page.rows if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
+    lines = [r for r in page.lines if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
     start, end = case.raw.start_line or 0, case.raw.end_line or 0
-    return all(start <= row.number <= end for row in rows) or all(
-        start <= row.near <= end for row in rows
+    return all(start <= line.number <= end for line in lines) or all(
+        start <= line.near <= end for line in lines
     )
 
 
 def _is_twin(case: Case, place: Anchor) -> bool:
     right = next(p for p in pages_of(case.source) if p.path == case.page.path and p.side == "right")
-    rows = [r for r in right.rows if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
-    return all(row.hunk == case.rows[0].hunk for row in rows)
+    lines = [r for r in right.lines if (place.start_line or 0) <= r.number <= (place.end_line or 0)]
+    return all(line.hunk == case.lines[0].hunk for line in lines)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from night import KEYS, Cost, Night, measure, write_inputs
+from whole_run import KEYS, Cost, WholeRun, measure, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
 from tasks.core.settings import CheckSettings
@@ -118,19 +118,19 @@ class Bench:
         """A first run makes Prefect's database and byte code, once per machine; it is not measured."""
         few = self.folder / "few.jsonl"
         write_inputs(few, 4)
-        night = Night(self.folder / "warm", self.sandbox, home=self.folder / "prefect")
-        night.prepare()
-        night.run(few)
+        whole = WholeRun(self.folder / "warm", self.sandbox, home=self.folder / "prefect")
+        whole.prepare()
+        whole.run(few)
 
     def ours(self, threads: int | None, wrapper: list[str]) -> Row:
         """The pipeline, from nothing."""
         head = f"threads = {threads}" if threads else ""
         home, folder = self.folder / "prefect", self.folder / f"ours-{threads}"
-        night = Night(folder, self.sandbox, home=home, head=head, state=self.state)
-        night.prepare()
-        command = [*wrapper, *night.command(self.source, "out")]
+        whole = WholeRun(folder, self.sandbox, home=home, head=head, state=self.state)
+        whole.prepare()
+        command = [*wrapper, *whole.command(self.source, "out")]
         label = f"this pipeline, {threads} threads each" if threads else "this pipeline"
-        return self.row(label, command, night.environment(), night.folder)
+        return self.row(label, command, whole.environment(), whole.folder)
 
     def script(self, way: str, python: Path, name: str, work: Path) -> Row:
         """A peer's script, in its own environment."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from night import Night, write_inputs
+from whole_run import WholeRun, write_inputs
 
 from deployments.sandbox import start_sandbox
 from tasks.infer.slices import guided
@@ -62,13 +62,13 @@ def main() -> None:
     options = parser.parse_args()
     with start_sandbox(latency=0.01) as sandbox, tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        night = Night(root / "night", sandbox, home=root / "prefect", checks=options.checks)
-        night.prepare()
+        whole = WholeRun(root / "run", sandbox, home=root / "prefect", checks=options.checks)
+        whole.prepare()
         for name, count in (("few", 4), ("many", options.inputs)):
             write_inputs(root / f"{name}.jsonl", count)
-            before = _sizes(night.home) if name == "many" else {}
-            cost = night.run(root / f"{name}.jsonl", output=name)
-        after = _sizes(night.home)
+            before = _sizes(whole.home) if name == "many" else {}
+            cost = whole.run(root / f"{name}.jsonl", output=name)
+        after = _sizes(whole.home)
     spent = {name: after[name] - before[name] for name in after}
     _show(spent, options.inputs, cost.wall)
 

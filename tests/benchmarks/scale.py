@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from night import Cost, Night, write_inputs
+from whole_run import Cost, WholeRun, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
 from tasks.upstream.journal import open_journal
@@ -38,7 +38,7 @@ class Size:
     """One size's run and rerun."""
 
     inputs: int
-    night: Night
+    whole: WholeRun
     began: float
     first: Cost
     again: Cost
@@ -47,13 +47,13 @@ class Size:
     def row(self) -> str:
         """A line of the table."""
         calls = pq.read_table(
-            self.night.folder / "out" / "calls.parquet", columns=["started_at"]
+            self.whole.folder / "out" / "calls.parquet", columns=["started_at"]
         ).column(0)
         start = pc.min(calls).as_py() - self.began
-        with open_journal(self.night.folder / "state" / "journal.sqlite") as journal:
+        with open_journal(self.whole.folder / "state" / "journal.sqlite") as journal:
             each = journal.statistics()["bytes_per_reply"]
         first, peaks = self.first, self.first.peaks
-        stages = _stages(self.night.home)
+        stages = _stages(self.whole.home)
         cells = (
             f"{self.inputs:,}",
             f"{len(calls):,}",
@@ -86,16 +86,16 @@ def _stages(home: Path) -> dict[str, float]:
 
 def measure_size(inputs: int, root: Path, sandbox: Sandbox, head: str) -> Size:
     """Run it, and run it again."""
-    night = Night(root / f"night-{inputs}", sandbox, root / "prefect", checks=3, head=head)
-    night.prepare()
+    whole = WholeRun(root / f"run-{inputs}", sandbox, root / "prefect", checks=3, head=head)
+    whole.prepare()
     source = root / f"{inputs}.jsonl"
     write_inputs(source, inputs)
     sandbox.reset()
     began = time.time()
-    first = night.run(source)
+    first = whole.run(source)
     asked = sandbox.stats()["requests"]
-    again = night.run(source, output="again")
-    return Size(inputs, night, began, first, again, sandbox.stats()["requests"] - asked)
+    again = whole.run(source, output="again")
+    return Size(inputs, whole, began, first, again, sandbox.stats()["requests"] - asked)
 
 
 def main() -> None:

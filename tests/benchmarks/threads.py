@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from night import Night, write_inputs
+from whole_run import WholeRun, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
 
@@ -49,11 +49,11 @@ def span(situation: Situation, threads: int | None, root: Path, sandbox: Sandbox
     """Seconds of calling."""
     head = f"margin = {situation.margin}\n" + (f"threads = {threads}" if threads else "")
     folder = root / f"{threads}"
-    night = Night(folder, sandbox, root / "prefect", head=head, quota=situation.quota)
-    night.prepare()
+    whole = WholeRun(folder, sandbox, root / "prefect", head=head, quota=situation.quota)
+    whole.prepare()
     sandbox.reset()
     sandbox.control(latency=situation.latency, quota=json.loads(situation.quota))
-    night.run(root / "inputs.jsonl")
+    whole.run(root / "inputs.jsonl")
     seen = [one for one in sandbox.log() if one["status"] == 200]
     if len(seen) != situation.inputs:
         msg = f"{len(seen)} answers to {situation.inputs} questions"

@@ -21,7 +21,9 @@ model = "m"
 def test_every_threshold_reaches_the_policy() -> None:
     """All three count in mode "check" too, without a [review] table."""
     text = f'{POOL}[policy]\nkeep_uncertain_score = 6\nmin_score = 3\nmin_severity = "high"\n'
-    assert load_settings(text).policy == Policy(6, 3, "high")
+    assert load_settings(text).policy == Policy(
+        keep_uncertain_score=6, min_score=3, min_severity="high"
+    )
 
 
 def test_left_out_is_the_policy_s_own_default() -> None:

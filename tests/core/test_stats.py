@@ -1,4 +1,4 @@
-"""Intervals and percentiles."""
+"""Proportions and their intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.stats import f1, percentiles, wilson
+from tasks.core.stats import f1, wilson
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,6 @@ def test_nothing_to_measure() -> None:
     """No trials give no share, rather than a zero."""
     assert wilson(0, 0) is None
     assert f1(0, 0, 0) is None
-    assert percentiles([]) is None
 
 
 @given(true=st.integers(1, 99), false=st.integers(0, 99), missed=st.integers(0, 99))
@@ -55,23 +54,3 @@ def test_f1_is_the_harmonic_mean(true: int, false: int, missed: int) -> None:
     mean = statistics.harmonic_mean([true / (true + false), true / (true + missed)])
     assert score.value == pytest.approx(mean)
     assert 0 <= score.low <= score.value <= score.high <= 1
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([5.0], (5.0, 5.0, 5.0)),
-        ([3.0, 1.0, 2.0], (2.0, 2.9, 2.98)),
-        (range(101), (50.0, 95.0, 99.0)),
-    ],
-)
-def test_percentiles(values: list[float], expected: tuple[float, ...]) -> None:
-    """Percentiles are taken from sorted values, between neighbours by distance."""
-    assert percentiles(values) == pytest.approx(expected)
-
-
-@given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40))
-def test_percentiles_agree_with_the_standard_library(values: list[float]) -> None:
-    """The same values as `statistics.quantiles` with both ends included."""
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    assert percentiles(values) == pytest.approx((cuts[49], cuts[94], cuts[98]), abs=1e-6)

@@ -57,12 +57,12 @@ def local(job: Job) -> Path:
     return folder
 
 
-def test_outputs_are_in_the_bucket_and_the_next_night_finds_them(
+def test_outputs_are_in_the_bucket_and_the_next_run_finds_them(
     sandbox: Sandbox, job: Job, bucket: Bucket, source: Path
 ) -> None:
     """Byte for byte, told under their URLs, compared with; the checksums show what was changed there."""
-    tonight = f"{bucket.url}/first/"
-    done = run(job, source, tonight)
+    first = f"{bucket.url}/first/"
+    done = run(job, source, first)
 
     assert done.code == 0, done.err
     found = bucket.files("first")
@@ -70,10 +70,10 @@ def test_outputs_are_in_the_bucket_and_the_next_night_finds_them(
     assert found.keys() == OUTPUTS
     assert found == {name: (folder / name).read_bytes() for name in OUTPUTS}
     assert f"{bucket.url}/first/reviews.parquet" in done.out
-    assert verify(job, source, tonight).code == 0
+    assert verify(job, source, first).code == 0
 
     paid = sandbox.stats()["requests"]
-    again = run(job, source, tonight, "--previous", tonight)
+    again = run(job, source, first, "--previous", first)
     assert again.code == 0, again.err
     assert sandbox.stats()["requests"] == paid
     history = json.loads(bucket.files("first")["manifest.json"])["history"]
@@ -82,7 +82,7 @@ def test_outputs_are_in_the_bucket_and_the_next_night_finds_them(
     assert not (folder / ".previous").exists()
 
     bucket.put("first/reviews.json", b"{}")
-    changed, nothing = verify(job, source, tonight), verify(job, source, f"{bucket.url}/nothing")
+    changed, nothing = verify(job, source, first), verify(job, source, f"{bucket.url}/nothing")
     assert (changed.code, nothing.code) == (2, 2)
     assert "reviews.json" in changed.err
     assert f"{bucket.url}/nothing has no manifest.json" in nothing.err

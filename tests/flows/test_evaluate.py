@@ -1,4 +1,4 @@
-"""Models of known skill, a whole night, and the figures that they were built to have."""
+"""Models of known skill, a whole run, and the figures that they were built to have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.sandbox import Sandbox
 from flows.cli.evaluate import main
-from tests.factories import make_night
+from tests.factories import make_run
 
 CODE = """\
 def {name}(rows):
@@ -200,7 +200,7 @@ def test_a_run_without_labels_says_how_to_get_some(
 ) -> None:
     """Exit code 2, the remedy, and no file."""
     settings = {"mode": "check_and_review", "check": [{"name": "large"}]}
-    paths, _ = make_night(tmp_path / "run", 20, settings=settings)
+    paths, _ = make_run(tmp_path / "run", 20, settings=settings)
     assert main([str(paths.root)]) == 2
     assert "has no labelled input: give rows of the source a field `expected`" in (
         capsys.readouterr().err

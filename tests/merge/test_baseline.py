@@ -1,4 +1,4 @@
-"""Which run tonight is compared with, and which findings are known to be false."""
+"""The run that is compared with, and the findings that are known to be false."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from tasks.core.errors import ConfigError, OutputError
 from tasks.core.paths import RunPaths
-from tasks.merge.baseline import compare, find_previous, known_false, source_key
-from tests.factories import make_night
+from tasks.merge.baseline import find_previous, load_suppressions, source_key, start_comparison
+from tests.factories import make_run
 
 SOURCE = "diffs.jsonl"
-NIGHT = 100_000.0
+DAY = 100_000.0
 
 
 def finished(root: Path, when: float, reviewed: int = 3, **facts: Any) -> RunPaths:
@@ -31,31 +31,31 @@ def finished(root: Path, when: float, reviewed: int = 3, **facts: Any) -> RunPat
 
 
 def test_the_newest_run_of_the_source(tmp_path: Path) -> None:
-    """Newer ones of another source, of a part, without a review, unfinished, or tonight's own are passed over."""
+    """Newer ones of another source, of a part, without a review, unfinished, or the run's own are passed over."""
     runs = tmp_path / "runs"
-    finished(runs / "z-oldest", 1 * NIGHT)
-    wanted = finished(runs / "a-last", 2 * NIGHT)
-    finished(runs / "other", 3 * NIGHT, source_key=source_key("other.jsonl"))
-    finished(runs / "try", 4 * NIGHT, limit=20)
-    finished(runs / "dead", 5 * NIGHT, reviewed=0)
-    finished(runs / "broken", 6 * NIGHT).manifest.write_text("{")
+    finished(runs / "z-oldest", 1 * DAY)
+    wanted = finished(runs / "a-last", 2 * DAY)
+    finished(runs / "other", 3 * DAY, source_key=source_key("other.jsonl"))
+    finished(runs / "try", 4 * DAY, limit=20)
+    finished(runs / "dead", 5 * DAY, reviewed=0)
+    finished(runs / "broken", 6 * DAY).manifest.write_text("{")
     (runs / "unfinished").mkdir()
-    tonight = finished(runs / "tonight", 7 * NIGHT)
-    assert find_previous(None, SOURCE, tonight) == wanted
+    current = finished(runs / "current", 7 * DAY)
+    assert find_previous(None, SOURCE, current) == wanted
 
 
-def test_the_first_night_has_none(tmp_path: Path) -> None:
+def test_the_first_run_has_none(tmp_path: Path) -> None:
     """Also where the folder of all runs is not there yet."""
-    assert find_previous(None, SOURCE, RunPaths(tmp_path / "runs" / "tonight")) is None
+    assert find_previous(None, SOURCE, RunPaths(tmp_path / "runs" / "current")) is None
 
 
 def test_a_named_run_is_taken_as_it_is(tmp_path: Path) -> None:
     """Of whatever source, and wherever it is; a folder without a run is refused."""
-    named = finished(tmp_path / "elsewhere", NIGHT, source_key="other", limit=3)
-    tonight = RunPaths(tmp_path / "runs" / "tonight")
-    assert find_previous(str(named.root), SOURCE, tonight) == named
+    named = finished(tmp_path / "elsewhere", DAY, source_key="other", limit=3)
+    current = RunPaths(tmp_path / "runs" / "current")
+    assert find_previous(str(named.root), SOURCE, current) == named
     with pytest.raises(OutputError, match="name the folder of a finished run"):
-        find_previous(str(tmp_path), SOURCE, tonight)
+        find_previous(str(tmp_path), SOURCE, current)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_what_is_the_same_source(one: str, other: str, same: bool) -> None:
 def test_a_run_that_went_away_costs_the_comparison_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Tonight's answers are paid for: the merge goes on without ages, and says so."""
-    paths, _ = make_night(tmp_path / "before", 10)
+    """The run's answers are paid for: the merge goes on without ages, and says so."""
+    paths, _ = make_run(tmp_path / "before", 10)
     log = logging.getLogger("test")
-    assert compare(paths, log) is not None
+    assert start_comparison(paths, log) is not None
     paths.table("reviews").unlink()
-    assert compare(paths, log) is None
+    assert start_comparison(paths, log) is None
     assert "no comparison with the earlier run" in caplog.text
 
 
@@ -92,11 +92,11 @@ def test_the_usual_file_of_marks_may_be_missing(
 ) -> None:
     """suppressions.jsonl is read where the run starts; only a file that was named must be there."""
     monkeypatch.chdir(tmp_path)
-    assert known_false(None) == {}
+    assert load_suppressions(None) == {}
     Path("suppressions.jsonl").write_text('{"fingerprint": "f", "reason": "by design"}\n')
-    assert known_false(None) == {"f": "by design"}
+    assert load_suppressions(None) == {"f": "by design"}
     with pytest.raises(ConfigError, match=r"known\.jsonl cannot be read \(No such file"):
-        known_false("known.jsonl")
+        load_suppressions("known.jsonl")
     Path("latin.jsonl").write_bytes(b'{"fingerprint": "f", "reason": "\xe9"}\n')
     with pytest.raises(ConfigError, match="not UTF-8"):
-        known_false("latin.jsonl")
+        load_suppressions("latin.jsonl")

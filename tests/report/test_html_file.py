@@ -1,4 +1,4 @@
-"""report.html of a made-up night, opened and used in a real browser."""
+"""report.html of a made-up run, opened and used in a real browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.core.records import Verdict
 from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
 from tasks.report.summary import summarise
-from tests.factories import POOL, comment, made_up, make_night, write_night
+from tests.factories import POOL, comment, made_up, make_run, write_run
 
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
@@ -49,7 +49,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of 400 inputs, complete but for what the seed made fail."""
-    return _report(*make_night(tmp_path_factory.mktemp("night") / "run", inputs=400))
+    return _report(*make_run(tmp_path_factory.mktemp("report") / "run", inputs=400))
 
 
 def _report(paths: Any, manifest: dict[str, Any]) -> Path:
@@ -169,9 +169,9 @@ def test_hostile_texts_stay_texts(browser: webdriver.Chrome, tmp_path: Path) -> 
     verdict = Verdict("model-r", "ok", "confirmed", 9, _ATTACK, _ATTACK)
     hostile = comment(source.input_id, **dict.fromkeys(fields, _ATTACK), verdict=verdict)
     calls = [replace(call, app_id="team-a") for call in calls]
-    night = write_night(tmp_path / "run", [(source, [replace(hostile, outcome="kept")], calls)])
+    written = write_run(tmp_path / "run", [(source, [replace(hostile, outcome="kept")], calls)])
     _console(browser)
-    _open(browser, _report(*night))
+    _open(browser, _report(*written))
     browser.find_element(By.CSS_SELECTOR, ".dt-search input").send_keys("onerror")
     browser.find_element(By.TAG_NAME, "summary").click()
     shown = _text(browser, "#findings tbody")

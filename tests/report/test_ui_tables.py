@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.outputs.findings import read_findings
 from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
-from tests.factories import make_night
+from tests.factories import make_run
 
 
 def test_a_failed_cell_says_what_was_said_in_short() -> None:
@@ -26,11 +26,11 @@ def test_a_failed_cell_says_what_was_said_in_short() -> None:
 
 def test_the_worst_findings_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     """Of many inputs only so many rows are held, in the order of their severity."""
-    night = list(read_findings(make_night(tmp_path / "night")[0]))
-    rows, total = top_findings(night, 5)
-    everything, same = top_findings(night, 10_000)
+    inputs = list(read_findings(make_run(tmp_path / "run")[0]))
+    rows, total = top_findings(inputs, 5)
+    everything, same = top_findings(inputs, 10_000)
 
-    assert total == same == sum(len(one.shown) for one in night) > 5
+    assert total == same == sum(len(one.shown) for one in inputs) > 5
     assert rows == everything[:5]
     order = ["critical", "high", "medium", "low"]
     ranks = [order.index(row["severity"]) for row in everything]

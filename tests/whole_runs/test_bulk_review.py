@@ -52,7 +52,7 @@ def manifest(output: Path) -> dict[str, Any]:
     return dict(json.loads((output / "manifest.json").read_text()))
 
 
-def test_a_night_and_its_rerun(sandbox: Sandbox, make_job: Callable[..., Any]) -> None:
+def test_a_run_and_its_rerun(sandbox: Sandbox, make_job: Callable[..., Any]) -> None:
     """The samples go through whole under a tight quota; a second run makes no call."""
     sandbox.control(quota=["20/3s"], latency=0.05)
     job = make_job(config(sandbox, quota='["20/3s"]'))

@@ -1,4 +1,4 @@
-"""A night whose journal and ledger are in PostgreSQL, on one machine: killed, run again, asked again."""
+"""A run whose journal and ledger are in PostgreSQL, on one machine: killed, run again, asked again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_killed_with_9_on_a_database_that_restarts(
     tmp_path: Path,
 ) -> None:
     """
-    All processes are killed, the same command completes the night while the database restarts, and
+    All processes are killed, the same command completes the run while the database restarts, and
     a third run makes no call: the window holds over all three, and only what was in flight is paid twice.
     """
     sandbox.control(latency=0.1, quota=[f"{QUOTA}/3s"])

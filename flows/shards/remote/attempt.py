@@ -30,7 +30,7 @@ from tasks.core.paths import ShardPaths
 from tasks.core.periodic import Every
 from tasks.core.run import Run
 from tasks.core.settings import WorkersSettings
-from tasks.outputs.shared_folder import open_exchange
+from tasks.outputs.shared_folder import open_shared_folder
 from tasks.report.server_health import await_server
 
 __all__ = ["run_attempt"]
@@ -70,7 +70,9 @@ class _Attempt:
         self._shard = shard
         self._workers = workers
         self._stopping = stopping
-        self._exchange = open_exchange(workers.storage).folder(run.run_id).folder(shard.root.name)
+        self._exchange = (
+            open_shared_folder(workers.storage).folder(run.run_id).folder(shard.root.name)
+        )
         self._lease = Lease(uuid.uuid4().hex, 0)
         self._leasing = threading.Lock()
         self._sign: Sign | None = None
@@ -176,7 +178,7 @@ class _Attempt:
         names = self._exchange.names()
         if self._shard.done.name not in names:
             if self._sign is not None and self._sign.words is not None:
-                self._shard.last_words.write_bytes(orjson.dumps(self._sign.words))
+                self._shard.exit_report.write_bytes(orjson.dumps(self._sign.words))
             return
         for name in names:
             if name.startswith("part-"):

@@ -13,7 +13,7 @@ from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.settings import Settings
-from tasks.outputs.shared_folder import open_exchange
+from tasks.outputs.shared_folder import open_shared_folder
 
 __all__ = ["check_output", "check_workers", "shared_storage"]
 
@@ -43,7 +43,7 @@ def check_output(paths: RunPaths) -> None:
 
 
 def _probe(storage: str, setting: str) -> None:
-    probe = open_exchange(storage, setting).folder(f"probe-{uuid.uuid4().hex}")
+    probe = open_shared_folder(storage, setting).folder(f"probe-{uuid.uuid4().hex}")
     try:
         probe.write_json("probe.json", {})
         probe.remove()
@@ -73,7 +73,7 @@ def _remove(run: Run) -> None:
     if run.settings.workers is None:
         return
     try:
-        open_exchange(run.settings.workers.storage).folder(run.run_id).remove()
+        open_shared_folder(run.settings.workers.storage).folder(run.run_id).remove()
     except Exception as error:  # noqa: BLE001 - whatever the driver raises must not cost the run
         log = logging.getLogger("tasks.storage")
         log.warning("%s stays in storage (%s: %s)", run.run_id, type(error).__name__, error)

@@ -18,7 +18,7 @@ from flows.ui.run_log import Log
 from tasks.core.files import read_json
 from tasks.core.paths import ShardPaths
 from tasks.core.periodic import Every
-from tasks.outputs.shared_folder import Exchange
+from tasks.outputs.shared_folder import SharedFolder
 
 __all__ = ["LEASE", "Mirror", "fetch"]
 
@@ -31,7 +31,7 @@ _GRACE = 25.0
 """Seconds that an orderly stop may take."""
 
 
-def fetch(exchange: Exchange, shard: ShardPaths) -> None:
+def fetch(exchange: SharedFolder, shard: ShardPaths) -> None:
     """Fill the shard's folder as on the run's own machine, with the parts of earlier attempts."""
     exchange.download(shard.settings.name, shard.settings)
     exchange.download(shard.inputs.name, shard.inputs)
@@ -44,7 +44,7 @@ class Mirror:
     """Keeps storage up to date while a shard works, and ends the process with its lease."""
 
     def __init__(
-        self, exchange: Exchange, shard: ShardPaths, attempt: str, bound: float, log: Log
+        self, exchange: SharedFolder, shard: ShardPaths, attempt: str, bound: float, log: Log
     ) -> None:
         self._exchange = exchange
         self._shard = shard

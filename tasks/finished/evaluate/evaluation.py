@@ -1,5 +1,5 @@
 """
-What a run is worth: the union of its checks, each check alone, and what the review adds.
+The worth of a run: the union of its checks, each check alone, and what the review adds.
 
 Every figure comes twice, before review (all comments) and after it (all but dropped ones). Their
 difference is the filter lift: it tells whether the review model earns its cost.
@@ -14,14 +14,14 @@ from typing import TypeVar
 
 from tasks.core.records import CallRow, Comment, Input, InputReview
 from tasks.core.stats import Proportion
-from tasks.finished.evaluate.metrics import Tally, findings_of, is_scored, tally
+from tasks.finished.evaluate.metrics import MatchCounts, count_matches, group_by_cluster, is_scored
 
-__all__ = ["CheckScore", "Evaluation", "Lift", "Scored", "Spent", "evaluate"]
+__all__ = ["CheckScore", "Evaluation", "Lift", "Scored", "Spent", "score_run"]
 
 
 _N = TypeVar("_N", int, float)
 Score = Callable[[Sequence[Comment]], "Scored"]
-_NOTHING = Tally()
+_NOTHING = MatchCounts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Lift:
 class Scored:
     """One set of comments before and after review."""
 
-    before: Tally = _NOTHING
-    after: Tally = _NOTHING
+    before: MatchCounts = _NOTHING
+    after: MatchCounts = _NOTHING
 
     def __add__(self, other: Scored) -> Scored:
         return Scored(self.before + other.before, self.after + other.after)
@@ -108,7 +108,7 @@ class Evaluation:
         return self.union.after.false - self.checks[check].others.after.false
 
 
-def evaluate(rows: Iterable[tuple[Input, InputReview]], checks: Sequence[str]) -> Evaluation:
+def score_run(rows: Iterable[tuple[Input, InputReview]], checks: Sequence[str]) -> Evaluation:
     """Score a finished run in one pass over its inputs.
 
     `checks` names all checks of the run: one that raised nothing has missed everything, and only
@@ -147,7 +147,7 @@ def _add(so_far: CheckScore, name: str, review: InputReview, score: Score) -> Ch
 
 def _score(source: Input, comments: Sequence[Comment]) -> Scored:
     kept = [comment for comment in comments if comment.outcome != "dropped"]
-    return Scored(tally(source, comments), tally(source, kept))
+    return Scored(count_matches(source, comments), count_matches(source, kept))
 
 
 def _unscored(_: Sequence[Comment]) -> Scored:
@@ -157,7 +157,7 @@ def _unscored(_: Sequence[Comment]) -> Scored:
 def _confirmed(own: Sequence[Comment], comments: Sequence[Comment]) -> list[Sequence[Comment]]:
     """The whole clusters in which one of `own` is confirmed."""
     good = {c.comment_id for c in own if c.verdict and c.verdict.decision == "confirmed"}
-    return [f for f in findings_of(comments) if any(c.comment_id in good for c in f)]
+    return [f for f in group_by_cluster(comments) if any(c.comment_id in good for c in f)]
 
 
 def _gain(before: Proportion | None, after: Proportion | None) -> float | None:

@@ -10,7 +10,7 @@ from tasks.core.errors import SourceError
 from tasks.core.files import atomic, write_json
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
-from tasks.finished.evaluate.evaluation import Evaluation, evaluate
+from tasks.finished.evaluate.evaluation import Evaluation, score_run
 from tasks.finished.evaluate.text import as_facts, as_markdown
 from tasks.outputs.stored import input_of, review_of
 from tasks.outputs.tables import read_manifest, read_reviews
@@ -39,7 +39,7 @@ def evaluate_run(paths: RunPaths) -> Evaluated:
     manifest = read_manifest(paths)
     settings = manifest["settings"]
     reviewed = settings["mode"] == "check_and_review"
-    result = evaluate(_rows(paths), [check["name"] for check in settings["check"]])
+    result = score_run(_rows(paths), [check["name"] for check in settings["check"]])
     if not result.scored_inputs:
         raise SourceError(_no_labels(paths, result))
     about = {name: manifest[name] for name in ("run_id", "source")}

@@ -17,12 +17,12 @@ from tasks.core.records import Comment, Input, InputReview
 from tasks.core.stats import Proportion, f1, wilson
 from tasks.finished.evaluate.matching import match
 
-__all__ = ["Tally", "findings_of", "is_scored", "tally"]
+__all__ = ["MatchCounts", "count_matches", "group_by_cluster", "is_scored"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts over labelled inputs; tallies add up."""
+class MatchCounts:
+    """Findings and defects that match or do not, counted over labelled inputs; counts add up."""
 
     true: int = 0
     """Findings matched to a defect."""
@@ -34,8 +34,8 @@ class Tally:
     """Inputs known to have no defect."""
     false_on_clean: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: MatchCounts) -> MatchCounts:
+        return MatchCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def precision(self) -> Proportion | None:
@@ -59,17 +59,17 @@ class Tally:
 
 
 def is_scored(source: Input, review: InputReview) -> bool:
-    """Whether the input counts: it has labels and was reviewed, at least in part."""
+    """Whether an input counts: it has labels and was reviewed, at least in part."""
     return source.expected is not None and review.coverage in {"complete", "partial"}
 
 
-def tally(source: Input, comments: Iterable[Comment]) -> Tally:
+def count_matches(source: Input, comments: Iterable[Comment]) -> MatchCounts:
     """Score the comments of one labelled input, as they are, without regard to outcomes."""
     expected = source.expected or ()
-    findings = findings_of(comments)
+    findings = group_by_cluster(comments)
     true = len(match(findings, expected, source))
     clean = not expected
-    return Tally(
+    return MatchCounts(
         true=true,
         false=len(findings) - true,
         missed=len(expected) - true,
@@ -78,7 +78,7 @@ def tally(source: Input, comments: Iterable[Comment]) -> Tally:
     )
 
 
-def findings_of(comments: Iterable[Comment]) -> Sequence[Sequence[Comment]]:
+def group_by_cluster(comments: Iterable[Comment]) -> Sequence[Sequence[Comment]]:
     """Comments by cluster; a comment that was never clustered is a finding of its own."""
     groups: dict[str, list[Comment]] = {}
     for comment in comments:

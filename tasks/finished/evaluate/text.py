@@ -8,17 +8,17 @@ from typing import Any
 
 from tasks.core.stats import Proportion
 from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, Lift, Scored
-from tasks.finished.evaluate.metrics import Tally
+from tasks.finished.evaluate.metrics import MatchCounts
 from tasks.report.markdown import markdown_table
 
-__all__ = ["Table", "as_facts", "as_markdown", "tables", "verdict"]
+__all__ = ["EvaluationTable", "as_facts", "as_markdown", "evaluation_tables", "verdict"]
 
 ALL = "all checks"
 """What the union is called."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class EvaluationTable:
     """A table of figures; a cell is text, a number, or None where a figure is unknown."""
 
     title: str
@@ -50,7 +50,7 @@ def _scored(scored: Scored) -> dict[str, Any]:
     }
 
 
-def _tally(tally: Tally) -> dict[str, Any]:
+def _tally(tally: MatchCounts) -> dict[str, Any]:
     shares = {"precision": tally.precision, "recall": tally.recall, "f1": tally.f1}
     return {
         **asdict(tally),
@@ -83,7 +83,7 @@ def verdict(result: Evaluation) -> str:
     return f"{text}."
 
 
-def tables(result: Evaluation, *, reviewed: bool) -> list[Table]:
+def evaluation_tables(result: Evaluation, *, reviewed: bool) -> list[EvaluationTable]:
     """Scores, what the review changes if there was one, and what each check is worth."""
     found = [_scores(result, reviewed=reviewed)]
     if reviewed:
@@ -94,7 +94,7 @@ def tables(result: Evaluation, *, reviewed: bool) -> list[Table]:
 def as_markdown(run_id: str, result: Evaluation, *, reviewed: bool) -> str:
     """The tables in the order of `tables`."""
     parts = [f"# Evaluation of run {run_id}", verdict(result)]
-    for one in tables(result, reviewed=reviewed):
+    for one in evaluation_tables(result, reviewed=reviewed):
         parts += [f"## {one.title}", one.note, markdown_table(one.head, one.rows)]
     return "\n\n".join(parts) + "\n"
 
@@ -104,7 +104,7 @@ def _everyone(result: Evaluation) -> Iterator[tuple[str, Scored]]:
     yield from ((name, one.alone) for name, one in result.checks.items())
 
 
-def _scores(result: Evaluation, *, reviewed: bool) -> Table:
+def _scores(result: Evaluation, *, reviewed: bool) -> EvaluationTable:
     head = (
         "who",
         "review",
@@ -125,20 +125,20 @@ def _scores(result: Evaluation, *, reviewed: bool) -> Table:
         "A finding is a cluster of comments; it is true when it stands for a labelled defect, one to "
         "one. Shares have 95 % intervals. False per clean: false findings per input known to be clean."
     )
-    return Table("Scores", note, head, rows)
+    return EvaluationTable("Scores", note, head, rows)
 
 
-def _score_row(name: str, review: str, tally: Tally) -> tuple[Any, ...]:
+def _score_row(name: str, review: str, tally: MatchCounts) -> tuple[Any, ...]:
     shares = map(_share, (tally.precision, tally.recall, tally.f1))
     each = tally.false_per_clean_input
     noise = None if each is None else f"{each:.2f}"
     return (name, review, tally.true, tally.false, tally.missed, *shares, noise)
 
 
-def _lifts(result: Evaluation) -> Table:
+def _lifts(result: Evaluation) -> EvaluationTable:
     note = "What the review adds to each share, in percentage points."
     rows = [(name, *_points(scored.lift)) for name, scored in _everyone(result)]
-    return Table("Filter lift", note, ("who", "precision", "recall", "F1"), rows)
+    return EvaluationTable("Filter lift", note, ("who", "precision", "recall", "F1"), rows)
 
 
 def _points(lift: Lift) -> Sequence[str | None]:
@@ -146,7 +146,7 @@ def _points(lift: Lift) -> Sequence[str | None]:
     return [None if gain is None else f"{gain * 100:+.1f}" for gain in gains]
 
 
-def _worth(result: Evaluation) -> Table:
+def _worth(result: Evaluation) -> EvaluationTable:
     head = (
         "check", "confirmed", "only by it", "loses defects", "spares false", "saves calls",
         "saves tokens", "saves $",
@@ -159,7 +159,7 @@ def _worth(result: Evaluation) -> Table:
         "Confirmed: findings that the review confirms, with labels or without. The rest is what "
         "dropping the check would do: defects that only it finds, false findings that only it brings."
     )
-    return Table("What each check is worth", note, head, rows)
+    return EvaluationTable("What each check is worth", note, head, rows)
 
 
 def _saved(one: CheckScore) -> tuple[Any, ...]:

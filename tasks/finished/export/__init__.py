@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.errors import UserError
+from tasks.core.manifest import RunFacts
 from tasks.finished.export.gitlab import gitlab
 from tasks.finished.export.markdown import markdown
 from tasks.finished.export.rdjson import rdjsonl
 from tasks.finished.export.sarif import sarif
-from tasks.finished.export.stream import Facts
 from tasks.review.findings.findings import Findings
 
 __all__ = ["EXPORTS", "Export", "export_names"]
@@ -27,7 +27,7 @@ class Export:
 
     file: str
     """Name of the file in the run's folder."""
-    pieces: Callable[[Facts, Iterable[Findings]], Iterator[bytes]]
+    pieces: Callable[[RunFacts, Iterable[Findings]], Iterator[bytes]]
 
 
 EXPORTS = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.core.files import atomic, sha256
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.finished.export import EXPORTS, Export
 from tasks.outputs.findings import read_findings
@@ -18,7 +18,7 @@ __all__ = ["export_run"]
 
 
 def export_run(
-    root: Path, formats: Sequence[str], manifest: Mapping[str, Any] | None = None
+    root: Path, formats: Sequence[str], manifest: RunFacts | None = None
 ) -> list[Output]:
     """Write `formats` (names of EXPORTS) beside the outputs of the run in `root`.
 
@@ -33,7 +33,7 @@ def export_run(
     return [_write(paths, facts, EXPORTS[name]) for name in formats]
 
 
-def _write(paths: RunPaths, facts: Mapping[str, Any], export: Export) -> Output:
+def _write(paths: RunPaths, facts: RunFacts, export: Export) -> Output:
     target, counted = paths.root / export.file, _Counted()
     with atomic(target) as file:
         for piece in export.pieces(facts, counted.over(read_findings(paths))):

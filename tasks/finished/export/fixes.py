@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from tasks.review.findings.findings import Row, lines_of
+from tasks.review.findings.findings import Finding, line_range
 
 __all__ = ["fix_of"]
 
 _SURE = frozenset({"exact", "quote"})
 
 
-def fix_of(finding: Row) -> tuple[int, int, str] | None:
+def fix_of(finding: Finding) -> tuple[int, int, str] | None:
     """First line, last line and their new text without the last line break, or None.
 
     Only where the quote was found in the code: then these lines are what the model rewrote.
     """
-    lines, text = lines_of(finding), finding["suggestion"]
+    lines, text = line_range(finding), finding["suggestion"]
     if text is None or lines is None or finding["loc_method"] not in _SURE:
         return None
     return (*lines, text.removesuffix("\n").removesuffix("\r"))

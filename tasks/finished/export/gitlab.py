@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tasks.finished.export.stream import Facts, Ordinals, json_array
+from tasks.core.manifest import RunFacts
+from tasks.finished.export.stream import Ordinals, json_array
 from tasks.review.findings.findings import (
+    Finding,
     Findings,
-    Row,
     category_of,
-    lines_of,
+    line_range,
     place_text,
     title_of,
 )
@@ -25,7 +26,7 @@ __all__ = ["gitlab"]
 _SEVERITIES = {"critical": "critical", "high": "major", "medium": "minor", "low": "info"}
 
 
-def gitlab(_facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
+def gitlab(_facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     """The document in pieces; suppressed findings are left out."""
     ordinals = Ordinals()
     issues = (_issue(one, ordinals) for findings in inputs for one in findings.shown)
@@ -33,9 +34,9 @@ def gitlab(_facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     yield b"\n"
 
 
-def _issue(finding: Row, ordinals: Ordinals) -> dict[str, Any]:
+def _issue(finding: Finding, ordinals: Ordinals) -> dict[str, Any]:
     # A finding without a line in the new file stands at the file's first one and says so.
-    start, end = lines_of(finding) or (1, 1)
+    start, end = line_range(finding) or (1, 1)
     return {
         "description": _description(finding),
         "check_name": category_of(finding),
@@ -45,6 +46,6 @@ def _issue(finding: Row, ordinals: Ordinals) -> dict[str, Any]:
     }
 
 
-def _description(finding: Row) -> str:
-    place = "" if lines_of(finding) else f" ({place_text(finding)})"
+def _description(finding: Finding) -> str:
+    place = "" if line_range(finding) else f" ({place_text(finding)})"
     return f"{title_of(finding)}: {finding['message']}{place}"

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from tasks.finished.export.stream import Facts
+from tasks.core.manifest import RunFacts
 from tasks.review.findings.findings import (
+    Finding,
     Findings,
-    Row,
     category_of,
     place_text,
     title_of,
@@ -31,9 +31,9 @@ _LEADING = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 _FENCES = re.compile(r"`{3,}")
 
 
-def markdown(facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
+def markdown(facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     """The document in pieces; suppressed findings are left out."""
-    yield f"# Review {plain(facts['run_id'])}\n\n**{plain(facts['result'])}**\n".encode()
+    yield f"# Review {escape_line(facts['run_id'])}\n\n**{escape_line(facts['result'])}**\n".encode()
     empty = True
     for findings in inputs:
         if findings.shown:
@@ -45,9 +45,9 @@ def markdown(facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
 
 def _section(findings: Findings) -> str:
     ranked = sorted(findings.shown, key=worst_first)
-    title = plain(findings.path)
+    title = escape_line(findings.path)
     if findings.path != findings.input_id:
-        title += f" ({plain(findings.input_id)})"
+        title += f" ({escape_line(findings.input_id)})"
     parts = [f"\n## {title}\n", *(_item(one, findings.path) for one in ranked[:PER_INPUT])]
     more = len(ranked) - PER_INPUT
     if more > 0:
@@ -55,20 +55,18 @@ def _section(findings: Findings) -> str:
     return "".join(parts)
 
 
-def _item(finding: Row, path: str) -> str:
+def _item(finding: Finding, path: str) -> str:
     place = place_text(finding)
     if finding["path"] != path:
-        place = f"{plain(finding['path'])}, {place}"
+        place = f"{escape_line(finding['path'])}, {place}"
     facts = [finding["severity"], category_of(finding), place, *_judgement(finding)]
-    text = (
-        f"\n### {plain(title_of(finding))}\n\n{', '.join(facts)}\n\n{_prose(finding['message'])}\n"
-    )
+    text = f"\n### {escape_line(title_of(finding))}\n\n{', '.join(facts)}\n\n{_prose(finding['message'])}\n"
     return (
         text + _code("Code", finding["existing_code"]) + _code("Suggestion", finding["suggestion"])
     )
 
 
-def _judgement(finding: Row) -> list[str]:
+def _judgement(finding: Finding) -> list[str]:
     score, agreement = finding["verdict_score"], finding["agreement"] or 1
     found = [] if score is None else [f"score {score} of 10"]
     return [*found, f"{agreement} checks"] if agreement > 1 else found
@@ -107,6 +105,6 @@ def _escape_marker(marker: str) -> str:
     return f"{marker[:-1]}\\{marker[-1]}"
 
 
-def plain(text: str) -> str:
+def escape_line(text: str) -> str:
     """One line without any markup."""
     return _escape(" ".join(text.split()))

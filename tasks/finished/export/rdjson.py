@@ -11,13 +11,13 @@ from typing import Any
 
 import orjson
 
+from tasks.core.manifest import RunFacts
 from tasks.finished.export.fixes import fix_of
-from tasks.finished.export.stream import Facts
 from tasks.review.findings.findings import (
+    Finding,
     Findings,
-    Row,
     category_of,
-    lines_of,
+    line_range,
     place_text,
     title_of,
 )
@@ -27,16 +27,16 @@ __all__ = ["rdjsonl"]
 _SEVERITIES = {"critical": "ERROR", "high": "ERROR", "medium": "WARNING", "low": "INFO"}
 
 
-def rdjsonl(_facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
+def rdjsonl(_facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     """The lines; suppressed findings are left out."""
     for findings in inputs:
         for finding in findings.shown:
             yield orjson.dumps(_diagnostic(finding), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _diagnostic(finding: Row) -> dict[str, Any]:
+def _diagnostic(finding: Finding) -> dict[str, Any]:
     location: dict[str, Any] = {"path": finding["path"]}
-    lines = lines_of(finding)
+    lines = line_range(finding)
     if lines is not None:
         location["range"] = _range(*lines)
     diagnostic: dict[str, Any] = {
@@ -57,8 +57,8 @@ def _range(start: int, end: int) -> dict[str, dict[str, int]]:
     return {"start": {"line": start}, "end": {"line": end}}
 
 
-def _message(finding: Row) -> str:
+def _message(finding: Finding) -> str:
     parts = [title_of(finding), finding["message"]]
-    if lines_of(finding) is None:
+    if line_range(finding) is None:
         parts.append(f"({place_text(finding)})")
     return "\n\n".join(part for part in parts if part)

@@ -17,14 +17,15 @@ from urllib.parse import quote
 
 import orjson
 
+from tasks.core.manifest import RunFacts
 from tasks.core.records import CATEGORIES
 from tasks.finished.export.fixes import fix_of
-from tasks.finished.export.stream import Facts, Ordinals, json_array
+from tasks.finished.export.stream import Ordinals, json_array
 from tasks.review.findings.findings import (
+    Finding,
     Findings,
-    Row,
     category_of,
-    lines_of,
+    line_range,
     place_text,
     title_of,
 )
@@ -53,7 +54,7 @@ _KEPT_PROPERTIES = (
 _VERDICT = ("review_model", "status", "decision", "score", "reason", "evidence")
 
 
-def sarif(facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
+def sarif(facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     """The document in pieces; `facts` are those of manifest.json."""
     yield b'{"$schema":"%b","version":"2.1.0","runs":[' % _SCHEMA.encode()
     yield orjson.dumps(_run(facts))[:-1] + b',"results":'
@@ -61,7 +62,7 @@ def sarif(facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     yield b"}]}\n"
 
 
-def _run(facts: Facts) -> dict[str, Any]:
+def _run(facts: RunFacts) -> dict[str, Any]:
     return {
         "tool": {
             "driver": {
@@ -92,7 +93,7 @@ def _rule(category: str) -> dict[str, Any]:
     }
 
 
-def _invocation(facts: Facts) -> dict[str, Any]:
+def _invocation(facts: RunFacts) -> dict[str, Any]:
     start = datetime.fromisoformat(facts["started_at"])
     invocation = {
         "executionSuccessful": bool(facts["complete"]),
@@ -123,7 +124,7 @@ def _suppression() -> dict[str, str]:
     return {"kind": "external", "status": "accepted", "justification": "known false positive"}
 
 
-def _result(finding: Row, ordinals: Ordinals) -> dict[str, Any]:
+def _result(finding: Finding, ordinals: Ordinals) -> dict[str, Any]:
     category = category_of(finding)
     name = ordinals.name(finding)
     result = {
@@ -144,16 +145,16 @@ def _result(finding: Row, ordinals: Ordinals) -> dict[str, Any]:
     return result
 
 
-def _text(finding: Row) -> str:
+def _text(finding: Finding) -> str:
     parts = [title_of(finding), finding["message"], finding["rationale"]]
-    if lines_of(finding) is None:
+    if line_range(finding) is None:
         parts.append(f"({place_text(finding)})")
     return "\n\n".join(part for part in parts if part)
 
 
-def _location(finding: Row) -> dict[str, Any]:
+def _location(finding: Finding) -> dict[str, Any]:
     location: dict[str, Any] = {"artifactLocation": _artifact(finding["path"])}
-    lines = lines_of(finding)
+    lines = line_range(finding)
     if lines is not None:
         location["region"] = _region(*lines)
     return location
@@ -174,13 +175,13 @@ def artifact_uri(path: str) -> str:
     return f"file://{encoded}" if encoded.startswith("/") else encoded
 
 
-def _fix(finding: Row, start: int, end: int, text: str) -> dict[str, Any]:
+def _fix(finding: Finding, start: int, end: int, text: str) -> dict[str, Any]:
     replacement = {"deletedRegion": _region(start, end), "insertedContent": {"text": text}}
     change = {"artifactLocation": _artifact(finding["path"]), "replacements": [replacement]}
     return {"description": {"text": "Suggested change"}, "artifactChanges": [change]}
 
 
-def _properties(finding: Row) -> dict[str, Any]:
+def _properties(finding: Finding) -> dict[str, Any]:
     known = {name: finding[name] for name in _KEPT_PROPERTIES}
     verdict = {name: finding[f"verdict_{name}"] for name in _VERDICT}
     return known | {"verdict": verdict if finding["verdict_status"] else None}

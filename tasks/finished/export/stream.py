@@ -1,19 +1,16 @@
-"""What the exports share: JSON in pieces, and names that are unique in a report."""
+"""JSON in pieces, and names that are unique in a report: what the exports share."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
 
-from tasks.review.findings.findings import Row
+from tasks.review.findings.findings import Finding
 
-__all__ = ["Facts", "Ordinals", "json_array"]
-
-Facts = Mapping[str, Any]
-"""manifest.json."""
+__all__ = ["Ordinals", "json_array"]
 
 
 def json_array(items: Iterable[Any]) -> Iterator[bytes]:
@@ -34,7 +31,7 @@ class Ordinals:
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
 
-    def name(self, finding: Row) -> str:
+    def name(self, finding: Finding) -> str:
         """Unique within the report."""
         fingerprint = finding["fingerprint"]
         self._seen[fingerprint] += 1

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.errors import SourceError
-from tasks.core.git_source import PREFIX, parse_git_source
+from tasks.core.git_source import GIT_PREFIX, parse_git_source
 from tasks.core.selection import GitOptions
 from tasks.load.sources.adapters import adapt
 from tasks.load.sources.folder import read_folder
@@ -43,7 +43,7 @@ _DEFAULT = GitOptions()
 
 def may_be_empty(source: str) -> bool:
     """Whether no input at all is a normal night: nothing changed in the repository."""
-    return source.startswith(PREFIX)
+    return source.startswith(GIT_PREFIX)
 
 
 def check_source(source: str) -> None:
@@ -54,7 +54,7 @@ def check_source(source: str) -> None:
             source; the message names the remedy.
     """
     with _disk_errors(source):
-        if source.startswith(PREFIX):
+        if source.startswith(GIT_PREFIX):
             parse_git_source(source)
         elif not Path(source).is_dir():
             _reader(source)
@@ -70,7 +70,7 @@ def read_rows(source: str, options: GitOptions = _DEFAULT) -> Generator[Numbered
     """
     check_source(source)
     with _disk_errors(source):
-        if source.startswith(PREFIX):
+        if source.startswith(GIT_PREFIX):
             yield from read_git(source, options)
         elif Path(source).is_dir():
             yield from read_folder(Path(source), options)

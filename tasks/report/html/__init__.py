@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tasks.report.html.gathered import Gathered, gather
+from tasks.report.html.findings import FindingsSummary, summarise_findings
 from tasks.report.html.page import Report, TableLibrary, render
-from tasks.report.html.series import CALL_COLUMNS, COMMENT_COLUMNS
+from tasks.report.html.series import CHART_CALL_COLUMNS, CHART_COMMENT_COLUMNS
 
 __all__ = [
-    "CALL_COLUMNS",
-    "COMMENT_COLUMNS",
-    "Gathered",
+    "CHART_CALL_COLUMNS",
+    "CHART_COMMENT_COLUMNS",
+    "FindingsSummary",
     "Report",
     "TableLibrary",
-    "gather",
     "render",
+    "summarise_findings",
 ]

@@ -10,20 +10,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.core.errors import OutputError
+from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.report.html import view
 from tasks.report.html.charts import COLOURS
-from tasks.report.html.gathered import Gathered
-from tasks.report.html.listing import finding_view
+from tasks.report.html.findings import FindingsSummary, finding_view
 from tasks.report.html.panels import panels
 from tasks.report.summary import Summary
 
@@ -59,20 +57,20 @@ class TableLibrary:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the page shows."""
+    """The contents of the page."""
 
-    manifest: Mapping[str, Any]
+    manifest: RunFacts
     summary: Summary
-    quota: Mapping[str, Any]
-    found: Gathered
+    quota: QuotaProof
+    findings: FindingsSummary
     calls: pd.DataFrame
-    """series.CALL_COLUMNS of all calls."""
+    """series.CHART_CALL_COLUMNS of all calls."""
     comments: pd.DataFrame
-    """series.COMMENT_COLUMNS of all comments."""
+    """series.CHART_COMMENT_COLUMNS of all comments."""
 
 
 def render(report: Report, library: TableLibrary) -> str:
-    """The page.
+    """The page as HTML.
 
     Raises:
         OutputError: the library is not of the form that we know.
@@ -81,12 +79,12 @@ def render(report: Report, library: TableLibrary) -> str:
     return _PAGE.render(
         policy=_policy(table_script, _SCRIPT),
         manifest=report.manifest,
-        cards=view.cards(report.manifest, report.summary, report.found),
+        cards=view.cards(report.manifest, report.summary, report.findings),
         problems=view.problems(report.manifest),
-        charts=panels(report.manifest, report.found, report.calls, report.comments),
-        findings=[finding_view(one) for one in report.found.worst],
-        findings_note=view.findings_note(report.found),
-        tables=view.tables(report.summary, report.quota),
+        charts=panels(report.manifest, report.findings, report.calls, report.comments),
+        findings=[finding_view(one) for one in report.findings.worst],
+        findings_note=view.findings_note(report.findings),
+        tables=view.report_tables(report.summary, report.quota),
         style=_ours(_STYLE.render(colours=COLOURS)),
         table_style=_ours(library.style),
         table_script=_ours(table_script),

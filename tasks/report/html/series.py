@@ -16,8 +16,8 @@ from tasks.core.quotas import Window
 from tasks.core.stats import wilson
 
 __all__ = [
-    "CALL_COLUMNS",
-    "COMMENT_COLUMNS",
+    "CHART_CALL_COLUMNS",
+    "CHART_COMMENT_COLUMNS",
     "Points",
     "agreement_points",
     "latency_points",
@@ -26,8 +26,8 @@ __all__ = [
     "severity_points",
 ]
 
-CALL_COLUMNS = ("app_id", "status", "journaled", "latency_ms", "started_at")
-COMMENT_COLUMNS = ("canonical", "agreement", "verdict_decision")
+CHART_CALL_COLUMNS = ("app_id", "status", "journaled", "latency_ms", "started_at")
+CHART_COMMENT_COLUMNS = ("canonical", "agreement", "verdict_decision")
 """`canonical`: whether the comment speaks for its cluster."""
 
 Points = list[dict[str, Any]]
@@ -39,9 +39,9 @@ _CALLS_PER_SLICE = 12
 
 
 def made_calls(calls: pd.DataFrame) -> pd.DataFrame:
-    """The calls that this run sent, from CALL_COLUMNS of all calls, by time."""
+    """The calls that this run sent, from CHART_CALL_COLUMNS of all calls, by time."""
     journaled = calls["journaled"].fillna(value=False).astype(bool)
-    sent = calls[list(CALL_COLUMNS)][
+    sent = calls[list(CHART_CALL_COLUMNS)][
         (calls["status"] != "skipped") & ~journaled & calls["started_at"].notna()
     ]
     return sent.sort_values("started_at")
@@ -59,10 +59,10 @@ def severity_points(severities: Mapping[str, Mapping[str, int]]) -> Points:
 def agreement_points(comments: pd.DataFrame) -> Points:
     """Share of confirmed issues by the number of checks that raised them, with a 95 % interval.
 
-    `comments` has COMMENT_COLUMNS. A cluster counts once, by its canonical comment.
+    `comments` has CHART_COMMENT_COLUMNS. A cluster counts once, by its canonical comment.
     """
     own = comments["canonical"].astype(bool)
-    judged = comments[list(COMMENT_COLUMNS)][
+    judged = comments[list(CHART_COMMENT_COLUMNS)][
         own & comments["verdict_decision"].isin(["confirmed", "rejected"])
     ]
     points = []

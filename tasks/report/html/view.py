@@ -1,32 +1,38 @@
-"""Facts -> the words and numbers that the template shows. No markup here."""
+"""The words and numbers that the template shows. No markup here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
-from tasks.report.html.gathered import Gathered
+from tasks.report.html.findings import FindingsSummary
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.words import listed, quota_sentence
 
 __all__ = [
-    "Cell",
-    "Table",
+    "Figure",
+    "ReportTable",
     "cards",
     "findings_note",
     "problems",
-    "tables",
+    "report_tables",
 ]
 
-Facts = Mapping[str, Any]
-
 _SECOND = 1000.0
+_OTHER_AGES: tuple[Literal["recurring", "gone", "dropped", "unknown"], ...] = (
+    "recurring",
+    "gone",
+    "dropped",
+    "unknown",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure and what it is about."""
+class Figure:
+    """A figure with its label, and a note beneath it."""
 
     label: str
     value: str
@@ -34,7 +40,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """A table of figures."""
 
     id: str
@@ -44,30 +50,30 @@ class Table:
     rows: list[tuple[str, ...]]
 
 
-def cards(manifest: Facts, summary: Summary, found: Gathered) -> list[Cell]:
-    """The totals at the top."""
+def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> list[Figure]:
+    """The totals at the top of the page."""
     counts = manifest["counts"]
     comments, cells = counts["comments"], counts["cells"]
     cost = "unknown" if summary.cost_usd is None else f"${summary.cost_usd:,.2f}"
-    worst = ", ".join(f"{found.count(one):,} {one}" for one in SEVERITIES[:2])
+    worst = ", ".join(f"{findings.count(one):,} {one}" for one in SEVERITIES[:2])
     return [
-        Cell("inputs", f"{counts['inputs']:,}", listed(counts["coverage"])),
-        Cell("findings", f"{found.total:,}", f"{worst}; in {found.inputs:,} inputs"),
+        Figure("inputs", f"{counts['inputs']:,}", listed(counts["coverage"])),
+        Figure("findings", f"{findings.total:,}", f"{worst}; in {findings.inputs:,} inputs"),
         *_news(manifest.get("history")),
-        Cell("comments", f"{comments['raised']:,}", listed(comments, skip=("raised",))),
-        Cell("cells", f"{cells['planned']:,}", listed(cells, skip=("planned",))),
-        Cell("calls sent", f"{summary.calls:,}", f"{summary.journaled:,} from the journal"),
-        Cell("latency", _latency(summary), f"95th percentile; {summary.retries:,} retries"),
-        Cell("cost", cost, "US dollars" if summary.cost_usd is not None else "no prices given"),
-        Cell("time", _duration(manifest["seconds"]), f"{_rate(manifest)} inputs a minute"),
+        Figure("comments", f"{comments['raised']:,}", listed(comments, skip=("raised",))),
+        Figure("cells", f"{cells['planned']:,}", listed(cells, skip=("planned",))),
+        Figure("calls sent", f"{summary.calls:,}", f"{summary.journaled:,} from the journal"),
+        Figure("latency", _latency(summary), f"95th percentile; {summary.retries:,} retries"),
+        Figure("cost", cost, "US dollars" if summary.cost_usd is not None else "no prices given"),
+        Figure("time", _duration(manifest["seconds"]), f"{_rate(manifest)} inputs a minute"),
     ]
 
 
-def _news(history: Facts | None) -> list[Cell]:
+def _news(history: HistoryFacts | None) -> list[Figure]:
     if history is None:
         return []
-    told = {name: history[name] for name in ("recurring", "gone", "dropped", "unknown")}
-    return [Cell("new findings", f"{history['new']:,}", listed(told))]
+    others: dict[str, int] = {name: history[name] for name in _OTHER_AGES}
+    return [Figure("new findings", f"{history['new']:,}", listed(others))]
 
 
 def _latency(summary: Summary) -> str:
@@ -85,12 +91,12 @@ def _duration(seconds: float) -> str:
     return f"{minutes}:{rest:02} min" if minutes else f"{rest} s"
 
 
-def _rate(manifest: Facts) -> str:
+def _rate(manifest: RunFacts) -> str:
     return f"{60 * manifest['counts']['inputs'] / max(manifest['seconds'], 0.001):,.0f}"
 
 
-def problems(manifest: Facts) -> list[Cell]:
-    """What keeps the night from being whole, by reason; empty when there is nothing."""
+def problems(manifest: RunFacts) -> list[Figure]:
+    """Gaps of the run by reason; empty when it is complete."""
     counts = manifest["counts"]
     kinds = {
         "cells failed": counts["failed_by_reason"],
@@ -98,42 +104,35 @@ def problems(manifest: Facts) -> list[Cell]:
         "rows rejected": manifest["rejected"]["reasons"],
     }
     return [
-        Cell(kind, f"{sum(reasons.values()):,}", listed(reasons))
+        Figure(kind, f"{sum(reasons.values()):,}", listed(reasons))
         for kind, reasons in kinds.items()
         if reasons
     ]
 
 
-def listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
-    """`3 timeout, 1 content_filter`; zeros are left out."""
-    return ", ".join(
-        f"{count:,} {name}" for name, count in counts.items() if count and name not in skip
-    )
-
-
-def findings_note(found: Gathered) -> str:
-    """What the table holds, and what it does not."""
-    if not found.total:
+def findings_note(findings: FindingsSummary) -> str:
+    """The note over the table of findings: what it holds, and what it leaves out."""
+    if not findings.total:
         note = "Nothing to show: no comment was kept."
     else:
         note = "Worst first. Open one to see the code, the reason and the suggested change."
-    more = found.total - len(found.worst)
+    more = findings.total - len(findings.worst)
     if more:
         note += (
-            f" The worst {len(found.worst):,} are listed, and {more:,} more in comments.parquet."
+            f" The worst {len(findings.worst):,} are listed, and {more:,} more in comments.parquet."
         )
-    if found.suppressed:
-        note += f" {found.suppressed:,} known false positives are left out."
+    if findings.suppressed:
+        note += f" {findings.suppressed:,} known false positives are left out."
     return note
 
 
-def tables(summary: Summary, quota: Facts) -> list[Table]:
+def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:
     """The tables of figures below the findings."""
     found = [_checks(summary)]
     return [*found, _quota(quota)] if quota.get("app_ids") else found
 
 
-def _checks(summary: Summary) -> Table:
+def _checks(summary: Summary) -> ReportTable:
     head = (
         "check", "model", "calls", "failed", "unreadable", "comments", "confirmed", "rate",
         "only by it", "no line", "tokens in", "tokens out", "cost", "per confirmed",
@@ -143,7 +142,7 @@ def _checks(summary: Summary) -> Table:
         "raised. Unreadable: replies that no parser could use."
     )
     rows = [_check_row(one) for one in summary.models]
-    return Table("checks", "Checks and review", note, head, rows)
+    return ReportTable("checks", "Checks and review", note, head, rows)
 
 
 def _check_row(one: ModelFigures) -> tuple[str, ...]:
@@ -163,16 +162,11 @@ def _check_row(one: ModelFigures) -> tuple[str, ...]:
     )
 
 
-def _quota(quota: Facts) -> Table:
-    rows = quota["app_ids"]
+def _quota(quota: QuotaProof) -> ReportTable:
+    rows: Sequence[Mapping[str, Any]] = quota["app_ids"]
     head = tuple(rows[0])
-    kept = "no window was ever exceeded" if quota["kept"] else "A WINDOW WAS EXCEEDED"
-    note = (
-        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First send "
-        f"to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
-    )
     shown = [tuple(_shown(row.get(name)) for name in head) for row in rows]
-    return Table("quota", "Quota proof", note, head, shown)
+    return ReportTable("quota", "Quota proof", quota_sentence(quota), head, shown)
 
 
 def _shown(value: Any) -> str:

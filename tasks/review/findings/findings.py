@@ -1,7 +1,7 @@
 """
-From comments to findings: what a reader is shown of one input, each issue once.
+Findings of one input from its comments: each issue once.
 
-A finding is the comment that speaks for its cluster. The others are not lost, they are in
+A finding is the comment that represents its cluster. The others are not lost, they are in
 comments.parquet under the same `cluster_id`; their texts are never merged into it.
 """
 
@@ -14,49 +14,51 @@ from typing import Any
 from tasks.core.records import CATEGORIES, SEVERITIES
 
 __all__ = [
+    "Finding",
     "Findings",
-    "Row",
     "category_of",
     "findings_of",
-    "lines_of",
+    "line_range",
     "place_text",
     "severity_index",
     "title_of",
     "worst_first",
 ]
 
-Row = Mapping[str, Any]
-"""A row of comments.parquet."""
+Finding = Mapping[str, Any]
+"""A row of comments.parquet: the comment that represents its cluster."""
 
-MAX_TITLE = 80
+_MAX_TITLE = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one input has to show."""
+    """The findings of one input."""
 
     input_id: str
     kind: str
     path: str
     """Of the input; its id when it has none."""
-    shown: tuple[Row, ...]
+    shown: tuple[Finding, ...]
     """Kept or unverified, one per cluster, in the order of their places."""
-    suppressed: tuple[Row, ...]
+    suppressed: tuple[Finding, ...]
     """Dropped as known false positives, one per cluster."""
 
 
-def findings_of(source: Row, comments: Iterable[Row]) -> Findings:
-    """`source` is a row of reviews.parquet, `comments` are its rows of comments.parquet.
+def findings_of(source: Finding, comments: Iterable[Finding]) -> Findings:
+    """Findings of one input: `source` is its row of reviews.parquet, `comments` its rows of comments.parquet.
 
     The rows of the result have a `path` in any case: the comment's, the input's, or its id.
     """
-    clusters: dict[str, list[Row]] = {}
+    clusters: dict[str, list[Finding]] = {}
     for comment in comments:
         clusters.setdefault(comment["cluster_id"] or comment["comment_id"], []).append(comment)
     path = _tidy(source["path"] or source["input_id"])
-    shown = [_speaker([one for one in group if _visible(one)]) for group in clusters.values()]
-    quiet = [
-        _speaker([one for one in group if one["drop_reason"] == "suppressed"])
+    shown = [
+        _representative([one for one in group if _visible(one)]) for group in clusters.values()
+    ]
+    suppressed = [
+        _representative([one for one in group if one["drop_reason"] == "suppressed"])
         for group in clusters.values()
         if not any(_visible(one) for one in group)
     ]
@@ -65,25 +67,25 @@ def findings_of(source: Row, comments: Iterable[Row]) -> Findings:
         kind=source["kind"],
         path=path,
         shown=_by_place(shown, path),
-        suppressed=_by_place(quiet, path),
+        suppressed=_by_place(suppressed, path),
     )
 
 
-def _visible(comment: Row) -> bool:
+def _visible(comment: Finding) -> bool:
     return bool(comment["outcome"] != "dropped")
 
 
-def _speaker(group: list[Row]) -> Row | None:
+def _representative(group: list[Finding]) -> Finding | None:
     """The canonical comment where it is still there, else the best of the rest."""
     return min(group, key=lambda one: (one["outcome"] != "kept", *_rank(one)), default=None)
 
 
-def _rank(comment: Row) -> tuple[bool, int, int, str]:
+def _rank(comment: Finding) -> tuple[bool, int, int, str]:
     canonical = comment["cluster_id"] in (None, comment["comment_id"])
     return (not canonical, *worst_first(comment)[:2], comment["comment_id"])
 
 
-def _by_place(comments: Iterable[Row | None], path: str) -> tuple[Row, ...]:
+def _by_place(comments: Iterable[Finding | None], path: str) -> tuple[Finding, ...]:
     placed = [{**one, "path": _tidy(one["path"] or path)} for one in comments if one is not None]
     return tuple(
         sorted(placed, key=lambda one: (one["path"], one["start_line"] or 0, one["comment_id"]))
@@ -96,18 +98,18 @@ def _tidy(path: str) -> str:
     return path or "."
 
 
-def severity_index(finding: Row) -> int:
-    """0 is the worst; a severity this version does not know counts as the mildest."""
+def severity_index(finding: Finding) -> int:
+    """Rank of a finding's severity, 0 the worst; one that this version does not know counts as the mildest."""
     severity = finding["severity"]
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES) - 1
 
 
-def category_of(finding: Row) -> str:
-    """One of CATEGORIES; one that this version does not know is `other`."""
+def category_of(finding: Finding) -> str:
+    """Category of a finding; one that this version does not know is `other`."""
     return str(finding["category"]) if finding["category"] in CATEGORIES else "other"
 
 
-def worst_first(finding: Row) -> tuple[int, int, int, str]:
+def worst_first(finding: Finding) -> tuple[int, int, int, str]:
     """Sort key: severity, score, agreement, id."""
     score = finding["verdict_score"]
     return (
@@ -118,7 +120,7 @@ def worst_first(finding: Row) -> tuple[int, int, int, str]:
     )
 
 
-def lines_of(finding: Row) -> tuple[int, int] | None:
+def line_range(finding: Finding) -> tuple[int, int] | None:
     """First and last line in the new file, or None: no place, or a line that was removed."""
     start = finding["start_line"]
     if start is None or finding["side"] == "left":
@@ -126,8 +128,8 @@ def lines_of(finding: Row) -> tuple[int, int] | None:
     return start, max(start, finding["end_line"] or start)
 
 
-def place_text(finding: Row) -> str:
-    """The place for people: `line 3`, `lines 3-5`, `removed line 3`, `no line`."""
+def place_text(finding: Finding) -> str:
+    """A finding's place for people: `line 3`, `lines 3-5`, `removed line 3`, `no line`."""
     start, end = finding["start_line"], finding["end_line"]
     if start is None:
         return "no line"
@@ -135,8 +137,8 @@ def place_text(finding: Row) -> str:
     return f"removed {numbers}" if finding["side"] == "left" else numbers
 
 
-def title_of(finding: Row) -> str:
-    """The title, or the start of the message, marked when no verdict stands behind it."""
+def title_of(finding: Finding) -> str:
+    """A finding's title, or the start of its message, marked when no verdict stands behind it."""
     title = " ".join((finding["title"] or finding["message"] or "").split())
-    title = title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 3]}..."
+    title = title if len(title) <= _MAX_TITLE else f"{title[: _MAX_TITLE - 3]}..."
     return f"[unverified] {title}" if finding["outcome"] == "unverified" else title

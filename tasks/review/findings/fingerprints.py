@@ -1,4 +1,4 @@
-"""Names of findings that stay the same from night to night."""
+"""Fingerprints: names of findings that stay the same from run to run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["fingerprint", "with_ordinals"]
 
 
 def fingerprint(path: str | None, category: str, quote: str | None) -> str:
-    """A hash of 16 hex digits over path, category and the quote without whitespace.
+    """A finding's name, a hash of 16 hex digits over path, category and the quote without whitespace.
 
     No line numbers: edits elsewhere in the file, and a new indentation, leave it as it is.
     """

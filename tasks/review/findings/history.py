@@ -1,11 +1,11 @@
 """
-Tonight's findings against those that an earlier run of the same source showed.
+Findings of a run against those that an earlier run of the same source showed.
 
-    new        shown tonight, not shown then
-    recurring  shown then and tonight
-    dropped    shown then; raised tonight and dropped, by the review, a threshold or a person
-    gone       shown then; tonight its code was reviewed in full and nobody raised it
-    unknown    shown then; its code was not reviewed tonight
+    new        shown now, not shown then
+    recurring  shown then and now
+    dropped    shown then; raised now and dropped, by the review, a threshold or a person
+    gone       shown then; its code was reviewed in full now and nobody raised it
+    unknown    shown then; its code was not reviewed now
 
 A finding is a cluster, and it is the same one when any of its comments has the same fingerprint.
 What was reviewed is what the checks were asked about. A snippet, or a diff from the same commit on,
@@ -20,16 +20,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.records import Input
+from tasks.core.records import Input, Row
 from tasks.review.inputs.texts import code_key, lines_of
 from tasks.review.places.places import Page, pages_of
 
-__all__ = ["TONIGHT", "Comparison", "Earlier", "count_ages", "earlier_findings"]
+__all__ = ["CURRENT_AGES", "Comparison", "Earlier", "count_ages", "earlier_findings"]
 
-TONIGHT = ("new", "recurring", "dropped")
-"""What can be said of tonight's findings; the rest is about the earlier run's."""
-
-Row = dict[str, Any]
+CURRENT_AGES = ("new", "recurring", "dropped")
+"""Ages of this run's findings; `gone` and `unknown` are about the earlier run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
 
 
 def count_ages(comments: Iterable[Row]) -> Counter[str]:
-    """Tonight's findings of one input by TONIGHT, from the ages of its comments."""
+    """Findings of one input by CURRENT_AGES, from the ages of its comments."""
     comments = list(comments)
     again = {one["cluster_id"] for one in comments if one["age"] == "recurring"}
     shown = {one["cluster_id"] for one in comments if one["outcome"] != "dropped"}
@@ -66,7 +64,7 @@ def count_ages(comments: Iterable[Row]) -> Counter[str]:
 
 
 class Comparison:
-    """Goes over tonight's inputs one by one; memory holds the fingerprints of both runs."""
+    """A run compared with an earlier one, input by input; memory holds both runs' fingerprints."""
 
     def __init__(self, before: Mapping[str, Earlier]) -> None:
         self._before = before
@@ -110,8 +108,8 @@ class Comparison:
         """Findings by what became of them."""
         findings = {one.finding for one in self._before.values()}
         unknown = findings - self._raised - self._looked_at
-        tonight = {name: self._counts[name] for name in TONIGHT}
-        return {**tonight, "gone": len(self.gone), "unknown": len(unknown)}
+        current = {name: self._counts[name] for name in CURRENT_AGES}
+        return {**current, "gone": len(self.gone), "unknown": len(unknown)}
 
 
 def _base(extra: Mapping[str, Any]) -> str | None:
@@ -120,7 +118,7 @@ def _base(extra: Mapping[str, Any]) -> str | None:
 
 
 def _changed(page: Page) -> set[int]:
-    return {hash(row.key) for row in page.rows if row.marker in {"+", "-"}}
+    return {hash(line.key) for line in page.lines if line.marker in {"+", "-"}}
 
 
 def _longest_line(quote: str | None) -> int | None:

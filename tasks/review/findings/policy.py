@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from tasks.core.records import SEVERITIES, Comment, Input, Outcome, Verdict
 from tasks.core.settings import Policy
-from tasks.review.places.places import hunk_rows, on_path, pages_of
+from tasks.review.places.places import hunk_lines, on_path, pages_of
 
-__all__ = ["decide", "inherit_verdicts"]
+__all__ = ["apply_policy", "inherit_verdicts"]
 
 
-def decide(comments: Iterable[Comment], policy: Policy, source: Input) -> tuple[Comment, ...]:
+def apply_policy(comments: Iterable[Comment], policy: Policy, source: Input) -> tuple[Comment, ...]:
     """The comments of one input, in their order, with outcome and drop_reason.
 
     `drop_reason` is one of rejected, uncertain, below_score, below_severity, duplicate. The
@@ -104,7 +104,7 @@ def _move(comment: Comment, source: Input, start: int, end: int | None) -> Comme
     end = start if end is None else end
     if (start, end) == (comment.start_line, comment.end_line) or not _may_move(comment, start, end):
         return comment
-    rows = hunk_rows(on_path(pages_of(source), comment.path), comment.side, start, end)
+    rows = hunk_lines(on_path(pages_of(source), comment.path), comment.side, start, end)
     if not rows or rows[-1].number != end:
         return comment
     # The quote no longer covers these lines exactly: `lines` keeps exports from offering its fix.

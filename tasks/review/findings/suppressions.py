@@ -1,4 +1,4 @@
-"""What a person has marked as false for good."""
+"""Suppressions: findings that a person has marked as false for good."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.core.errors import ConfigError
+from tasks.core.records import Row
 
 __all__ = ["read_suppressions", "suppress"]
 
-Row = dict[str, Any]
-
 
 def read_suppressions(rows: Iterable[tuple[int, Any]], name: str) -> dict[str, str]:
-    """Fingerprint to reason, from the numbered rows of the file `name`.
+    """Reasons by fingerprint, from the numbered rows of the file `name`.
 
     The last row of a fingerprint wins; further fields are for people.
 
     Raises:
         ConfigError: a row lacks the texts `fingerprint` and `reason`; the message names its line.
     """
-    known: dict[str, str] = {}
+    suppressions: dict[str, str] = {}
     for number, row in rows:
         fingerprint, reason = _fields(row)
         if fingerprint is None or reason is None:
@@ -29,8 +28,8 @@ def read_suppressions(rows: Iterable[tuple[int, Any]], name: str) -> dict[str, s
                 "copy the fingerprint from comments.parquet"
             )
             raise ConfigError(msg)
-        known[fingerprint] = reason
-    return known
+        suppressions[fingerprint] = reason
+    return suppressions
 
 
 def _fields(row: Any) -> tuple[str | None, str | None]:
@@ -41,17 +40,17 @@ def _fields(row: Any) -> tuple[str | None, str | None]:
     return (fingerprint if good else None), (reason if isinstance(reason, str) else None)
 
 
-def suppress(comments: Iterable[Row], known: Mapping[str, str]) -> list[Row]:
-    """Drop what is known to be false, whatever the review said of it; verdicts stay.
+def suppress(comments: Iterable[Row], suppressions: Mapping[str, str]) -> list[Row]:
+    """Comments with those known to be false dropped, whatever the review said of it; verdicts stay.
 
     A cluster goes as a whole: another check's words for a known false positive must not take its
     place in the report.
     """
     comments = list(comments)
-    false = {one["cluster_id"] for one in comments if one["fingerprint"] in known}
+    false = {one["cluster_id"] for one in comments if one["fingerprint"] in suppressions}
     return [
         {**one, "outcome": "dropped", "drop_reason": "suppressed"}
-        if one["fingerprint"] in known or one["cluster_id"] in false - {None}
+        if one["fingerprint"] in suppressions or one["cluster_id"] in false - {None}
         else one
         for one in comments
     ]

@@ -1,5 +1,5 @@
 """
-Choosing among the places where a quote stands, or none of them.
+The one place that a comment means, of several where its quote stands; or none of them.
 
 The rules, first one that decides:
 
@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tasks.review.places.quotes import Found
+from tasks.review.places.quotes import QuoteMatch
 
-__all__ = ["settle"]
+__all__ = ["disambiguate"]
 
 _TELLING = 4
 """Characters, without whitespace, that a quote needs to lead anywhere by itself."""
@@ -29,55 +29,57 @@ _TELLING = 4
 Claim = tuple[int, int] | None
 
 
-def settle(places: Sequence[Found], claim: Claim, *, left: bool) -> Found | None:
-    """The one place that quote and claim agree on; None when they leave a doubt.
+def disambiguate(matches: Sequence[QuoteMatch], claim: Claim, *, left: bool) -> QuoteMatch | None:
+    """The one match that quote and claim agree on; None when they leave a doubt.
 
     `left`: the comment says that it is about removed code.
     """
-    gone = [place for place in places if place.page.side == "left"]
-    here = [place for place in places if place.page.side != "left"]
-    said_left = left or any(place.quote.removed for place in gone)
-    if not here or (said_left and gone):
-        return _choose(gone, claim)
-    if not gone:
-        return _choose(here, claim)
-    if any(place.whole for place in gone) and not any(place.whole for place in here):
+    removed = [match for match in matches if match.page.side == "left"]
+    present = [match for match in matches if match.page.side != "left"]
+    said_left = left or any(match.quote.removed for match in removed)
+    if not present or (said_left and removed):
+        return _choose(removed, claim)
+    if not removed:
+        return _choose(present, claim)
+    if any(match.whole for match in removed) and not any(match.whole for match in present):
         # The old line in full, or a part of the new one: nothing tells.
         return None
-    found = _choose(here, claim)
-    if found is None or _inside(found, claim) or (found.whole and _twins(found, gone)):
-        return found
+    chosen = _choose(present, claim)
+    if chosen is None or _inside(chosen, claim) or (chosen.whole and _twins(chosen, removed)):
+        return chosen
     return None
 
 
-def _choose(places: Sequence[Found], claim: Claim) -> Found | None:
-    claim = next((place.quote.lines for place in places if place.quote.lines), claim)
-    within = [place for place in places if _inside(place, claim)]
+def _choose(matches: Sequence[QuoteMatch], claim: Claim) -> QuoteMatch | None:
+    claim = next((match.quote.lines for match in matches if match.quote.lines), claim)
+    within = [match for match in matches if _inside(match, claim)]
     if within:
-        return _only(within, lambda place: place.whole)
-    if sum(map(len, places[0].quote.keys)) < _TELLING:
+        return _only(within, lambda match: match.whole)
+    if sum(map(len, matches[0].quote.keys)) < _TELLING:
         return None
-    found = _only(places, lambda place: place.changed)
-    partly = found is not None and not found.whole and any(place.whole for place in places)
-    return None if partly else found
+    chosen = _only(matches, lambda match: match.changed)
+    partly = chosen is not None and not chosen.whole and any(match.whole for match in matches)
+    return None if partly else chosen
 
 
-def _only(places: Sequence[Found], better: Callable[[Found], bool]) -> Found | None:
-    """The only place, or the only better one."""
-    if len(places) == 1:
-        return places[0]
-    good = [place for place in places if better(place)]
+def _only(matches: Sequence[QuoteMatch], better: Callable[[QuoteMatch], bool]) -> QuoteMatch | None:
+    """The only match, or else the only better one."""
+    if len(matches) == 1:
+        return matches[0]
+    good = [match for match in matches if better(match)]
     return good[0] if len(good) == 1 else None
 
 
-def _inside(place: Found, claim: Claim) -> bool:
+def _inside(match: QuoteMatch, claim: Claim) -> bool:
     if claim is None:
         return False
     # A removed line has no number in the gutter: models name the old one or a neighbour's.
-    spans = (place.span, place.near) if place.page.side == "left" else (place.span,)
+    spans = (match.span, match.near) if match.page.side == "left" else (match.span,)
     return any(claim[0] <= start and end <= claim[1] for start, end in spans)
 
 
-def _twins(found: Found, gone: Sequence[Found]) -> bool:
-    hunk = found.rows[0].hunk
-    return all(place.page.path == found.page.path and place.rows[0].hunk == hunk for place in gone)
+def _twins(chosen: QuoteMatch, removed: Sequence[QuoteMatch]) -> bool:
+    hunk = chosen.lines[0].hunk
+    return all(
+        match.page.path == chosen.page.path and match.lines[0].hunk == hunk for match in removed
+    )

@@ -1,5 +1,5 @@
 """
-Where a quote can be found: every side of every file of an input, as numbered rows.
+Where a quote can be found: every side of every file of an input, as numbered lines.
 
     diff  ->  right page (context and added), left page (context and removed), mixed page (as shown)
     snippet  ->  one right page
@@ -8,7 +8,7 @@ Where a quote can be found: every side of every file of an input, as numbered ro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from typing import Literal
@@ -18,17 +18,17 @@ from tasks.core.records import Input
 from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.review.inputs.texts import code_key, lines_of
 
-__all__ = ["Page", "Row", "hunk_rows", "on_path", "pages_of"]
+__all__ = ["Page", "PageLine", "hunk_lines", "on_path", "pages_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line on one side."""
+class PageLine:
+    """One line on one side of a file."""
 
     number: int
-    """On its own side."""
+    """Its number on its own side."""
     near: int
-    """On the new side; for a removed line, the new line that follows it."""
+    """Its number on the new side; for a removed line, that of the new line that follows it."""
     text: str
     key: str
     """`text` without whitespace."""
@@ -38,22 +38,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One side of one file, in order, without blank lines in `solid`."""
+    """The lines of one side of one file, in order; `solid` leaves out the blank ones."""
 
     path: str | None
     names: frozenset[str]
     """All names by which a comment may call the file."""
     side: Literal["right", "left", "mixed"]
-    rows: tuple[Row, ...]
-    solid: tuple[Row, ...]
+    lines: tuple[PageLine, ...]
+    solid: tuple[PageLine, ...]
 
 
 @lru_cache(maxsize=64)
 def _pages(kind: str, content: str, path: str | None) -> tuple[Page, ...]:
     # Cached because every comment of an input asks for the same pages.
     if kind == "snippet":
-        rows = (Row(at, at, text, code_key(text), 0, "+") for at, text in _numbered(content))
-        return (_page(path, {path}, "right", rows),)
+        lines = (PageLine(at, at, text, code_key(text), 0, "+") for at, text in _numbered(content))
+        return (_page(path, {path}, "right", lines),)
     try:
         files = parse_diff(content)
     except RowError:
@@ -62,7 +62,7 @@ def _pages(kind: str, content: str, path: str | None) -> tuple[Page, ...]:
 
 
 def pages_of(source: Input) -> tuple[Page, ...]:
-    """The input's pages; none when its diff cannot be read."""
+    """The pages of an input; none when its diff cannot be read."""
     return _pages(source.kind, source.content, source.path)
 
 
@@ -72,7 +72,7 @@ def on_path(pages: Iterable[Page], path: str | None) -> tuple[Page, ...]:
     Models shorten and lengthen paths, so the end of a path will do where it is unambiguous.
     """
     pages = tuple(pages)
-    wanted = _plain(path)
+    wanted = _normal_path(path)
     exact = tuple(page for page in pages if wanted in page.names)
     if exact or not wanted:
         return exact or pages
@@ -80,13 +80,15 @@ def on_path(pages: Iterable[Page], path: str | None) -> tuple[Page, ...]:
     return loose if len({page.path for page in loose}) == 1 else pages
 
 
-def hunk_rows(pages: Iterable[Page], side: str, start: int, end: int) -> tuple[Row, ...]:
-    """The rows `start` to `end` of the first page on `side` that has `start`, up to the hunk's end."""
+def hunk_lines(pages: Iterable[Page], side: str, start: int, end: int) -> tuple[PageLine, ...]:
+    """The lines `start` to `end` of the first page on `side` that has `start`, up to the hunk's end."""
     for page in pages:
-        rows = {row.number: row for row in page.rows} if page.side == side else {}
-        if start in rows:
-            hunk = rows[start].hunk
-            return tuple(r for r in page.rows if start <= r.number <= end and r.hunk == hunk)
+        by_number = {line.number: line for line in page.lines} if page.side == side else {}
+        if start in by_number:
+            hunk = by_number[start].hunk
+            return tuple(
+                line for line in page.lines if start <= line.number <= end and line.hunk == hunk
+            )
     return ()
 
 
@@ -97,10 +99,10 @@ def _numbered(content: str) -> Iterable[tuple[int, str]]:
 def _sides(file: FileDiff, fallback: str | None) -> tuple[Page, ...]:
     path = file.path or fallback
     names = {path, file.old_path}
-    rows = [row for at, hunk in enumerate(file.hunks) for row in _rows(at, hunk.lines)]
-    right = (row for line, row in rows if line.marker != "-")
-    left = (_left(line, row) for line, row in rows if line.marker != "+")
-    mixed = (row for _, row in rows)
+    lines = [pair for at, hunk in enumerate(file.hunks) for pair in _new_side(at, hunk.lines)]
+    right = (line for _, line in lines if line.marker != "-")
+    left = (_old_side(source, line) for source, line in lines if line.marker != "+")
+    mixed = (line for _, line in lines)
     return (
         _page(path, names, "right", right),
         _page(path, names, "left", left),
@@ -108,31 +110,31 @@ def _sides(file: FileDiff, fallback: str | None) -> tuple[Page, ...]:
     )
 
 
-def _rows(hunk: int, lines: Iterable[DiffLine]) -> Iterable[tuple[DiffLine, Row]]:
+def _new_side(hunk: int, lines: Iterable[DiffLine]) -> Iterable[tuple[DiffLine, PageLine]]:
     lines = tuple(lines)
     near = next((line.new for line in lines if line.new is not None), 0)
     for line in lines:
         near = near if line.new is None else line.new
-        yield line, Row(near, near, line.text, code_key(line.text), hunk, line.marker)
+        yield line, PageLine(near, near, line.text, code_key(line.text), hunk, line.marker)
         near += line.new is not None
 
 
-def _left(line: DiffLine, row: Row) -> Row:
-    return Row(line.old or 0, row.near, row.text, row.key, row.hunk, row.marker)
+def _old_side(source: DiffLine, line: PageLine) -> PageLine:
+    return replace(line, number=source.old or 0)
 
 
 def _page(
     path: str | None,
     names: Iterable[str | None],
     side: Literal["right", "left", "mixed"],
-    rows: Iterable[Row],
+    lines: Iterable[PageLine],
 ) -> Page:
-    kept = tuple(rows)
-    known = frozenset(_plain(name) for name in names if name)
-    return Page(path, known, side, kept, tuple(row for row in kept if row.key))
+    kept = tuple(lines)
+    known = frozenset(_normal_path(name) for name in names if name)
+    return Page(path, known, side, kept, tuple(line for line in kept if line.key))
 
 
-def _plain(path: str | None) -> str:
+def _normal_path(path: str | None) -> str:
     return (path or "").strip().removeprefix("./").replace("\\", "/")
 
 

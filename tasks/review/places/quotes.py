@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tasks.review.inputs.texts import code_key, lines_of
-from tasks.review.places.places import Page, Row
+from tasks.review.places.places import Page, PageLine
 
-__all__ = ["Found", "Quote", "find", "read_quote"]
+__all__ = ["Quote", "QuoteMatch", "find_quote", "read_quote"]
 
 _GUTTER = re.compile(r"([+-]?)\s*(\d*)\s?[|:](?: |$)(.*)")
 _ELIDED = {"...", "…", "#...", "//...", "/*...*/", "[...]"}
@@ -22,10 +22,10 @@ _ELIDED = {"...", "…", "#...", "//...", "/*...*/", "[...]"}
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """One reading of a quote."""
+    """A quote as it may be read: as it is, without a gutter, or without diff marks."""
 
     keys: tuple[str, ...]
-    """The lines without whitespace; blank ones are gone."""
+    """The quoted lines without whitespace; blank ones are left out."""
     removed: bool = False
     """Marked as removed lines."""
     lines: tuple[int, int] | None = None
@@ -33,11 +33,11 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One place where a quote stands."""
+class QuoteMatch:
+    """A place where a quote stands."""
 
     page: Page
-    rows: tuple[Row, ...]
+    lines: tuple[PageLine, ...]
     whole: bool
     """The quote covers its lines from end to end."""
     quote: Quote
@@ -45,17 +45,17 @@ class Found:
     @property
     def span(self) -> tuple[int, int]:
         """First and last line on the place's own side."""
-        return self.rows[0].number, self.rows[-1].number
+        return self.lines[0].number, self.lines[-1].number
 
     @property
     def near(self) -> tuple[int, int]:
-        """The same in new-side numbers."""
-        return self.rows[0].near, self.rows[-1].near
+        """First and last line in numbers of the new side."""
+        return self.lines[0].near, self.lines[-1].near
 
     @property
     def changed(self) -> bool:
         """At least one line is an added one (left: a removed one)."""
-        return any(row.marker != " " for row in self.rows)
+        return any(line.marker != " " for line in self.lines)
 
 
 def read_quote(text: str | None) -> tuple[Quote, ...]:
@@ -63,43 +63,43 @@ def read_quote(text: str | None) -> tuple[Quote, ...]:
     lines = [line for line in lines_of(text or "") if line.strip()]
     lines = _trim(lines, lambda line: line.lstrip().startswith("```"))
     bare = _trim(lines, lambda line: code_key(line) in _ELIDED)
-    readings = [_plain(lines), _without_gutter(lines), _without_marks(lines), _plain(bare)]
+    readings = [_as_it_is(lines), _without_gutter(lines), _without_marks(lines), _as_it_is(bare)]
     return tuple(dict.fromkeys(quote for quote in readings if quote is not None and quote.keys))
 
 
-def find(pages: Iterable[Page], quotes: Iterable[Quote]) -> tuple[Found, ...]:
+def find_quote(pages: Iterable[Page], quotes: Iterable[Quote]) -> tuple[QuoteMatch, ...]:
     """Every place of the first reading that covers whole lines, and every partial one before it."""
     pages = tuple(pages)
-    places: dict[tuple[int, int, int], Found] = {}
+    matches: dict[tuple[int, int, int], QuoteMatch] = {}
     for quote in quotes:
         for at, page in enumerate(pages):
-            for place in _find(page, quote):
-                places.setdefault((at, place.rows[0].number, len(place.rows)), place)
-        if any(place.whole for place in places.values()):
+            for match in _matches(page, quote):
+                matches.setdefault((at, match.lines[0].number, len(match.lines)), match)
+        if any(match.whole for match in matches.values()):
             break
-    return tuple(places.values())
+    return tuple(matches.values())
 
 
-def _find(page: Page, quote: Quote) -> Iterable[Found]:
+def _matches(page: Page, quote: Quote) -> Iterable[QuoteMatch]:
     size = len(quote.keys)
     for at in range(len(page.solid) - size + 1):
-        rows = page.solid[at : at + size]
-        if not _covers(rows, quote.keys) or rows[0].hunk != rows[-1].hunk:
+        lines = page.solid[at : at + size]
+        if not _covers(lines, quote.keys) or lines[0].hunk != lines[-1].hunk:
             continue
-        place = Found(page, rows, tuple(row.key for row in rows) == quote.keys, quote)
+        match = QuoteMatch(page, lines, tuple(line.key for line in lines) == quote.keys, quote)
         # Context is the same on both sides and belongs to the right one.
-        if page.side == "right" or place.changed:
-            yield place
+        if page.side == "right" or match.changed:
+            yield match
 
 
-def _covers(rows: Sequence[Row], keys: Sequence[str]) -> bool:
+def _covers(lines: Sequence[PageLine], keys: Sequence[str]) -> bool:
     first, last = keys[0], keys[-1]
     if len(keys) == 1:
-        return first in rows[0].key
+        return first in lines[0].key
     return (
-        rows[0].key.endswith(first)
-        and rows[-1].key.startswith(last)
-        and all(row.key == key for row, key in zip(rows[1:-1], keys[1:-1], strict=True))
+        lines[0].key.endswith(first)
+        and lines[-1].key.startswith(last)
+        and all(line.key == key for line, key in zip(lines[1:-1], keys[1:-1], strict=True))
     )
 
 
@@ -112,7 +112,7 @@ def _trim(lines: list[str], wrapping: Callable[[str], bool]) -> list[str]:
     return lines
 
 
-def _plain(lines: Sequence[str]) -> Quote:
+def _as_it_is(lines: Sequence[str]) -> Quote:
     return Quote(_keys(lines))
 
 

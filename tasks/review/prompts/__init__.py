@@ -14,10 +14,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Literal
 
-from tasks.core.records import Comment, Input
-from tasks.core.text_safety import plain
+from tasks.core.records import Comment, Input, Stage
+from tasks.core.text_safety import storable
 from tasks.review.inputs.chat_tokens import defuse
 
 __all__ = [
@@ -29,13 +28,12 @@ __all__ = [
     "review_messages",
 ]
 
-Stage = Literal["check", "review"]
 Messages = tuple[dict[str, str], ...]
 
-MAX_TITLE = 300
-MAX_DESCRIPTION = 2_000
-MAX_EXCERPT = 2_000
-MAX_ERROR = 300
+_MAX_TITLE = 300
+_MAX_DESCRIPTION = 2_000
+_MAX_EXCERPT = 2_000
+_MAX_ERROR = 300
 """Characters of untrusted text around the code."""
 
 _STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
@@ -43,16 +41,17 @@ _STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
     "review": ("data.md", "review.md", "review_task.md", "reask.md"),
 }
 _NAMES = sorted({name for names in _STAGE_FILES.values() for name in names})
-_TEXTS = {name: files(__name__).joinpath(name).read_text("utf-8").strip() for name in _NAMES}
+_FILE_TEXT = {name: files(__name__).joinpath(name).read_text("utf-8").strip() for name in _NAMES}
 _SYSTEM = {
-    stage: _TEXTS[f"{stage}.md"].replace("{data}", _TEXTS["data.md"]) for stage in _STAGE_FILES
+    stage: _FILE_TEXT[f"{stage}.md"].replace("{data}", _FILE_TEXT["data.md"])
+    for stage in _STAGE_FILES
 }
 
 
 def _version(names: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for name in names:
-        digest.update(f"{name}\0{_TEXTS[name]}\0".encode())
+        digest.update(f"{name}\0{_FILE_TEXT[name]}\0".encode())
     return digest.hexdigest()
 
 
@@ -63,17 +62,17 @@ _VERSIONS = {stage: _version(names) for stage, names in _STAGE_FILES.items()}
 
 
 def prompt_version(stage: Stage) -> str:
-    """sha256 over the files that make this stage's messages."""
+    """Version of a stage's prompts: sha256 over its files."""
     return _VERSIONS[stage]
 
 
 def check_messages(source: Input, rendered: str) -> Messages:
-    """Ask for comments on `rendered`: the input's lines with their gutter."""
+    """Messages that ask for comments on `rendered`: the input's lines with their gutter."""
     return _messages("check", _input_block(source, rendered))
 
 
 def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -> Messages:
-    """Ask for a verdict on each of `comments`.
+    """Messages that ask for a verdict on each of `comments`.
 
     They are listed by place and id, without who raised them, how sure that model was, or how many
     agree: a judge that knows the majority follows it.
@@ -87,12 +86,12 @@ def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -
 def reask_messages(
     messages: Sequence[Mapping[str, str]], bad_reply_excerpt: str, error: str
 ) -> Messages:
-    """The same question once more, with what came back and why it could not be used."""
+    """Messages of a question asked once more, with the reply and why it could not be used."""
     asked = tuple(dict(message) for message in messages)
-    excerpt = _safe(bad_reply_excerpt[:MAX_EXCERPT]).strip()
+    excerpt = _safe(bad_reply_excerpt[:_MAX_EXCERPT]).strip()
     # Some servers refuse an empty assistant turn.
     answered = ({"role": "assistant", "content": excerpt},) if excerpt else ()
-    again = _TEXTS["reask.md"].replace("{error}", " ".join(_safe(error)[:MAX_ERROR].split()))
+    again = _FILE_TEXT["reask.md"].replace("{error}", " ".join(_safe(error)[:_MAX_ERROR].split()))
     return (*asked, *answered, {"role": "user", "content": again})
 
 
@@ -115,7 +114,7 @@ def _tag(body: str, turn: int) -> str:
 
 
 def _messages(stage: Stage, blocks: str) -> Messages:
-    task = _TEXTS[f"{stage}_task.md"]
+    task = _FILE_TEXT[f"{stage}_task.md"]
     return (
         {"role": "system", "content": _SYSTEM[stage]},
         {"role": "user", "content": f"{blocks}\n\n{task}"},
@@ -127,8 +126,8 @@ def _input_block(source: Input, rendered: str) -> str:
         "kind": source.kind,
         "path": source.path,
         "language": source.language,
-        "title": source.title and source.title[:MAX_TITLE],
-        "description": source.description and source.description[:MAX_DESCRIPTION],
+        "title": source.title and source.title[:_MAX_TITLE],
+        "description": source.description and source.description[:_MAX_DESCRIPTION],
     }
     # JSON keeps each of them on the one line, whatever it holds.
     code = rendered.removesuffix("\n")
@@ -158,4 +157,4 @@ def _json(fields: Mapping[str, object]) -> str:
 
 def _safe(text: str) -> str:
     """Text that any server can take: no NUL, no lone surrogate, no chat marker."""
-    return defuse(plain(text))
+    return defuse(storable(text))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity, Side
+from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity, Side, Stage
 
 __all__ = [
     "COMMENT_FIELDS",
@@ -27,7 +27,6 @@ __all__ = [
     "response_format",
 ]
 
-Stage = Literal["check", "review"]
 Level = Literal["json_schema", "json_object", "text"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)

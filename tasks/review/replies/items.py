@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity
-from tasks.core.text_safety import cut, plain
+from tasks.core.text_safety import ellipsize, storable
 from tasks.review.inputs.chat_tokens import restore
 from tasks.review.replies.contract import (
     COMMENT_NAMES,
@@ -91,7 +91,7 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         rationale=rationale,
         severity=cast("Severity", _one_of(wire.severity, SEVERITIES, "medium", "severity", notes)),
         confidence=_clamped(wire.confidence, 1.0, "confidence", notes),
-        title=cut((_prose(wire.title) or message).split("\n", 1)[0], MAX_TITLE),
+        title=ellipsize((_prose(wire.title) or message).split("\n", 1)[0], MAX_TITLE),
         message=message,
         # Half a replacement would be worse than none.
         suggestion=_bounded(wire.suggestion, MAX_CODE, "suggestion", notes),
@@ -147,12 +147,12 @@ def _renamed(item: Mapping[str, Any], names: Names) -> dict[str, Any]:
 
 
 def _text(value: str | None) -> str | None:
-    return restore(plain(value)) if value else None
+    return restore(storable(value)) if value else None
 
 
 def _prose(value: str | None) -> str | None:
     text = (_text(value) or "").strip()
-    return cut(text, MAX_PROSE) or None
+    return ellipsize(text, MAX_PROSE) or None
 
 
 def _code(value: str | None, notes: Counter[str]) -> str | None:

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 import orjson
 
 from tasks.core.errors import ReplyError
-from tasks.core.text_safety import plain
+from tasks.core.text_safety import storable
 from tasks.review.replies.answers import Answer, answers
 from tasks.review.replies.json_repair import mended
 
@@ -94,7 +94,7 @@ def find_items(text: str, shape: Shape) -> Found:
     whole = _loads(text)
     if isinstance(whole, dict) and isinstance(whole.get(shape.key), list):
         return Found(whole[shape.key], "schema", cut=False)
-    text = plain(whole if isinstance(whole, str) else text)  # some models quote their JSON
+    text = storable(whole if isinstance(whole, str) else text)  # some models quote their JSON
     places = [*answers(text)]
     if not places:
         msg = "the reply is empty: ask again, or raise max_tokens if the model thinks at length"

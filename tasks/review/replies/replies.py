@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.core.errors import ReplyError
-from tasks.core.text_safety import plain
+from tasks.core.text_safety import storable
 from tasks.review.replies.contract import (
     COMMENT_FIELDS,
     COMMENT_NAMES,
@@ -144,7 +144,7 @@ def _dropped(notes: Mapping[str, int]) -> int:
 
 def _explained(error: ReplyError, text: str, finish_reason: str | None) -> ReplyError:
     code = _ENDED_BY.get(finish_reason or "", error.code)
-    return ReplyError(str(error), code=code, snippet=plain(text[:SNIPPET]))
+    return ReplyError(str(error), code=code, snippet=storable(text[:SNIPPET]))
 
 
 def _file(verdict: RawVerdict | None, items: dict[str, RawVerdict], notes: Counter[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.core.errors import StateError
-from tasks.core.state_places import check_state, is_database
+from tasks.core.locations import check_state, is_database
 from tasks.upstream.journal.journal import open_journal
 from tasks.upstream.journal.recover import check, salvage
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tasks.core.calls import Reply
 from tasks.core.errors import StateError
-from tasks.core.state_places import name_of
+from tasks.core.locations import redacted
 from tasks.upstream.journal.encoding import DAMAGED, decode, encode
 from tasks.upstream.journal.store import Store, open_store
 from tasks.upstream.journal.writer import GroupWriter
@@ -44,7 +44,7 @@ class Journal:
 
     def __init__(self, place: Path | str, store: Store) -> None:
         self.store = store
-        self._name = name_of(place)
+        self._name = redacted(place)
         self._pid = os.getpid()
         self._writer = GroupWriter(store.write)
 

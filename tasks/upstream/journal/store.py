@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tasks.core.state_places import is_database
+from tasks.core.locations import is_database
 from tasks.upstream.drivers import load_driver
 from tasks.upstream.journal.writer import Row
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.core.errors import StateError
-from tasks.core.state_places import name_of
+from tasks.core.locations import redacted
 from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.store import CHUNK, MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import Row
@@ -167,7 +167,7 @@ class _Session:
 
     def _connected(self) -> Database:
         if self._closed:
-            msg = f"the journal in {name_of(self._url)} was closed: open it again"
+            msg = f"the journal in {redacted(self._url)} was closed: open it again"
             raise StateError(msg)
         if self._db is None or not self._db.is_usable:
             self._db = None

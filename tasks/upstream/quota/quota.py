@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tasks.core.errors import ConfigError, Stopped
+from tasks.core.locations import redacted
 from tasks.core.quotas import AppId
-from tasks.core.state_places import name_of
 from tasks.upstream.quota import clock, forks
 from tasks.upstream.quota.key_log import Lane
 from tasks.upstream.quota.ledger_thread import Broker
@@ -211,7 +211,7 @@ class Quota:
         pool = ", ".join(
             f"{a.alias} {' '.join(map(str, a.windows)) or 'no limit'}" for a in self._app_ids
         )
-        return f"<Quota {name_of(self.place)} run={self.run_id!r} margin={self.margin:g}s: {pool}>"
+        return f"<Quota {redacted(self.place)} run={self.run_id!r} margin={self.margin:g}s: {pool}>"
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tasks.core.state_places import is_database
+from tasks.core.locations import is_database
 from tasks.upstream.drivers import load_driver
 
 __all__ = ["Db", "Meta", "Rows", "Store", "open_store", "postgres_driver", "reading"]

@@ -9,10 +9,10 @@ import pytest
 
 from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
 from tasks.core.settings import Policy
-from tasks.finished.evaluate.evaluation import Evaluation, Spent, evaluate
-from tasks.finished.evaluate.metrics import Tally
+from tasks.finished.evaluate.evaluation import Evaluation, Spent, score_run
+from tasks.finished.evaluate.metrics import MatchCounts
 from tasks.review.findings.clusters import cluster
-from tasks.review.findings.policy import decide
+from tasks.review.findings.policy import apply_policy
 
 Make = Callable[..., Comment]
 
@@ -47,7 +47,7 @@ def reviewed(
 ) -> tuple[Input, InputReview]:
     """An input with its review, clustered and decided as in a run."""
     source = Input(name, CODE, expected=expected)
-    decided = decide(cluster(comments), Policy(), source)
+    decided = apply_policy(cluster(comments), Policy(), source)
     call = call_row(name, input_tokens=10, output_tokens=5, cost_usd=0.5)
     return source, InputReview(name, coverage, None, decided, (call,))
 
@@ -75,7 +75,7 @@ def evaluation(comment: Make) -> Evaluation:
         reviewed("3", (), [], "failed"),
         reviewed("4", None, [raised(comment, "b", 7, confirmed=True)]),
     ]
-    return evaluate(iter(rows), ["a", "b", "c"])
+    return score_run(iter(rows), ["a", "b", "c"])
 
 
 def test_inputs_are_counted_apart(evaluation: Evaluation) -> None:
@@ -86,8 +86,8 @@ def test_inputs_are_counted_apart(evaluation: Evaluation) -> None:
 
 def test_union(evaluation: Evaluation) -> None:
     """An issue that two checks raise counts once; the review takes false alarms and one defect."""
-    assert evaluation.union.before == Tally(4, 4, 1, clean_inputs=1, false_on_clean=2)
-    assert evaluation.union.after == Tally(3, 1, 2, clean_inputs=1, false_on_clean=0)
+    assert evaluation.union.before == MatchCounts(4, 4, 1, clean_inputs=1, false_on_clean=2)
+    assert evaluation.union.after == MatchCounts(3, 1, 2, clean_inputs=1, false_on_clean=0)
     assert evaluation.union.before.false_per_clean_input == 2
     assert evaluation.union.after.false_per_clean_input == 0
 
@@ -103,10 +103,10 @@ def test_lift(evaluation: Evaluation) -> None:
 def test_checks_alone(evaluation: Evaluation) -> None:
     """Each check is scored by its own comments; a silent one has missed everything."""
     a, b, c = (evaluation.checks[name] for name in "abc")
-    assert a.alone.before == Tally(3, 4, 2, 1, 2)
-    assert a.alone.after == Tally(2, 1, 3, 1, 0)
-    assert b.alone.before == Tally(2, 0, 3, 1, 0)
-    assert c.alone.before == Tally(0, 0, 5, 1, 0)
+    assert a.alone.before == MatchCounts(3, 4, 2, 1, 2)
+    assert a.alone.after == MatchCounts(2, 1, 3, 1, 0)
+    assert b.alone.before == MatchCounts(2, 0, 3, 1, 0)
+    assert c.alone.before == MatchCounts(0, 0, 5, 1, 0)
     assert c.alone.before.precision is None
     assert c.alone.lift.precision is None
 

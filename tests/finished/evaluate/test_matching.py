@@ -41,7 +41,7 @@ DIFF = Input("i", "x\n", "diff", path="f.py")
 def test_gate(
     comment: Make, defect: dict[str, Any], changes: dict[str, Any], *, matched: bool
 ) -> None:
-    """Path, side and a line's distance decide whether a comment can stand for a defect."""
+    """Path, side and a line's distance apply_policy whether a comment can stand for a defect."""
     label = Expected(**{"start_line": 10, **defect})
     assert match([[comment(**changes)]], [label], DIFF) == ({0: 0} if matched else {})
 

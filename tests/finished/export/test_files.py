@@ -1,4 +1,4 @@
-"""Exports of a whole night: written whole, opened by their consumers."""
+"""Exports of a whole run: written whole, opened by their consumers."""
 
 from __future__ import annotations
 
@@ -17,39 +17,45 @@ from tasks.core.paths import RunPaths
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.files import export_run
 from tasks.outputs.findings import read_findings
-from tests.factories import comment, made_up, make_night, write_night
+from tests.factories import comment, made_up, make_run, write_run
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A night of 1,500 inputs: several row groups, inputs with and without findings."""
-    paths, _ = make_night(tmp_path_factory.mktemp("night") / "run", inputs=1500)
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 1,500 inputs: several row groups, inputs with and without findings."""
+    paths, _ = make_run(tmp_path_factory.mktemp("exports") / "run", inputs=1500)
     return paths.root
 
 
-def test_every_format_has_every_finding(night: Path) -> None:
+def test_every_format_has_every_finding(finished_run: Path) -> None:
     """The number of findings is that of clusters with a kept or unverified comment."""
-    outputs = {output.name: output for output in export_run(night, tuple(EXPORTS))}
+    outputs = {output.name: output for output in export_run(finished_run, tuple(EXPORTS))}
     query = "SELECT count(DISTINCT cluster_id) FROM read_parquet(?) WHERE outcome != 'dropped'"
-    (expected,) = duckdb.execute(query, [str(night / "comments.parquet")]).fetchall()[0]
+    (expected,) = duckdb.execute(query, [str(finished_run / "comments.parquet")]).fetchall()[0]
     assert expected > 500
-    sarif = orjson.loads((night / "review.sarif").read_bytes())
-    gitlab = orjson.loads((night / "gl-code-quality.json").read_bytes())
+    sarif = orjson.loads((finished_run / "review.sarif").read_bytes())
+    gitlab = orjson.loads((finished_run / "gl-code-quality.json").read_bytes())
     assert {output.rows for output in outputs.values()} == {expected}
     assert len(sarif["runs"][0]["results"]) == len(gitlab) == expected
-    assert (night / "review.rdjsonl").read_bytes().count(b"\n") == expected
-    assert (night / "review.md").read_text().count("\n### ") == expected
-    assert all(output.bytes == (night / name).stat().st_size for name, output in outputs.items())
+    assert (finished_run / "review.rdjsonl").read_bytes().count(b"\n") == expected
+    assert (finished_run / "review.md").read_text().count("\n### ") == expected
+    assert all(
+        output.bytes == (finished_run / name).stat().st_size for name, output in outputs.items()
+    )
 
 
-def test_sarif_tools_open_it(night: Path) -> None:
+def test_sarif_tools_open_it(finished_run: Path) -> None:
     """A consumer that is not ours reads levels and rules as we meant them."""
-    export_run(night, ["sarif"])
-    command = [str(Path(sys.executable).with_name("sarif")), "summary", str(night / "review.sarif")]
+    export_run(finished_run, ["sarif"])
+    command = [
+        str(Path(sys.executable).with_name("sarif")),
+        "summary",
+        str(finished_run / "review.sarif"),
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     levels = [
         one["level"]
-        for one in json.loads((night / "review.sarif").read_text())["runs"][0]["results"]
+        for one in json.loads((finished_run / "review.sarif").read_text())["runs"][0]["results"]
     ]
     for level in ("error", "warning", "note"):
         assert f"{level}: {levels.count(level)}\n" in shown
@@ -57,10 +63,10 @@ def test_sarif_tools_open_it(night: Path) -> None:
 
 def test_an_export_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:
     """Tables of different runs are refused, and the file of before is as it was."""
-    paths, manifest = make_night(tmp_path / "run", inputs=30)
+    paths, manifest = make_run(tmp_path / "run", inputs=30)
     export_run(paths.root, ["gitlab"], manifest)
     before = (paths.root / "gl-code-quality.json").read_bytes()
-    other, _ = make_night(tmp_path / "other", inputs=8)
+    other, _ = make_run(tmp_path / "other", inputs=8)
     other.table("reviews").replace(paths.table("reviews"))
     with pytest.raises(OutputError, match="of different runs"):
         export_run(paths.root, ["gitlab"], manifest)
@@ -70,7 +76,7 @@ def test_an_export_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     """The message names the file that cannot be read."""
-    paths, _ = make_night(tmp_path / "run", inputs=5)
+    paths, _ = make_run(tmp_path / "run", inputs=5)
     paths.table("comments").write_bytes(b"not a table")
     with pytest.raises(OutputError, match=r"comments\.parquet cannot be read"):
         list(read_findings(paths))
@@ -84,7 +90,7 @@ def test_inputs_are_matched_with_their_own_comments(tmp_path: Path) -> None:
         source, _, calls = made_up(rng, number)
         own = [comment(source.input_id, path=None)] if number in {1, 4} else []
         reviews.append((source, own, calls))
-    paths, _ = write_night(tmp_path / "run", reviews)
+    paths, _ = write_run(tmp_path / "run", reviews)
     shown = {one.input_id: [row["path"] for row in one.shown] for one in read_findings(paths)}
     expected = {source.input_id: [source.path] if own else [] for source, own, _ in reviews}
     assert shown == expected

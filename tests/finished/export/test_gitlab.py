@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tasks.core.cells import Counts
+from tasks.core.cells import RunCounts
 from tasks.core.records import SEVERITIES
 from tasks.finished.export import EXPORTS
 from tasks.review.findings.findings import Findings
@@ -45,7 +45,7 @@ _SCHEMA = {
 
 
 def _issues(*inputs: Findings) -> list[dict[str, Any]]:
-    pieces = EXPORTS["gitlab"].pieces(manifest_of(Counts()), inputs)
+    pieces = EXPORTS["gitlab"].pieces(manifest_of(RunCounts()), inputs)
     issues: list[dict[str, Any]] = orjson.loads(b"".join(pieces))
     Draft202012Validator(_SCHEMA).validate(issues)
     return issues

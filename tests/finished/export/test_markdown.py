@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tasks.core.cells import Counts
+from tasks.core.cells import RunCounts
 from tasks.core.records import SEVERITIES
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.markdown import PER_INPUT
@@ -29,7 +29,7 @@ _CREATED = {
 
 
 def _text(*inputs: Findings, **facts: Any) -> str:
-    return b"".join(EXPORTS["markdown"].pieces(manifest_of(Counts()) | facts, inputs)).decode()
+    return b"".join(EXPORTS["markdown"].pieces(manifest_of(RunCounts()) | facts, inputs)).decode()
 
 
 def _tokens(text: str) -> list[Token]:
@@ -71,7 +71,7 @@ def test_long_code_is_cut_and_says_so() -> None:
 
 
 def test_result_comes_first() -> None:
-    """INCOMPLETE cannot be missed; a night without findings says that too."""
+    """INCOMPLETE cannot be missed; a run without findings says that too."""
     text = _text(complete=False, result="INCOMPLETE: 1 of 2 inputs, 1 not in full: 1 timeout")
     assert text.splitlines()[2].startswith("**INCOMPLETE: 1 of 2 inputs")
     assert "No findings." in text

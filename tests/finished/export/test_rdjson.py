@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from jsonschema import Draft202012Validator
 
-from tasks.core.cells import Counts
+from tasks.core.cells import RunCounts
 from tasks.core.records import SEVERITIES
 from tasks.finished.export import EXPORTS
 from tasks.review.findings.findings import Findings
@@ -40,7 +40,7 @@ _DIAGNOSTIC = _object(
 
 
 def _diagnostics(*inputs: Findings) -> list[dict[str, Any]]:
-    text = b"".join(EXPORTS["rdjsonl"].pieces(manifest_of(Counts()), inputs))
+    text = b"".join(EXPORTS["rdjsonl"].pieces(manifest_of(RunCounts()), inputs))
     assert not text or text.endswith(b"\n")
     rows = [orjson.loads(line) for line in text.splitlines()]
     for row in rows:

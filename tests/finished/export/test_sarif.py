@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, FormatChecker
 
-from tasks.core.cells import Counts
+from tasks.core.cells import RunCounts
 from tasks.core.records import CATEGORIES, SEVERITIES, Verdict
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.sarif import artifact_uri
@@ -26,7 +26,7 @@ _REFERENCE = re.compile(r"(?:[A-Za-z0-9._~/!$&'()*+,;=@-]|%[0-9A-F]{2})+|file://
 
 
 def _run(*inputs: Findings, **facts: Any) -> dict[str, Any]:
-    text = b"".join(EXPORTS["sarif"].pieces(manifest_of(Counts()) | facts, inputs))
+    text = b"".join(EXPORTS["sarif"].pieces(manifest_of(RunCounts()) | facts, inputs))
     document = orjson.loads(text)
     _VALID.validate(document)
     (run,) = document["runs"]

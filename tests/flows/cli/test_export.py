@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.export import main
-from tests.factories import make_night
+from tests.factories import make_run
 
 
 def test_help_shows_formats_and_examples() -> None:
@@ -26,7 +26,7 @@ def test_help_shows_formats_and_examples() -> None:
 
 def test_writes_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Only the formats named, each reported with its count."""
-    paths, _ = make_night(tmp_path / "run")
+    paths, _ = make_run(tmp_path / "run")
     assert main([str(paths.root), "--export", "gitlab, rdjsonl,gitlab"]) == 0
     shown = capsys.readouterr().out
     assert len(shown.splitlines()) == 2

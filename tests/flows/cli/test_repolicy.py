@@ -16,10 +16,10 @@ from tasks.core.settings import Policy
 from tasks.finished.export.files import export_run
 from tasks.finished.verify import verify
 from tasks.outputs.stored import comment_of, input_of
-from tasks.outputs.tables import read_reviews, read_rows
+from tasks.outputs.tables import read_reviews, read_table
 from tasks.report.task import write_report
-from tasks.review.findings.policy import decide
-from tests.factories import CODE, make_night
+from tasks.review.findings.policy import apply_policy
+from tests.factories import CODE, make_run
 
 QUOTA = {
     "kept": True,
@@ -54,7 +54,7 @@ min_score = 7
 @pytest.fixture
 def night(tmp_path: Path) -> RunPaths:
     """A night of 120 inputs, with its manifest and reports."""
-    paths, facts = make_night(
+    paths, facts = make_run(
         tmp_path / "night",
         120,
         settings=SETTINGS,
@@ -99,7 +99,9 @@ def test_new_thresholds_decide_as_if_they_had_been_there(night: RunPaths) -> Non
     expected = {
         one.comment_id: (one.outcome, one.drop_reason)
         for row in read_reviews(night)
-        for one in decide(map(comment_of, row["comments"]), strict, input_of(row, "\n".join(CODE)))
+        for one in apply_policy(
+            map(comment_of, row["comments"]), strict, input_of(row, "\n".join(CODE))
+        )
     }
     config = night.root.parent / "strict.toml"
     config.write_text(CONFIG)
@@ -107,7 +109,7 @@ def test_new_thresholds_decide_as_if_they_had_been_there(night: RunPaths) -> Non
     after = tables(night)
     found = {
         one["comment_id"]: (one["outcome"], one["drop_reason"])
-        for one in read_rows(night, "comments")
+        for one in read_table(night, "comments")
     }
     assert found == expected
     pd.testing.assert_frame_equal(after["calls"], before["calls"])

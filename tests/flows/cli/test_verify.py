@@ -19,7 +19,7 @@ from tasks.core.files import sha256
 from tasks.core.paths import RunPaths
 from tasks.finished.verify import check_written
 from tasks.outputs.schemas import SCHEMA_VERSION, Output
-from tests.factories import CHECKS, make_night
+from tests.factories import CHECKS, make_run
 
 FILES = ("reviews.parquet", "comments.parquet", "calls.parquet", "reviews.json")
 
@@ -43,7 +43,7 @@ def described(path: Path) -> dict[str, Any]:
 @pytest.fixture
 def night(tmp_path: Path) -> tuple[RunPaths, dict[str, Any]]:
     """A finished run of 60 inputs."""
-    paths, manifest = make_night(tmp_path / "run", inputs=60)
+    paths, manifest = make_run(tmp_path / "run", inputs=60)
     stamp(paths, manifest)
     return paths, manifest
 
@@ -61,7 +61,7 @@ def test_a_whole_run_is_verified(
 def test_a_complete_run_is_verified(tmp_path: Path) -> None:
     """Exit code 0 for a run in which no cell failed."""
     for seed in range(40):
-        paths, manifest = make_night(tmp_path / str(seed), inputs=8, seed=seed)
+        paths, manifest = make_run(tmp_path / str(seed), inputs=8, seed=seed)
         if manifest["complete"]:
             stamp(paths, manifest)
             assert verify_command(str(paths.root)) == 0

@@ -40,7 +40,7 @@ def test_bars_describe_themselves() -> None:
 
 @pytest.mark.parametrize(("seconds", "shown"), [(90, r"^0\d:\d\d:\d\d$"), (7200, r"^0\d:\d\d$")])
 def test_the_clock_fits_the_length_of_the_run(seconds: int, shown: str) -> None:
-    """A run of a minute needs seconds, a night does not."""
+    """A run of a minute needs seconds, one of hours does not."""
     points = [
         {"time": time * 1000, "which": "median", "seconds": 1.0} for time in range(0, seconds, 10)
     ]

@@ -12,12 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.core.cells import Counts
+from tasks.core.cells import RunCounts
 from tasks.core.errors import OutputError
-from tasks.report.html import CALL_COLUMNS, COMMENT_COLUMNS, Report, TableLibrary, gather, render
-from tasks.report.summary import CALL_COLUMNS as SUMMARY_CALLS
-from tasks.report.summary import COMMENT_COLUMNS as SUMMARY_COMMENTS
-from tasks.report.summary import summarise
+from tasks.report.html import (
+    CHART_CALL_COLUMNS,
+    CHART_COMMENT_COLUMNS,
+    Report,
+    TableLibrary,
+    render,
+    summarise_findings,
+)
+from tasks.report.summary import SUMMARY_CALL_COLUMNS, SUMMARY_COMMENT_COLUMNS, summarise
 from tests.factories import comment, findings, manifest_of
 
 _LIBRARY = TableLibrary("class T{}\nexport{T as default,T as Other};\n/*end*/", "p{margin:0}")
@@ -56,14 +61,17 @@ def _empty(*names: Iterable[str]) -> pd.DataFrame:
 
 
 def _rendered(*inputs: Any, quota: dict[str, Any] | None = None, **facts: Any) -> str:
-    calls, comments = _empty(SUMMARY_CALLS, CALL_COLUMNS), _empty(SUMMARY_COMMENTS, COMMENT_COLUMNS)
-    manifest = manifest_of(Counts()) | facts
+    calls, comments = (
+        _empty(SUMMARY_CALL_COLUMNS, CHART_CALL_COLUMNS),
+        _empty(SUMMARY_COMMENT_COLUMNS, CHART_COMMENT_COLUMNS),
+    )
+    manifest = manifest_of(RunCounts()) | facts
     summary = summarise(calls, comments)
-    report = Report(manifest, summary, quota or {}, gather(inputs, 50), calls, comments)
+    report = Report(manifest, summary, quota or {}, summarise_findings(inputs, 50), calls, comments)
     return render(report, _LIBRARY)
 
 
-def test_an_empty_night_is_a_page() -> None:
+def test_an_empty_run_is_a_page() -> None:
     """Nothing found, nothing called: every part says so instead of failing."""
     text = _rendered()
     for said in (
@@ -85,7 +93,7 @@ def test_the_verdict_has_its_colour(complete: bool, shown: str) -> None:
 
 
 def test_news_are_shown_where_there_is_an_earlier_run() -> None:
-    """How many findings are new and how many are gone; nothing on the first night."""
+    """How many findings are new and how many are gone; nothing on the first run."""
     since = {"new": 12, "recurring": 3, "dropped": 0, "gone": 4, "unknown": 1}
     text = _rendered(history=since)
     assert "new findings" in text
@@ -177,8 +185,8 @@ def test_code_in_messages_is_set_as_code() -> None:
 def test_an_unknown_form_of_the_library_is_refused() -> None:
     """A page whose table does not work is not written."""
     report = Report(
-        manifest_of(Counts()), summarise(_empty(SUMMARY_CALLS), _empty(SUMMARY_COMMENTS)), {},
-        gather(()), _empty(CALL_COLUMNS), _empty(COMMENT_COLUMNS),
+        manifest_of(RunCounts()), summarise(_empty(SUMMARY_CALL_COLUMNS), _empty(SUMMARY_COMMENT_COLUMNS)), {},
+        summarise_findings(()), _empty(CHART_CALL_COLUMNS), _empty(CHART_COMMENT_COLUMNS),
     )  # fmt: skip
     for script in ("var T=1", "export{T as Other}", "/*</script>*/export{T as default}"):
         with pytest.raises(OutputError, match="itables"):

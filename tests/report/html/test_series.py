@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tasks.core.quotas import Window
 from tasks.core.stats import wilson
 from tasks.report.html.series import (
-    CALL_COLUMNS,
-    COMMENT_COLUMNS,
+    CHART_CALL_COLUMNS,
+    CHART_COMMENT_COLUMNS,
     agreement_points,
     latency_points,
     made_calls,
@@ -23,15 +23,15 @@ from tasks.report.html.series import (
 
 
 def _calls(*rows: tuple[Any, ...]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(CALL_COLUMNS))
+    return pd.DataFrame(rows, columns=list(CHART_CALL_COLUMNS))
 
 
 def _comments(*rows: tuple[Any, ...]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COMMENT_COLUMNS))
+    return pd.DataFrame(rows, columns=list(CHART_COMMENT_COLUMNS))
 
 
 def test_only_calls_of_this_run_are_drawn() -> None:
-    """Journaled and skipped calls used no quota tonight."""
+    """Journaled and skipped calls used no quota in this run."""
     made = made_calls(
         _calls(
             ("a", "ok", False, 10, 3.0),
@@ -81,7 +81,7 @@ def test_latency_is_cut_into_slices_of_time() -> None:
 
 
 def test_no_calls_no_points() -> None:
-    """A night answered by the journal alone has nothing to draw."""
+    """A run answered by the journal alone has nothing to draw."""
     none = made_calls(_calls(("a", "ok", True, 5, 1.0)))
     assert latency_points(none) == []
     assert quota_points(none, {"a": (Window(3, 60.0),)}) == []

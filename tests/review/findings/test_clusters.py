@@ -160,7 +160,7 @@ def test_unanchored_comments_join_by_text(comment: Make) -> None:
 def test_canonical(
     comment: Make, verdict: Callable[..., Verdict], better: dict[str, Any], worse: dict[str, Any]
 ) -> None:
-    """Score, severity, suggestion and rationale decide, in this order."""
+    """Score, severity, suggestion and rationale apply_policy, in this order."""
 
     def make(name: str, fields: dict[str, Any]) -> Comment:
         given_verdict = verdict(score=fields.get("score"))

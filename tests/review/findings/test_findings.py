@@ -10,7 +10,7 @@ from tasks.core.records import Comment, Verdict
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.findings import (
     category_of,
-    lines_of,
+    line_range,
     place_text,
     severity_index,
     title_of,
@@ -84,7 +84,7 @@ def test_lines_are_those_of_the_new_file() -> None:
         comment(line=3, end_line=5, comment_id="c"),
         comment(line=4, comment_id="d"),
     ).shown
-    places = {one["comment_id"]: (lines_of(one), place_text(one)) for one in shown}
+    places = {one["comment_id"]: (line_range(one), place_text(one)) for one in shown}
     assert places == {
         "a": (None, "removed line 9"),
         "b": (None, "no line"),

@@ -48,9 +48,9 @@ def counts(comparison: Comparison) -> dict[str, int]:
 def test_new_recurring_and_gone() -> None:
     """Each comment gets its age, each finding is counted once."""
     comparison = Comparison(before(review(raised("x"), raised("y"))))
-    tonight = review(raised("y"), raised("z"))
-    comparison.add(snippet(), tonight)
-    assert [one["age"] for one in tonight["comments"]] == ["recurring", "new"]
+    current = review(raised("y"), raised("z"))
+    comparison.add(snippet(), current)
+    assert [one["age"] for one in current["comments"]] == ["recurring", "new"]
     assert counts(comparison) == {"new": 1, "recurring": 1, "gone": 1}
     assert comparison.gone == {"c-x"}
 
@@ -59,18 +59,18 @@ def test_a_finding_is_its_cluster() -> None:
     """One fingerprint in common is enough, and makes all its comments recur."""
     earlier = review(raised("x", cluster_id="1"), raised("y", cluster_id="1"))
     comparison = Comparison(before(earlier))
-    tonight = review(raised("y", cluster_id="2"), raised("z", cluster_id="2"))
-    comparison.add(snippet(), tonight)
-    assert {one["age"] for one in tonight["comments"]} == {"recurring"}
+    current = review(raised("y", cluster_id="2"), raised("z", cluster_id="2"))
+    comparison.add(snippet(), current)
+    assert {one["age"] for one in current["comments"]} == {"recurring"}
     assert counts(comparison) == {"recurring": 1}
 
 
 def test_only_what_was_shown_counts() -> None:
     """A comment that the earlier run dropped is news when it is kept now."""
     comparison = Comparison(before(review(raised("x", outcome="dropped"))))
-    tonight = review(raised("x"))
-    comparison.add(snippet(), tonight)
-    assert tonight["comments"][0]["age"] == "new"
+    current = review(raised("x"))
+    comparison.add(snippet(), current)
+    assert current["comments"][0]["age"] == "new"
     assert counts(comparison) == {"new": 1}
 
 
@@ -83,7 +83,7 @@ def test_dropped_is_not_gone() -> None:
 
 @pytest.mark.parametrize("coverage", ["partial", "failed", "skipped"])
 def test_what_was_not_reviewed_is_unknown(coverage: str) -> None:
-    """An input that failed tonight has lost no finding, nor has one that is not there."""
+    """An input that failed in this run has lost no finding, nor has one that is not there."""
     comparison = Comparison(before(review(raised("x"), raised("y", path="b.py"))))
     comparison.add(snippet(), review(coverage=coverage))
     assert counts(comparison) == {"unknown": 2}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.core.records import Comment, Input, Verdict
 from tasks.core.settings import Policy
-from tasks.review.findings.policy import decide, inherit_verdicts
+from tasks.review.findings.policy import apply_policy, inherit_verdicts
 
 Make = Callable[..., Comment]
 MakeVerdict = Callable[..., Verdict]
@@ -52,14 +52,14 @@ def test_outcomes(
     reason: str | None,
 ) -> None:
     """Each combination of verdict and threshold has one outcome and one reason."""
-    (decided,) = decide([comment(verdict=verdict(**fields))], policy, SOURCE)
+    (decided,) = apply_policy([comment(verdict=verdict(**fields))], policy, SOURCE)
     assert (decided.outcome, decided.drop_reason) == (outcome, reason)
 
 
 def test_no_review(comment: Make) -> None:
     """Without a review every comment is unverified, whatever it said before."""
     comments = [comment(), comment(comment_id="c2", outcome="dropped", drop_reason="rejected")]
-    decided = decide(comments, Policy(min_score=9), SOURCE)
+    decided = apply_policy(comments, Policy(min_score=9), SOURCE)
     assert [(c.outcome, c.drop_reason) for c in decided] == [("unverified", None)] * 2
 
 
@@ -69,8 +69,8 @@ def test_redeciding(comment: Make, verdict: MakeVerdict) -> None:
         comment(comment_id=str(at), verdict=verdict(score=at, corrected_severity="high"))
         for at in range(11)
     ]
-    strict = decide(comments, Policy(min_score=8), SOURCE)
-    assert decide(strict, Policy(), SOURCE) == decide(comments, Policy(), SOURCE)
+    strict = apply_policy(comments, Policy(min_score=8), SOURCE)
+    assert apply_policy(strict, Policy(), SOURCE) == apply_policy(comments, Policy(), SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_corrected_lines(
 ) -> None:
     """Lines are corrected inside the code only, and a quote's place is not left."""
     correction = verdict(corrected_start_line=start, corrected_end_line=end)
-    (decided,) = decide([comment(loc_method=method, verdict=correction)], Policy(), SOURCE)
+    (decided,) = apply_policy([comment(loc_method=method, verdict=correction)], Policy(), SOURCE)
     assert (decided.start_line, decided.end_line) == lines
     assert decided.loc_method == after
 
@@ -106,7 +106,7 @@ def test_corrected_lines(
 def test_rejected_comments_stay_as_raised(comment: Make, verdict: MakeVerdict) -> None:
     """What a rejecting verdict would correct is not applied."""
     no = verdict(decision="rejected", corrected_severity="low", corrected_start_line=9)
-    (decided,) = decide([comment(loc_method="lines", verdict=no)], Policy(), SOURCE)
+    (decided,) = apply_policy([comment(loc_method="lines", verdict=no)], Policy(), SOURCE)
     assert (decided.severity, decided.start_line) == ("medium", 10)
 
 
@@ -137,7 +137,7 @@ def test_duplicates(
         )
         for name in outcomes
     ]
-    decided = decide(comments, Policy(), SOURCE)
+    decided = apply_policy(comments, Policy(), SOURCE)
     assert {c.comment_id: c.drop_reason for c in decided} == outcomes
 
 
@@ -153,7 +153,7 @@ def test_every_duplicate_is_represented(
         comment(comment_id=str(at), verdict=verdict(score=scores[at], duplicate_of=str(target)))
         for at, target in enumerate(targets)
     ]
-    decided = {c.comment_id: c for c in decide(comments, Policy(), SOURCE)}
+    decided = {c.comment_id: c for c in apply_policy(comments, Policy(), SOURCE)}
     for one in decided.values():
         at, steps = one, 0
         while at.drop_reason == "duplicate":

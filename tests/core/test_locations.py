@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ConfigError
+from tasks.core.locations import journal_location, ledger_location, resolve_state
 from tasks.core.settings import load_settings
-from tasks.core.state_places import journal_place, ledger_place, resolve_state
 
 _REST = """
 [app_ids.a]
@@ -29,15 +29,15 @@ def test_a_folder_has_two_files() -> None:
     state = resolve_state("data/state")
 
     assert Path(state).is_absolute()
-    assert journal_place(state) == f"{state}/journal.sqlite"
-    assert ledger_place(state) == f"{state}/ledger.sqlite"
+    assert journal_location(state) == f"{state}/journal.sqlite"
+    assert ledger_location(state) == f"{state}/ledger.sqlite"
 
 
 def test_a_database_has_both() -> None:
     """A database is left as it is and holds journal and ledger."""
     url = _load("postgresql://reviewer@db.example/night")
 
-    assert journal_place(resolve_state(url)) == ledger_place(resolve_state(url)) == url
+    assert journal_location(resolve_state(url)) == ledger_location(resolve_state(url)) == url
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,46 @@
-"""Names of flow runs: dataset and date, then what is known of the counts."""
+"""
+Flow runs in Prefect's lists: their names, and the states that they end in.
+
+A name begins as dataset and date and gets the counts as they become known. A state's name is what
+people read, its type is its colour.
+"""
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+from prefect import State
 from prefect.client.orchestration import get_client
+from prefect.exceptions import FailedRun
 from prefect.runtime import flow_run
+from prefect.states import Failed
 
-from tasks.core.cells import Counts
+from tasks.core.cells import RunCounts
 from tasks.report.server_health import server_answers
 
-__all__ = ["brief", "dataset_of", "rename", "run_name", "shard_name"]
+__all__ = [
+    "INCOMPLETE",
+    "REFUSED",
+    "brief",
+    "dataset_of",
+    "failed",
+    "rename",
+    "run_name",
+    "shard_name",
+]
 
 _LONGEST = 40
+
+INCOMPLETE = "Incomplete"
+"""Wrote its outputs with gaps. Its type is FAILED, so it is not green."""
+
+REFUSED = "Refused"
+"""Did not start: bad configuration or input. Its type is FAILED."""
 
 
 def dataset_of(source: str) -> str:
@@ -50,9 +75,27 @@ def rename(detail: str) -> None:
         client.set_flow_run_name(UUID(flow_run.id), f"{run_name()}, {detail}")
 
 
-def brief(counts: Counts) -> str:
-    """What came of a run, short enough for a list of runs."""
+def brief(counts: RunCounts) -> str:
+    """The result of a run, short enough for a list of runs."""
     good = counts.coverage["complete"] + counts.coverage["skipped"]
     shown = counts.outcomes["kept"] + counts.outcomes["unverified"]
     inputs = f"{good:,} of {counts.inputs:,}" if good < counts.inputs else f"{counts.inputs:,}"
     return f"{inputs} inputs, {shown:,} comments"
+
+
+def failed(name: str, message: str) -> State[Any]:
+    """A state of type FAILED whose message says all there is to say."""
+    for logger in ("prefect.flow_runs", "prefect.engine"):
+        logging.getLogger(logger).addFilter(_WITHOUT_FAILED_RUN)
+    return Failed(name=name, message=message)
+
+
+class _WithoutFailedRun(logging.Filter):
+    """A filter for Prefect's engine, which logs such a state with a traceback through itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, FailedRun)
+
+
+_WITHOUT_FAILED_RUN = _WithoutFailedRun()

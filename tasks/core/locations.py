@@ -1,4 +1,4 @@
-"""Where journal and ledger live: a folder of this machine, or a PostgreSQL database."""
+"""Locations that a user writes: a folder, the URL of shared storage, or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from urllib.parse import parse_qsl, urlsplit
 __all__ = [
     "check_state",
     "is_database",
-    "journal_place",
-    "ledger_place",
-    "name_of",
+    "is_url",
+    "journal_location",
+    "ledger_location",
+    "redacted",
     "resolve_state",
+    "without_password",
 ]
 
 _SCHEMES = ("postgresql://", "postgres://")
@@ -26,8 +28,28 @@ def is_database(state: str | Path) -> bool:
     return str(state).startswith(_SCHEMES)
 
 
+def is_url(location: str) -> bool:
+    """Whether fsspec opens it; otherwise it is a path of this machine."""
+    return "://" in location
+
+
+def without_password(location: str) -> str:
+    """A URL without credentials, or a path, without the slash at its end.
+
+    Raises:
+        ValueError: the URL holds a password; the message does not repeat it.
+    """
+    if is_url(location) and urlsplit(location).password:
+        msg = (
+            "must not hold a password: it is stored with every run. Leave it out of the URL and "
+            "give it to the driver on every machine (fsspec's configuration, or its variables)"
+        )
+        raise ValueError(msg)
+    return location.rstrip("/")
+
+
 def check_state(state: str) -> str:
-    """`state` as it came.
+    """A folder, or a database's URL without a password, as it came.
 
     Raises:
         ValueError: it is a URL with a password, or of something else; the message repeats neither.
@@ -58,23 +80,23 @@ def _parts(url: str) -> tuple[str, str, str]:
 
 
 def resolve_state(state: str) -> str:
-    """The same from wherever a process starts: a folder becomes absolute."""
+    """The state's location for every process: a folder made absolute, a database as it is."""
     return state if is_database(state) else str(Path(state).absolute())
 
 
-def journal_place(state: str) -> str:
+def journal_location(state: str) -> str:
     """The journal's file in the folder `state`, or the database itself."""
     return state if is_database(state) else str(Path(state) / "journal.sqlite")
 
 
-def ledger_place(state: str) -> str:
+def ledger_location(state: str) -> str:
     """The ledger's file in the folder `state`, or the database itself."""
     return state if is_database(state) else str(Path(state) / "ledger.sqlite")
 
 
-def name_of(place: str | Path) -> str:
-    """The place without anything that is nobody's business."""
-    if not is_database(place):
-        return str(place)
-    url = urlsplit(str(place))
+def redacted(location: str | Path) -> str:
+    """A database's URL without user, password and options; a path as it is. For messages."""
+    if not is_database(location):
+        return str(location)
+    url = urlsplit(str(location))
     return f"postgresql://{url.hostname or ''}{url.path}"

@@ -1,4 +1,4 @@
-"""Nights on a repository that is edited between them: what is new, what recurs, what is gone."""
+"""Runs on a repository that is edited between them: what is new, what recurs, what is gone."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ model = "review-1"
 
 
 class Repository:
-    """A small repository whose tags are the nights."""
+    """A small repository whose tags are the states that runs see."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir()
         self._git("init", "-q", "-b", "main")
-        self.night("base", {})
+        self.commit("base", {})
 
-    def night(self, tag: str, files: dict[str, str]) -> None:
+    def commit(self, tag: str, files: dict[str, str]) -> None:
         """Exactly these files from now on."""
         for old in self.root.glob("*.py"):
             old.unlink()
@@ -105,30 +105,32 @@ def history(output: Path) -> Any:
 
 
 @pytest.fixture
-def nights(sandbox: Sandbox, make_job: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
-    """Run one night of the edited repository, and get its output."""
+def review_at(
+    sandbox: Sandbox, make_job: Callable[..., Any], tmp_path: Path
+) -> Callable[..., Path]:
+    """Review one state of the edited repository, and get its output."""
     repository = Repository(tmp_path / "project")
     job = make_job(CONFIG.format(url=sandbox.base_url))
 
-    def night(tag: str, files: dict[str, str], *arguments: str) -> Path:
+    def review(tag: str, files: dict[str, str], *arguments: str) -> Path:
         models = {name: {"skill": "scripted"} for name in ("check-1", "review-1")}
         sandbox.control(models=models, answers=script(files))
-        repository.night(tag, files)
+        repository.commit(tag, files)
         output = job.folder / "runs" / tag
         ended = job.run(f"git:{repository.root}@base..{tag}", *arguments, output=output)
         assert ended.code == 0, (ended.err, ended.out)
         return Path(output)
 
-    return night
+    return review
 
 
-def test_nights_on_an_edited_repository(nights: Callable[..., Path], sandbox: Sandbox) -> None:
+def test_runs_on_an_edited_repository(review_at: Callable[..., Path], sandbox: Sandbox) -> None:
     """Moved is recurring, removed and repaired are gone, out of the range is unknown, marked stays out."""
-    one = nights("one", FIRST)
+    one = review_at("one", FIRST)
     assert ages(one) == dict.fromkeys(("first", "second", "third", "fourth", "sixth"))
     assert history(one) is None
 
-    two = nights("two", SECOND)
+    two = review_at("two", SECOND)
     assert ages(two) == {"first": "recurring", "fifth": "new", "fourth": "recurring"}
     found = history(two)
     assert {name: found[name] for name in ("new", "recurring", "dropped", "gone", "unknown")} == {
@@ -148,7 +150,7 @@ def test_nights_on_an_edited_repository(nights: Callable[..., Path], sandbox: Sa
     mark = {"fingerprint": comments.loc["first = 1 / 0", "fingerprint"], "reason": "by design"}
     (two.parents[1] / "suppressions.jsonl").write_text(json.dumps(mark) + "\n")
     asked = sandbox.stats()["requests"]
-    three = nights("three", SECOND, "--previous", str(one))
+    three = review_at("three", SECOND, "--previous", str(one))
     assert sandbox.stats()["requests"] == asked
     outcomes = pd.read_parquet(three / "comments.parquet", columns=["outcome", "drop_reason"])
     assert outcomes.fillna("").to_numpy().tolist() == [

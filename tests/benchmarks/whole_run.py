@@ -15,12 +15,12 @@ from typing import Any
 
 from deployments.sandbox import Sandbox
 
-__all__ = ["KEYS", "Cost", "Night", "measure", "write_inputs"]
+__all__ = ["KEYS", "Cost", "WholeRun", "measure", "write_inputs"]
 
 KEYS = {f"BENCH_KEY_{n}": f"bench-key-{n}" for n in range(4)}
 _SAMPLES = Path(__file__).parents[2] / "data" / "samples" / "samples.jsonl"
-_UNWAITED = ("nursery", "shard")
-"""Who is not in the kernel's account of its parent: shards are waited for by the nursery, and it by nobody."""
+_UNWAITED = ("fork server", "shard")
+"""Who is not in the kernel's account of its parent: shards are waited for by the fork server, and it by nobody."""
 _LOOK = 0.2
 """Seconds between looks at the memory of the processes."""
 
@@ -53,7 +53,7 @@ def write_inputs(path: Path, count: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class WholeRun:
     """A folder with its review.toml; state and outputs are beside it."""
 
     folder: Path
@@ -159,15 +159,15 @@ class _Watch:
     def _kind(self, pid: int) -> str:
         # A zombie still has its CPU time, but no command line any more.
         if command := _read(pid, "cmdline"):
-            named = {"embedded_server": "server", "forkserver": self._forked(pid)}
+            named = {"flows.ui.server": "server", "forkserver": self._forked(pid)}
             kinds = (kind for text, kind in named.items() if text in command)
             self._kinds[pid] = "parent" if pid == self._pid else next(kinds, "other")
         return self._kinds.setdefault(pid, "other")
 
     def _forked(self, pid: int) -> str:
-        """A shard has the command line of the nursery that forked it."""
+        """A shard has the command line of the fork server that forked it."""
         fields = _read(pid, "stat").rpartition(")")[2].split()
-        return "nursery" if fields and int(fields[1]) == self._pid else "shard"
+        return "fork server" if fields and int(fields[1]) == self._pid else "shard"
 
 
 def _below(pid: int) -> Iterator[int]:

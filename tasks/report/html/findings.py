@@ -1,28 +1,71 @@
-"""One finding as the words of its row in the table; long texts are cut."""
+"""The findings of a run as the page shows them: counts of all, and a row for each of the worst."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from tasks.core.records import SEVERITIES
 from tasks.review.findings.findings import (
-    Row,
+    Finding,
+    Findings,
     category_of,
-    lines_of,
+    line_range,
     place_text,
     severity_index,
     title_of,
+    worst_first,
 )
 
-__all__ = ["FindingView", "finding_view"]
+__all__ = ["MAX_FINDINGS", "FindingView", "FindingsSummary", "finding_view", "summarise_findings"]
 
+MAX_FINDINGS = 2000
+"""Rows in the report's table; the rest is counted."""
 _MAX_TEXT = 1500
 _MAX_CODE_LINES = 16
 
 
+@dataclass(slots=True)
+class FindingsSummary:
+    """Counts of a run's findings and its worst ones, in bounded memory."""
+
+    total: int = 0
+    suppressed: int = 0
+    inputs: int = 0
+    """Inputs with at least one finding."""
+    severities: dict[str, Counter[str]] = field(default_factory=dict)
+    """severity -> category -> findings."""
+    worst: list[Finding] = field(default_factory=list)
+    """Worst first; each with the `input_id` it belongs to."""
+
+    def count(self, severity: str) -> int:
+        """Number of findings of one severity."""
+        return self.severities.get(severity, Counter()).total()
+
+
+def summarise_findings(inputs: Iterable[Findings], limit: int = MAX_FINDINGS) -> FindingsSummary:
+    """Counts of all findings, and the worst `limit` of them."""
+    found = FindingsSummary()
+    found.worst = heapq.nsmallest(limit, _counted(inputs, found), key=worst_first)
+    return found
+
+
+def _counted(inputs: Iterable[Findings], found: FindingsSummary) -> Iterator[Finding]:
+    for findings in inputs:
+        found.inputs += bool(findings.shown)
+        found.suppressed += len(findings.suppressed)
+        found.total += len(findings.shown)
+        for finding in findings.shown:
+            severity = SEVERITIES[severity_index(finding)]
+            found.severities.setdefault(severity, Counter())[category_of(finding)] += 1
+            yield finding
+
+
 @dataclass(frozen=True, slots=True)
 class FindingView:
-    """One row of the table."""
+    """One finding in the words of its row in the table."""
 
     severity: str
     order: int
@@ -45,8 +88,8 @@ class FindingView:
     input_id: str
 
 
-def finding_view(finding: Row) -> FindingView:
-    """Long texts are cut, and end with what was left out."""
+def finding_view(finding: Finding) -> FindingView:
+    """The row of one finding; long texts are cut, and end with how much was left out."""
     score = finding["verdict_score"]
     order = severity_index(finding)
     return FindingView(
@@ -87,9 +130,9 @@ def _cut_line(line: str) -> str:
     return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]} (and more)"
 
 
-def _numbered(finding: Row) -> tuple[tuple[str, str], ...]:
+def _numbered(finding: Finding) -> tuple[tuple[str, str], ...]:
     # Only a quote that was found stands at these lines for sure.
-    known = finding["loc_method"] in {"exact", "quote"} and lines_of(finding)
+    known = finding["loc_method"] in {"exact", "quote"} and line_range(finding)
     start = known[0] if known else None
     return tuple(
         ("" if start is None else str(start + place), line)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.ui.run_names import brief, dataset_of
-from tasks.core.cells import Counts
+from flows.ui.run_display import brief, dataset_of
+from tasks.core.cells import RunCounts
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_dataset_of_the_project_itself(tmp_path: Path, monkeypatch: pytest.Monke
 def test_brief_says_what_is_missing() -> None:
     """A whole run has one number of inputs, one with gaps has two; dropped comments do not count."""
     outcomes = Counter({"kept": 3, "unverified": 1, "dropped": 9})
-    whole = Counts(inputs=1200, coverage=Counter({"complete": 1200}), outcomes=outcomes)
-    gaps = Counts(inputs=1200, coverage=Counter({"complete": 1188, "failed": 12}))
+    whole = RunCounts(inputs=1200, coverage=Counter({"complete": 1200}), outcomes=outcomes)
+    gaps = RunCounts(inputs=1200, coverage=Counter({"complete": 1188, "failed": 12}))
 
     assert brief(whole) == "1,200 inputs, 4 comments"
     assert brief(gaps) == "1,188 of 1,200 inputs, 0 comments"

@@ -1,0 +1,179 @@
+"""
+The facts of manifest.json, as types: what a run was, what it counted, and its outputs.
+
+    RunFacts   what the merge knows; the report is made from it
+    Manifest   RunFacts, the report's figures and the checksums of the outputs: what is stored
+
+Runs from before a key was added lack it: keys that a reader must not rely on are NotRequired.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+__all__ = [
+    "HISTORY_COUNTS",
+    "Decided",
+    "Figures",
+    "GoneFinding",
+    "HistoryFacts",
+    "Manifest",
+    "ManifestCounts",
+    "OutputEntry",
+    "QuotaProof",
+    "QuotaProofRow",
+    "Rejected",
+    "RunFacts",
+]
+
+
+class Rejected(TypedDict):
+    """Rows of the source that were no inputs, by reason."""
+
+    rows: int
+    reasons: dict[str, int]
+
+
+class ManifestCounts(TypedDict):
+    """Totals of a run; each dict goes from a name to a count."""
+
+    inputs: int
+    coverage: dict[str, int]
+    """Inputs that are complete, partial, failed, skipped."""
+    cells: dict[str, int]
+    """Cells that were planned, and that ended ok, failed, skipped."""
+    failed_by_reason: dict[str, int]
+    skipped_by_reason: dict[str, int]
+    comments: dict[str, int]
+    """Comments that were raised, and that are kept, dropped, unverified."""
+    dropped_by_reason: dict[str, int]
+
+
+class GoneFinding(TypedDict):
+    """A finding of the earlier run that is gone."""
+
+    fingerprint: str
+    path: str
+    category: str
+    severity: str
+    title: str
+
+
+class HistoryFacts(TypedDict):
+    """Findings against those of an earlier run, counted by what became of them."""
+
+    run_id: str
+    """The earlier run."""
+    folder: str
+    """Its folder or URL."""
+    new: int
+    recurring: int
+    dropped: int
+    gone: int
+    unknown: int
+    worst_gone: list[GoneFinding]
+    """Worst first; at most 100."""
+
+
+HISTORY_COUNTS: tuple[Literal["new", "recurring", "dropped", "gone", "unknown"], ...] = (
+    "new",
+    "recurring",
+    "dropped",
+    "gone",
+    "unknown",
+)
+"""The counts of HistoryFacts, in the order of a report."""
+
+
+class Decided(TypedDict):
+    """Thresholds that were applied anew to a finished run."""
+
+    at: str
+    """ISO 8601, UTC."""
+    changed: int
+    """Comments with another outcome or reason than before."""
+
+
+QuotaProofRow = TypedDict(
+    "QuotaProofRow",
+    {
+        "app_id": str,
+        "sends": int,
+        "429s": int,
+        "most in a window": str,
+        "slots available": int | None,
+        "waited s": float,
+        "margin s": float,
+        "disabled": str | None,
+    },
+)
+"""One app_id: its keys are the columns of the report's table."""
+
+
+class QuotaProof(TypedDict):
+    """What each app_id sent against what its windows allow. Times in seconds."""
+
+    kept: bool
+    """No window of any app_id ever held more sends than it may."""
+    sends: int
+    rate_limited: int
+    """Sends that were answered with 429."""
+    span_s: float
+    """First send to last."""
+    optimum_s: float
+    """The shortest span in which the quotas allow that many sends."""
+    app_ids: list[QuotaProofRow]
+
+
+class Figures(TypedDict):
+    """The report's figures: the fields of its Summary, and the quota proof."""
+
+    models: list[dict[str, Any]]
+    """ModelFigures of each check and of the review."""
+    quota: QuotaProof
+
+
+class OutputEntry(TypedDict):
+    """One output file as it was written."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class RunFacts(TypedDict):
+    """A run and what came of it, without what the report adds."""
+
+    run_id: str
+    result: str
+    """The result in one sentence."""
+    complete: bool
+    source: str
+    source_key: NotRequired[str]
+    """What stays the same of `source` from run to run."""
+    limit: NotRequired[int | None]
+    started_at: str
+    """ISO 8601, UTC."""
+    seconds: float
+    flow_run_id: str | None
+    flow_run_url: NotRequired[str | None]
+    rejected: Rejected
+    counts: ManifestCounts
+    history: HistoryFacts | None
+    settings: dict[str, Any]
+    """Settings.model_dump, without any key."""
+    threads: int
+    fresh: bool
+    prompt_version: str
+    schema_version: int
+    packages: dict[str, str]
+    """Versions by name."""
+    decided: NotRequired[Decided]
+
+
+class Manifest(RunFacts):
+    """manifest.json of a finished run."""
+
+    figures: Figures
+    outputs: dict[str, OutputEntry]
+    """By file name."""
