@@ -151,7 +151,7 @@ def _wait(ready: Callable[[], bool], service: Service, what: str) -> None:
     deadline = time.monotonic() + _START
     while not ready():
         if service.pid is None or time.monotonic() > deadline:
-            msg = f"{what} did not come up; {service.log} ends with:\n{service.last_words()}"
+            msg = f"{what} did not come up; {service.log} ends with:\n{service.exit_report()}"
             raise StateError(msg)
         time.sleep(0.2)
 

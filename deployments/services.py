@@ -88,7 +88,7 @@ class Service:
         self.pid_file.unlink(missing_ok=True)
         return True
 
-    def last_words(self) -> str:
+    def exit_report(self) -> str:
         """The end of its log."""
         try:
             return self.log.read_text(errors="replace")[-2000:].strip()

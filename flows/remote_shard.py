@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.review_shard import SLICES, own_logger, review, state_of
-from flows.shards.exit_report import LastWords, leave_last_words, make_room
+from flows.shards.exit_report import ExitReport, reserve_exit_report, write_exit_report
 from flows.shards.remote.lease import Lease
 from flows.shards.remote.worker_sync import LEASE, Mirror, fetch
 from flows.ui.run_log import Log, into_run
@@ -56,18 +56,18 @@ def remote_shard(storage: str, run_id: str, name: str, attempt: str) -> State[An
 
 
 def _reflected(exchange: SharedFolder, shard: ShardPaths, attempt: str, log: Log) -> State[Any]:
-    make_room(shard)
+    reserve_exit_report(shard)
     fetch(exchange, shard)
     settings = Run.read(shard.settings).settings
     bound = settings.workers.lost_after if settings.workers else 60.0
     mirror = Mirror(exchange, shard, attempt, bound, log)
     with mirror.reflect():
         result = review(shard, log, lambda _, first, last: infer.submit(first, last))
-        if isinstance(result, LastWords):
+        if isinstance(result, ExitReport):
             mirror.explain(result)
             return state_of(result)
         try:
             mirror.deliver()
         except Exception as error:  # noqa: BLE001 - a driver may raise anything
-            return state_of(leave_last_words(shard, error))
+            return state_of(write_exit_report(shard, error))
     return state_of(result)

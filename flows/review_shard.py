@@ -20,22 +20,22 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import SecretStr
 
 from flows.setup.keys import resolve_keys
-from flows.shards.exit_report import LastWords, leave_last_words
+from flows.shards.exit_report import ExitReport, write_exit_report
 from flows.shards.flow_run_states import note_flow_run
-from flows.shards.watchdog import one_farewell
+from flows.shards.watchdog import ignore_further_sigterm
 from flows.ui.run_display import INCOMPLETE, shard_name
 from flows.ui.run_log import Log, into_run
-from flows.ui.terminal import silence
+from flows.ui.terminal import mute_shard_console
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
-from tasks.infer.shard_worker import Desk, open_desk
+from tasks.infer.shard_worker import ShardWorker, open_shard_worker
 from tasks.infer.slices import AT_ONCE, guided
 from tasks.infer.task import infer
 
 __all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 
-Submit = Callable[[Desk, int, int], Any]
+Submit = Callable[[ShardWorker, int, int], Any]
 """Starts one slice; returns its future."""
 
 SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
@@ -55,7 +55,7 @@ def review_shard(name: str, root: str) -> State[Any]:
     marker is written last. What ends it is left in the folder and does not leave as an exception,
     which Prefect would pickle to its storage.
     """
-    silence()
+    mute_shard_console()
     shard = ShardPaths(Path(root))
     log = own_logger(shard)
     log.info("%s works in process %d", name, os.getpid())
@@ -71,11 +71,11 @@ def review_alone(name: str, root: str) -> None:
         review(
             ShardPaths(Path(root)),
             log,
-            lambda desk, first, last: slices.submit(desk.review_slice, first, last),
+            lambda worker, first, last: slices.submit(worker.review_slice, first, last),
         )
 
 
-def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | LastWords:
+def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | ExitReport:
     """The shard's counts, or why it could not be finished."""
     keys: Mapping[str, SecretStr] = {}
     try:
@@ -83,18 +83,18 @@ def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | Last
         keys = resolve_keys(run.settings)
         return _work(shard, run, keys, log, submit)
     except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
-        return leave_last_words(shard, error, keys.values())
+        return write_exit_report(shard, error, keys.values())
 
 
 def _work(
     shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: Submit
 ) -> dict[str, Any]:
     log.info("up to %d calls in flight", run.threads)
-    with open_desk(shard, keys, log, threading.Event()) as desk, one_farewell():
-        slices = guided(desk.inputs, run.threads)
-        for future in [submit(desk, first, last) for first, last in slices]:
+    with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():
+        slices = guided(worker.inputs, run.threads)
+        for future in [submit(worker, first, last) for first, last in slices]:
             future.result()
-        result = desk.progress.snapshot()
+        result = worker.progress.snapshot()
     write_json(shard.done, result)
     return result
 
@@ -110,9 +110,9 @@ def own_logger(shard: ShardPaths) -> Any:
     return flow_run_logger(context.flow_run, context.flow)
 
 
-def state_of(result: dict[str, Any] | LastWords) -> State[Any]:
+def state_of(result: dict[str, Any] | ExitReport) -> State[Any]:
     """The flow run's state for what `review` returned."""
-    if isinstance(result, LastWords):
+    if isinstance(result, ExitReport):
         return Failed(message=result.message)
     text = f"{result['inputs']:,} inputs, {result['calls']:,} calls, {result['journaled']:,} from the journal"
     if not result["failed"]:

@@ -61,7 +61,10 @@ TEXTS = {
         "The range has one index too many: `rows[len(rows)]` raises.",
     ),
     "security": ("Query built from user input", "`name` goes into the SQL text as it came."),
-    "performance": ("Price read again each time", "Every pass asks the database for one row."),
+    "performance": (
+        "Price read again each time",
+        "Every pass asks the database for one row.",
+    ),
     "maintainability": ("Mutable default argument", "`limit` keeps its items between calls."),
     "test": ("Test cannot fail", "The assertion compares the value with itself."),
     "style": ("Comparison to None", "Use `is None`."),

@@ -9,7 +9,7 @@ import sys
 
 from deployments.local_model.engine import ModelOptions
 from deployments.local_model.front import Front
-from flows.shards.watchdog import die_with_parent
+from flows.shards.watchdog import exit_with_parent
 from tasks.core.errors import ConfigError
 
 __all__ = ["main"]
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = vars(_options().parse_args(arguments))
     port, parent = given.pop("port"), given.pop("parent")
     if parent is not None:
-        die_with_parent(parent)
+        exit_with_parent(parent)
     try:
         _serve(ModelOptions(**given), port)
     except ConfigError as error:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from flows.shards import fork_server
-from flows.ui.terminal import quieten, sift
+from flows.ui.terminal import filter_prefect_console, mute_prefect_console
 from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
@@ -104,7 +104,7 @@ def run_command(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.verify is None and arguments.source is None:
         parser.error("name a SOURCE, or an old run with --verify DIR")
-    quieten()
+    mute_prefect_console()
     try:
         if arguments.verify is not None:
             return _verify(arguments.verify)
@@ -152,10 +152,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.ui.server import prefect_server  # noqa: PLC0415
 
     with prefect_server(partial(_prepare, settings)), _despite_outages(paths):
-        # Prefect takes a second to import and reads its settings then: after --help, after quieten.
+        # Prefect takes a second to import and reads its settings then: after --help, after mute_prefect_console.
         from flows.bulk_review import bulk_review  # noqa: PLC0415
 
-        sift()
+        filter_prefect_console()
         with _bar():
             state = bulk_review(
                 source=arguments.source,

@@ -18,14 +18,14 @@ from tasks.core.files import output_errors, read_json
 from tasks.core.paths import ShardPaths
 from tasks.upstream.calls.scrub import Scrubber
 
-__all__ = ["LastWords", "leave_last_words", "make_room", "read_last_words"]
+__all__ = ["ExitReport", "read_exit_report", "reserve_exit_report", "write_exit_report"]
 
 _ROOM = 8192
 _MESSAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class LastWords:
+class ExitReport:
     """What a process left."""
 
     code: str
@@ -34,7 +34,7 @@ class LastWords:
     """Starting again does not help: somebody has to do what the message says."""
 
 
-def make_room(shard: ShardPaths) -> None:
+def reserve_exit_report(shard: ShardPaths) -> None:
     """Blank words, before the process starts.
 
     Raises:
@@ -44,13 +44,13 @@ def make_room(shard: ShardPaths) -> None:
         shard.exit_report.write_bytes(b" " * _ROOM)
 
 
-def leave_last_words(
+def write_exit_report(
     shard: ShardPaths, error: Exception, keys: Iterable[SecretStr] = ()
-) -> LastWords:
+) -> ExitReport:
     """Write down what ended the process, without keys; returns what was written."""
     known = isinstance(error, ReviewError)
     text = str(error) if known else f"{type(error).__name__}: {error}"
-    words = LastWords(
+    words = ExitReport(
         code=error.code if isinstance(error, ReviewError) else "crash",
         message=Scrubber(keys)(text, _MESSAGE),
         lasting=isinstance(error, UserError | StateError),
@@ -60,7 +60,7 @@ def leave_last_words(
     return words
 
 
-def read_last_words(shard: ShardPaths) -> LastWords | None:
+def read_exit_report(shard: ShardPaths) -> ExitReport | None:
     """What the process left; None: it was killed, or it is still at work."""
     found = read_json(shard.exit_report)
-    return LastWords(**found) if isinstance(found, dict) else None
+    return ExitReport(**found) if isinstance(found, dict) else None

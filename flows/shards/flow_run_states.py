@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Completed, Crashed
 from tasks.core.paths import ShardPaths
 from tasks.report.server_health import server_answers
 
-__all__ = ["close_finished", "close_killed", "close_stopped", "note_flow_run"]
+__all__ = ["mark_cancelled", "mark_completed", "mark_crashed", "note_flow_run"]
 
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -31,17 +31,17 @@ def note_flow_run(shard: ShardPaths, flow_run_id: UUID) -> None:
     shard.flow_run.write_text(str(flow_run_id))
 
 
-def close_killed(shard: ShardPaths, message: str) -> None:
+def mark_crashed(shard: ShardPaths, message: str) -> None:
     """The process died without a word: its flow run and task runs are Crashed, and not Running."""
     _close(shard, Crashed(message=message), finished_too=False)
 
 
-def close_finished(shard: ShardPaths, message: str) -> None:
+def mark_completed(shard: ShardPaths, message: str) -> None:
     """The shard is whole; a process that was ended before it could say so does not stay Running."""
     _close(shard, Completed(message=message), finished_too=False)
 
 
-def close_stopped(shard: ShardPaths, message: str) -> None:
+def mark_cancelled(shard: ShardPaths, message: str) -> None:
     """The process was stopped with its parent: Prefect calls that Crashed, people Cancelled."""
     _close(shard, Cancelled(message=message), finished_too=True)
 

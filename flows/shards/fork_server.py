@@ -14,11 +14,11 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from flows.shards.watchdog import die_with_maker
+from flows.shards.watchdog import exit_with_spawner
 
 __all__ = ["start", "warm_up"]
 
-_NURSERY = get_context("forkserver")
+_FORK_SERVER = get_context("forkserver")
 
 
 def warm_up() -> None:
@@ -34,18 +34,18 @@ def start(call: Callable[[], Any], environment: Mapping[str, str]) -> BaseProces
 
 
 def _context() -> ForkServerContext | SpawnContext:
-    _NURSERY.set_forkserver_preload(["flows.shards.fork_server_preload"])
+    _FORK_SERVER.set_forkserver_preload(["flows.shards.fork_server_preload"])
     try:
         forkserver.ensure_running()
     except OSError:
         # TMPDIR is too long a path for its socket, or on a file system without: slower, but a run.
         return get_context("spawn")
-    return _NURSERY
+    return _FORK_SERVER
 
 
 def _live(call: Callable[[], Any], environment: Mapping[str, str]) -> None:
-    die_with_maker()
-    # The nursery may be older than what has been exported since.
+    exit_with_spawner()
+    # The fork server may be older than what has been exported since.
     os.environ.clear()
     os.environ.update(environment)
     call()

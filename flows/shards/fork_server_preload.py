@@ -1,4 +1,4 @@
-"""Imported by the nursery, and by nobody else, before it forks the first shard."""
+"""Imported by the fork server, and by nobody else, before it forks the first shard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 
-# Signals to the whole group are for the shards; the nursery leaves when the run has left. Set before
+# Signals to the whole group are for the shards; the fork server leaves when the run has left. Set before
 # the imports, which take seconds, and taken back as a shard is forked, which may be told at once.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 # Ignored already where a shell has put the run into the background: its shards are to ignore it too.
@@ -24,17 +24,17 @@ import flows.review_shard  # noqa: E402
 import flows.shards.process  # noqa: E402, F401
 
 
-def _tidy(nursery: int) -> None:
+def _tidy(fork_server: int) -> None:
     """Remove the socket and its folder, which a run that was killed has left."""
     address = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]  # noqa: SLF001
-    if os.getpid() == nursery and address:
+    if os.getpid() == fork_server and address:
         with suppress(OSError, ValueError):
             Path(address).unlink()
             Path(address).parent.rmdir()
 
 
 os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
-# The nursery ignores it from here on by itself, and gives its shards what is set here.
+# The fork server ignores it from here on by itself, and gives its shards what is set here.
 signal.signal(signal.SIGINT, _interrupt)
 atexit.register(_tidy, os.getpid())
 # What the body of the command's module, which each process runs, makes runpy say to the terminal.

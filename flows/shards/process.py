@@ -27,11 +27,11 @@ __all__ = ["GRACE", "end_process", "start_process", "watch_process"]
 GRACE = 25.0
 """Seconds that a shard gets to end its calls in flight when the run is stopped."""
 
-_FAREWELL = 10.0
+_FINISH_SECONDS = 10.0
 """Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
 
-_NOBODY_KNOWS = 255
-"""The exit code of a process whose nursery was killed: it may still be there."""
+_UNKNOWN_EXIT = 255
+"""The exit code of a process whose fork server was killed: it may still be there."""
 
 _PATIENCE = 10.0
 """Seconds that a server may be restarting before a shard starts without it."""
@@ -89,7 +89,7 @@ def _environment() -> dict[str, str]:
 def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int | None) -> None:
     from flows.review_shard import review_shard  # noqa: PLC0415
 
-    # Prefect read the nursery's environment when it was imported there; this process has its own.
+    # Prefect read the fork server's environment when it was imported there; this process has its own.
     # A heartbeat of None is lost on the way through the environment.
     settings = Settings().copy_with_update({"flows.heartbeat_frequency": heartbeat})
     with (
@@ -110,13 +110,13 @@ def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[]
             return
         if not finished and shard.done.exists():
             finished = time.monotonic()
-        if finished and time.monotonic() - finished > _FAREWELL:
+        if finished and time.monotonic() - finished > _FINISH_SECONDS:
             return
 
 
 def end_process(process: BaseProcess) -> None:
-    """Kill what is still there, also when the nursery is not there to tell."""
-    if process.is_alive() or process.exitcode == _NOBODY_KNOWS:
+    """Kill what is still there, also when the fork server is not there to tell."""
+    if process.is_alive() or process.exitcode == _UNKNOWN_EXIT:
         with suppress(ProcessLookupError):
             os.kill(process.pid or 0, SIGKILL)
     process.join()

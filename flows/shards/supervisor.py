@@ -20,8 +20,8 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.shards.exit_report import LastWords, make_room, read_last_words
-from flows.shards.flow_run_states import close_finished, close_killed, close_stopped
+from flows.shards.exit_report import ExitReport, read_exit_report, reserve_exit_report
+from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed
 from flows.shards.process import GRACE, end_process, start_process, watch_process
 from flows.shards.remote.attempt import run_attempt
 from tasks.core.errors import OutputError, ReviewError, StateError, UserError
@@ -71,7 +71,7 @@ def run_shard(name: str, root: str) -> State[Any] | None:
         return Failed(message=f"{name} was not started: the run is being stopped")
     shard.flow_run.unlink(missing_ok=True)
     try:
-        make_room(shard)
+        reserve_exit_report(shard)
         ending = _run_far(shard) if _is_far(shard) else _run_process(shard, name)
     except (UserError, StateError) as error:
         return Failed(message=_give_up(error))
@@ -86,7 +86,7 @@ def _run_far(shard: ShardPaths) -> str:
     """Have a worker run it; returns how that ended."""
     ending = run_attempt(Run.read(shard.settings), shard, cancelled)
     if shard.done.exists():
-        close_finished(shard, f"{shard.root.name} is finished")
+        mark_completed(shard, f"{shard.root.name} is finished")
     return ending
 
 
@@ -98,27 +98,27 @@ def _run_process(shard: ShardPaths, name: str) -> str:
     finally:
         end_process(process)
     if shard.done.exists() and process.exitcode:
-        close_finished(shard, f"{name} is finished")
+        mark_completed(shard, f"{name} is finished")
     return f"exit code {process.exitcode}"
 
 
 def _lost(shard: ShardPaths, name: str, ending: str) -> str:
     """Why the shard is not finished, told to its flow run as well; the process could not."""
-    words = read_last_words(shard)
+    words = read_exit_report(shard)
     if words is not None and words.lasting:
         why = _give_up(_error(words))
-        close_killed(shard, why)
+        mark_crashed(shard, why)
     elif cancelled():
         why = f"{name} was stopped with the run; its answers are in the journal"
-        close_stopped(shard, why)
+        mark_cancelled(shard, why)
     else:
         said = words.message if words else ending
         why = f"{name} ended without finishing ({said}); its answers are in the journal"
-        close_killed(shard, why)
+        mark_crashed(shard, why)
     return why
 
 
-def _error(words: LastWords) -> ReviewError:
+def _error(words: ExitReport) -> ReviewError:
     kind = OutputError if words.code == OutputError.code else StateError
     return kind(words.message, code=words.code)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 
-__all__ = ["die_with_maker", "die_with_parent", "leave", "one_farewell"]
+__all__ = ["exit_with_parent", "exit_with_spawner", "ignore_further_sigterm", "leave"]
 
 
-def die_with_parent(parent: int, grace: float = 10.0) -> None:
+def exit_with_parent(parent: int, grace: float = 10.0) -> None:
     """Watch the parent's pid; once it is gone, ask this process to stop, then end it.
 
     Nothing tells a process that its parent was killed with -9; a changed parent pid does.
@@ -27,20 +27,20 @@ def die_with_parent(parent: int, grace: float = 10.0) -> None:
     _leave_after(gone, grace)
 
 
-def die_with_maker(grace: float = 10.0) -> None:
+def exit_with_spawner(grace: float = 10.0) -> None:
     """The same for a process that multiprocessing made for another one than its parent.
 
     The other one holds the write end of a pipe, which the kernel closes with it.
     """
-    maker = parent_process()
-    if maker is None:
-        msg = "this process was not started by multiprocessing: use die_with_parent"
+    spawner = parent_process()
+    if spawner is None:
+        msg = "this process was not started by multiprocessing: use exit_with_parent"
         raise RuntimeError(msg)
-    _leave_after(lambda: connection.wait([maker.sentinel]), grace)
+    _leave_after(lambda: connection.wait([spawner.sentinel]), grace)
 
 
 @contextmanager
-def one_farewell() -> Iterator[None]:
+def ignore_further_sigterm() -> Iterator[None]:
     """Once the block was interrupted, SIGTERM is ignored: the process is on its way out.
 
     A cancelled run's shard is told twice, by the worker that stops the process group and by its

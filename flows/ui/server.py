@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, NamedTuple
 
-from flows.shards.watchdog import die_with_parent
+from flows.shards.watchdog import exit_with_parent
 from tasks.core.errors import StateError
 
 __all__ = ["prefect_server"]
@@ -144,7 +144,7 @@ def _await_health(server: _Server) -> None:
 def _serve(port: int, parent: int) -> None:
     import uvicorn  # noqa: PLC0415 - only the server's own process needs it
 
-    die_with_parent(parent, grace=5)
+    exit_with_parent(parent, grace=5)
     uvicorn.run(
         "prefect.server.api.server:create_app",
         factory=True,

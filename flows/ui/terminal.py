@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-__all__ = ["quieten", "sift", "silence"]
+__all__ = ["filter_prefect_console", "mute_prefect_console", "mute_shard_console"]
 
 _LEFT_OUT = ("prefect.task_runs", "prefect.engine", "prefect.events")
 """Loggers that repeat, with a traceback, what the command says in one line."""
@@ -16,7 +16,7 @@ def _worth_showing(record: logging.LogRecord) -> bool:
     return not record.name.startswith(_LEFT_OUT) and "ConnectError(" not in record.getMessage()
 
 
-def quieten() -> None:
+def mute_prefect_console() -> None:
     """For the command line, before it imports Prefect, which is when Prefect reads these variables.
 
     Prefect keeps every line of its log in its database anyway.
@@ -28,16 +28,16 @@ def quieten() -> None:
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
 
 
-def sift() -> None:
+def filter_prefect_console() -> None:
     """For the command line, once it has imported Prefect: leave out what it says itself."""
-    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after quieten
+    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after mute_prefect_console
 
     setup_logging(incremental=True)
     for handler in _consoles():
         handler.addFilter(_worth_showing)
 
 
-def silence() -> None:
+def mute_shard_console() -> None:
     """For a shard's process: its supervisor says on the terminal what ended it."""
     # A line that Prefect's server does not take is one line less, and not a traceback.
     logging.raiseExceptions = False
@@ -46,7 +46,7 @@ def silence() -> None:
 
 
 def _consoles() -> set[logging.Handler]:
-    from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - see quieten
+    from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - see mute_prefect_console
 
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     found = (handler for logger in loggers for handler in logger.handlers)

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-__all__ = ["Every"]
+__all__ = ["PeriodicTask"]
 
 
 _PATIENCE = 10.0
 
 
-class Every:
+class PeriodicTask:
     """Calls `do` every so many seconds on a thread of its own while the block lasts.
 
     What it raises is logged when it begins and costs nothing: the next turn may succeed.

@@ -17,12 +17,13 @@ from tasks.core.errors import CallFailed
 from tasks.core.records import Input, InputReview
 from tasks.core.settings import CheckSettings, ReviewSettings, Settings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
-from tasks.infer.ask import Answer, Asker, Parse, Parsed, Query
-from tasks.infer.input_steps import InputWork
+from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.infer.input_steps import InputSteps
 from tasks.infer.progress import Progress
+from tasks.infer.query import Query
 from tasks.upstream.journal import Journal
 
-__all__ = ["Rehearsal"]
+__all__ = ["DryRun"]
 
 P = TypeVar("P", bound=Parsed)
 
@@ -58,7 +59,7 @@ class _Reader:
         return reply
 
     def forget(self, request: Request) -> None:
-        """Nothing: a rehearsal writes nothing."""
+        """Nothing: a dry run writes nothing."""
 
     def _read(self, request: Request, not_before: float | None) -> Reply | None:
         if self._journal is None:
@@ -69,8 +70,8 @@ class _Reader:
         return next((reply for reply in replies if reply is not None), None)
 
 
-class Rehearsal:
-    """Takes the place of a shard's desk, for one thread. Nothing is called, nothing is written.
+class DryRun:
+    """Takes the place of a shard's worker, for one thread. Nothing is called, nothing is written.
 
     Raises:
         StateError: the journal cannot be read.
@@ -88,9 +89,9 @@ class Rehearsal:
         """Prompt tokens of each part of the input at hand of which a check is not answered."""
 
     def take(self, item: Input) -> None:
-        """Rehearse one input."""
+        """Take one input through the steps."""
         self._parts.clear()
-        InputWork(self, item, _ignore, _raise).start()
+        InputSteps(self, item, _ignore, _raise).start()
         self._assume_reviews()
 
     def loads(self) -> list[Load]:

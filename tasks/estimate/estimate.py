@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.core.locations import is_database, journal_location
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
-from tasks.estimate.dry_run import Rehearsal
+from tasks.estimate.dry_run import DryRun
 from tasks.estimate.loads import Load, pick, total
 from tasks.estimate.quota_time import least_seconds
 from tasks.load.task import Loaded, load_source
@@ -48,15 +48,15 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
         paths = RunPaths(Path(folder))
         paths.work.mkdir()
         loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.git.options)
-        rehearsal = Rehearsal(settings, journal, time.time() if fresh else None)
+        dry_run = DryRun(settings, journal, time.time() if fresh else None)
         most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
         wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()
         with paths.inputs.open("rb") as file:
             for number, line in enumerate(file):
                 if number in wanted:
-                    rehearsal.take(stored_input(line))
+                    dry_run.take(stored_input(line))
     factor = loaded.inputs / len(wanted) if wanted else 0.0
-    loads = tuple(load.scaled(factor) for load in rehearsal.loads())
+    loads = tuple(load.scaled(factor) for load in dry_run.loads())
     return Estimate(loaded, len(wanted), loads, _seconds(settings, loads))
 
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from tasks.core.calls import Reply, Request, TokenCount
+from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
-from tasks.core.settings import CheckSettings, Price, ReviewSettings
+from tasks.core.settings import Price
 from tasks.infer.call_rows import failed_row, reply_row
+from tasks.infer.query import Messages, Query
 from tasks.review.prompts import reask_messages
 from tasks.review.replies.contract import LEVELS, response_format
 
-__all__ = ["Answer", "Asker", "CallsModels", "Messages", "Query"]
-
-Messages = tuple[dict[str, str], ...]
+__all__ = ["Answer", "Asker", "CallsModels"]
 
 _ASK_AGAIN = frozenset({"unparseable", "empty_reply", "wrong_shape", "no_usable_item"})
 """Defects of form: the model may do better when told. A truncated reply would be cut again."""
@@ -42,20 +41,6 @@ class CallsModels(Protocol):
 
     def call(self, request: Request, *, fresh_since: float | None = None) -> Reply: ...
     def forget(self, request: Request) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One call of a cell, before the reply format is chosen."""
-
-    input_id: str
-    stage: Literal["check", "review"]
-    name: str
-    part: int
-    messages: Messages
-    prompt_version: str
-    settings: CheckSettings | ReviewSettings
-    counted: TokenCount
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.core.calls import Reply
 from tasks.core.errors import CallFailed, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
-
-if TYPE_CHECKING:
-    from tasks.infer.ask import Query
+from tasks.infer.query import Query
 
 __all__ = ["cost", "failed_row", "reply_row", "skipped_row"]
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Latch", "Submit", "fan_out"]
+__all__ = ["CountDownLatch", "Submit", "fan_out"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def fan_out(
         submit(run, number)
 
 
-class Latch:
+class CountDownLatch:
     """Opens when `count` things are done, or at once with the first failure."""
 
     def __init__(self, count: int) -> None:

@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol, TypeVar
 from tasks.core.calls import Reply
 from tasks.core.records import CallRow, Comment, Input, Verdict
 from tasks.core.settings import ReviewSettings
-from tasks.infer.ask import Answer, Parse, Parsed, Query
+from tasks.infer.ask import Answer, Parse, Parsed
+from tasks.infer.query import Query
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import prompt_version, review_messages
 from tasks.review.replies.contract import RawVerdict

@@ -20,16 +20,17 @@ from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
 from tasks.core.run import Run
 from tasks.core.settings import Settings
-from tasks.infer.ask import Answer, Asker, Parse, Parsed, Query
-from tasks.infer.fan_out import Latch
-from tasks.infer.input_steps import InputWork
+from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.infer.fan_out import CountDownLatch
+from tasks.infer.input_steps import InputSteps
 from tasks.infer.passes import PASSES, worth_another_pass
 from tasks.infer.progress import Progress, Reporter
-from tasks.infer.thread_pool import START, Elastic
+from tasks.infer.query import Query
+from tasks.infer.thread_pool import START, AdaptiveThreadPool
 from tasks.outputs.stored import stored_input
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
-__all__ = ["Desk", "current", "open_desk"]
+__all__ = ["ShardWorker", "current", "open_shard_worker"]
 
 P = TypeVar("P", bound=Parsed)
 Log = logging.Logger | logging.LoggerAdapter[Any]
@@ -38,11 +39,11 @@ _LOUD = 20
 """Failed cells that are logged one by one; after them only every hundredth, with the count."""
 
 
-class Desk:
+class ShardWorker:
     """All that work on an input needs. Thread-safe."""
 
     def __init__(
-        self, run: Run, shard: ShardPaths, caller: Caller, pool: Elastic, log: Log
+        self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: Log
     ) -> None:
         self.settings: Settings = run.settings
         self.progress = Progress()
@@ -53,7 +54,7 @@ class Desk:
         self._asker = Asker(caller, run.settings.prices, run.fresh_since)
         self._offsets = _line_offsets(shard.inputs)
         self._failures = 0
-        self._latches: set[Latch] = set()
+        self._latches: set[CountDownLatch] = set()
         self._closed = False
 
     @property
@@ -110,7 +111,7 @@ class Desk:
         return [found[item.input_id] for item in items]
 
     def _pass(self, items: list[Input]) -> dict[str, InputReview]:
-        latch = Latch(len(items))
+        latch = CountDownLatch(len(items))
         found: dict[str, InputReview] = {}
 
         def done(review: InputReview) -> None:
@@ -119,12 +120,12 @@ class Desk:
 
         with self._open(latch):
             for item in items:
-                InputWork(self, item, done, latch.fail).start()
+                InputSteps(self, item, done, latch.fail).start()
             latch.wait()
         return found
 
     @contextmanager
-    def _open(self, latch: Latch) -> Iterator[None]:
+    def _open(self, latch: CountDownLatch) -> Iterator[None]:
         self._latches.add(latch)
         try:
             if self._closed:
@@ -156,7 +157,7 @@ def _line_offsets(path: Path) -> list[int]:
 
 
 def _caller(
-    run: Run, keys: Mapping[str, SecretStr], stop: threading.Event, load: Elastic | None
+    run: Run, keys: Mapping[str, SecretStr], stop: threading.Event, load: AdaptiveThreadPool | None
 ) -> AbstractContextManager[Caller]:
     settings = run.settings
     return open_caller(
@@ -178,35 +179,35 @@ def _caller(
     )
 
 
-_current: Desk | None = None
+_current: ShardWorker | None = None
 
 
-def current() -> Desk:
-    """The last desk of this process. Task bodies reach it here, so that nothing live is pickled."""
+def current() -> ShardWorker:
+    """The last worker of this process. Task bodies reach it here, so that nothing live is pickled."""
     if _current is None:
-        msg = "no desk is open in this process: slices run inside the flow review_shard"
+        msg = "no worker is open in this process: slices run inside the flow review_shard"
         raise RuntimeError(msg)
     return _current
 
 
 @contextmanager
-def open_desk(
+def open_shard_worker(
     shard: ShardPaths, keys: Mapping[str, SecretStr], log: Log, stop: threading.Event
-) -> Iterator[Desk]:
+) -> Iterator[ShardWorker]:
     """Open journal, ledger, clients and threads for a shard; close them whatever happens."""
-    global _current  # noqa: PLW0603 - one process, one desk; see `current`
+    global _current  # noqa: PLW0603 - one process, one worker; see `current`
     run = Run.read(shard.settings)
     # A number that the user has set, or that follows from quotas, is meant as it is.
-    elastic = run.settings.threads is None and not all(app.windows for app in run.settings.pool)
-    pool = Elastic(run.threads, START if elastic else None)
-    with _caller(run, keys, stop, pool if elastic else None) as caller:
-        _current = desk = Desk(run, shard, caller, pool, log)
+    adaptive = run.settings.threads is None and not all(app.windows for app in run.settings.pool)
+    pool = AdaptiveThreadPool(run.threads, START if adaptive else None)
+    with _caller(run, keys, stop, pool if adaptive else None) as caller:
+        _current = worker = ShardWorker(run, shard, caller, pool, log)
         try:
-            with Reporter(desk.progress, shard.progress):
-                yield desk
+            with Reporter(worker.progress, shard.progress):
+                yield worker
         except BaseException:
             stop.set()
             raise
         finally:
             pool.close()
-            desk.abandon()
+            worker.abandon()

@@ -28,7 +28,7 @@ from typing import Any
 
 from tasks.core.errors import Stopped
 
-__all__ = ["START", "Elastic"]
+__all__ = ["START", "AdaptiveThreadPool"]
 
 START = 16
 """Few enough that the first rounds show the endpoint's own latency."""
@@ -41,7 +41,7 @@ _BUSY = 0.6
 Step = Callable[[], Any]
 
 
-class Elastic:
+class AdaptiveThreadPool:
     """Runs steps on at most `most` threads, on `start` of them at first."""
 
     def __init__(self, most: int, start: int | None = None) -> None:

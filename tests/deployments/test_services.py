@@ -51,14 +51,14 @@ def test_starts_once(service: Service, tmp_path: Path) -> None:
     assert not service.start(SLEEP, os.environ, tmp_path)
     assert pid is not None
     assert service.pid == pid
-    _until(lambda: service.last_words() == "up")
+    _until(lambda: service.exit_report() == "up")
 
 
 def test_stop_ends_it_and_its_children(service: Service, tmp_path: Path) -> None:
     """One that ignores SIGTERM is killed, and the child that it started goes with it."""
     service.start(STUBBORN, os.environ, tmp_path)
-    _until(lambda: "child" in service.last_words())
-    child = Path(f"/proc/{service.last_words().split()[-1]}/stat")
+    _until(lambda: "child" in service.exit_report())
+    child = Path(f"/proc/{service.exit_report().split()[-1]}/stat")
 
     assert service.stop(0.3)
     _until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z")

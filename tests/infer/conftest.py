@@ -1,4 +1,4 @@
-"""A desk on the sandbox: everything that a shard's process has, but for Prefect."""
+"""A worker on the sandbox: everything that a shard's process has, but for Prefect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deployments.sandbox import Sandbox
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
-from tasks.infer.shard_worker import open_desk
+from tasks.infer.shard_worker import open_shard_worker
 from tasks.load.rows import read_input
 
 Review = dict[str, Any]
@@ -38,8 +38,8 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
         settings = load_settings(config + pool)
         Run("run-1", settings, str(tmp_path / "state"), threads).write(shard.settings)
         keys = {"a": SecretStr("key-a")}
-        with open_desk(shard, keys, logging.getLogger("test"), threading.Event()) as desk:
-            desk.review_slice(0, desk.inputs)
+        with open_shard_worker(shard, keys, logging.getLogger("test"), threading.Event()) as worker:
+            worker.review_slice(0, worker.inputs)
         return [orjson.loads(line) for line in shard.part(0).read_bytes().splitlines()]
 
     return review

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from tasks.core.errors import Stopped
-from tasks.infer.thread_pool import START, Elastic
+from tasks.infer.thread_pool import START, AdaptiveThreadPool
 
 WAIT = 20.0
 
 
-def run(pool: Elastic, count: int, step: Callable[[], None]) -> None:
+def run(pool: AdaptiveThreadPool, count: int, step: Callable[[], None]) -> None:
     """Run a step many times and wait until all are through."""
     done = threading.Semaphore(0)
 
@@ -26,7 +26,7 @@ def run(pool: Elastic, count: int, step: Callable[[], None]) -> None:
 
 def test_as_many_at_work_as_the_size_says() -> None:
     """Steps that wait for one another get through with that many threads, and never need more."""
-    pool, together = Elastic(4), threading.Barrier(4)
+    pool, together = AdaptiveThreadPool(4), threading.Barrier(4)
     now, most = [0], [0]
     lock = threading.Lock()
 
@@ -45,7 +45,7 @@ def test_as_many_at_work_as_the_size_says() -> None:
 
 def test_more_threads_while_latency_holds() -> None:
     """Replies that take as long as ever, with work waiting, bring more threads up to the bound."""
-    pool, waits = Elastic(4 * START, START), threading.Event()
+    pool, waits = AdaptiveThreadPool(4 * START, START), threading.Event()
 
     def step() -> None:
         waits.wait(0.01)  # an endpoint that leaves the CPU alone
@@ -58,7 +58,7 @@ def test_more_threads_while_latency_holds() -> None:
 
 def test_no_more_threads_when_replies_take_longer() -> None:
     """An endpoint that takes longer the more calls it has is not given more after that."""
-    pool, waits = Elastic(512, START), threading.Event()
+    pool, waits = AdaptiveThreadPool(512, START), threading.Event()
 
     def step() -> None:
         waits.wait(0.01)
@@ -71,7 +71,7 @@ def test_no_more_threads_when_replies_take_longer() -> None:
 
 def test_no_more_threads_without_work_for_them() -> None:
     """A step at a time is no reason to grow."""
-    pool = Elastic(512, START)
+    pool = AdaptiveThreadPool(512, START)
     for _ in range(10 * START):
         run(pool, 1, lambda: pool.answered(0.5))
     pool.close()
@@ -80,7 +80,7 @@ def test_no_more_threads_without_work_for_them() -> None:
 
 def test_overload_takes_threads_away_once_a_round() -> None:
     """However many calls of a round are refused, it is one overload."""
-    pool = Elastic(512, 100)
+    pool = AdaptiveThreadPool(512, 100)
     for _ in range(5):
         pool.overloaded()
     assert pool.size == 70
@@ -93,7 +93,7 @@ def test_overload_takes_threads_away_once_a_round() -> None:
 
 def test_a_closed_pool_takes_no_steps_and_drops_those_that_wait() -> None:
     """Closing ends what is at work, forgets the rest, and says so to who comes later."""
-    pool, started, ran = Elastic(1), threading.Event(), []
+    pool, started, ran = AdaptiveThreadPool(1), threading.Event(), []
     go_on = threading.Event()
     pool.submit(lambda: (started.set(), go_on.wait(WAIT)))
     pool.submit(lambda: ran.append(1))

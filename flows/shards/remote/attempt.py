@@ -27,7 +27,7 @@ from flows.shards.remote.worker_sync import LEASE
 from tasks.core.errors import ConfigError
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
-from tasks.core.periodic import Every
+from tasks.core.periodic import PeriodicTask
 from tasks.core.run import Run
 from tasks.core.settings import WorkersSettings
 from tasks.outputs.shared_folder import open_shared_folder
@@ -85,7 +85,9 @@ class _Attempt:
         self._renew()
         self._exchange.upload(self._shard.settings)
         self._exchange.upload(self._shard.inputs)
-        with Every(min(_RENEW, self._workers.lost_after / 10), self._renew, "renewing a lease"):
+        with PeriodicTask(
+            min(_RENEW, self._workers.lost_after / 10), self._renew, "renewing a lease"
+        ):
             ending = self._follow()
         self._collect()
         return ending

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-from flows.shards.exit_report import LastWords
+from flows.shards.exit_report import ExitReport
 from flows.shards.remote.heartbeat import Sign
 from flows.shards.remote.lease import Lease, LeaseJudge
 from flows.shards.remote.staleness import Stillness
@@ -17,7 +17,7 @@ from flows.shards.watchdog import leave
 from flows.ui.run_log import Log
 from tasks.core.files import read_json
 from tasks.core.paths import ShardPaths
-from tasks.core.periodic import Every
+from tasks.core.periodic import PeriodicTask
 from tasks.outputs.shared_folder import SharedFolder
 
 __all__ = ["LEASE", "Mirror", "fetch"]
@@ -63,10 +63,10 @@ class Mirror:
         """Signs and parts go out, the lease is watched; the last sign says that it is the last."""
         pace = min(1.0, self._bound / 20)
         with ExitStack() as stack:
-            stack.enter_context(Every(_SEND * pace, self._send, "sign of life"))
+            stack.enter_context(PeriodicTask(_SEND * pace, self._send, "sign of life"))
             # Two threads, so that a storage that hangs cannot keep the process from leaving.
-            stack.enter_context(Every(_READ * pace, self._read, "reading the lease"))
-            stack.enter_context(Every(_GLANCE, self._look, "lease"))
+            stack.enter_context(PeriodicTask(_READ * pace, self._read, "reading the lease"))
+            stack.enter_context(PeriodicTask(_GLANCE, self._look, "lease"))
             try:
                 yield
             finally:
@@ -89,7 +89,7 @@ class Mirror:
             else:
                 return
 
-    def explain(self, words: LastWords) -> None:
+    def explain(self, words: ExitReport) -> None:
         """Why the shard is not finished, for the last sign."""
         self._sign = replace(self._sign, words=asdict(words))
 

@@ -21,7 +21,7 @@ from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.transport import Probe
 from tasks.upstream.quota import Grant, Quota, read_signal
 
-__all__ = ["CallLimits", "Counts", "Course", "Load", "Upstream"]
+__all__ = ["CallAttempts", "CallLimits", "Counts", "Load", "Upstream"]
 
 _MESSAGE = 300  # characters kept of what a server says
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
@@ -84,7 +84,7 @@ class Upstream:
         return found
 
 
-class Course:
+class CallAttempts:
     """The state of one call. `run` is used once."""
 
     def __init__(self, upstream: Upstream, request: Request) -> None:

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
-from tasks.upstream.calls.attempts import CallLimits, Course, Load, Upstream
+from tasks.upstream.calls.attempts import CallAttempts, CallLimits, Load, Upstream
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.scrub import Scrubber
@@ -139,7 +139,7 @@ class Caller:
             answered = self._journal.get(key, not_before=fresh_since)
             if answered is not None:
                 return answered
-            reply = Course(self._up, request).run()
+            reply = CallAttempts(self._up, request).run()
             self._journal.put(key, reply)
             return reply
 

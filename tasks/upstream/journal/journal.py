@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any, Self
 
 from tasks.core.calls import Reply
 from tasks.core.errors import StateError
-from tasks.core.locations import redacted
+from tasks.core.locations import is_database, redacted
+from tasks.upstream.drivers import load_driver
 from tasks.upstream.journal.encoding import DAMAGED, decode, encode
-from tasks.upstream.journal.store import Store, open_store
+from tasks.upstream.journal.store import Store
+from tasks.upstream.journal.store_sqlite import SqliteStore
 from tasks.upstream.journal.writer import GroupWriter
 
 __all__ = ["Journal", "open_journal"]
@@ -31,7 +32,16 @@ def open_journal(place: Path | str, *, patient: bool = False) -> Journal:
     Raises:
         StateError: it cannot be used; the message names the remedy.
     """
-    return Journal(place, open_store(place, patient=patient))
+    return Journal(place, _open_store(place, patient=patient))
+
+
+def _open_store(place: Path | str, *, patient: bool) -> Store:
+    if not is_database(place):
+        return SqliteStore(Path(place))
+    store: Store = load_driver("tasks.upstream.journal.store_postgres").PostgresStore(
+        str(place), patient=patient
+    )
+    return store
 
 
 class Journal:
@@ -45,7 +55,6 @@ class Journal:
     def __init__(self, place: Path | str, store: Store) -> None:
         self.store = store
         self._name = redacted(place)
-        self._pid = os.getpid()
         self._writer = GroupWriter(store.write)
 
     def get(self, key: str, *, not_before: float | None = None) -> Reply | None:
@@ -57,11 +66,6 @@ class Journal:
         found = self._opened().bodies([bytes.fromhex(key) for key in keys], not_before or 0.0)
         replies = ((key.hex(), self._decode(key.hex(), body)) for key, body in found)
         return {key: reply for key, reply in replies if reply is not None}
-
-    def known(self, keys: Iterable[str], *, not_before: float | None = None) -> set[str]:
-        """Those of `keys` that are answered; cheaper than reading the replies."""
-        blobs = [bytes.fromhex(key) for key in keys]
-        return {key.hex() for key in self._opened().present(blobs, not_before or 0.0)}
 
     def put(self, key: str, reply: Reply) -> None:
         """Store a reply, in place of an older one; returns when it is durable."""
@@ -122,7 +126,7 @@ class Journal:
 
     def close(self) -> None:
         """Write what waits and let go of the place. Safe to call twice."""
-        if self._pid != os.getpid() or self._writer.closed:
+        if self._writer.closed:
             return
         self._writer.close()
         self.store.close()
@@ -142,9 +146,6 @@ class Journal:
         return f"Journal({self._name!r})"
 
     def _opened(self) -> Store:
-        if self._pid != os.getpid():
-            msg = f"{self!r} was opened before a fork: open a journal in each process"
-            raise StateError(msg)
         if self._writer.closed:
             msg = f"{self!r} is closed: open it again"
             raise StateError(msg)

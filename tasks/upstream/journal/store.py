@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
-from tasks.core.locations import is_database
-from tasks.upstream.drivers import load_driver
 from tasks.upstream.journal.writer import Row
 
-__all__ = ["CHUNK", "MODELS", "ModelCount", "Store", "chunks", "open_store"]
+__all__ = ["CHUNK", "MODELS", "ModelCount", "Store", "chunks"]
 
 CHUNK = 500
 """Keys per query; SQLite takes a bounded number of parameters."""
@@ -31,9 +28,6 @@ class Store(Protocol):
 
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         """Key and body of those that are there and not older."""
-
-    def present(self, keys: Sequence[bytes], not_before: float) -> Iterator[bytes]:
-        """The keys of the same."""
 
     def write(self, rows: list[Row]) -> None:
         """Store rows in place of older ones; returns when they are durable."""
@@ -64,21 +58,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files or connections, and of all claims."""
-
-
-def open_store(place: Path | str, *, patient: bool) -> Store:
-    """The store at `place`; `patient`: a database that is gone is waited for.
-
-    Raises:
-        StateError: it cannot be used, or what it needs is not installed.
-    """
-    if is_database(place):
-        driver = load_driver("tasks.upstream.journal.store_postgres")
-        store: Store = driver.PostgresStore(str(place), patient=patient)
-        return store
-    from tasks.upstream.journal.store_sqlite import SqliteStore  # noqa: PLC0415 - only one is needed
-
-    return SqliteStore(Path(place))
 
 
 def chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

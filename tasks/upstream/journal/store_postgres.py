@@ -66,9 +66,6 @@ class PostgresStore:
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         yield from self._select("key, body", keys, not_before)
 
-    def present(self, keys: Sequence[bytes], not_before: float) -> Iterator[bytes]:
-        return (key for (key,) in self._select("key", keys, not_before))
-
     def write(self, rows: list[Row]) -> None:
         # One statement takes each key once: the last row of a key is the one that counts. In the
         # order of keys, so that two processes with the same ones wait for each other and no more.

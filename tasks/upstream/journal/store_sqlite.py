@@ -42,9 +42,6 @@ class SqliteStore:
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         yield from self._select("key, body", keys, not_before)
 
-    def present(self, keys: Sequence[bytes], not_before: float) -> Iterator[bytes]:
-        return (key for (key,) in self._select("key", keys, not_before))
-
     def write(self, rows: list[Row]) -> None:
         with self._exclusive() as connection:
             connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Processes from the nursery: told to stop at any moment, in any folder, and nothing is left of it."""
+"""Processes from the fork server: told to stop at any moment, in any folder, and nothing is left of it."""
 
 from __future__ import annotations
 
@@ -90,27 +90,27 @@ def _run(program: str, folder: Path, *arguments: str, temporary: Path) -> list[s
 
 
 def test_a_temporary_folder_with_a_long_path(tmp_path: Path) -> None:
-    """No socket fits into it: the process is started without a nursery."""
+    """No socket fits into it: the process is started without a fork server."""
     temporary = tmp_path / ("x" * 100)
     temporary.mkdir()
     assert _run(_START + _HELLO, tmp_path, temporary=temporary) == ["hello", "0"]
 
 
 def test_told_to_stop_before_it_knows_what_it_is(tmp_path: Path, short: Path) -> None:
-    """The nursery ignores SIGTERM; what it forks does not, from its first moment."""
+    """The fork server ignores SIGTERM; what it forks does not, from its first moment."""
     ready = str(tmp_path / "ready")
     said = _run(_START + _STOP_EARLY, tmp_path, ready, temporary=short)
     assert said == [str(-signal.SIGTERM)]
 
 
 def test_a_killed_run_leaves_no_socket(tmp_path: Path, short: Path) -> None:
-    """The nursery removes its folder when the run did not live to do it."""
+    """The fork server removes its folder when the run did not live to do it."""
     assert _run(_START + _KILLED, tmp_path, temporary=short) == ["1"]
     await_condition(lambda: not list(short.iterdir()), "the folder is gone")
 
 
 def test_ctrl_c_while_it_imports(tmp_path: Path) -> None:
-    """A traceback of the nursery would be all that the terminal shows of a run that was stopped."""
+    """A traceback of the fork server would be all that the terminal shows of a run that was stopped."""
     assert _run(_LOOK, tmp_path, temporary=tmp_path) == [str({signal.SIG_IGN})]
 
 

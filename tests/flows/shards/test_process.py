@@ -27,7 +27,7 @@ def _is_there(pid: int) -> bool:
 
 
 def test_a_process_has_the_environment_of_its_start(tmp_path: Path) -> None:
-    """What was exported after the nursery was started is there, and what was removed is not."""
+    """What was exported after the fork server was started is there, and what was removed is not."""
     fork_server.warm_up()
     path = tmp_path / "said"
     environment = os.environ | {"NIGHT_LATER": "here", "NIGHT_FILE": str(path)}
@@ -38,13 +38,13 @@ def test_a_process_has_the_environment_of_its_start(tmp_path: Path) -> None:
     assert path.read_text() == "here\n"
 
 
-def test_a_shard_is_ended_although_its_nursery_was_killed() -> None:
-    """The nursery alone knows how its children end; without it, they are killed to be sure."""
+def test_a_shard_is_ended_although_its_fork_server_was_killed() -> None:
+    """The fork server alone knows how its children end; without it, they are killed to be sure."""
     process = fork_server.start(partial(time.sleep, 600), os.environ)
     pid = process.pid
     assert pid is not None
     os.kill(_parent(pid), signal.SIGKILL)
-    await_condition(lambda: not process.is_alive(), "the nursery is gone", 30)
+    await_condition(lambda: not process.is_alive(), "the fork server is gone", 30)
     end_process(process)
     await_condition(lambda: not _is_there(pid), "the shard is gone", 30)
     again = fork_server.start(partial(os.system, "true"), os.environ)
@@ -53,15 +53,17 @@ def test_a_shard_is_ended_although_its_nursery_was_killed() -> None:
 
 
 def test_a_process_leaves_with_its_maker() -> None:
-    """The maker is killed with -9: what it had started in the nursery ends, and so does the fork_server."""
+    """The spawner is killed with -9: what it had started in the fork server ends, and so does the fork server."""
     code = (
         "import os, time; from functools import partial; from flows.shards import fork_server\n"
         "print(fork_server.start(partial(time.sleep, 600), os.environ).pid, flush=True)\n"
         "time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as maker:
-        assert maker.stdout is not None
-        pid = int(maker.stdout.readline())
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as spawner:
+        assert spawner.stdout is not None
+        pid = int(spawner.stdout.readline())
         keeper = _parent(pid)
-        maker.kill()
+        spawner.kill()
     await_condition(lambda: not _is_there(pid) and not _is_there(keeper), "all gone", 30)

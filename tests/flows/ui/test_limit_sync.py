@@ -180,7 +180,7 @@ def test_an_inactive_limit_takes_the_app_id_out_and_an_active_one_brings_it_back
     with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         traffic.settles_at("a", 3)
         edit(api, "a", active=False)
-        until(lambda: traffic.silent("a"), "silence on a")
+        until(lambda: traffic.silent("a"), "mute_shard_console on a")
         traffic.settles_at("b", 3)
         edit(api, "a", active=True)
         traffic.settles_at("a", 3)

@@ -18,7 +18,7 @@ from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
 from tasks.upstream.journal.__main__ import main
-from tasks.upstream.journal.store import open_store
+from tasks.upstream.journal.store_postgres import PostgresStore
 from tests.postgres import Postgres, start_postgres
 from tests.runs import await_condition
 
@@ -67,7 +67,7 @@ def test_ended_sessions_are_made_again(database: str) -> None:
             journal.put(key, REPLY)
             assert ask(database, f"SELECT pg_terminate_backend(pid) {_OURS}")
             assert journal.get(key) is not None
-        assert journal.known(KEYS) == set(KEYS[:20])
+        assert set(journal.get_many(KEYS)) == set(KEYS[:20])
         # The claim went with its session; here it may be taken again.
         assert journal.claim(KEYS[0])
 
@@ -173,14 +173,14 @@ def test_expire_spares_a_reply_that_is_being_stored_anew(database: str) -> None:
         )
         assert journal.expire(time.time() + 60) == 1
         other.commit()
-        assert journal.known([renewed, old]) == {renewed}
+        assert set(journal.get_many([renewed, old])) == {renewed}
 
 
 def test_two_processes_with_the_same_rows_wait_for_each_other(database: str) -> None:
     """After a restart both may have asked the same; in whatever order they come, nobody deadlocks."""
     rows = [(bytes.fromhex(key), 1.0, "m", b"") for key in KEYS[:3]]
     first, middle, last = rows
-    stores = [open_store(database, patient=False) for _ in range(2)]
+    stores = [PostgresStore(database, patient=False) for _ in range(2)]
     stores[0].write(rows)
     held = "UPDATE nightly_review_journal.replies SET created = 2 WHERE key = %s"
     with ThreadPoolExecutor() as pool:

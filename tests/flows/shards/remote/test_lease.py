@@ -25,7 +25,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def judge(clock: Clock) -> LeaseJudge:
-    """Of the attempt "a", which bears ten seconds of silence."""
+    """Of the attempt "a", which bears ten seconds of mute_shard_console."""
     return LeaseJudge("a", Stillness(10, clock))
 
 

@@ -1,0 +1,27 @@
+"""One question about one input, before it is put to a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.core.calls import TokenCount
+from tasks.core.settings import CheckSettings, ReviewSettings
+
+__all__ = ["Messages", "Query"]
+
+Messages = tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One call of a cell, before the reply format is chosen."""
+
+    input_id: str
+    stage: Literal["check", "review"]
+    name: str
+    part: int
+    messages: Messages
+    prompt_version: str
+    settings: CheckSettings | ReviewSettings
+    counted: TokenCount
