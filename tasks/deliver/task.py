@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.paths import RunPaths
 from tasks.outputs.fetch import storage_errors
-from tasks.outputs.shared_folder import Exchange, open_exchange
+from tasks.outputs.shared_folder import open_exchange
 
 __all__ = ["deliver", "deliver_outputs"]
 
@@ -40,17 +40,9 @@ def deliver_outputs(paths: RunPaths) -> None:
     with storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
         exchange = open_exchange(paths.url, "--output")
         for path in _outputs(paths):
-            _send(exchange, path)
+            exchange.upload_whole(path)
 
 
 def _outputs(paths: RunPaths) -> list[Path]:
     found = [path for path in paths.root.iterdir() if path.is_file() and path.name[0] != "."]
     return sorted(found, key=lambda path: (path == paths.manifest, path.name))
-
-
-def _send(exchange: Exchange, path: Path) -> None:
-    exchange.upload(path)
-    there = exchange.size(path.name)
-    if there != path.stat().st_size:
-        msg = f"{path.name} has {there} of {path.stat().st_size} bytes there"
-        raise OSError(msg)

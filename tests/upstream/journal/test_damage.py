@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tasks.upstream.journal.__main__ import main
 
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
-from tasks.upstream.journal.__main__ import main
 from tasks.upstream.journal.recover import check, salvage
 
 ROWS = 400

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from tasks.upstream.journal.__main__ import main
 
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
-from tasks.upstream.journal.__main__ import main
 from tasks.upstream.journal.store import open_store
 from tests.postgres import Postgres, start_postgres
 from tests.runs import await_condition
