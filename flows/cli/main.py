@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         given = None if argv is None else list(argv)
-        return app(args=given, prog_name=_NAME, standalone_mode=False) or 0
+        code: int | None = app(args=given, prog_name=_NAME, standalone_mode=False)
     except ReviewError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if context := getattr(error, "ctx", None):
             print(f"see: {context.command_path} --help", file=sys.stderr)
         return error.exit_code
+    return code or 0
 
 
 def _print_version(context: typer.Context, *, wanted: bool) -> None:
