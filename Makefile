@@ -31,10 +31,10 @@ demo: setup ## review data/samples with the embedded local model: no key, no ser
 	$(BIN)/python -m deployments.demo
 
 up: setup ## local Prefect server, worker and deployments; doing it twice changes nothing
-	$(BIN)/python -m deployments.up
+	$(BIN)/nightly-review up
 
 down: setup ## stop what `make up` started; all data stay
-	$(BIN)/python -m deployments.down
+	$(BIN)/nightly-review down
 
 check: setup ## lint, types, import direction
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """
 Automations from YAML files, made or brought up to date by name.
 
-    python -m deployments.automate deployments/automations/rerun_incomplete.yaml
+    nightly-review automate deployments/automations/rerun_incomplete.yaml
 
 A file is what `prefect automation create --from-file` takes, with two words replaced first:
 $lost_after by seconds, $adhoc_id and $nightly_id by the ids of the deployments.
@@ -9,9 +9,7 @@ $lost_after by seconds, $adhoc_id and $nightly_id by the ids of the deployments.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -21,7 +19,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
-from tasks.core.errors import ConfigError, ReviewError
+from tasks.core.errors import ConfigError
 
 __all__ = ["install", "main"]
 
@@ -65,24 +63,14 @@ def _deployment_ids(client: SyncPrefectClient) -> dict[str, str]:
     return ids
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 2: a file is wrong, or the deployments are not there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deployments.automate", description="Install automations from YAML files."
-    )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--lost-after", default="180", metavar="SECONDS", help="default: 180")
-    options = parser.parse_args(arguments)
-    try:
-        with get_client(sync_client=True) as client:
-            words = {"lost_after": options.lost_after, **_deployment_ids(client)}
-            for path in options.files:
-                print(f"installed  {install(client, path, words)}")
-    except ReviewError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+def main(files: Sequence[Path], lost_after: int) -> int:
+    """Install each file; `lost_after` is in seconds. Returns 0.
+
+    Raises:
+        ConfigError: a file is wrong, or the deployments are not there.
+    """
+    with get_client(sync_client=True) as client:
+        words = {"lost_after": str(lost_after), **_deployment_ids(client)}
+        for path in files:
+            print(f"installed  {install(client, path, words)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

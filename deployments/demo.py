@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from deployments.local_model import ModelOptions, local_model
-from flows.cli.run import run_command
+from flows.cli.main import main as nightly_review
 
 __all__ = ["main"]
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     with local_model(SHORT) as base_url:
         config.write_text(CONFIG.format(base_url=base_url, state=ROOT / "data" / "state" / "demo"))
         fixed = [str(SAMPLES), "--config", str(config), "--output", str(RUN), "--limit", LIMIT]
-        code = run_command([*fixed, *given])
+        code = nightly_review(["run", *fixed, *given])
     if code == INCOMPLETE:
         print(
             "Gaps are what a model of 135 million parameters leaves; calls.parquet names each one."

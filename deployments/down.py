@@ -1,21 +1,15 @@
-"""`make down`: stops the worker and the server that `make up` started; all data stay."""
+"""`nightly-review down`: stops the worker and the server that `up` started; all data stay."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
-from deployments.local import Local, bring_down
-from deployments.up import parser
+from deployments.local import FOLDER, Local, bring_down
 
 __all__ = ["main"]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Always 0: what does not run is as it should be."""
-    options = parser("down", __doc__).parse_args(arguments)
-    bring_down(Local(options.folder.absolute()))
+def main(folder: Path | None) -> int:
+    """Always 0: what does not run is as it should be. `folder`: None for data/state/prefect."""
+    bring_down(Local((folder or FOLDER).absolute()))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    # The command's help and its errors do not wait for Prefect, which takes a second to import; and
-    # a run uses that second for what it starts on the other cores.
-    from flows.cli.run import run_command
+    # `python -m flows.bulk_review` is `nightly-review run`, whose help and errors do not wait for
+    # Prefect, which takes a second to import; and a run uses that second for what it starts on the
+    # other cores.
+    from flows.cli.main import main
 
-    sys.exit(run_command(sys.argv[1:]))
+    sys.exit(main(["run", *sys.argv[1:]]))
 
 import time
 from pathlib import Path

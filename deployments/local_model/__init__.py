@@ -1,7 +1,7 @@
 """
 A small real model on loopback, for the demo and for trying things without a key.
 
-    python -m deployments.local_model --port 8081
+    nightly-review local-model --port 8081
     with local_model() as base_url: ...
 
 SmolLM2-135M-Instruct by llama.cpp: loads in about a second, needs no network and 300 MB of memory.

@@ -30,7 +30,7 @@ def local_model(options: ModelOptions | None = None, port: int = 0) -> Iterator[
         ConfigError: the model is not installed, or its process did not come up in a minute.
     """
     weights_path()
-    command = [sys.executable, "-m", "deployments.local_model", *_arguments(options, port)]
+    command = [sys.executable, "-m", "deployments.local_model", _arguments(options, port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 -- our own module
     try:
         yield _base_url(process)
@@ -38,9 +38,9 @@ def local_model(options: ModelOptions | None = None, port: int = 0) -> Iterator[
         _stop(process)
 
 
-def _arguments(options: ModelOptions | None, port: int) -> list[str]:
-    given = {"port": port, "parent": os.getpid(), **asdict(options or ModelOptions())}
-    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+def _arguments(options: ModelOptions | None, port: int) -> str:
+    chosen = asdict(options or ModelOptions())
+    return json.dumps({"port": port, "parent": os.getpid(), "options": chosen})
 
 
 def _base_url(process: subprocess.Popen[bytes]) -> str:
@@ -53,7 +53,7 @@ def _base_url(process: subprocess.Popen[bytes]) -> str:
         line = process.stdout.readline() if selector.select(_START_SECONDS) else b""
     if not line:
         msg = (
-            "the local model did not start; run `python -m deployments.local_model` to see why, "
+            "the local model did not start; run `nightly-review local-model` to see why, "
             "or `make setup` to install it anew"
         )
         raise ConfigError(msg)

@@ -78,23 +78,23 @@ def start_sandbox(port: int = 0, **config: Any) -> Iterator[Sandbox]:
     Raises:
         ConfigError: the process did not come up; the message is its own.
     """
-    command = [sys.executable, "-m", "deployments.sandbox", "--port", str(port), "--child"]
+    command = [sys.executable, "-m", "deployments.sandbox"]
     process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    sandbox = Sandbox(process, _handshake(process, config))
+    sandbox = Sandbox(process, _handshake(process, {"port": port, "settings": config}))
     try:
         yield sandbox
     finally:
         sandbox.stop()
 
 
-def _handshake(process: subprocess.Popen[str], config: dict[str, Any]) -> str:
+def _handshake(process: subprocess.Popen[str], given: dict[str, Any]) -> str:
     """Hand over the settings, which may hold keys, and wait for the address."""
     if process.stdin is None or process.stdout is None:
         msg = "the sandbox was started without pipes: start it by start_sandbox"
         raise ConfigError(msg)
-    process.stdin.write(json.dumps(config) + "\n")
+    process.stdin.write(json.dumps(given) + "\n")
     process.stdin.flush()
     answer = json.loads(process.stdout.readline() or '{"error": "it ended at once"}')
     if "error" in answer:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from flows.setup.config import read_config
+from flows.ui.terminal import mute_prefect_console
 from tasks.core.settings import Settings
-from tasks.estimate.estimate import Estimate
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration
+from tasks.load.sources import check_source
 
-__all__ = ["show_estimate"]
+if TYPE_CHECKING:
+    from tasks.estimate.estimate import Estimate
+
+__all__ = ["print_estimate", "show_estimate"]
+
+
+def print_estimate(source: str, *, config: str, limit: int | None, fresh: bool) -> int:
+    """Estimate a run of SOURCE and print it; returns the exit code.
+
+    Raises:
+        ReviewError: the configuration, SOURCE or the journal cannot be used.
+    """
+    settings = read_config(config)
+    check_source(source)
+    mute_prefect_console()
+    from tasks.estimate.estimate import estimate  # noqa: PLC0415 - imports Prefect
+
+    show_estimate(estimate(source, settings, limit, fresh=fresh), settings)
+    return 0
 
 
 def show_estimate(found: Estimate, settings: Settings) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +9,30 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from tasks.core.errors import ReviewError
+from flows.cli.finished import finished_run
 from tasks.core.files import write_json
-from tasks.core.paths import RunPaths
 from tasks.finished.evaluate.files import Evaluated, evaluate_run
 from tasks.finished.evaluate.text import EvaluationTable, evaluation_tables, verdict
 
-__all__ = ["main"]
-
-_EXAMPLES = """\
-examples:
-  python -m flows.evaluate data/runs/tonight
-  python -m flows.evaluate data/runs/tonight --json scores.json
-
-Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
-Writes evaluation.json and evaluation.md into DIR; asks no model.
-exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
-"""
+__all__ = ["evaluate_command"]
 
 _WIDTH = 140
 """Columns that the widest table may take: figures are wrapped rather than cut off."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.evaluate",
-        description="Score a finished run against the labels of its inputs.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", metavar="DIR", help="output folder of a finished run")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here as well")
-    return parser
+def evaluate_command(place: str, figures: str | None) -> int:
+    """Score the run at `place` and print its tables; `figures` is a file for the figures as JSON.
 
+    Returns the exit code. Needs no Prefect server: only the flow leaves an artifact.
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code. Needs no Prefect server: only the flow leaves an artifact."""
-    arguments = _parser().parse_args(argv)
-    try:
-        found = evaluate_run(RunPaths(Path(arguments.folder)))
-        if arguments.json is not None:
-            write_json(Path(arguments.json), found.facts, indent=True)
-    except ReviewError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    Raises:
+        OutputError: no finished run, or it cannot be read or written.
+        SourceError: no input of the run has labels and was reviewed.
+    """
+    with finished_run(place) as paths:
+        found = evaluate_run(paths)
+    if figures is not None:
+        write_json(Path(figures), found.facts, indent=True)
     _show(found)
     return 0
 

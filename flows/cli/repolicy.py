@@ -1,18 +1,17 @@
-"""The command line that decides a finished run anew: other thresholds, the same verdicts, no call."""
+"""The command that decides a finished run anew: other thresholds, the same verdicts, no call."""
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from tasks.core.errors import ReviewError
+from flows.cli.finished import finished_run
+from tasks.core.errors import ConfigError
 from tasks.core.files import hold_folder, output_errors
+from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Policy
@@ -23,84 +22,47 @@ from tasks.outputs.tables import read_manifest
 if TYPE_CHECKING:
     from tasks.finished.repolicy import NewOutcomes
 
-__all__ = ["main", "repolicy"]
+__all__ = ["repolicy_command"]
 
-_EXAMPLES = """\
-examples:
-  python -m flows.cli.repolicy data/runs/tonight --config review.toml        # after editing [policy]
-  python -m flows.cli.repolicy data/runs/tonight --suppressions known.jsonl  # after marking a finding
-  python -m flows.cli.repolicy data/runs/tonight --config strict.toml --output data/runs/strict
-
-Outcomes, tables, reports and exports that are there are written again; comments and verdicts stay.
-exit code: 0 written; 2 DIR is no finished run or cannot be written, or the configuration is wrong
-"""
+_BESIDE = ["rejected.jsonl", *(export.file for export in EXPORTS.values())]
+"""Files of a run that its manifest does not list."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.cli.repolicy",
-        description="Decide anew which comments of a finished run are kept, without any call.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", metavar="DIR", help="output folder of a finished run")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="[policy] and suppressions of this review.toml; default: as the run was made",
-    )
-    parser.add_argument(
-        "--suppressions", metavar="FILE", help="known false positives; wins over the configuration"
-    )
-    parser.add_argument("--output", metavar="DIR2", help="write here; default: DIR itself")
-    return parser
+def repolicy_command(
+    place: str, *, config: str | None, suppressions: str | None, output: str | None
+) -> int:
+    """Decide the run at `place` anew, there or in the folder `output`; returns the exit code.
 
+    Says on the standard output what has changed.
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    try:
-        repolicy(
-            Path(arguments.folder),
-            config=arguments.config,
-            suppressions=arguments.suppressions,
-            output=None if arguments.output is None else Path(arguments.output),
-        )
-    except ReviewError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    Raises:
+        ConfigError: `config`, the file of suppressions or `output` cannot be used.
+        OutputError: no finished run, or it cannot be read or written.
+    """
+    if output is not None and is_url(output):
+        msg = f"--output {output}: name a folder; without --output a run at a URL is written over there"
+        raise ConfigError(msg)
+    with finished_run(place, also=_BESIDE) as finished:
+        target = finished if output is None else RunPaths(Path(output).absolute())
+        manifest = _decide(finished, target, config, suppressions)
+    comments = manifest["counts"]["comments"]
+    changed = manifest["decided"]["changed"]
+    print(f"{changed:,} of {comments['raised']:,} comments decided otherwise: {_told(comments)}")
+    print(target.display_path(target.report.name))
     return 0
 
 
-def repolicy(
-    folder: Path,
-    *,
-    config: str | None = None,
-    suppressions: str | None = None,
-    output: Path | None = None,
+def _decide(
+    finished: RunPaths, target: RunPaths, config: str | None, suppressions: str | None
 ) -> RunFacts:
-    """Decide the run in `folder` anew and write it to `output`, or over itself.
-
-    Returns the new manifest. Says on the standard output what has changed.
-
-    Raises:
-        ConfigError: `config` or the file of suppressions cannot be used.
-        OutputError: no finished run, or the output cannot be written.
-    """
+    """Returns the new manifest."""
     from tasks.merge.baseline import load_suppressions  # noqa: PLC0415 - Arrow takes a while to import
 
-    finished = RunPaths(folder.absolute())
-    target = RunPaths((output or folder).absolute())
     facts = read_manifest(finished)
     policy, named = _wanted(facts, config)
     false = load_suppressions(suppressions or named)
     with hold_folder(target.root, target.lock):
-        manifest = _rewrite(finished, target, facts, policy, false)
-    comments = manifest["counts"]["comments"]
-    changed = manifest["decided"]["changed"]
-    print(f"{changed:,} of {comments['raised']:,} comments decided otherwise: {_told(comments)}")
-    print(f"{target.report}")
-    return manifest
+        return _rewrite(finished, target, facts, policy, false)
 
 
 def _told(comments: dict[str, int]) -> str:
@@ -178,7 +140,3 @@ def _carry_over(finished: RunPaths, target: RunPaths, manifest: RunFacts) -> lis
     names = [name for name, export in EXPORTS.items() if (finished.root / export.file).exists()]
     listed = read_manifest(finished)["outputs"]
     return [one for one in export_run(target.root, names, manifest) if one.name in listed]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

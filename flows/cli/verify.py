@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
+from flows.cli.finished import finished_run
 from tasks.core.files import read_json
-from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
 from tasks.finished.verify import verify
-from tasks.outputs.fetch import fetch_outputs
 
-__all__ = ["verify_command"]
+__all__ = ["verify_run"]
 
 
-def verify_command(folder: str) -> int:
-    """Say whether the run in `folder`, which may be a URL, is whole; returns the exit code.
+def verify_run(place: str) -> int:
+    """Say whether the run at `place`, a folder or a URL, is whole; returns the exit code.
 
     0: it is, and complete. 3: it is, and was marked INCOMPLETE. 2: it is not, or is no run.
 
     Raises:
         ConfigError, OutputError: the URL cannot be opened or read.
     """
-    if is_url(folder):
-        with TemporaryDirectory() as copy:
-            return _verified(fetch_outputs(folder.rstrip("/"), Path(copy)))
-    return _verified(RunPaths(Path(folder)))
+    with finished_run(place) as paths:
+        return _verified(paths)
 
 
 def _verified(paths: RunPaths) -> int:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.paths import RunPaths
 from tasks.outputs.fetch import storage_errors
-from tasks.outputs.shared_folder import SharedFolder, open_shared_folder
+from tasks.outputs.shared_folder import open_shared_folder
 
 __all__ = ["deliver", "deliver_outputs"]
 
@@ -40,17 +40,9 @@ def deliver_outputs(paths: RunPaths) -> None:
     with storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
         shared = open_shared_folder(paths.url, "--output")
         for path in _outputs(paths):
-            _send(shared, path)
+            shared.upload_whole(path)
 
 
 def _outputs(paths: RunPaths) -> list[Path]:
     found = [path for path in paths.root.iterdir() if path.is_file() and path.name[0] != "."]
     return sorted(found, key=lambda path: (path == paths.manifest, path.name))
-
-
-def _send(shared: SharedFolder, path: Path) -> None:
-    shared.upload(path)
-    there = shared.size(path.name)
-    if there != path.stat().st_size:
-        msg = f"{path.name} has {there} of {path.stat().st_size} bytes there"
-        raise OSError(msg)

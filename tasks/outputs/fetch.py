@@ -14,8 +14,12 @@ from tasks.outputs.shared_folder import open_shared_folder
 __all__ = ["fetch_outputs", "storage_errors"]
 
 
-def fetch_outputs(url: str, folder: Path, wanted: Iterable[str] = ()) -> RunPaths:
+def fetch_outputs(
+    url: str, folder: Path, wanted: Iterable[str] = (), also: Iterable[str] = ()
+) -> RunPaths:
     """Copy a run from `url` to `folder`: its manifest, and `wanted`, or all that the manifest lists.
+
+    `also` names further files: rejected.jsonl and exports are not in the manifest.
 
     A file that is not there is left out: whoever reads it says so.
 
@@ -34,7 +38,7 @@ def fetch_outputs(url: str, folder: Path, wanted: Iterable[str] = ()) -> RunPath
         if not isinstance(manifest, dict) or "outputs" not in manifest:
             msg = f"{url} has no manifest.json: name a finished run"
             raise OutputError(msg)
-        for name in available.intersection(wanted or manifest["outputs"]):
+        for name in available.intersection({*(wanted or manifest["outputs"]), *also}):
             shared.download(name, folder / name)
     return paths
 

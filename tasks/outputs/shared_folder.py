@@ -51,6 +51,18 @@ class SharedFolder(NamedTuple):
         self.system.put_file(str(local), path)
         self._publish(path, name)
 
+    def upload_whole(self, local: Path) -> None:
+        """A file, under its own name, whose size there is then compared.
+
+        Raises:
+            OSError: the storage does not have all of it.
+        """
+        self.upload(local)
+        there, here = self.size(local.name), local.stat().st_size
+        if there != here:
+            msg = f"{local.name} has {there} of {here} bytes there"
+            raise OSError(msg)
+
     def download(self, name: str, local: Path) -> None:
         """Copy a file to `local`, which is there only when it is whole.
 

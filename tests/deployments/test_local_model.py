@@ -160,7 +160,10 @@ def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
 
 def test_a_taken_port_is_an_error_with_a_remedy(model: httpx.Client) -> None:
     """Exit code 2 and the option to change, no traceback."""
-    command = [sys.executable, "-m", "deployments.local_model", "--port", str(model.base_url.port)]
+    command = [
+        *(sys.executable, "-m", "flows.cli.main", "local-model"),
+        *("--port", str(model.base_url.port)),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--port" in done.stderr

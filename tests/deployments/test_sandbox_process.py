@@ -29,7 +29,7 @@ with start_sandbox() as sandbox:
 def command_line(*arguments: str, **variables: str) -> subprocess.Popen[str]:
     """The sandbox as a user starts it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "deployments.sandbox", *arguments],
+        [sys.executable, "-m", "flows.cli.main", "sandbox", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.sandbox import Sandbox
-from flows.cli.evaluate import main
+from flows.cli.main import main
 from tests.factories import make_run
 
 CODE = """\
@@ -143,7 +143,7 @@ def printed(
 
 def evaluated(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as a user calls it."""
-    command = [sys.executable, "-m", "flows.cli.evaluate", str(folder), *arguments]
+    command = [sys.executable, "-m", "flows.cli.main", "evaluate", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -201,7 +201,7 @@ def test_a_run_without_labels_says_how_to_get_some(
     """Exit code 2, the remedy, and no file."""
     settings = {"mode": "check_and_review", "check": [{"name": "large"}]}
     paths, _ = make_run(tmp_path / "run", 20, settings=settings)
-    assert main([str(paths.root)]) == 2
+    assert main(["evaluate", str(paths.root)]) == 2
     assert "has no labelled input: give rows of the source a field `expected`" in (
         capsys.readouterr().err
     )
@@ -213,6 +213,6 @@ def test_a_folder_that_is_no_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2 and nothing written."""
-    assert main([str(tmp_path)]) == 2
+    assert main(["evaluate", str(tmp_path)]) == 2
     assert "name the folder of a finished run" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -25,17 +25,17 @@ SLOW = 3.0
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`python -m deployments.up` and, at the end, `down`."""
+    """`nightly-review up` and, at the end, `down`."""
     port = free_port()
     made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port)
     arguments = ["--folder", str(made.folder), "--port", str(port), "--runs", "8"]
     # The worker looks for work more often, and a lost run is found sooner, than an operator needs.
     faster = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     try:
-        made.module("deployments.up", *arguments, **KEYS, **faster)
+        made.module("flows.cli.main", "up", *arguments, **KEYS, **faster)
         yield made
     finally:
-        made.module("deployments.down", "--folder", str(made.folder))
+        made.module("flows.cli.main", "down", "--folder", str(made.folder))
 
 
 @pytest.fixture(scope="session")

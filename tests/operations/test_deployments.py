@@ -18,8 +18,8 @@ from prefect.settings.legacy import _get_settings_fields
 from prefect.settings.models.root import Settings
 from prefect.utilities.callables import parameter_schema
 
-from deployments.automate import main as automate
 from deployments.local import ROOT, read_env
+from flows.cli.main import main
 from tests.operations.stack import Operator
 
 FILE = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
@@ -121,7 +121,7 @@ def test_up_twice_changes_nothing(operator: Operator) -> None:
     pids = [(stack.folder / f"{name}.pid").read_text() for name in ("server", "worker")]
     faster = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     said = stack.module(
-        "deployments.up", "--folder", str(stack.folder), "--port", str(stack.port), **faster
+        "flows.cli.main", "up", "--folder", str(stack.folder), "--port", str(stack.port), **faster
     )
 
     assert said.count("runs already") == 2
@@ -133,7 +133,7 @@ def test_up_twice_changes_nothing(operator: Operator) -> None:
 def test_example_automation_installs(operator: Operator) -> None:
     """It is accepted by the server and runs the adhoc deployment, found by its name."""
     example = ROOT / "deployments" / "automations" / "rerun_incomplete.yaml"
-    said = operator.stack.module("deployments.automate", str(example))
+    said = operator.stack.module("flows.cli.main", "automate", str(example))
 
     assert "rerun-incomplete-nights" in said
     (made,) = operator.client.read_automations_by_name("rerun-incomplete-nights")
@@ -149,6 +149,6 @@ def test_files_that_are_no_automation_are_refused(
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("name: x\ntrigger: {type: event}\nactions: $unknown_word\n")
     with operator.using():
-        assert automate([str(wrong)]) == 2
+        assert main(["automate", str(wrong)]) == 2
 
     assert str(wrong) in capsys.readouterr().err

@@ -144,6 +144,6 @@ def test_damaged_and_older_journals(sandbox: Sandbox, make_job: MakeJob, source:
         torn.seek(journal.stat().st_size - _PAGE)
         torn.write(b"\xff" * (_PAGE // 2))
     said = refused(job, source)
-    assert "python -m tasks.upstream.journal salvage" in said
+    assert "nightly-review journal salvage" in said
     assert files(job.output) == before
     assert sandbox.stats()["requests"] == calls

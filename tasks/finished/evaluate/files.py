@@ -59,8 +59,8 @@ def _rows(paths: RunPaths) -> Iterator[tuple[Input, InputReview]]:
 
 def _no_labels(paths: RunPaths, result: Evaluation) -> str:
     if result.unscored_inputs:
-        return f"{paths.root}: no labelled input was reviewed; run it again until it is complete"
+        return f"{paths.place}: no labelled input was reviewed; run it again until it is complete"
     return (
-        f"{paths.root} has no labelled input: give rows of the source a field `expected`, a list of "
+        f"{paths.place} has no labelled input: give rows of the source a field `expected`, a list of "
         "defects with start_line and end_line, and [] for code known to be clean; then run it again"
     )

@@ -1,4 +1,4 @@
-"""The journal of paid replies. `python -m tasks.upstream.journal --help` looks after it."""
+"""The journal of paid replies. `nightly-review journal --help` looks after it."""
 
 from __future__ import annotations
 

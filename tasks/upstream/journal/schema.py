@@ -88,5 +88,5 @@ def damaged(path: Path, error: Exception) -> StateError:
     elif "locked" in str(error):
         remedy = "another process holds it; wait for it or end it"
     else:
-        remedy = f"run `python -m tasks.upstream.journal salvage {path}`, then start again"
+        remedy = f"run `nightly-review journal salvage {path}`, then start again"
     return StateError(f"journal {path} cannot be used ({error}): {remedy}")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from flows.cli.repolicy import main
+from flows.cli.main import main
 from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Policy
@@ -63,7 +63,7 @@ def night(tmp_path: Path) -> RunPaths:
         schema_version=1,
     )
     write_report(paths, facts, [], QUOTA)
-    assert main([str(paths.root)]) == 0
+    assert main(["repolicy", str(paths.root)]) == 0
     return paths
 
 
@@ -84,7 +84,7 @@ def test_the_same_thresholds_change_nothing(
 ) -> None:
     """Every table, reviews.json and report.md are the same, byte for byte."""
     before = files(night)
-    assert main([str(night.root)]) == 0
+    assert main(["repolicy", str(night.root)]) == 0
     after = files(night)
     assert capsys.readouterr().out.splitlines()[-2].startswith("0 of ")
     changed = {name for name in before if before[name] != after[name]}
@@ -105,7 +105,7 @@ def test_new_thresholds_decide_as_if_they_had_been_there(night: RunPaths) -> Non
     }
     config = night.root.parent / "strict.toml"
     config.write_text(CONFIG)
-    assert main([str(night.root), "--config", str(config)]) == 0
+    assert main(["repolicy", str(night.root), "--config", str(config)]) == 0
     after = tables(night)
     found = {
         one["comment_id"]: (one["outcome"], one["drop_reason"])
@@ -128,13 +128,13 @@ def test_a_marked_finding_stays_out_until_the_mark_is_taken_back(night: RunPaths
     name = comments[comments["outcome"] == "kept"]["fingerprint"].iloc[0]
     marks = night.root.parent / "known.jsonl"
     marks.write_text(json.dumps({"fingerprint": name, "reason": "by design"}) + "\n")
-    assert main([str(night.root), "--suppressions", str(marks)]) == 0
+    assert main(["repolicy", str(night.root), "--suppressions", str(marks)]) == 0
     after = tables(night)["comments"].set_index("fingerprint").loc[[name]]
     assert set(after["drop_reason"]) == {"suppressed"}
     counted = manifest(night)["counts"]["dropped_by_reason"]["suppressed"]
     assert counted == (tables(night)["comments"]["drop_reason"] == "suppressed").sum() > 0
     assert "suppressed" in night.report.read_text()
-    assert main([str(night.root)]) == 0
+    assert main(["repolicy", str(night.root)]) == 0
     assert night.reviews_json.read_bytes() == before
 
 
@@ -144,7 +144,7 @@ def test_another_folder_leaves_the_run_as_it_was(night: RunPaths) -> None:
     before, other = files(night), RunPaths(night.root.parent / "other")
     config = night.root.parent / "strict.toml"
     config.write_text(CONFIG)
-    command = [str(night.root), "--config", str(config), "--output", str(other.root)]
+    command = ["repolicy", str(night.root), "--config", str(config), "--output", str(other.root)]
     assert main(command) == 0
     assert files(night) == before
     assert set(files(other)) == set(before)
@@ -167,7 +167,7 @@ def test_outputs_that_were_changed_are_refused(
     """Exit code 2, and nothing is written over."""
     night.reviews_json.write_bytes(damage(night.reviews_json.read_bytes()))
     before = files(night)
-    assert main([str(night.root)]) == 2
+    assert main(["repolicy", str(night.root)]) == 2
     assert said in capsys.readouterr().err
     assert files(night) == before
     assert not night.work.exists()
@@ -188,7 +188,7 @@ def test_a_wrong_file_of_marks_is_refused(
     marks = night.root.parent / "known.jsonl"
     if text is not None:
         marks.write_text(text)
-    assert main([str(night.root), "--suppressions", str(marks)]) == 2
+    assert main(["repolicy", str(night.root), "--suppressions", str(marks)]) == 2
     shown = capsys.readouterr().err
     assert "known.jsonl" in shown
     assert said in shown
@@ -198,7 +198,7 @@ def test_a_folder_that_is_no_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2 and nothing made."""
-    assert main([str(tmp_path / "nothing")]) == 2
+    assert main(["repolicy", str(tmp_path / "nothing")]) == 2
     assert "name the folder of a finished run" in capsys.readouterr().err
     assert read_json(tmp_path / "nothing" / "manifest.json") is None
     assert not (tmp_path / "nothing").exists()

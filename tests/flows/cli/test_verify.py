@@ -1,4 +1,4 @@
-"""--verify on folders that were tampered with, one defect at a time."""
+"""`verify` on folders that were tampered with, one defect at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli.run import run_command
-from flows.cli.verify import verify_command
+from flows.cli.main import main
 from tasks.core.errors import OutputError
 from tasks.core.files import sha256
 from tasks.core.paths import RunPaths
@@ -51,10 +50,10 @@ def night(tmp_path: Path) -> tuple[RunPaths, dict[str, Any]]:
 def test_a_whole_run_is_verified(
     night: tuple[RunPaths, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit code 3 for a run that was marked INCOMPLETE and is as it was left; SOURCE is not needed."""
+    """Exit code 3 for a run that was marked INCOMPLETE and is as it was left."""
     paths, manifest = night
     assert not manifest["complete"]
-    assert run_command(["--verify", str(paths.root)]) == 3
+    assert main(["verify", str(paths.root)]) == 3
     assert "verified: 4 files, 60 inputs" in capsys.readouterr().out
 
 
@@ -64,7 +63,7 @@ def test_a_complete_run_is_verified(tmp_path: Path) -> None:
         paths, manifest = make_run(tmp_path / str(seed), inputs=8, seed=seed)
         if manifest["complete"]:
             stamp(paths, manifest)
-            assert verify_command(str(paths.root)) == 0
+            assert main(["verify", str(paths.root)]) == 0
             return
     pytest.fail("no seed made a complete night")
 
@@ -138,7 +137,7 @@ def test_tampering_that_fixed_the_checksums_is_found(
     paths, manifest = night
     tamper(paths)
     stamp(paths, manifest)
-    assert verify_command(str(paths.root)) == 2
+    assert main(["verify", str(paths.root)]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -153,7 +152,7 @@ def test_a_changed_file_is_found(
     calls = paths.table("calls")
     calls.write_bytes(calls.read_bytes()[:-100])
     paths.table("comments").unlink()
-    assert verify_command(str(paths.root)) == 2
+    assert main(["verify", str(paths.root)]) == 2
     said = capsys.readouterr().err
     assert "reviews.json was changed after the run" in said
     assert "calls.parquet has" in said
@@ -164,7 +163,7 @@ def test_a_folder_without_a_manifest_is_no_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2 and the remedy."""
-    assert verify_command(str(tmp_path)) == 2
+    assert main(["verify", str(tmp_path)]) == 2
     assert "name a finished run" in capsys.readouterr().err
 
 

@@ -43,8 +43,8 @@ def test_a_password_is_not_repeated() -> None:
 def test_help_and_errors_do_not_wait_for_prefect(tmp_path: Path) -> None:
     """A missing review.toml is told before Prefect is imported."""
     code = (
-        "import sys; from flows.cli.run import run_command; "
-        "code = run_command(['inputs.jsonl', '--config', 'missing.toml']); "
+        "import sys; from flows.cli.main import main; "
+        "code = main(['run', 'inputs.jsonl', '--config', 'missing.toml']); "
         "sys.exit(99 if 'prefect' in sys.modules else code)"
     )
     done = subprocess.run(

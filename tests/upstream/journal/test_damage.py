@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.cli.main import main
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
-from tasks.upstream.journal.__main__ import main
 from tasks.upstream.journal.recover import check, salvage
 
 ROWS = 400
@@ -139,23 +137,16 @@ def test_an_unusable_folder_is_told(tmp_path: Path) -> None:
 
 def test_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """statistics, check, expire and compact do what they say; a missing file is exit code 2."""
-    assert main(["statistics", str(path)]) == 0
+    assert main(["journal", "statistics", str(path)]) == 0
     assert f'"rows": {ROWS}' in capsys.readouterr().out
-    assert main(["check", str(path)]) == 0
-    assert main(["expire", str(path), "--days", "30"]) == 0
+    assert main(["journal", "check", str(path)]) == 0
+    assert main(["journal", "expire", str(path), "--days", "30"]) == 0
     assert "0 replies deleted" in capsys.readouterr().out
-    assert main(["expire", str(path), "--days", "0"]) == 0
+    assert main(["journal", "expire", str(path), "--days", "0"]) == 0
     assert f"{ROWS} replies deleted" in capsys.readouterr().out
-    assert main(["compact", str(path)]) == 0
+    assert main(["journal", "compact", str(path)]) == 0
     assert path.stat().st_size < 20_000
-    assert main(["check", str(path.with_name("missing"))]) == 2
+    assert main(["journal", "check", str(path.with_name("missing"))]) == 2
     overwrite_pages(path)
-    assert main(["check", str(path)]) == 1
-    assert main(["salvage", str(path)]) == 0
-
-
-def test_it_runs_as_a_module() -> None:
-    """`python -m tasks.upstream.journal --help` lists the commands."""
-    command = [sys.executable, "-m", "tasks.upstream.journal", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert all(word in shown.stdout for word in ("statistics", "expire", "compact", "check"))
+    assert main(["journal", "check", str(path)]) == 1
+    assert main(["journal", "salvage", str(path)]) == 0

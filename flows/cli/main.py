@@ -1,0 +1,311 @@
+"""The command `nightly-review`: its subcommands and their options, and how every one of them ends.
+
+Only the standard library and typer are imported before an option is known to be right: help and a
+mistake are answered at once. Each command's body imports what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from flows.cli.journal import journal
+from flows.cli.layout import APP, examples
+from flows.cli.operations import add_operations
+from tasks.core.errors import ReviewError
+
+__all__ = ["app", "main"]
+
+_NAME = "nightly-review"
+_CODES = """
+exit code: 0 complete; 2 bad configuration, input or arguments, nothing written over;
+           3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
+"""
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        show_default=False,
+        help="A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or source "
+        "files; git:PATH@BASE..HEAD or git:PATH@since=24h: each file that changed in the "
+        "repository at PATH.",
+    ),
+]
+Config = Annotated[str, typer.Option(metavar="FILE", help="The settings.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Ask anew, ignore the journal.")]
+Finished = Annotated[
+    str,
+    typer.Argument(
+        metavar="DIR",
+        show_default=False,
+        help="Output folder of a finished run, or its URL as s3://bucket/nights/first.",
+    ),
+]
+
+app = typer.Typer(
+    **APP,
+    help="Bulk AI code review under quota: several check models, verified comments, nothing lost.",
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} estimate diffs.jsonl --config review.toml
+          {_NAME} run diffs.jsonl --config review.toml --output data/runs/tonight
+          {_NAME} verify data/runs/tonight
+          {_NAME} export data/runs/tonight --export sarif,gitlab
+          {_NAME} sandbox --quota 3/60s --latency 1
+          {_NAME} --install-completion
+        """,
+        _CODES,
+    ),
+)
+app.add_typer(journal, name="journal")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer a command line, `sys.argv`'s if none is given; returns the exit code.
+
+    An error of ours or a wrong argument is one `error:` line on stderr that names the remedy.
+    """
+    try:
+        given = None if argv is None else list(argv)
+        code: int | None = app(args=given, prog_name=_NAME, standalone_mode=False)
+    except ReviewError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except typer.TyperException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        if context := getattr(error, "ctx", None):
+            print(f"see: {context.command_path} --help", file=sys.stderr)
+        return error.exit_code
+    return code or 0
+
+
+def _print_version(context: typer.Context, *, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415 - reads files
+
+        print(f"{_NAME} {version(_NAME)}")
+        raise typer.Exit
+
+
+def _verify_instead(context: typer.Context, folder: str | None) -> None:
+    """`--verify DIR` without a SOURCE, as scripts type it."""
+    if folder and not context.resilient_parsing:
+        raise typer.Exit(verify(folder))
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} run diffs.jsonl --config review.toml --output data/runs/tonight
+          {_NAME} run diffs.parquet --config review.toml --limit 20       # a first try
+          {_NAME} run diffs.jsonl --output s3://bucket/nights/{{run_id}}    # copied when whole
+          {_NAME} run diffs.jsonl --config review.toml --fresh            # ignore the journal
+          {_NAME} run git:.@since=24h                                     # what changed since yesterday
+        """,
+        _CODES,
+    )
+)
+def run(
+    source: Source,
+    *,
+    config: Config = "review.toml",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder or URL of the outputs; default: data/runs/{run_id}."
+        ),
+    ] = None,
+    limit: Limit = None,
+    fresh: Fresh = False,
+    previous: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder or URL of the run that tells new findings from recurring ones; default: the "
+            "newest one of SOURCE beside the outputs.",
+        ),
+    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", hidden=True)] = False,
+    verify: Annotated[  # noqa: ARG001 - its callback answers it
+        str | None, typer.Option(hidden=True, is_eager=True, callback=_verify_instead)
+    ] = None,
+) -> int:
+    """Review every input of SOURCE, and verify the comments."""
+    if estimate:
+        return estimate_command(source, config=config, limit=limit, fresh=fresh)
+    from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
+
+    return run_command(
+        source, config=config, output=output, limit=limit, fresh=fresh, previous=previous
+    )
+
+
+@app.command(
+    "estimate",
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} estimate diffs.jsonl --config review.toml
+          {_NAME} estimate diffs.parquet --limit 1000
+
+        Makes no call and writes nothing. What the journal has is not counted.
+        exit code: 0 estimated; 2 bad configuration, input or arguments
+        """
+    ),
+)
+def estimate_command(
+    source: Source, *, config: Config = "review.toml", limit: Limit = None, fresh: Fresh = False
+) -> int:
+    """Say what a run would take: calls, tokens, hours, cost."""
+    from flows.cli.estimate import print_estimate  # noqa: PLC0415 - imports Prefect
+
+    return print_estimate(source, config=config, limit=limit, fresh=fresh)
+
+
+@app.command(
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} verify data/runs/tonight
+          {_NAME} verify s3://bucket/nights/first
+
+        exit code: 0 whole and complete; 3 whole, and marked INCOMPLETE; 2 changed, or no finished run
+        """
+    )
+)
+def verify(folder: Finished) -> int:
+    """Check a finished run: is it whole, and as it was left?
+
+    Checksums, rows, schemas, and every cell accounted for.
+    """
+    from flows.cli.verify import verify_run  # noqa: PLC0415 - Arrow takes a while to import
+
+    return verify_run(folder)
+
+
+@app.command(
+    epilog=examples(
+        f"""
+        formats:
+          sarif     review.sarif
+          rdjsonl   review.rdjsonl
+          gitlab    gl-code-quality.json
+          markdown  review.md
+
+        examples:
+          {_NAME} export data/runs/tonight                       # all formats
+          {_NAME} export data/runs/tonight --export sarif,gitlab
+          {_NAME} export s3://bucket/nights/first --export sarif # written there, beside the outputs
+          sarif summary data/runs/tonight/review.sarif
+          reviewdog -f=rdjsonl -reporter=local < data/runs/tonight/review.rdjsonl
+
+        exit code: 0 written; 2 DIR is no finished run, cannot be written, or a format is unknown
+        """
+    )
+)
+def export(
+    folder: Finished,
+    *,
+    formats: Annotated[
+        str | None,
+        typer.Option("--export", metavar="LIST", help="Comma-separated formats; default: all."),
+    ] = None,
+) -> int:
+    """Write findings in formats that other tools open."""
+    from flows.cli.export import export_command  # noqa: PLC0415 - formats and tables
+
+    return export_command(folder, formats)
+
+
+@app.command(
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} repolicy data/runs/tonight --config review.toml        # after editing [policy]
+          {_NAME} repolicy data/runs/tonight --suppressions known.jsonl  # after marking a finding
+          {_NAME} repolicy data/runs/tonight --config strict.toml --output data/runs/strict
+          {_NAME} repolicy s3://bucket/nights/first --config review.toml # written over there
+
+        Outcomes, tables, reports and exports that are there are written again; comments and verdicts
+        stay. Of a URL, what changed is copied back when it is whole, manifest.json last.
+        exit code: 0 written; 2 DIR is no finished run or cannot be written, or the settings are wrong
+        """
+    )
+)
+def repolicy(
+    folder: Finished,
+    *,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="[policy] and suppressions of this review.toml; default: as the run was made.",
+        ),
+    ] = None,
+    suppressions: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Known false positives; wins over the configuration."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="DIR2", help="Folder to write to; default: DIR itself.")
+    ] = None,
+) -> int:
+    """Decide anew which comments are kept, without any call."""
+    from flows.cli.repolicy import repolicy_command  # noqa: PLC0415 - Arrow, pandas and Prefect
+
+    return repolicy_command(folder, config=config, suppressions=suppressions, output=output)
+
+
+@app.command(
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} evaluate data/runs/tonight
+          {_NAME} evaluate data/runs/tonight --json scores.json
+          {_NAME} evaluate s3://bucket/nights/first
+
+        Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
+        Writes evaluation.json and evaluation.md into DIR, or beside the outputs at a URL.
+        exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
+        """
+    )
+)
+def evaluate(
+    folder: Finished,
+    *,
+    json: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the figures to this file as well.")
+    ] = None,
+) -> int:
+    """Score a finished run against the labels of its inputs."""
+    from flows.cli.evaluate import evaluate_command  # noqa: PLC0415 - Arrow takes a while to import
+
+    return evaluate_command(folder, json)
+
+
+add_operations(app)
+
+if __name__ == "__main__":
+    sys.exit(main())
