@@ -37,7 +37,7 @@ def on_progress(show: Show) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A run at one moment."""
+    """Progress of a run at one moment."""
 
     planned: int
     """Cells of the run."""
@@ -49,7 +49,7 @@ class Status:
 
     @property
     def share(self) -> float:
-        """0 to 1."""
+        """Share of the cells that have ended, 0 to 1."""
         return min(1.0, self.tally.cells / self.planned) if self.planned else 1.0
 
     @property
@@ -88,7 +88,7 @@ class Status:
 
 
 class Monitor:
-    """Follows the shards until the block ends; `artifact_every` seconds bound the API traffic."""
+    """A thread that follows the shards until the block ends; `artifact_every` seconds bound the API traffic."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ _SETTINGS: dict[str, Any] = {
 class _Server(NamedTuple):
     url: str
     process: subprocess.Popen[bytes]
-    said: IO[bytes]
+    output: IO[bytes]
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[s
 
 
 def _drain() -> None:
-    """Send what is still queued and would find no server."""
+    """Send the logs and events that are still queued, while there is a server."""
     from prefect.events.worker import EventsWorker  # noqa: PLC0415 - the server starts first
     from prefect.logging.handlers import APILogWorker  # noqa: PLC0415
 
@@ -103,18 +103,18 @@ def _starting() -> Iterator[_Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "flows.ui.server", str(port), str(os.getpid())],
             env=os.environ | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             # Ctrl-C and a service manager signal the whole group: the run must still reach its server.
             start_new_session=True,
         )
         try:
-            yield _Server(f"http://127.0.0.1:{port}/api", process, said)
+            yield _Server(f"http://127.0.0.1:{port}/api", process, output)
         finally:
             process.terminate()
             try:
@@ -131,8 +131,8 @@ def _await_health(server: _Server) -> None:
     with get_client(sync_client=True) as client:
         while client.api_healthcheck() is not None:
             if server.process.poll() is not None or time.monotonic() > deadline:
-                server.said.seek(0)
-                last = server.said.read().decode(errors="replace").strip()[-1000:]
+                server.output.seek(0)
+                last = server.output.read().decode(errors="replace").strip()[-1000:]
                 msg = (
                     "Prefect's embedded server did not start: start one with `prefect server start` "
                     f"and export PREFECT_API_URL=http://127.0.0.1:4200/api. It said: {last}"

@@ -1,4 +1,4 @@
-"""Writing so that a reader, or a crash, never meets half a file."""
+"""Files written whole or not at all, their checksums, and the lock on an output folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["atomic", "hold_folder", "output_errors", "read_json", "sha256", "wri
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk says into an OutputError that names the remedy."""
+    """Turn an OSError of the block into an OutputError that names the remedy."""
     try:
         yield
     except OSError as error:
@@ -37,7 +37,7 @@ def output_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under `path` whole, or not at all.
+    """A file to write, which appears at `path` whole or not at all.
 
     Raises:
         OutputError: disk full, read-only, no permission; an earlier file at `path` is untouched.
@@ -57,14 +57,14 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, value: Any, *, indent: bool = False) -> None:
-    """One JSON document, atomically."""
+    """Write a JSON document, whole or not at all."""
     options = orjson.OPT_INDENT_2 if indent else 0
     with atomic(path) as file:
         file.write(orjson.dumps(value, default=str, option=options | orjson.OPT_NON_STR_KEYS))
 
 
 def read_json(path: Path) -> Any:
-    """The document at `path`, or None when it is not there or not whole."""
+    """The JSON document at `path`, or None when it is not there or not whole."""
     try:
         return orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):
@@ -72,7 +72,7 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Checksum of a file."""
+    """SHA-256 of a file, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

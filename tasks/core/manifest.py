@@ -1,7 +1,7 @@
 """
-The facts of manifest.json, as types: what a run was, what it counted, and its outputs.
+Types of manifest.json: the settings, counts, figures and outputs of a run.
 
-    RunFacts   what the merge knows; the report is made from it
+    RunFacts   settings and counts of a merged run, from which the report is made
     Manifest   RunFacts, the report's figures and the checksums of the outputs: what is stored
 
 Runs from before a key was added lack it: keys that a reader must not rely on are NotRequired.
@@ -142,7 +142,7 @@ class OutputEntry(TypedDict):
 
 
 class RunFacts(TypedDict):
-    """A run and what came of it, without what the report adds."""
+    """The settings and counts of a run, without what the report adds."""
 
     run_id: str
     result: str

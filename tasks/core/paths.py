@@ -73,7 +73,7 @@ class RunPaths:
 
     @property
     def work(self) -> Path:
-        """What the run needs while it runs; gone when it is complete."""
+        """Folder of the files that only the run itself needs; gone when it is complete."""
         return self.root / ".work"
 
     @property
@@ -113,7 +113,7 @@ class RunPaths:
 
     @property
     def manifest(self) -> Path:
-        """What the run was, what it counted, and the checksums of its outputs."""
+        """Settings and counts of the run, and the checksums of its outputs."""
         return self.root / "manifest.json"
 
     @property

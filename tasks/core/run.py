@@ -1,4 +1,4 @@
-"""What a shard's process must know of its run; stored beside the shards, without any key."""
+"""The record of a run that its processes read; stored beside the shards, without any key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Run"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, as every process of it sees it."""
+    """A run's id, settings and state, the same for all of its processes."""
 
     run_id: str
     settings: Settings
@@ -29,22 +29,22 @@ class Run:
 
     @property
     def journal(self) -> str:
-        """Place of the answers of this and earlier runs: a file, or the database's URL."""
+        """Location of the journal, the answers of this and earlier runs: a file, or the database's URL."""
         return journal_location(self.state)
 
     @property
     def ledger(self) -> str:
-        """Place of what each app_id has sent, shared by all processes and runs."""
+        """Location of the ledger, what each app_id has sent in any process or run: a file, or a URL."""
         return ledger_location(self.state)
 
     def write(self, path: Path) -> None:
-        """Store it for the shards' processes."""
+        """Write the record to `path`."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         write_json(path, fields | {"settings": self.settings.model_dump(mode="json")})
 
     @classmethod
     def read(cls, path: Path) -> Run:
-        """Raises ShardError: the file is gone, so the run was cleaned up meanwhile."""
+        """The record at `path`; raises ShardError when the run's work folder is gone."""
         fields = read_json(path)
         if fields is None:
             msg = (

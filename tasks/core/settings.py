@@ -189,7 +189,7 @@ class GitSettings(_Strict):
 
     @property
     def options(self) -> GitOptions:
-        """The same as the readers take it."""
+        """The options as the readers of git and folder sources take them."""
         defaults = DEFAULT_EXCLUDE if self.default_excludes else ()
         exclude = (*defaults, *self.exclude)
         return GitOptions(self.include, exclude, self.max_bytes, self.context)

@@ -85,7 +85,7 @@ def merge_shards(
 
 
 def _joined(shard: ShardPaths) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Both sides are sorted by input_id, so one pass over each is enough."""
+    """Inputs of a shard with their reviews: both are sorted by input_id, so one pass is enough."""
     reviews = _reviews(shard)
     review = next(reviews, None)
     with shard.inputs.open("rb") as inputs:

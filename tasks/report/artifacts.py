@@ -34,7 +34,7 @@ _MAX_ROWS = 100
 
 
 def show_run(paths: RunPaths, manifest: RunFacts, outputs: Sequence[Output], text: str) -> None:
-    """Make all artifacts of a finished run; call it inside its flow run."""
+    """Make all artifacts of a finished run, inside its flow run."""
     if not server_answers():
         _LOG.warning("no artifact was made: Prefect's server does not answer")
         return

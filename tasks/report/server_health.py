@@ -1,5 +1,5 @@
 """
-Prefect's server is a display: while it does not answer, the work goes on without it.
+The health of Prefect's server, which is a display: while it does not answer, the work goes on.
 
 Its client tries a request again for a minute, which is right for the state of a run and wrong for
 everything that only shows something: ask here first.
@@ -24,7 +24,7 @@ def server_answers() -> bool:
 
 
 def await_server(seconds: float) -> bool:
-    """Give a server that is just being restarted so long to come back."""
+    """Wait for a server that is being restarted, at most `seconds`; whether it answers then."""
     deadline = time.monotonic() + seconds
     while not server_answers():
         if time.monotonic() > deadline:

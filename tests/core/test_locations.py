@@ -1,4 +1,4 @@
-"""`state` as a folder or a database."""
+"""Locations: the state as a folder or a database."""
 
 from __future__ import annotations
 

@@ -55,14 +55,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a check's calls used, over all inputs; None as soon as one answer's use is unknown."""
+    """Calls, tokens and cost of a check, over all inputs; None as soon as one answer's use is unknown."""
 
     calls: int = 0
     tokens: int | None = 0
     cost_usd: float | None = 0.0
 
     def plus(self, call: CallRow) -> Spent:
-        """With one more call; one that failed without a usage counts as a call only."""
+        """The sum with one more call; one that failed without a usage counts as a call only."""
         if call.status != "ok" and call.input_tokens is None:
             return Spent(self.calls + 1, self.tokens, self.cost_usd)
         used = _sum(call.input_tokens, call.output_tokens)

@@ -20,7 +20,7 @@ __all__ = ["Evaluated", "evaluate_run"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What an evaluation found, and as it is stored."""
+    """An evaluation, and the two forms in which it is stored."""
 
     result: Evaluation
     reviewed: bool

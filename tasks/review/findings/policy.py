@@ -1,5 +1,5 @@
 """
-From verdicts to outcomes: what is kept, what is dropped and why.
+Outcomes from verdicts: which comments are kept, which are dropped and why.
 
 The review model gives opinions; this decides, so that thresholds can change without a new call.
 Nothing is dropped for want of a verdict: a comment without a usable one is `unverified`, kept and

@@ -1,1 +1,1 @@
-"""From what a model claims (a quote, lines, a path) to where it is true in the input."""
+"""Places of comments: from a model's quote, lines and path to the lines of the input that they mean."""

@@ -1,5 +1,5 @@
 """
-From what a model claims (a quote, lines, a path) to where it is true in the input.
+The place of a comment in the input, from the quote, lines and path that a model claims.
 
     exact       the quote stands at the claimed lines
     quote       the quote stands elsewhere; the lines are corrected

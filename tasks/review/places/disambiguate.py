@@ -23,7 +23,7 @@ from tasks.review.places.quotes import QuoteMatch
 
 __all__ = ["disambiguate"]
 
-_TELLING = 4
+_MIN_QUOTE = 4
 """Characters, without whitespace, that a quote needs to lead anywhere by itself."""
 
 Claim = tuple[int, int] | None
@@ -45,7 +45,11 @@ def disambiguate(matches: Sequence[QuoteMatch], claim: Claim, *, left: bool) -> 
         # The old line in full, or a part of the new one: nothing tells.
         return None
     chosen = _choose(present, claim)
-    if chosen is None or _inside(chosen, claim) or (chosen.whole and _twins(chosen, removed)):
+    if (
+        chosen is None
+        or _inside(chosen, claim)
+        or (chosen.whole and _all_in_hunk_of(chosen, removed))
+    ):
         return chosen
     return None
 
@@ -55,7 +59,7 @@ def _choose(matches: Sequence[QuoteMatch], claim: Claim) -> QuoteMatch | None:
     within = [match for match in matches if _inside(match, claim)]
     if within:
         return _only(within, lambda match: match.whole)
-    if sum(map(len, matches[0].quote.keys)) < _TELLING:
+    if sum(map(len, matches[0].quote.keys)) < _MIN_QUOTE:
         return None
     chosen = _only(matches, lambda match: match.changed)
     partly = chosen is not None and not chosen.whole and any(match.whole for match in matches)
@@ -78,7 +82,7 @@ def _inside(match: QuoteMatch, claim: Claim) -> bool:
     return any(claim[0] <= start and end <= claim[1] for start, end in spans)
 
 
-def _twins(chosen: QuoteMatch, removed: Sequence[QuoteMatch]) -> bool:
+def _all_in_hunk_of(chosen: QuoteMatch, removed: Sequence[QuoteMatch]) -> bool:
     hunk = chosen.lines[0].hunk
     return all(
         match.page.path == chosen.page.path and match.lines[0].hunk == hunk for match in removed

@@ -1,5 +1,5 @@
 """
-Where a quote can be found: every side of every file of an input, as numbered lines.
+The pages of an input, in which quotes are found: each side of each file, as numbered lines.
 
     diff  ->  right page (context and added), left page (context and removed), mixed page (as shown)
     snippet  ->  one right page
