@@ -61,7 +61,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def refused(job: Job, source: Path, under: Sequence[str] = (), **where: Any) -> str:
     """Run it, expect exit code 2 and one clear message; returns the message."""
-    ended = job.run(source, under=under, **where)
+    ended = job.command(source, under=under, **where)
     assert ended.code == 2, ended.err
     assert "Traceback" not in ended.err
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
