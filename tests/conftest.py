@@ -39,7 +39,7 @@ class _Places(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/operations/"):
             return "operations"
-        return nodeid if path.startswith(("tests/whole_runs/", "tests/deliver/")) else path
+        return nodeid if path.startswith("tests/whole_runs/") else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
