@@ -24,7 +24,7 @@ from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests.postgres import Postgres, start_postgres
 
-_FIRST = ("operations", "whole_runs", "deliver", "flows", "upstream")
+_FIRST = ("operations", "end_to_end", "deliver", "flows", "upstream")
 """Folders by how long their tests wait, so that none of the long ones is begun last."""
 
 
@@ -39,7 +39,7 @@ class _Places(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/operations/"):
             return "operations"
-        return nodeid if path.startswith("tests/whole_runs/") else path
+        return nodeid if path.startswith("tests/end_to_end/") else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
