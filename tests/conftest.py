@@ -120,9 +120,7 @@ class Job:
         """Where the run writes."""
         return self.folder / "out"
 
-    def _arguments(
-        self, source: Path | str, output: Path | None, more: Sequence[str]
-    ) -> list[str]:
+    def _arguments(self, source: Path | str, output: Path | None, more: Sequence[str]) -> list[str]:
         written = str(output or self.output)
         return [str(source), "--config", "review.toml", "--output", written, *more]
 
