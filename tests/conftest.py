@@ -14,7 +14,6 @@ from subprocess import PIPE, Popen
 from typing import NamedTuple
 
 import pytest
-from prefect.client.orchestration import get_client
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -221,6 +220,9 @@ def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Callable[..., Job
 
 def _forget_limits() -> None:
     """A number on the server wins over review.toml, so a test must not inherit an earlier one's."""
+    # Prefect takes two seconds to import, which most tests and xdist's own process do without.
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+
     with get_client(sync_client=True) as client:
         for limit in client.read_global_concurrency_limits(limit=200):
             client.delete_global_concurrency_limit_by_name(limit.name)
