@@ -42,9 +42,9 @@ check: setup ## lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then all tests
+test: check ## check, then all tests, or some: make test ARGS="-k quota"
 	@# Most tests wait for real processes: several at a time, see tests/conftest.py.
-	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 chaos: setup ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
 	$(BIN)/python -m pytest -m chaos

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import NamedTuple
 
 import pytest
-from prefect.client.orchestration import get_client
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from deployments.sandbox import Sandbox, start_sandbox
+from flows.cli.run import run_command
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests.postgres import Postgres, start_postgres
 
-_FIRST = ("operations", "whole_runs", "deliver", "flows", "upstream")
+_FIRST = ("operations", "end_to_end", "deliver", "flows", "upstream")
 """Folders by how long their tests wait, so that none of the long ones is begun last."""
 
 
@@ -37,7 +38,7 @@ class _Places(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if path.startswith("tests/operations/"):
             return "operations"
-        return nodeid if path.startswith(("tests/whole_runs/", "tests/deliver/")) else path
+        return nodeid if path.startswith("tests/end_to_end/") else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
@@ -118,21 +119,21 @@ class Job:
         """Where the run writes."""
         return self.folder / "out"
 
+    def _arguments(self, source: Path | str, output: Path | None, more: Sequence[str]) -> list[str]:
+        written = str(output or self.output)
+        return [str(source), "--config", "review.toml", "--output", written, *more]
+
     def start(
-        self, source: Path, *arguments: str, output: Path | None = None, under: Sequence[str] = ()
+        self,
+        source: Path | str,
+        *arguments: str,
+        output: Path | None = None,
+        under: Sequence[str] = (),
     ) -> Popen[str]:
         """Start the command in a process group of its own; `under` is a command that runs it."""
-        command = [
-            *under,
-            sys.executable,
-            "-m",
-            "flows.bulk_review",
-            str(source),
-            "--config",
-            "review.toml",
-        ]
+        command = [*under, sys.executable, "-m", "flows.bulk_review"]
         return Popen(
-            [*command, "--output", str(output or self.output), *arguments],
+            [*command, *self._arguments(source, output, arguments)],
             cwd=self.folder,
             env=os.environ | self.environment,
             stdout=PIPE,
@@ -141,16 +142,44 @@ class Job:
             start_new_session=True,
         )
 
-    def run(
-        self, source: Path, *arguments: str, output: Path | None = None, under: Sequence[str] = ()
+    def run(self, source: Path | str, *arguments: str, output: Path | None = None) -> Finished:
+        """Run the command to its end in this process; its shards have processes of their own.
+
+        A process of its own would import Prefect, and its fork server would as well, which is four
+        fifths of the CPU of a small run: `command` is for what depends on one.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        with _as_in(self.folder, self.environment), redirect_stdout(out), redirect_stderr(err):
+            code = run_command(self._arguments(source, output, arguments))
+        return Finished(code, out.getvalue(), err.getvalue())
+
+    def command(
+        self,
+        source: Path | str,
+        *arguments: str,
+        output: Path | None = None,
+        under: Sequence[str] = (),
     ) -> Finished:
-        """Run the command to its end."""
+        """Run the command to its end in a process of its own, as a shell does."""
         process = self.start(source, *arguments, output=output, under=under)
         try:
             said, complained = process.communicate(timeout=240)
         finally:
             kill_group(process)
         return Finished(process.returncode, said, complained)
+
+
+@contextmanager
+def _as_in(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """Work in a folder, with more environment; what the block itself exports ends with it."""
+    earlier = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with chdir(folder):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(earlier)
 
 
 class Finished(NamedTuple):
@@ -191,6 +220,9 @@ def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Callable[..., Job
 
 def _forget_limits() -> None:
     """A number on the server wins over review.toml, so a test must not inherit an earlier one's."""
+    # Prefect takes two seconds to import, which most tests and xdist's own process do without.
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+
     with get_client(sync_client=True) as client:
         for limit in client.read_global_concurrency_limits(limit=200):
             client.delete_global_concurrency_limit_by_name(limit.name)

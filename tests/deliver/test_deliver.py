@@ -22,9 +22,9 @@ OUTPUTS = {
 }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bucket() -> Iterator[Bucket]:
-    """A server of the test's own: some are killed."""
+    """One for all that leave its server alive; a driver keeps the first address that it was given."""
     with start_bucket() as found:
         yield found
 
@@ -38,8 +38,11 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(sandbox: Sandbox, make_job: MakeJob, bucket: Bucket) -> Job:
     """A job whose processes may use the bucket."""
-    made = make_job(config(sandbox))
-    return Job(made.folder, made.environment | dict(bucket.environment))
+    return using(make_job(config(sandbox)), bucket)
+
+
+def using(job: Job, bucket: Bucket) -> Job:
+    return Job(job.folder, job.environment | dict(bucket.environment))
 
 
 def run(job: Job, source: Path, output: str, *more: str) -> Finished:
@@ -102,13 +105,13 @@ def test_a_bucket_that_cannot_be_written_is_met_before_the_first_call(
 
 
 def test_a_bucket_that_dies_in_mid_run_costs_no_answer(
-    sandbox: Sandbox, job: Job, bucket: Bucket, source: Path
+    sandbox: Sandbox, job: Job, source: Path
 ) -> None:
     """The outputs are whole on this machine, the message says where, and a rerun pays for nothing."""
     sandbox.control(latency=1.0)
-    process = job.start(source, "--output", f"{bucket.url}/night")
-    await_condition(lambda: sandbox.stats()["requests"] > 0, "first calls")
-    bucket.server.kill()
+    with start_bucket() as dying:
+        process = using(job, dying).start(source, "--output", f"{dying.url}/night")
+        await_condition(lambda: sandbox.stats()["requests"] > 0, "first calls")
     out, err = process.communicate(timeout=240)
 
     assert process.returncode == 2, out
@@ -118,8 +121,8 @@ def test_a_bucket_that_dies_in_mid_run_costs_no_answer(
 
     paid = sandbox.stats()["requests"]
     with start_bucket() as another:
-        again = Job(job.folder, job.environment | dict(another.environment))
-        assert run(again, source, f"{another.url}/night").code == 0
+        again = using(job, another).command(source, "--output", f"{another.url}/night")
+        assert again.code == 0, again.err
         assert another.files("night").keys() == OUTPUTS
     assert sandbox.stats()["requests"] == paid
 

@@ -73,7 +73,7 @@ def test_it_calls_nobody_and_writes_nothing(
     """Before a first run: every check once, reviews assumed, tokens, cost and time; no trace left."""
     job = make_job(CONFIG.format(url=sandbox.base_url))
     job.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"  # nothing listens there
-    found = job.run(_source(tmp_path, 90), "--estimate")
+    found = job.command(_source(tmp_path, 90), "--estimate")
     assert found.code == 0, found.err
     assert _calls(found.out) == {
         "one": (90, 0), "two": (90, 0), "review": (180, 0), "all": (360, 0)

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -59,9 +58,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in named if path.is_file() and path.suffix}
 
 
-def refused(job: Job, source: Path, under: Sequence[str] = (), **where: Any) -> str:
+def refused(job: Job, source: Path, under: Sequence[str] = ()) -> str:
     """Run it, expect exit code 2 and one clear message; returns the message."""
-    ended = job.run(source, under=under, **where)
+    ended = job.command(source, under=under) if under else job.run(source)
     assert ended.code == 2, ended.err
     assert "Traceback" not in ended.err
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]

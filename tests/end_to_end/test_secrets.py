@@ -114,7 +114,7 @@ def test_no_key_is_left_anywhere(
     assert sandbox.stats()["faults"].keys() >= {"echo_key", "echo_key_500"}
 
     pasted = make_job(config(sandbox).replace("env:KEY_A", KEYS["KEY_A"]))
-    wrong = pasted.run(tmp_path / "inputs.jsonl", output=tmp_path / "job" / "wrong")
+    wrong = pasted.command(tmp_path / "inputs.jsonl", output=tmp_path / "job" / "wrong")
     assert wrong.code == 2
     (pasted.folder / "review.toml").unlink()
 
