@@ -222,20 +222,21 @@ class LimitSync:
                 groups[delta, self._windows[limit.alias].seconds].append(limit)
         self._state.save()
         answered: list[Limit] = []
-        # Refused (423), or unknown whether it arrived: the next sync sees what became of it. A server
-        # that reads but does not write must not keep us from the operators' edits for long.
+        # Refused, or unknown whether it arrived: the next sync sees what became of it. Nothing more is
+        # written then, for a server that only reads must not keep us from the operators' edits.
         with suppress(Exception):
             for (delta, seconds), group in groups.items():
-                limits.add([limit.alias for limit in group], delta, seconds)
-                answered += group
+                if limits.add([limit.alias for limit in group], delta, seconds):
+                    answered += group
         if answered:
             self._confirm(limits, answered)
 
     def _confirm(self, limits: Limits, answered: Iterable[Limit]) -> None:
-        """Take changes for made, but not where the limit has become inactive.
+        """Record changes as made, except on limits that have become inactive.
 
-        An inactive limit ignores a change and Prefect answers as if it were made: its slots tell
-        the next sync. Taken for made, slots of ours would pass for somebody else's for ever.
+        Prefect answers a change of an inactive limit as if it were made, and ignores it. Recorded as
+        made, slots of ours would pass for external ones and lower the quota from then on. So it stays
+        under way, and its slots tell the next sync.
         """
         with suppress(Exception):
             found = limits.read(self._windows)

@@ -85,7 +85,7 @@ class LedgerThread:
         try:
             waiter.ready.acquire()
         except BaseException:
-            self.submit(lambda _transact: self._wait_list.withdraw(waiter))
+            self.submit(lambda _: self._wait_list.withdraw(waiter))
             raise
         if waiter.reservation is None:
             raise waiter.error or Stopped(STOPPED)

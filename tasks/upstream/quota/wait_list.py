@@ -86,12 +86,10 @@ class WaitList:
         """Pass everybody whose instant has come through the gate; wake them after the commit."""
         allocator, started = self._allocator, []
         for reservation in allocator.due(transaction.now):
-            waiter, planned = allocator.mine.get(reservation.ticket), reservation.at
-            if (
-                not isinstance(waiter, Waiter)
-                or reservation.state != PLANNED
-                or planned > transaction.now
-            ):
+            waiter = allocator.mine.get(reservation.ticket)
+            # A gate that did not open for an earlier one may have planned this one anew.
+            due = reservation.state == PLANNED and reservation.at <= transaction.now
+            if not isinstance(waiter, Waiter) or not due:
                 continue
             if allocator.start(reservation, transaction.now):
                 waiter.reservation, waiter.start_at = reservation, reservation.at
