@@ -32,8 +32,8 @@ from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
 from flows.ui.events import output_written, run_ended
-from flows.ui.key_status import KeyWatch
-from flows.ui.limit_sync import Panel
+from flows.ui.key_status import KeyStatusWatch
+from flows.ui.limit_sync import LimitSync
 from flows.ui.progress import Monitor, on_progress
 from flows.ui.run_display import INCOMPLETE, REFUSED, brief, failed, rename, run_name
 from flows.ui.run_log import into_run
@@ -120,8 +120,8 @@ def _review(
     )
 
     cells = loaded.inputs * len(planned)
-    watch = on_progress(KeyWatch(run, log).look)
-    with Panel(run, log) as panel, watch, Monitor(shards, cells, panel.least_seconds):
+    watch = on_progress(KeyStatusWatch(run, log).look)
+    with LimitSync(run, log) as sync, watch, Monitor(shards, cells, sync.least_seconds):
         lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))

@@ -23,7 +23,7 @@ class Fault(StrEnum):
     RESET_AFTER = "reset_after"  # reset after the whole request is read, before any answer
     RESET_MID = "reset_mid"  # reset after half of the reply
     HANG = "hang"  # no answer at all
-    STALL = "stall"  # half of the reply, then mute_shard_console
+    STALL = "stall"  # half of the reply, then silence
     TRUNCATED = "truncated"  # half of the reply, ended as if whole; a stream is cut in mid-event
 
     # A refusal with a status.

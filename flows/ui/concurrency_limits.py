@@ -1,9 +1,10 @@
-"""Prefect's global concurrency limits `app-id-<alias>`: read, made, their slots taken and given back."""
+"""Prefect's global concurrency limits `app-id-<alias>`: read, made, slots taken and given back."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
@@ -11,7 +12,7 @@ from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitUpdate,
 )
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.ui.limit_slots import Limit
@@ -53,17 +54,23 @@ class Limits:
         wanted = GlobalConcurrencyLimitUpdate(limit=number)
         self._client.update_global_concurrency_limit(PREFIX + alias, wanted)
 
-    def add(self, aliases: Collection[str], slots: int, seconds: float) -> None:
+    def add(self, aliases: Collection[str], slots: int, seconds: float) -> bool:
         """Take `slots` on each limit, or give them back if negative; all of them or none.
 
         It is a relative change on the server, so slots of others stay. `seconds`: how long one
-        slot was held. The client raises for 423: they are not free.
+        slot was held. False: they are not free. An inactive limit is left as it is, without a word.
         """
         names = [PREFIX + alias for alias in aliases]
-        if slots > 0:
-            self._client.increment_concurrency_slots(names, slots, "concurrency")
-        else:
-            self._client.release_concurrency_slots(names, -slots, -slots * seconds)
+        try:
+            if slots > 0:
+                self._client.increment_concurrency_slots(names, slots, "concurrency")
+            else:
+                self._client.release_concurrency_slots(names, -slots, -slots * seconds)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.LOCKED:
+                raise
+            return False
+        return True
 
     def _all(self) -> Iterator[GlobalConcurrencyLimitResponse]:
         offset = 0

@@ -1,4 +1,4 @@
-"""Notices while a run works that an app_id was disabled or its margin raised, and tells Prefect."""
+"""Prefect's news of a run's app_ids while it works: disabled, back again, margin raised."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 
 from flows.ui.events import key_disabled, margin_raised
 from tasks.core.run import Run
-from tasks.upstream.quota.key_status import Ruling, read_rulings
+from tasks.upstream.quota.key_status import KeyStatus, read_key_status
 
-__all__ = ["KeyWatch"]
+__all__ = ["KeyStatusWatch"]
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
 
-class KeyWatch:
-    """One per run, in its parent process: shards would each tell the same news."""
+class KeyStatusWatch:
+    """The app_ids' status as last reported; one per run, in its parent process, not in each shard."""
 
     def __init__(self, run: Run, log: Log) -> None:
         self._run = run
         self._log = log
-        self._known: dict[str, Ruling] = {}
+        self._known: dict[str, KeyStatus] = {}
 
     def look(self, _: object = None) -> None:
         """Tell what is new since the last look. Cheap, and never raises for the ledger."""
-        for ruling in read_rulings(self._run.ledger, self._run.run_id):
-            self._tell(ruling, self._known.get(ruling.alias, Ruling(ruling.alias)))
-            self._known[ruling.alias] = ruling
+        for status in read_key_status(self._run.ledger, self._run.run_id):
+            self._tell(status, self._known.get(status.alias, KeyStatus(status.alias)))
+            self._known[status.alias] = status
 
-    def _tell(self, now: Ruling, before: Ruling) -> None:
+    def _tell(self, now: KeyStatus, before: KeyStatus) -> None:
         if now.reason is not None and now.reason != before.reason:
             self._log.warning("app_id %s is out of rotation: %s", now.alias, now.reason)
             key_disabled(self._run.run_id, now.alias, now.reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Entry", "Limit", "foreign", "settled", "step"]
+__all__ = ["Entry", "Limit", "external_slots", "settled", "step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What this machine did to one limit."""
+    """What the runs on this state did to one limit."""
 
     written: int | None = None
     """The number that we gave it; None: its number is an operator's."""
@@ -59,6 +59,6 @@ def step(entry: Entry, limit: Limit, used: int) -> int:
     return min(used - entry.shown, room) if limit.active else 0
 
 
-def foreign(entry: Entry, limit: Limit) -> int:
-    """Slots that somebody else holds."""
+def external_slots(entry: Entry, limit: Limit) -> int:
+    """Slots of the limit that others than the runs on this state hold."""
     return max(0, limit.slots - entry.shown)

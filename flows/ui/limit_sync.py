@@ -1,13 +1,13 @@
 """
-The operators' control panel: one Prefect global concurrency limit per app_id, `app-id-<alias>`.
+The operators' limits: one Prefect global concurrency limit per app_id, `app-id-<alias>`.
 
     its number        requests of the app_id's first window; an edit reaches the running job
     inactive          the app_id is out of rotation until it is active again
     its taken slots   what the pool has used of the window, and what others hold, which counts too
 
 Prefect is not asked per call: the ledger enforces, this thread carries news between the two every
-few seconds. All runs on one state take turns under one lock, so one writes at a time, and when a run
-dies the next turn of any other mends what it left.
+few seconds, the operators' edits first. All runs on one state take turns under one lock, so one
+writes at a time, and when a run dies the next turn of any other mends what it left.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from flows.ui.concurrency_limits import PREFIX, Limits, open_limits
-from flows.ui.limit_slots import Entry, Limit, foreign, settled, step
-from flows.ui.limit_sync_state import PanelState
+from flows.ui.limit_slots import Entry, Limit, external_slots, settled, step
+from flows.ui.limit_sync_state import LimitSyncState
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
 from tasks.estimate.quota_time import least_seconds
 from tasks.upstream.quota import Quota
 
-__all__ = ["Panel"]
+__all__ = ["LimitSync"]
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -38,15 +38,15 @@ _LAST_TRIES = 3
 
 @dataclass(slots=True)
 class _Applied:
-    """What the run's quota was last told about one app_id."""
+    """The operators' settings that are in force for one app_id."""
 
     number: int
     active: bool = True
-    foreign: int = 0
+    external_slots: int = 0
 
 
-class Panel:
-    """Follows the limits until the block ends; then our slots are given back.
+class LimitSync:
+    """The thread that follows the limits until the block ends; then our slots are given back.
 
     Never raises for Prefect: without its API the run goes on with what is known, and says so once.
     `every` is in seconds.
@@ -61,7 +61,7 @@ class Panel:
         self._every = every
         self._log = log
         self._quota = Quota(run.ledger, pool, margin=self._margin, run_id=run.run_id)
-        self._state = PanelState(run.state)
+        self._state = LimitSyncState(run.state)
         self._windows = {app.alias: app.windows[0] for app in pool if app.windows}
         self._applied = {alias: _Applied(window.limit) for alias, window in self._windows.items()}
         self._begun = False
@@ -70,10 +70,12 @@ class Panel:
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        self.turn()  # the run begins with the operators' numbers
+        self.sync()  # the run begins with the operators' numbers
         # The thread needs the Prefect settings of this context.
         target = contextvars.copy_context().run
-        self._thread = threading.Thread(target=target, args=(self._run,), name="panel", daemon=True)
+        self._thread = threading.Thread(
+            target=target, args=(self._run,), name="limit-sync", daemon=True
+        )
         self._thread.start()
         return self
 
@@ -85,9 +87,9 @@ class Panel:
 
     def _run(self) -> None:
         while not self._ended.wait(self._every):
-            self.turn()
+            self.sync()
 
-    def turn(self) -> bool:
+    def sync(self) -> bool:
         """Carry the news once, both ways; False: the API does not answer."""
         return self._try(self._used)
 
@@ -98,11 +100,11 @@ class Panel:
     def _in_force(self) -> list[AppId]:
         pool = []
         for app in self._pool:
-            told = self._applied.get(app.alias)
-            if told is None:
+            applied = self._applied.get(app.alias)
+            if applied is None:
                 pool.append(app)
-            elif told.active and told.number > told.foreign:
-                first = replace(app.windows[0], limit=told.number - told.foreign)
+            elif applied.active and applied.number > applied.external_slots:
+                first = replace(app.windows[0], limit=applied.number - applied.external_slots)
                 pool.append(replace(app, windows=(first, *app.windows[1:])))
         return pool
 
@@ -113,7 +115,7 @@ class Panel:
         return dict.fromkeys(self._windows, 0)
 
     def _leave(self) -> None:
-        """The last run on this state takes its slots off the panel."""
+        """The last run on this state gives its slots back."""
         if self._state.leave() and self._lost is None:
             # SQLite behind Prefect refuses a write now and then.
             any(self._try(self._nothing) and not self._shown() for _ in range(_LAST_TRIES))
@@ -125,8 +127,8 @@ class Panel:
     def _try(self, used: Callable[[], Mapping[str, int]]) -> bool:
         try:
             with self._state, open_limits() as limits:
-                self._exchange(limits, used())
-        except Exception as error:  # noqa: BLE001 - whatever the panel meets must not cost the run
+                self._sync(limits, used())
+        except Exception as error:  # noqa: BLE001 - whatever Prefect does must not cost the run
             self._say_lost(type(error).__name__)
             return False
         if self._lost is not None:
@@ -140,7 +142,7 @@ class Panel:
             self._log.warning("Prefect's API does not answer (%s): quotas %s", reason, held)
         self._lost = reason
 
-    def _exchange(self, limits: Limits, used: Mapping[str, int]) -> None:
+    def _sync(self, limits: Limits, used: Mapping[str, int]) -> None:
         found = self._complete(limits, limits.read(self._windows))
         for alias, read in found.items():
             entry = settled(self._state.entry(read.id), read)
@@ -148,7 +150,7 @@ class Panel:
             limit = found[alias] = replace(read, number=number)
             ours = None if entry.written is None else number
             self._state.entries[read.id] = replace(entry, written=ours)
-            self._follow(limit, foreign(entry, limit))
+            self._follow(limit, external_slots(entry, limit))
         self._begun = True
         self._show(limits, found.values(), used)
 
@@ -173,20 +175,20 @@ class Panel:
         limits.renumber(limit.alias, wanted)
         return wanted
 
-    def _follow(self, limit: Limit, others: int) -> None:
-        told, alias = self._applied[limit.alias], limit.alias
-        if limit.number != told.number:
+    def _follow(self, limit: Limit, external: int) -> None:
+        applied, alias = self._applied[limit.alias], limit.alias
+        if limit.number != applied.number:
             configured = self._windows[alias].limit
             self._quota.set_limit(alias, None if limit.number == configured else limit.number)
             self._say_number(limit, configured)
-            told.number = limit.number
-        if limit.active != told.active:
+            applied.number = limit.number
+        if limit.active != applied.active:
             self._switch(limit)
-            told.active = limit.active
-        if others != told.foreign:
-            self._quota.occupy(alias, others)
-            self._log.info("app_id %s: others hold %d of %d slots", alias, others, limit.number)
-            told.foreign = others
+            applied.active = limit.active
+        if external != applied.external_slots:
+            self._quota.set_external_slots(alias, external)
+            self._log.info("app_id %s: others hold %d of %d slots", alias, external, limit.number)
+            applied.external_slots = external
 
     def _say_number(self, limit: Limit, configured: int) -> None:
         number, name = limit.number, PREFIX + limit.alias
@@ -219,10 +221,27 @@ class Panel:
                 entries[limit.id] = replace(entry, delta=delta, before=limit.slots)
                 groups[delta, self._windows[limit.alias].seconds].append(limit)
         self._state.save()
-        for (delta, seconds), group in groups.items():
-            # Refused (423), or unknown whether it arrived: the next turn sees what became of it.
-            with suppress(Exception):
-                limits.add([limit.alias for limit in group], delta, seconds)
-                for limit in group:
-                    entry = entries[limit.id]
-                    entries[limit.id] = replace(entry, shown=entry.shown + delta, delta=0, before=0)
+        answered: list[Limit] = []
+        # Refused, or unknown whether it arrived: the next sync sees what became of it. Nothing more is
+        # written then, for a server that only reads must not keep us from the operators' edits.
+        with suppress(Exception):
+            for (delta, seconds), group in groups.items():
+                if limits.add([limit.alias for limit in group], delta, seconds):
+                    answered += group
+        if answered:
+            self._confirm(limits, answered)
+
+    def _confirm(self, limits: Limits, answered: Iterable[Limit]) -> None:
+        """Record changes as made, except on limits that have become inactive.
+
+        Prefect answers a change of an inactive limit as if it were made, and ignores it. Recorded as
+        made, slots of ours would pass for external ones and lower the quota from then on. So it stays
+        under way, and its slots tell the next sync.
+        """
+        with suppress(Exception):
+            found = limits.read(self._windows)
+            for limit in answered:
+                entry, now = self._state.entries[limit.id], found.get(limit.alias)
+                if now is not None and now.id == limit.id and now.active:
+                    made = replace(entry, shown=entry.shown + entry.delta, delta=0, before=0)
+                    self._state.entries[limit.id] = made

@@ -1,10 +1,10 @@
 """
-What the panels of all runs on one state remember together; one of them at a time has it.
+The memory that the limit syncs of all runs on one state share; one of them at a time has it.
 
 In a state folder that is a file under a file lock. In a database it is a row under an advisory
 lock, and not a locked row: an entry must be stored before its change is sent, and a commit would
 let go of the row. A session that has said nothing for a minute is ended by the server, so a run
-that was stopped in its turn is not in the way of the others for longer.
+that was stopped while it had it is not in the way of the others for longer.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, Protocol, Self
 from flows.ui.limit_slots import Entry
 from tasks.core.files import read_json, write_json
 from tasks.core.locations import is_database
-from tasks.upstream.quota.limit_sync_store import open_notes
+from tasks.upstream.quota.limit_sync_store import LimitSyncStore
 from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 
-__all__ = ["PanelState"]
+__all__ = ["LimitSyncState"]
 
 
 class _Memory(Protocol):
@@ -39,7 +39,7 @@ class _Memory(Protocol):
     def close(self) -> None: ...
 
 
-class PanelState:
+class LimitSyncState:
     """Entries by the limit's id. Inside a `with` block no other run on this state has them.
 
     Args:
@@ -52,7 +52,7 @@ class PanelState:
     def __init__(self, state: Path | str) -> None:
         self.entries: dict[str, Entry] = {}
         self._memory: _Memory = (
-            open_notes(str(state)) if is_database(state) else _Folder(Path(state))
+            LimitSyncStore(str(state)) if is_database(state) else _Folder(Path(state))
         )
 
     def __enter__(self) -> Self:
@@ -101,7 +101,7 @@ class _Folder:
         self._lock = FileLock(folder / "panel.lock")
         self._runs = folder / "panel.runs"
         with self._lock:
-            self._life = OwnerFile(self._runs)
+            self._session = OwnerFile(self._runs)
 
     def lock(self) -> None:
         self._lock.__enter__()
@@ -116,7 +116,7 @@ class _Folder:
         write_json(self._path, entries)
 
     def leave(self) -> bool:
-        self._life.close()
+        self._session.close()
         with self._lock:
             return not any(is_alive(self._runs, path.name) for path in list(self._runs.iterdir()))
 

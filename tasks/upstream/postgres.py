@@ -112,10 +112,6 @@ class Database:
         """Leave; the server drops what the session held."""
         self._connection.close()
 
-    def fileno(self) -> int:
-        """The socket."""
-        return self._connection.fileno()
-
 
 def open_session(url: str, tables: Tables, **settings: str) -> Database:
     """A connection to the tables, which are made if they are missing.

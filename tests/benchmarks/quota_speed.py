@@ -2,7 +2,7 @@
 Reserves a second on one ledger file, over several processes.
 
 Every reserve is the whole life of a grant: acquire, sent, settle. Quotas are so large that nobody
-waits for one, so what is measured is the ledger, the broker and the threads.
+waits for one, so what is measured is the ledger, its thread and the threads.
 
     python -m tests.benchmarks.quota_speed --processes 4 --threads 8 --seconds 5
 """

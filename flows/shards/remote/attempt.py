@@ -20,9 +20,7 @@ import orjson
 from flows.shards.flow_run_states import note_flow_run
 from flows.shards.process import GRACE
 from flows.shards.remote.flow_runs import Phase, Seen, cancel_flow_run, look_at, start_flow_run
-from flows.shards.remote.heartbeat import Sign
-from flows.shards.remote.lease import Lease
-from flows.shards.remote.staleness import Stillness
+from flows.shards.remote.lease import Heartbeat, Lease, StalenessDetector
 from flows.shards.remote.worker_sync import LEASE
 from tasks.core.errors import ConfigError
 from tasks.core.files import write_json
@@ -75,8 +73,8 @@ class _Attempt:
         )
         self._lease = Lease(uuid.uuid4().hex, 0)
         self._leasing = threading.Lock()
-        self._sign: Sign | None = None
-        self._still = Stillness(workers.lost_after)
+        self._heartbeat: Heartbeat | None = None
+        self._staleness = StalenessDetector(workers.lost_after)
         self._seen, self._waits = Seen(Phase.WAITING), 0
         self._started = self._asked = time.monotonic()
         self._complained = False
@@ -117,16 +115,16 @@ class _Attempt:
         """How the attempt ended, or nothing."""
         over = self._ask(flow_run).phase is Phase.OVER
         self._read()
-        if self._sign is not None and self._sign.ended:
+        if self._heartbeat is not None and self._heartbeat.ended:
             return "it ended in order"
         if over:
             return _OVER
-        return _LOST if self._still.look(self._life()) else ""
+        return _LOST if self._staleness.is_stale(self._life()) else ""
 
     def _life(self) -> tuple[Any, int]:
         """What has to change: the beat; before the first, its state at the server, if a worker has it."""
-        if self._sign is not None:
-            return "beat", self._sign.beat
+        if self._heartbeat is not None:
+            return "beat", self._heartbeat.beat
         self._waits += self._seen.phase in (Phase.WAITING, Phase.UNKNOWN)
         return self._seen.state, self._waits
 
@@ -148,14 +146,16 @@ class _Attempt:
             )
 
     def _read(self) -> None:
-        """The newest sign; its tally goes where the Monitor looks. Storage may be away."""
+        """The newest heartbeat; its counts go where the Monitor looks. Storage may be away."""
         try:
-            sign = Sign.from_json(self._exchange.read_json(Sign.name(self._lease.attempt)))
+            heartbeat = Heartbeat.from_json(
+                self._exchange.read_json(Heartbeat.name(self._lease.attempt))
+            )
         except Exception:  # noqa: BLE001 - whatever the driver raises
             return
-        if sign is not None and sign != self._sign:
-            self._sign = sign
-            write_json(self._shard.progress, sign.progress)
+        if heartbeat is not None and heartbeat != self._heartbeat:
+            self._heartbeat = heartbeat
+            write_json(self._shard.progress, heartbeat.progress)
 
     def _renew(self) -> None:
         with self._leasing:
@@ -169,7 +169,7 @@ class _Attempt:
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
             self._asked = 0.0
-            # Its last sign comes before its last state, which is ours to set only afterwards.
+            # Its last heartbeat comes before its last state, which is ours to set only afterwards.
             if self._look(flow_run) == _LOST or self._seen.phase is Phase.OVER:
                 break
             time.sleep(_GLANCE)
@@ -179,8 +179,8 @@ class _Attempt:
         """Bring the outputs here, the marker last; or why there is none."""
         names = self._exchange.names()
         if self._shard.done.name not in names:
-            if self._sign is not None and self._sign.words is not None:
-                self._shard.exit_report.write_bytes(orjson.dumps(self._sign.words))
+            if self._heartbeat is not None and self._heartbeat.words is not None:
+                self._shard.exit_report.write_bytes(orjson.dumps(self._heartbeat.words))
             return
         for name in names:
             if name.startswith("part-"):

@@ -1,4 +1,4 @@
-"""The worker's end of the shared storage: what a shard needs, its signs of life, what it leaves."""
+"""The worker's end of the shared storage: what a shard needs, its heartbeat, what it leaves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from flows.shards.exit_report import ExitReport
-from flows.shards.remote.heartbeat import Sign
-from flows.shards.remote.lease import Lease, LeaseJudge
-from flows.shards.remote.staleness import Stillness
+from flows.shards.remote.lease import Heartbeat, Lease, LeaseMonitor, StalenessDetector
 from flows.shards.watchdog import leave
 from flows.ui.run_log import Log
 from tasks.core.files import read_json
@@ -51,38 +49,38 @@ class Mirror:
         self._attempt = attempt
         self._bound = bound
         self._log = log
-        self._judge = LeaseJudge(attempt, Stillness(bound))
+        self._monitor = LeaseMonitor(attempt, StalenessDetector(bound))
         self._lease: Lease | None = None
-        self._sign = Sign()
+        self._heartbeat = Heartbeat()
         self._sent = {path.name for path in self._parts()}
         self._sending = threading.Lock()
         self._leaving: threading.Thread | None = None
 
     @contextmanager
     def reflect(self) -> Iterator[None]:
-        """Signs and parts go out, the lease is watched; the last sign says that it is the last."""
+        """Heartbeats and parts go out, the lease is watched; the last heartbeat says that it is the last."""
         pace = min(1.0, self._bound / 20)
         with ExitStack() as stack:
-            stack.enter_context(PeriodicTask(_SEND * pace, self._send, "sign of life"))
+            stack.enter_context(PeriodicTask(_SEND * pace, self._send, "heartbeat"))
             # Two threads, so that a storage that hangs cannot keep the process from leaving.
             stack.enter_context(PeriodicTask(_READ * pace, self._read, "reading the lease"))
             stack.enter_context(PeriodicTask(_GLANCE, self._look, "lease"))
             try:
                 yield
             finally:
-                self._sign = replace(self._sign, ended=True)
+                self._heartbeat = replace(self._heartbeat, ended=True)
                 with suppress(Exception):
                     self._send()
 
     def deliver(self) -> None:
         """Bring every part and then the completion marker to storage, which may be away for a while."""
-        patience = Stillness(self._bound)
+        patience = StalenessDetector(self._bound)
         while True:
             try:
                 self._send()
                 self._exchange.upload(self._shard.done)
             except Exception as error:
-                if patience.look("in vain"):
+                if patience.is_stale("in vain"):
                     raise
                 self._log.warning("storage: %s: %s", type(error).__name__, error)
                 time.sleep(1)
@@ -90,8 +88,8 @@ class Mirror:
                 return
 
     def explain(self, words: ExitReport) -> None:
-        """Why the shard is not finished, for the last sign."""
-        self._sign = replace(self._sign, words=asdict(words))
+        """Why the shard is not finished, for the last heartbeat."""
+        self._heartbeat = replace(self._heartbeat, words=asdict(words))
 
     def _send(self) -> None:
         with self._sending:
@@ -100,8 +98,10 @@ class Mirror:
                     self._exchange.upload(part)
                     self._sent.add(part.name)
             progress: dict[str, Any] = read_json(self._shard.progress) or {}
-            self._sign = replace(self._sign, beat=self._sign.beat + 1, progress=progress)
-            self._exchange.write_json(Sign.name(self._attempt), asdict(self._sign))
+            self._heartbeat = replace(
+                self._heartbeat, beat=self._heartbeat.beat + 1, progress=progress
+            )
+            self._exchange.write_json(Heartbeat.name(self._attempt), asdict(self._heartbeat))
 
     def _parts(self) -> list[Any]:
         return sorted(self._shard.root.glob("part-*.jsonl"))
@@ -114,7 +114,7 @@ class Mirror:
         return None if self._lease is None else replace(self._lease, stop=True)
 
     def _look(self) -> None:
-        why = self._judge.verdict(self._lease)
+        why = self._monitor.why_over(self._lease)
         if why and self._leaving is None:
             self._log.warning("this attempt ends: %s", why)
             # On a thread that nobody joins: leaving in order ends this one.

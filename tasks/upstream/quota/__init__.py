@@ -1,11 +1,11 @@
 """
 Who may send, and when: an exact sliding window per app_id, shared by processes and runs.
 
-    quota       what the threads of a process use
-    broker      its one thread that talks to the ledger; desk: where callers wait
-    allocator   the policy, on book and lane: pure, no clock, no disk
-    ledger      what was reserved and sent, the same for all processes
-    store       its rows: a SQLite file of one machine, or a PostgreSQL database of several
+    quota           what the threads of a process use
+    ledger_thread   the one thread of a process that talks to the ledger; wait_list: its callers
+    allocator       the policy, on reservations and key_log: pure, no clock, no disk
+    ledger          what was reserved and sent, the same for all processes
+    store           its rows: a SQLite file of one machine, or a PostgreSQL database of several
 
 Exactness rests on the gate (`Allocator.start`) inside an exclusive transaction. Between machines it
 also rests on one clock, the database server's: see server_clock.

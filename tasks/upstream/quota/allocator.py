@@ -1,9 +1,9 @@
 """
 The policy: which app_id may send, and when. Pure: no clock, no disk; `now` is always an argument.
 
-Earliest legal instant first, over all lanes; the least-used lane only breaks ties (least-used alone
+Earliest legal instant first, over all app_ids; the least-used one only breaks ties (least-used alone
 would leave nine fresh keys idle while one works off its window). A reservation is a place in a
-lane's plan. Plans move when history turns out otherwise: a late start, a slot given back, a hold,
+key log's plan. Plans move when history turns out otherwise: a late start, a slot given back, a hold,
 another limit. `start` is the gate: it looks at history alone, so no plan can cause a violation.
 """
 
@@ -13,20 +13,20 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.core.quotas import AppId
-from tasks.upstream.quota.key_log import GONE, PLANNED, STARTED, Lane, Use
-from tasks.upstream.quota.reservations import Book, Want
+from tasks.upstream.quota.key_log import GONE, PLANNED, STARTED, KeyLog, Reservation
+from tasks.upstream.quota.reservations import Reservations, SlotRequest
 
 __all__ = ["Allocator"]
 
 _SOON = 1.0  # seconds a caller may wait longer to get another app_id than the one that just failed
-_GAIN = 0.01  # seconds a reservation must win by moving to another lane
+_GAIN = 0.01  # seconds a reservation must win by moving to another app_id
 
 
-class Allocator(Book):
-    """The policy on top of the book.
+class Allocator(Reservations):
+    """The order in which reservations get their instants and app_ids.
 
     Args:
-        app_ids, owner, margin, grace: as in Book.
+        app_ids, owner, margin, grace: as in Reservations.
         notice: seconds after which another process has seen what we changed.
     """
 
@@ -35,178 +35,189 @@ class Allocator(Book):
     ) -> None:
         super().__init__(app_ids, owner=owner, margin=margin, grace=grace)
         self.notice = notice
-        self._serving: dict[str, list[Lane]] = {}
+        self._serving: dict[str, list[KeyLog]] = {}
         self._uniform = all(a.models is None and not a.token_windows for a in app_ids)
 
-    def place(self, want: Want, now: float) -> Use | None:
+    def place(self, request: SlotRequest, now: float) -> Reservation | None:
         """Reserve the earliest instant for a caller; None when no instant is known now."""
-        at, lane = self._best(want, now)
-        if lane is None:
+        at, key_log = self._best(request, now)
+        if key_log is None:
             return None
         self.last_ticket += 1
-        use = Use(self.last_ticket, lane.app_id.alias, self.owner, PLANNED, at, None, want.tokens)
-        self.uses[use.ticket] = use
-        self.mine[use.ticket] = want
-        lane.add(use)
-        self.changed[use.ticket] = use
-        if want.urgent and at > now:
-            self._overtake(use, want)
-        return use
+        reservation = Reservation(
+            self.last_ticket, key_log.app_id.alias, self.owner, PLANNED, at, None, request.tokens
+        )
+        self.by_ticket[reservation.ticket] = reservation
+        self.mine[reservation.ticket] = request
+        key_log.add(reservation)
+        self.changed[reservation.ticket] = reservation
+        if request.urgent and at > now:
+            self._overtake(reservation, request)
+        return reservation
 
-    def start(self, use: Use, now: float) -> bool:
+    def start(self, reservation: Reservation, now: float) -> bool:
         """The gate: history allows this reservation to go now. False: it was planned anew."""
-        lane = self.lanes[use.alias]
-        at = max(use.at, lane.release(use.tokens))
+        key_log = self.key_logs[reservation.alias]
+        at = max(reservation.at, key_log.release(reservation.tokens))
         if at > now:
-            self._put_off(lane, use, now)
+            self._put_off(key_log, reservation, now)
             return False
         late = now - at > self.grace
-        self._change(use, STARTED, now if late else at)
-        lane.sends += 1
-        self.mine.pop(use.ticket, None)
+        self._change(reservation, STARTED, now if late else at)
+        key_log.sends += 1
+        self.mine.pop(reservation.ticket, None)
         if late:
-            lane.touch(dirty=True)
+            key_log.touch(dirty=True)
         return True
 
     # -- plans -------------------------------------------------------------------------------
 
     def lapse(self, now: float, patience: float) -> None:
         """Drop what others reserved and did not start: the gate would not let it start any more."""
-        for lane in self.lanes.values():
-            if not lane.planned or lane.planned[0].at >= now - patience:
+        for key_log in self.key_logs.values():
+            if not key_log.planned or key_log.planned[0].at >= now - patience:
                 continue
-            for use in [u for u in lane.planned if u.at < now - patience]:
-                if use.owner != self.owner:
-                    self.cancel(use.ticket)
+            for reservation in [u for u in key_log.planned if u.at < now - patience]:
+                if reservation.owner != self.owner:
+                    self.cancel(reservation.ticket)
 
     def replan(self, now: float, *, everything: bool = False) -> None:
-        """Let the plans follow the history again, and move our reservations to freer lanes."""
-        dirty = sorted(self.dirty, key=lambda lane: lane.app_id.alias)
-        for lane in dirty:
-            self._replan_lane(lane, now)
+        """Let the plans follow the history again, and move ours to freer app_ids."""
+        dirty = sorted(self.dirty, key=lambda key_log: key_log.app_id.alias)
+        for key_log in dirty:
+            self._replan_key_log(key_log, now)
         if dirty or everything:
             self._rebalance(now)
 
     def trim(self, now: float) -> None:
-        """Forget uses that no window can see any more."""
-        for lane in self.lanes.values():
-            for use in lane.trim(now):
-                self.uses.pop(use.ticket, None)
+        """Forget reservations that no window can see any more."""
+        for key_log in self.key_logs.values():
+            for reservation in key_log.trim(now):
+                self.by_ticket.pop(reservation.ticket, None)
 
-    def due(self, now: float) -> list[Use]:
+    def due(self, now: float) -> list[Reservation]:
         """Our reservations whose instant has come, earliest first."""
-        uses = [self.uses[ticket] for ticket in self.mine]
-        return sorted((use for use in uses if use.at <= now), key=lambda use: use.at)
+        reservations = [self.by_ticket[ticket] for ticket in self.mine]
+        return sorted(
+            (reservation for reservation in reservations if reservation.at <= now),
+            key=lambda reservation: reservation.at,
+        )
 
     def next_due(self) -> float:
         """Instant of our next reservation; inf when there is none."""
-        return min((self.uses[ticket].at for ticket in self.mine), default=math.inf)
+        return min((self.by_ticket[ticket].at for ticket in self.mine), default=math.inf)
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _best(self, want: Want, now: float) -> tuple[float, Lane | None]:
-        lanes = self._serving.get(want.model)
-        if lanes is None:
-            lanes = [lane for lane in self.lanes.values() if lane.app_id.serves(want.model)]
-            self._serving[want.model] = lanes
-        if not want.avoid:
-            return self._earliest(lanes, want.tokens, now)
-        others = [lane for lane in lanes if lane.app_id.alias not in want.avoid]
-        best = self._earliest(others, want.tokens, now)
-        avoided = self._earliest(set(lanes) - set(others), want.tokens, now)
+    def _best(self, request: SlotRequest, now: float) -> tuple[float, KeyLog | None]:
+        key_logs = self._serving.get(request.model)
+        if key_logs is None:
+            key_logs = [
+                key_log
+                for key_log in self.key_logs.values()
+                if key_log.app_id.serves(request.model)
+            ]
+            self._serving[request.model] = key_logs
+        if not request.avoid:
+            return self._earliest(key_logs, request.tokens, now)
+        others = [key_log for key_log in key_logs if key_log.app_id.alias not in request.avoid]
+        best = self._earliest(others, request.tokens, now)
+        avoided = self._earliest(set(key_logs) - set(others), request.tokens, now)
         return avoided if avoided[0] + _SOON < best[0] else best
 
     def _earliest(
-        self, lanes: Iterable[Lane], tokens: int, now: float
-    ) -> tuple[float, Lane | None]:
+        self, key_logs: Iterable[KeyLog], tokens: int, now: float
+    ) -> tuple[float, KeyLog | None]:
         at, best, rank = math.inf, None, (0.0, 0)
-        for lane in lanes:
-            opens = lane.known_opens
+        for key_log in key_logs:
+            opens = key_log.known_opens
             if opens is None:
-                opens = lane.opens(tokens)
+                opens = key_log.opens(tokens)
             if opens <= now:
-                opens = self._gate_opens(lane, tokens, now) if lane.started else now
+                opens = self._gate_opens(key_log, tokens, now) if key_log.started else now
             # Almost always all are later, or many are free now: ranks are asked for only then.
             if opens > at or opens == math.inf:
                 continue
-            if opens < at or lane.rank() < rank:
-                at, best, rank = opens, lane, lane.rank()
+            if opens < at or key_log.rank() < rank:
+                at, best, rank = opens, key_log, key_log.rank()
         return at, best
 
-    def _gate_opens(self, lane: Lane, tokens: int, now: float) -> float:
+    def _gate_opens(self, key_log: KeyLog, tokens: int, now: float) -> float:
         # Planned on the confirmed and the unconfirmed alike; the gate is stricter.
-        release = lane.release(tokens)
+        release = key_log.release(tokens)
         return now + self.notice if math.isinf(release) else max(release, now)
 
-    def _put_off(self, lane: Lane, use: Use, now: float) -> None:
-        self._replan_lane(lane, now)
-        if use.state == PLANNED and use.at <= now:
-            self._change(use, PLANNED, self._gate_opens(lane, use.tokens, now))
+    def _put_off(self, key_log: KeyLog, reservation: Reservation, now: float) -> None:
+        self._replan_key_log(key_log, now)
+        if reservation.state == PLANNED and reservation.at <= now:
+            self._change(reservation, PLANNED, self._gate_opens(key_log, reservation.tokens, now))
 
-    def _replan_lane(self, lane: Lane, now: float) -> None:
-        waiting, lane.planned = lane.planned, []
-        lane.touch()
-        self.dirty.discard(lane)
-        for use in waiting:
-            opens = lane.opens(use.tokens)
+    def _replan_key_log(self, key_log: KeyLog, now: float) -> None:
+        waiting, key_log.planned = key_log.planned, []
+        key_log.touch()
+        self.dirty.discard(key_log)
+        for reservation in waiting:
+            opens = key_log.opens(reservation.tokens)
             if math.isinf(opens) and opens > 0:
-                self._unplace(lane, use)
+                self._unplace(key_log, reservation)
                 continue
             # Another process needs notice of an earlier instant; an overdue one stays overdue.
-            soonest = now if use.owner == self.owner else now + self.notice
-            at = max(opens, min(use.at, soonest))
-            if abs(at - use.at) > 1e-6:  # noqa: PLR2004 - float noise is no reason to write
-                use.at = at
-                self.changed[use.ticket] = use
-            lane.add(use)
+            soonest = now if reservation.owner == self.owner else now + self.notice
+            at = max(opens, min(reservation.at, soonest))
+            if abs(at - reservation.at) > 1e-6:  # noqa: PLR2004 - float noise is no reason to write
+                reservation.at = at
+                self.changed[reservation.ticket] = reservation
+            key_log.add(reservation)
 
-    def _unplace(self, lane: Lane, use: Use) -> None:
-        want = self.mine.pop(use.ticket, None)
-        if want is None:
-            lane.add(use)  # somebody else's: its owner may see the lane otherwise
+    def _unplace(self, key_log: KeyLog, reservation: Reservation) -> None:
+        request = self.mine.pop(reservation.ticket, None)
+        if request is None:
+            key_log.add(reservation)  # another process's, which may see the key log otherwise
             return
-        use.state = GONE
-        self.uses.pop(use.ticket, None)
-        self.changed[use.ticket] = use
-        self.lost.append(want)
+        reservation.state = GONE
+        self.by_ticket.pop(reservation.ticket, None)
+        self.changed[reservation.ticket] = reservation
+        self.lost.append(request)
 
     def _rebalance(self, now: float) -> None:
-        """Last reservations first: they leave no hole behind in their lane."""
-        for use in sorted(self._future(now), key=lambda use: -use.at):
-            want, lane = self.mine[use.ticket], self.lanes[use.alias]
-            at, better = self._best(want, now)
-            if better is None or better is lane or at > use.at - _GAIN:
-                if self._uniform and not want.avoid:
+        """Last reservations first: they leave no hole behind in their plan."""
+        for reservation in sorted(self._future(now), key=lambda reservation: -reservation.at):
+            request, key_log = self.mine[reservation.ticket], self.key_logs[reservation.alias]
+            at, better = self._best(request, now)
+            if better is None or better is key_log or at > reservation.at - _GAIN:
+                if self._uniform and not request.avoid:
                     return  # those before it cannot win either
                 continue
-            lane.remove(use)
-            use.alias, use.at = better.app_id.alias, at
-            better.add(use)
-            self.changed[use.ticket] = use
-            if lane.planned and lane.planned[-1].at > at:
-                self._replan_lane(lane, now)
+            key_log.remove(reservation)
+            reservation.alias, reservation.at = better.app_id.alias, at
+            better.add(reservation)
+            self.changed[reservation.ticket] = reservation
+            if key_log.planned and key_log.planned[-1].at > at:
+                self._replan_key_log(key_log, now)
 
-    def _future(self, now: float) -> Iterator[Use]:
-        return (self.uses[ticket] for ticket in self.mine if self.uses[ticket].at > now)
+    def _future(self, now: float) -> Iterator[Reservation]:
+        return (self.by_ticket[ticket] for ticket in self.mine if self.by_ticket[ticket].at > now)
 
-    def _overtake(self, use: Use, want: Want) -> None:
+    def _overtake(self, reservation: Reservation, request: SlotRequest) -> None:
         """Swap with the earliest of our own callers that can take the later slot."""
-        for ticket in sorted(self.mine, key=lambda ticket: self.uses[ticket].at):
-            early, other = self.uses[ticket], self.mine[ticket]
-            if early.at >= use.at:
+        for ticket in sorted(self.mine, key=lambda ticket: self.by_ticket[ticket].at):
+            early, other = self.by_ticket[ticket], self.mine[ticket]
+            if early.at >= reservation.at:
                 return
-            if not other.urgent and self._may_swap(use, want, early, other):
-                self.mine[use.ticket], self.mine[ticket] = other, want
-                use.tokens, early.tokens = other.tokens, want.tokens
+            if not other.urgent and self._may_swap(reservation, request, early, other):
+                self.mine[reservation.ticket], self.mine[ticket] = other, request
+                reservation.tokens, early.tokens = other.tokens, request.tokens
                 self.changed[ticket] = early
                 return
 
-    def _may_swap(self, use: Use, want: Want, early: Use, other: Want) -> bool:
-        mine, theirs = self.lanes[use.alias].app_id, self.lanes[early.alias].app_id
+    def _may_swap(
+        self, reservation: Reservation, request: SlotRequest, early: Reservation, other: SlotRequest
+    ) -> bool:
+        mine, theirs = self.key_logs[reservation.alias].app_id, self.key_logs[early.alias].app_id
         counted = bool(mine.token_windows or theirs.token_windows)
         return (
-            theirs.serves(want.model)
+            theirs.serves(request.model)
             and mine.serves(other.model)
-            and early.alias not in want.avoid
-            and (not counted or want.tokens == other.tokens)
+            and early.alias not in request.avoid
+            and (not counted or request.tokens == other.tokens)
         )

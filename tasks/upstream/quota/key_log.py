@@ -1,11 +1,11 @@
 """
-One app_id's log and plan.
+The log of one app_id's sends, and the plan of its next ones.
 
     past        confirmed sends, by instant        ┐ history: what the server can have counted
     started     cleared to send, not yet confirmed ┘
     planned     reservations of future instants      a plan, free to move
 
-Two questions are asked of a lane. `release`: may one more go, by history alone? It is the gate,
+Two questions are asked of a key log. `release`: may one more go, by history alone? It is the gate,
 and the only thing exactness rests on. `opens`: from when could one more go behind everything that
 is planned? It is the plan, and a wrong answer costs time, never a violation.
 
@@ -22,7 +22,17 @@ from dataclasses import dataclass, field
 
 from tasks.core.quotas import AppId
 
-__all__ = ["ENDED", "GONE", "PLANNED", "SENT", "STARTED", "Control", "Lane", "Rule", "Use"]
+__all__ = [
+    "ENDED",
+    "GONE",
+    "PLANNED",
+    "SENT",
+    "STARTED",
+    "Control",
+    "KeyLog",
+    "Reservation",
+    "Rule",
+]
 
 PLANNED, STARTED, SENT, ENDED, GONE = range(5)
 
@@ -30,13 +40,13 @@ _STALE = 64  # confirmed sends that may be out of every window before they are t
 
 
 @dataclass(slots=True, eq=False)
-class Use:
-    """One slot of an app_id: a row of the ledger."""
+class Reservation:
+    """One slot of an app_id, from its plan to the end of its call: a row of the ledger."""
 
     ticket: int
     alias: str
     owner: int
-    """The process that holds it; 0 for uses by somebody unknown."""
+    """The process that holds it; 0: external use, by somebody unknown."""
     state: int
     at: float
     """The instant that windows are counted from."""
@@ -47,13 +57,14 @@ class Use:
 
 @dataclass(slots=True)
 class Control:
-    """What was said about an app_id since the run began, by operators and by the server."""
+    """An app_id's settings since the run began, as changed by operators and by the server."""
 
     limit: int | None = None
     """The operators' number for the first window; None: as configured."""
-    told: int | None = None
+    server_limit: int | None = None
     """The server's own number, where it is lower than ours."""
-    occupied: int = 0
+    external_slots: int = 0
+    """Slots of the first window that others than this system hold."""
     reason: str | None = None
     """Why it is out of rotation; None: it is in."""
     paused: bool = False
@@ -73,27 +84,27 @@ class Rule:
     tokens: bool = False
 
 
-def _at(use: Use) -> float:
-    return use.at
+def _at(reservation: Reservation) -> float:
+    return reservation.at
 
 
-def _insert(uses: list[Use], use: Use) -> None:
-    if not uses or uses[-1].at <= use.at:
-        uses.append(use)
+def _insert(reservations: list[Reservation], reservation: Reservation) -> None:
+    if not reservations or reservations[-1].at <= reservation.at:
+        reservations.append(reservation)
     else:
-        insort(uses, use, key=_at)
+        insort(reservations, reservation, key=_at)
 
 
-def _blocker(rule: Rule, tokens: int, groups: Sequence[list[Use]]) -> Use | None:
-    """The use that must leave the span first. Groups are given latest first."""
+def _blocker(rule: Rule, tokens: int, groups: Sequence[list[Reservation]]) -> Reservation | None:
+    """The reservation that must leave the span first. Groups are given latest first."""
     if rule.tokens:
         # A request larger than the whole quota goes alone; the server decides about it.
         room = rule.limit - min(tokens, rule.limit)
         for group in groups:
-            for use in reversed(group):
-                room -= use.tokens
+            for reservation in reversed(group):
+                room -= reservation.tokens
                 if room < 0:
-                    return use
+                    return reservation
         return None
     nth = rule.limit
     for group in groups:
@@ -104,7 +115,7 @@ def _blocker(rule: Rule, tokens: int, groups: Sequence[list[Use]]) -> Use | None
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class KeyLog:
     """State of one app_id, as far as its windows reach back. `margin` and `hold` in seconds."""
 
     app_id: AppId
@@ -114,9 +125,9 @@ class Lane:
     """No send before this instant: the server said so."""
     floor: float = -math.inf
     """Nothing is known from before this instant, so it counts as full."""
-    past: list[Use] = field(default_factory=list)
-    started: list[Use] = field(default_factory=list)
-    planned: list[Use] = field(default_factory=list)
+    past: list[Reservation] = field(default_factory=list)
+    started: list[Reservation] = field(default_factory=list)
+    planned: list[Reservation] = field(default_factory=list)
     flying: set[int] = field(default_factory=set)
     """Tickets whose calls are not over."""
     rules: tuple[Rule, ...] = ()
@@ -127,16 +138,16 @@ class Lane:
     """When this process learned of the margin in force."""
     backoff: float = 0.0
     """Seconds of the last hold that we chose ourselves."""
-    dirty: set[Lane] = field(default_factory=set)
-    """Lanes whose plan no longer follows from the history; shared by the lanes of a pool."""
+    dirty: set[KeyLog] = field(default_factory=set)
+    """Key logs whose plan no longer follows from the history; shared by those of a pool."""
     known_opens: float | None = None
-    """What `opens` would say, where that is known; it is asked for every lane, every time."""
+    """What `opens` would say, where that is known; it is asked of every key log, every time."""
     _release: float | None = None
     _token_rules: bool = False
     _rank: tuple[float, int] | None = None
     _most: int = 1
     _first: int = 0
-    """Uses before it in `past` left every span."""
+    """Reservations before it in `past` left every span."""
 
     def __post_init__(self) -> None:
         self.rebuild()
@@ -148,7 +159,7 @@ class Lane:
             return None
         control = self.control
         limit = self.app_id.windows[0].limit if control.limit is None else control.limit
-        return max(0, min(limit, control.told or limit))
+        return max(0, min(limit, control.server_limit or limit))
 
     @property
     def eps(self) -> float:
@@ -162,7 +173,7 @@ class Lane:
         for index, window in enumerate(self.app_id.windows):
             limit = window.limit
             if index == 0:
-                limit = max(0, (self.limit or 0) - self.control.occupied)
+                limit = max(0, (self.limit or 0) - self.control.external_slots)
             rules.append(Rule(limit, window.seconds + eps))
             if self.app_id.pace and limit > 1:
                 rules.append(Rule(1, (window.seconds + eps) / limit))
@@ -218,7 +229,9 @@ class Lane:
             self._release = at
         return at
 
-    def _earliest(self, tokens: int, groups: Sequence[list[Use]], *, strict: bool = False) -> float:
+    def _earliest(
+        self, tokens: int, groups: Sequence[list[Reservation]], *, strict: bool = False
+    ) -> float:
         at = self.hold
         for rule in self.rules:
             if rule.limit <= 0:
@@ -232,44 +245,44 @@ class Lane:
             at = max(at, blocker.at + rule.span)
         return at
 
-    def add(self, use: Use) -> None:
-        """Put a use where its state belongs."""
-        if use.state == PLANNED:
-            _insert(self.planned, use)
-        elif use.state == STARTED:
-            _insert(self.started, use)
-        elif use.state != GONE:
-            _insert(self.past, use)
-            if self.past[self._first].at > use.at:
+    def add(self, reservation: Reservation) -> None:
+        """Put a reservation where its state belongs."""
+        if reservation.state == PLANNED:
+            _insert(self.planned, reservation)
+        elif reservation.state == STARTED:
+            _insert(self.started, reservation)
+        elif reservation.state != GONE:
+            _insert(self.past, reservation)
+            if self.past[self._first].at > reservation.at:
                 self._first = 0
-        if use.state in (STARTED, SENT):
-            self.flying.add(use.ticket)
+        if reservation.state in (STARTED, SENT):
+            self.flying.add(reservation.ticket)
         self.known_opens = self._release = self._rank = None
 
-    def remove(self, use: Use) -> None:
-        """Take a use out, before its state or instant changes."""
-        self.flying.discard(use.ticket)
+    def remove(self, reservation: Reservation) -> None:
+        """Take a reservation out, before its state or instant changes."""
+        self.flying.discard(reservation.ticket)
         self.touch()
-        if use.state in (PLANNED, STARTED):
-            group = self.planned if use.state == PLANNED else self.started
-            if use in group:
-                group.remove(use)
+        if reservation.state in (PLANNED, STARTED):
+            group = self.planned if reservation.state == PLANNED else self.started
+            if reservation in group:
+                group.remove(reservation)
             return
-        for index in range(bisect_left(self.past, use.at, key=_at), len(self.past)):
-            if self.past[index] is use:
+        for index in range(bisect_left(self.past, reservation.at, key=_at), len(self.past)):
+            if self.past[index] is reservation:
                 del self.past[index]
                 self._first -= index < self._first
                 return
 
     def clear(self) -> None:
-        """Forget all uses."""
+        """Forget all reservations."""
         for group in (self.past, self.started, self.planned):
             group.clear()
         self._first = 0
         self.flying.clear()
         self.touch(dirty=True)
 
-    def trim(self, now: float) -> list[Use]:
+    def trim(self, now: float) -> list[Reservation]:
         """Drop and return confirmed sends that left every span."""
         self._advance(now)
         self._rank = None
@@ -277,17 +290,17 @@ class Lane:
             return []
         gone, self.past = self.past[: self._first], self.past[self._first :]
         self._first = 0
-        return [use for use in gone if use.ticket not in self.flying]
+        return [reservation for reservation in gone if reservation.ticket not in self.flying]
 
     def used(self, now: float, seconds: float) -> int:
-        """Uses in the last `seconds`, whoever made them."""
+        """Number of sends in the last `seconds`, whoever made them."""
         return len(self.past) - bisect_left(self.past, now - seconds, key=_at) + len(self.started)
 
     def rank(self) -> tuple[float, int]:
         """How full the longest window is, then how often it was used: it only breaks ties."""
         if self._rank is None:
-            uses = len(self.past) - self._first + len(self.started) + len(self.planned)
-            self._rank = (uses / self._most, self.sends)
+            reservations = len(self.past) - self._first + len(self.started) + len(self.planned)
+            self._rank = (reservations / self._most, self.sends)
         return self._rank
 
     def _advance(self, now: float) -> None:

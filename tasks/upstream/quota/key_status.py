@@ -1,4 +1,4 @@
-"""What was decided about the app_ids of a run, read beside the processes that decide it."""
+"""The status of a run's app_ids, read beside the processes that decide it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.errors import StateError
-from tasks.upstream.quota.store import reading
+from tasks.upstream.quota.open_store import reading
 
-__all__ = ["Ruling", "read_rulings"]
+__all__ = ["KeyStatus", "read_key_status"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
-    """One app_id in one run."""
+class KeyStatus:
+    """Whether one app_id is in rotation in one run, and its margin."""
 
     alias: str
     reason: str | None = None
@@ -25,8 +25,8 @@ class Ruling:
     """Seconds, as raised by a 429 that our log cannot explain; 0: never raised."""
 
 
-def read_rulings(place: Path | str, run_id: str) -> tuple[Ruling, ...]:
-    """The rulings so far, by alias; empty when the ledger is not there or busy."""
+def read_key_status(place: Path | str, run_id: str) -> tuple[KeyStatus, ...]:
+    """The status of each app_id so far, ordered by alias; empty when the ledger is not there or busy."""
     try:
         with reading(place) as db:
             rows = db.execute(
@@ -35,4 +35,4 @@ def read_rulings(place: Path | str, run_id: str) -> tuple[Ruling, ...]:
             ).fetchall()
     except (sqlite3.Error, StateError):
         return ()
-    return tuple(Ruling(alias, why, bool(paused), margin) for alias, why, paused, margin in rows)
+    return tuple(KeyStatus(alias, why, bool(paused), margin) for alias, why, paused, margin in rows)

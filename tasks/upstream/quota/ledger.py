@@ -18,9 +18,10 @@ from typing import Any
 
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.counters import Counts
-from tasks.upstream.quota.key_log import GONE, SENT, STARTED, Control, Use
-from tasks.upstream.quota.store import Db, Meta, open_store
+from tasks.upstream.quota.counters import KeyCounters
+from tasks.upstream.quota.key_log import GONE, SENT, STARTED, Control, Reservation
+from tasks.upstream.quota.open_store import open_store
+from tasks.upstream.quota.store import Db, Meta
 
 __all__ = ["Ledger"]
 
@@ -29,8 +30,8 @@ _PUT = (
     "rev = excluded.rev, alias = excluded.alias, state = excluded.state, at = excluded.at, "
     "sent = excluded.sent, tokens = excluded.tokens, owner = excluded.owner"
 )
-_USES = "SELECT ticket, alias, owner, state, at, sent, tokens FROM uses "
-_LANE = (
+_RESERVATIONS = "SELECT ticket, alias, owner, state, at, sent, tokens FROM uses "
+_KEY_LOG = (
     "INSERT INTO lanes VALUES (?, -1e18, -1e18, ?, NULL) ON CONFLICT (alias) DO UPDATE "
     "SET keep = CASE WHEN excluded.keep > lanes.keep THEN excluded.keep ELSE lanes.keep END"
 )
@@ -42,9 +43,8 @@ _CONTROL = (
     "highest = excluded.highest"
 )
 _COUNT = (
-    "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, alias) DO UPDATE SET "
-    "sends = counts.sends + excluded.sends, refunds = counts.refunds + excluded.refunds, "
-    "forfeits = counts.forfeits + excluded.forfeits, waited = counts.waited + excluded.waited, "
+    "INSERT INTO counts VALUES (?, ?, ?, 0, 0, ?, ?) ON CONFLICT (run, alias) DO UPDATE SET "
+    "sends = counts.sends + excluded.sends, waited = counts.waited + excluded.waited, "
     "rate_limited = counts.rate_limited + excluded.rate_limited"
 )
 _FORGIVE = (
@@ -76,7 +76,7 @@ class Ledger:
         self._latest = 0
         """Highest revision ever seen: a store that has less is another one, or an older copy."""
         self._joined = 0
-        self._lives = set[str]()
+        self._sessions = set[str]()
         """Names that we had; the last one is in force."""
         self._redo = self._mended = False
         self._unsent = set[int]()
@@ -129,24 +129,28 @@ class Ledger:
         self._bump(db)
 
     def control(self, db: Db, alias: str, control: Control) -> None:
-        """Write what was said about an app_id, for every process of this run."""
+        """Write an app_id's control, for every process of this run."""
         db.execute(
             _CONTROL,
             (
-                *(self.run, alias, control.limit, control.told, control.occupied, control.reason),
+                *(
+                    self.run,
+                    alias,
+                    control.limit,
+                    control.server_limit,
+                    control.external_slots,
+                    control.reason,
+                ),
                 *(int(control.paused), control.margin, control.highest),
             ),
         )
         self._bump(db)
 
-    def count(self, db: Db, counts: Mapping[str, Counts]) -> None:
+    def count(self, db: Db, counters: Mapping[str, KeyCounters]) -> None:
         """Add to this run's counters."""
         db.executemany(
             _COUNT,
-            [
-                (self.run, alias, c.sends, c.refunds, c.forfeits, c.rate_limited, c.waited)
-                for alias, c in counts.items()
-            ],
+            [(self.run, alias, c.sends, c.rate_limited, c.waited) for alias, c in counters.items()],
         )
 
     def stay(self, db: Db) -> None:
@@ -163,9 +167,11 @@ class Ledger:
         self._missing = {owner: self._missing.get(owner, now) for owner in missing}
         return [o for o, since in self._missing.items() if now - since >= self._store.patience]
 
-    def open_uses(self, db: Db, owner: int) -> list[Use]:
+    def open_reservations(self, db: Db, owner: int) -> list[Reservation]:
         """What the store knows of an owner's reservations and calls under way."""
-        return self._uses(db.execute(_USES + "WHERE owner = ? AND state < 3", (owner,)))
+        return self._reservations(
+            db.execute(_RESERVATIONS + "WHERE owner = ? AND state < 3", (owner,))
+        )
 
     def row_time(self, instant: float) -> float:
         """An instant of ours on the rows' clock."""
@@ -178,10 +184,6 @@ class Ledger:
     def close(self) -> None:
         """Leave; reservations of this process become free for others."""
         self._store.close()
-
-    def abandon(self) -> None:
-        """In a forked child: drop what belongs to the parent."""
-        self._store.abandon()
 
     # -- joining -----------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ class Ledger:
         self._joined = self._store.opened
         self._rev = self._controls = -1
         row = db.execute("SELECT name FROM owners WHERE id = ?", (self.owner,)).fetchone()
-        if row is not None and row[0] in self._lives:
+        if row is not None and row[0] in self._sessions:
             self._name(db)
             return meta[0] >= self._latest
         if not self._run_is_alive(db):
@@ -210,9 +212,9 @@ class Ledger:
         return False
 
     def _name(self, db: Db) -> None:
-        life = self._store.life
-        self._lives.add(life)
-        db.execute("UPDATE owners SET name = ?, alive = 1 WHERE id = ?", (life, self.owner))
+        session = self._store.session
+        self._sessions.add(session)
+        db.execute("UPDATE owners SET name = ?, alive = 1 WHERE id = ?", (session, self.owner))
 
     def _run_is_alive(self, db: Db) -> bool:
         rows = db.execute("SELECT name FROM owners WHERE run = ? AND alive = 1", (self.run,))
@@ -220,30 +222,30 @@ class Ledger:
         return bool(names and self._store.living(db, names))
 
     def _register(self, db: Db) -> int:
-        life = self._store.life
-        self._lives.add(life)
+        session = self._store.session
+        self._sessions.add(session)
         rows = db.execute(
             "INSERT INTO owners (name, run, pid, opened, alive) VALUES (?, ?, ?, ?, 1) "
             "RETURNING id",
-            (life, self.run, os.getpid(), self._store.epoch()),
+            (session, self.run, os.getpid(), self._store.epoch()),
         )
         return int(rows.fetchall()[0][0])
 
     def _rejoin(self, db: Db, meta: Meta, allocator: Allocator) -> None:
         """The store was replaced, or others may have taken us for dead: carry over what we know."""
         ours = [
-            use
-            for use in allocator.uses.values()
-            if use.owner == allocator.owner and use.ticket not in self._unsent
+            reservation
+            for reservation in allocator.by_ticket.values()
+            if reservation.owner == allocator.owner and reservation.ticket not in self._unsent
         ]
         self._redo = True  # until this transaction is over
         if not self._join(db, meta):
             # Whoever made the new store may not know that there was another.
             self._raise_floor(db)
         allocator.owner = self.owner
-        started = [use for use in ours if use.state in (STARTED, SENT)]
-        for use in started:
-            use.owner = self.owner
+        started = [reservation for reservation in ours if reservation.state in (STARTED, SENT)]
+        for reservation in started:
+            reservation.owner = self.owner
         self._put(db, started, meta[0] + 1, allocator.last_ticket)
 
     def _mend(self, db: Db) -> None:
@@ -266,40 +268,44 @@ class Ledger:
         if self._rev < 0:
             self._load(db, allocator)
         elif rev != self._rev:
-            for use in self._uses(db.execute(_USES + "WHERE rev > ? ORDER BY rev", (self._rev,))):
-                allocator.learn(use)
+            for reservation in self._reservations(
+                db.execute(_RESERVATIONS + "WHERE rev > ? ORDER BY rev", (self._rev,))
+            ):
+                allocator.learn(reservation)
         if controls != self._controls:
             self._learn_controls(db, allocator, self._instant(floor))
         allocator.last_ticket = last_ticket
         self._rev, self._controls = rev, controls
         for ticket in self._unsent:
-            found = allocator.uses.get(ticket)
+            found = allocator.by_ticket.get(ticket)
             if found is not None and found.owner == self.owner and found.state == STARTED:
                 allocator.cancel(ticket)
 
-    def _uses(self, rows: Iterable[Sequence[Any]]) -> list[Use]:
+    def _reservations(self, rows: Iterable[Sequence[Any]]) -> list[Reservation]:
         behind = self._store.behind
-        uses = [Use(*row) for row in rows]
+        reservations = [Reservation(*row) for row in rows]
         if behind:
-            for use in uses:
-                use.at -= behind
-                if use.sent is not None:
-                    use.sent -= behind
-        return uses
+            for reservation in reservations:
+                reservation.at -= behind
+                if reservation.sent is not None:
+                    reservation.sent -= behind
+        return reservations
 
     def _instant(self, written: float | None) -> float:
         return -math.inf if written is None else written - self._store.behind
 
     def _load(self, db: Db, allocator: Allocator) -> None:
-        for lane in allocator.lanes.values():
-            db.execute(_LANE, (lane.app_id.alias, 2 * lane.reach))
+        for key_log in allocator.key_logs.values():
+            db.execute(_KEY_LOG, (key_log.app_id.alias, 2 * key_log.reach))
         self._controls = -1
         allocator.forget()
-        reach = max((lane.reach for lane in allocator.lanes.values()), default=0.0)
+        reach = max((key_log.reach for key_log in allocator.key_logs.values()), default=0.0)
         edge = clock.now() + self._store.behind - 2 * reach
-        rows = db.execute(_USES + "WHERE state < ? AND (at > ? OR state <= ?)", (GONE, edge, SENT))
-        for use in self._uses(rows):
-            allocator.learn(use)
+        rows = db.execute(
+            _RESERVATIONS + "WHERE state < ? AND (at > ? OR state <= ?)", (GONE, edge, SENT)
+        )
+        for reservation in self._reservations(rows):
+            allocator.learn(reservation)
         allocator.recover()
 
     def _learn_controls(self, db: Db, allocator: Allocator, floor: float) -> None:
@@ -310,30 +316,30 @@ class Ledger:
         )
         said = {row[0]: Control(*row[1:]) for row in rows}
         for alias, hold, pruned in db.execute("SELECT alias, hold, pruned FROM lanes"):
-            if alias in allocator.lanes:
-                lane = allocator.lanes[alias]
+            if alias in allocator.key_logs:
+                key_log = allocator.key_logs[alias]
                 # Holds only grow; one of ours outlives a store that was replaced.
-                lane.hold = max(lane.hold, self._instant(hold))
-                lane.floor = max(floor, self._instant(pruned))
-                control = said.get(alias, lane.control)
-                if control.margin > lane.control.margin:
-                    lane.margin_since = clock.now()
-                lane.control = control
-                lane.rebuild()
+                key_log.hold = max(key_log.hold, self._instant(hold))
+                key_log.floor = max(floor, self._instant(pruned))
+                control = said.get(alias, key_log.control)
+                if control.margin > key_log.control.margin:
+                    key_log.margin_since = clock.now()
+                key_log.control = control
+                key_log.rebuild()
 
     def _write(self, db: Db, allocator: Allocator) -> None:
         if allocator.changed:
             self._rev += 1
             self._put(db, allocator.changed.values(), self._rev, allocator.last_ticket)
 
-    def _put(self, db: Db, uses: Iterable[Use], rev: int, ticket: int) -> None:
+    def _put(self, db: Db, reservations: Iterable[Reservation], rev: int, ticket: int) -> None:
         ahead = self._store.ahead
         rows = [
             (
                 *(u.ticket, rev, u.alias, u.owner, u.state, u.at + ahead),
                 *(u.sent if u.sent is None else u.sent + ahead, u.tokens),
             )
-            for u in uses
+            for u in reservations
         ]
         db.executemany(_PUT, rows)
         db.execute(

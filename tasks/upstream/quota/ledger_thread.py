@@ -1,7 +1,7 @@
 """
-The one thread per process that talks to the ledger.
+The one thread of a process that talks to the ledger.
 
-Callers leave a request and sleep; the broker puts all that came together into one transaction,
+Callers leave a request and sleep; the thread puts all that came together into one transaction,
 sleeps until the next reserved instant, passes the gate and wakes exactly the callers that may go.
 About once a second it looks whether other processes changed something.
 """
@@ -13,29 +13,26 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from tasks.core.errors import ReviewError, Stopped
 from tasks.core.quotas import AppId
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.cleanup import bury, bury_dead, prune
-from tasks.upstream.quota.counters import Tally
-from tasks.upstream.quota.key_log import Use
+from tasks.upstream.quota.counters import Counters
+from tasks.upstream.quota.key_log import Reservation
 from tasks.upstream.quota.ledger import Ledger
-from tasks.upstream.quota.transaction import Op, Turn
-from tasks.upstream.quota.wait_list import STOPPED, Desk, Waiter
+from tasks.upstream.quota.transaction import Operation, Transaction, prune, reap, reap_dead
+from tasks.upstream.quota.wait_list import STOPPED, Waiter, WaitList
 
-__all__ = ["Broker"]
+__all__ = ["LedgerThread"]
 
 _PRUNE_EVERY = 600.0  # seconds
 _SLOWEST_POLL, _FASTEST_POLL = 0.5, 0.05
 _LEAST_PATIENCE = 0.1
-_LONGEST_REST = 2.0  # seconds that a fork waits for a turn
 
 
-class Broker:
+class LedgerThread:
     """Runs the allocator on the ledger, for the threads of this process.
 
     Raises:
@@ -55,26 +52,25 @@ class Broker:
         shortest = min((w.seconds for a in app_ids for w in a.windows), default=math.inf)
         self.poll = min(_SLOWEST_POLL, max(_FASTEST_POLL, shortest / 20))
         self.patience = max(self.poll, _LEAST_PATIENCE)
-        self.tally = Tally()
+        self.counters = Counters()
         self._stop = stop
         self._wanted = self._closed = self._ended = False
         self._ledger = Ledger(place, run_id, self._is_hurried)
         self.allocator = Allocator(
             app_ids, owner=self._ledger.owner, margin=margin, grace=grace, notice=self.poll
         )
-        self._desk = Desk(self.allocator)
-        self._ops: deque[Op] = deque()
+        self._wait_list = WaitList(self.allocator)
+        self._operations: deque[Operation] = deque()
         self._arrivals: deque[Waiter] = deque()
         self._news = threading.Condition()
-        self._turning = threading.Lock()
         self._next_tick = self._next_prune = 0.0
-        self._turn()
-        self._thread = threading.Thread(target=self._run, name="quota-broker", daemon=True)
+        self._transact()
+        self._thread = threading.Thread(target=self._run, name="quota-ledger", daemon=True)
         self._thread.start()
 
     # -- for the callers' threads ------------------------------------------------------------
 
-    def wait(self, waiter: Waiter) -> Use:
+    def wait(self, waiter: Waiter) -> Reservation:
         """Sleep until the waiter's slot has come.
 
         Raises:
@@ -89,25 +85,25 @@ class Broker:
         try:
             waiter.ready.acquire()
         except BaseException:
-            self.submit(lambda _turn: self._desk.withdraw(waiter))
+            self.submit(lambda _: self._wait_list.withdraw(waiter))
             raise
-        if waiter.use is None:
+        if waiter.reservation is None:
             raise waiter.error or Stopped(STOPPED)
-        return waiter.use
+        return waiter.reservation
 
-    def submit(self, op: Op, *, lazy: bool = False) -> None:
+    def submit(self, operation: Operation, *, lazy: bool = False) -> None:
         """Have something done in a transaction: in the next one, or soon if `lazy`."""
-        self._ops.append(op)
+        self._operations.append(operation)
         if not lazy:
             self._wake()
 
-    def ask(self, op: Op, timeout: float = 10.0) -> bool:
+    def ask(self, operation: Operation, timeout: float = 10.0) -> bool:
         """The same, and wait until it is on disk. False: not within `timeout` seconds."""
         done = threading.Event()
 
-        def asked(turn: Turn) -> None:
-            op(turn)
-            turn.after.append(done.set)
+        def asked(transaction: Transaction) -> None:
+            operation(transaction)
+            transaction.after.append(done.set)
 
         self.submit(asked)
         return done.wait(timeout)
@@ -119,20 +115,7 @@ class Broker:
         self._thread.join()
         self._ledger.close()
 
-    def rest(self) -> None:
-        """Before a fork: wait for the turn under way, and begin no other."""
-        self._turning.acquire(timeout=_LONGEST_REST)
-
-    def go_on(self) -> None:
-        """After a fork, in the parent."""
-        with suppress(RuntimeError):
-            self._turning.release()
-
-    def abandon(self) -> None:
-        """After a fork, in the child: this broker belongs to the parent."""
-        self._ledger.abandon()
-
-    # -- the broker's thread -----------------------------------------------------------------
+    # -- the ledger thread itself ------------------------------------------------------------
 
     def _is_hurried(self) -> bool:
         return self._closed or self._stop.is_set()
@@ -145,10 +128,10 @@ class Broker:
     def _run(self) -> None:
         while not self._closed:
             self._sleep()
-            self._try_turn()
+            self._try_transact()
         with self._news:
             self._ended = True
-        self._try_turn()
+        self._try_transact()
 
     def _sleep(self) -> None:
         due = min(self.allocator.next_due(), self._next_tick)
@@ -157,93 +140,96 @@ class Broker:
                 self._news.wait(max(0.0, due - clock.now()))
             self._wanted = False
 
-    def _try_turn(self) -> None:
+    def _try_transact(self) -> None:
         try:
-            self._turn()
+            self._transact()
         except (sqlite3.Error, OSError, ReviewError):
             try:
-                self._turn()  # loads the ledger anew, and opens it anew if the file changed
+                self._transact()  # loads the ledger anew, and opens it anew if the file changed
             except Exception as error:  # noqa: BLE001 - callers must not sleep for ever
                 self._fail_all(error)
         except Exception as error:  # noqa: BLE001 - same
-            self._ops.clear()  # one of them is wrong; uses they spoke of count until we end
+            self._operations.clear()  # one of them is wrong; reservations they spoke of count until we end
             self._fail_all(error)
 
     def _fail_all(self, error: Exception) -> None:
         self._admit()
-        self._desk.fail_all(error)
+        self._wait_list.fail_all(error)
 
     def _admit(self) -> None:
-        self._desk.queue(self._arrivals.popleft() for _ in range(len(self._arrivals)))
+        self._wait_list.queue(self._arrivals.popleft() for _ in range(len(self._arrivals)))
 
-    def _turn(self) -> None:
-        with self._turning:
-            self._take_turn()
-
-    def _take_turn(self) -> None:
+    def _transact(self) -> None:
         now = clock.now()
         tick = now >= self._next_tick
         if tick:
             self._next_tick = now + self.poll
         if self._is_idle():
             return
-        ops, started = list[Op](), list[Waiter]()
+        operations, started = list[Operation](), list[Waiter]()
         try:
             with self._ledger.transaction(self.allocator) as db:
-                # Only now: whatever came while others had the ledger goes with this turn.
-                ops += [self._ops.popleft() for _ in range(len(self._ops))]
+                # Only now: whatever came while others had the ledger goes with this transaction.
+                operations += [self._operations.popleft() for _ in range(len(self._operations))]
                 self._admit()
-                turn = Turn(db, self._ledger, self.allocator, clock.now())
-                self._work(turn, ops, started, tick=tick)
+                transaction = Transaction(db, self._ledger, self.allocator, clock.now())
+                self._work(transaction, operations, started, tick=tick)
         except BaseException:
-            self._ops.extendleft(reversed(ops))
-            self._desk.queue(started)
+            self._operations.extendleft(reversed(operations))
+            self._wait_list.queue(started)
             raise
-        self.tally.add(turn.counts)
+        self.counters.add(transaction.counters)
         for waiter in started:
             waiter.ready.release()
-        for call in turn.after:
+        for call in transaction.after:
             call()
 
     def _is_idle(self) -> bool:
-        news = self._ops or self._arrivals
-        busy = news or self.tally or self._closed or not self._desk.is_empty
+        news = self._operations or self._arrivals
+        busy = news or self.counters or self._closed or not self._wait_list.is_empty
         return not busy and self._next_prune > 0 and not self._ledger.changed()
 
-    def _work(self, turn: Turn, ops: list[Op], started: list[Waiter], *, tick: bool) -> None:
-        allocator, now = self.allocator, turn.now
-        for op in ops:
-            op(turn)
+    def _work(
+        self,
+        transaction: Transaction,
+        operations: list[Operation],
+        started: list[Waiter],
+        *,
+        tick: bool,
+    ) -> None:
+        allocator, now = self.allocator, transaction.now
+        for operation in operations:
+            operation(transaction)
         if tick:
-            self._tidy(turn)
+            self._tidy(transaction)
         allocator.replan(now, everything=tick)
         if self._is_hurried():
-            self._desk.stop()
-        self._desk.place(now)
-        started += self._desk.start(turn)
+            self._wait_list.stop()
+        self._wait_list.place(now)
+        started += self._wait_list.start(transaction)
         allocator.replan(now)
         if allocator.lost:
             self._wanted = True
         if self._closed:
-            bury(turn.db, self._ledger, allocator, allocator.owner, now)
-        if tick or turn.flush or self._closed:
-            self._flush(turn)
+            reap(transaction.db, self._ledger, allocator, allocator.owner, now)
+        if tick or transaction.flush or self._closed:
+            self._flush(transaction)
 
-    def _tidy(self, turn: Turn) -> None:
-        self.allocator.trim(turn.now)
-        self.allocator.lapse(turn.now, self.patience)
-        self._ledger.stay(turn.db)
-        bury_dead(turn.db, self._ledger, self.allocator, turn.now)
-        if turn.now >= self._next_prune:
-            self._next_prune = turn.now + _PRUNE_EVERY
-            prune(turn.db, self._ledger, turn.now)
+    def _tidy(self, transaction: Transaction) -> None:
+        self.allocator.trim(transaction.now)
+        self.allocator.lapse(transaction.now, self.patience)
+        self._ledger.stay(transaction.db)
+        reap_dead(transaction.db, self._ledger, self.allocator, transaction.now)
+        if transaction.now >= self._next_prune:
+            self._next_prune = transaction.now + _PRUNE_EVERY
+            prune(transaction.db, self._ledger, transaction.now)
 
-    def _flush(self, turn: Turn) -> None:
-        self.tally.add(turn.counts)
-        turn.counts.clear()
-        counts = self.tally.take()
+    def _flush(self, transaction: Transaction) -> None:
+        self.counters.add(transaction.counters)
+        transaction.counters.clear()
+        counters = self.counters.take()
         try:
-            self._ledger.count(turn.db, counts)
+            self._ledger.count(transaction.db, counters)
         except (sqlite3.Error, ReviewError):
-            self.tally.add(counts)
+            self.counters.add(counters)
             raise

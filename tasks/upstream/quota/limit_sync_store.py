@@ -1,4 +1,4 @@
-"""One JSON object in the ledger's database that all runs share, one of them at a time."""
+"""The shared state of limit sync in a PostgreSQL database: one JSON object, one run at a time."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import StateError
-from tasks.upstream.quota.store import postgres_driver
+from tasks.upstream.quota.open_store import postgres_driver
 
 if TYPE_CHECKING:
     from tasks.upstream.postgres import Database
 
-__all__ = ["Notes", "open_notes"]
+__all__ = ["LimitSyncStore"]
 
 # Advisory locks with two numbers: owners of the ledger have one, so they never meet.
-_TURN = "722511, 1"
+_OBJECT = "722511, 1"
 _RUNS = "722511, 2"
 
 
-class Notes:
+class LimitSyncStore:
     """The object in the table `panel`; a session of its own, which also says that the run goes on.
 
-    Every method raises StateError for what the database says.
+    Every method raises StateError for what the database says, and the constructor for one that
+    cannot be reached or used, or whose driver is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,16 +35,16 @@ class Notes:
         """Wait until no other run has the object."""
         # Once more on a new session: the server may have ended the old one meanwhile.
         with suppress(StateError):
-            self._connected().execute(f"SELECT pg_advisory_lock({_TURN})")
+            self._connected().execute(f"SELECT pg_advisory_lock({_OBJECT})")
             return
         self.close()
-        self._connected().execute(f"SELECT pg_advisory_lock({_TURN})")
+        self._connected().execute(f"SELECT pg_advisory_lock({_OBJECT})")
 
     def unlock(self) -> None:
         """Let others have it."""
         if self._session is not None:
             with suppress(StateError):  # a session that ended has let go already
-                self._session.execute(f"SELECT pg_advisory_unlock({_TURN})")
+                self._session.execute(f"SELECT pg_advisory_unlock({_OBJECT})")
 
     def read(self) -> dict[str, Any]:
         """The object; empty before the first `write`."""
@@ -78,7 +79,7 @@ class Notes:
     def _locked(self) -> Database:
         """The session of the lock: on another one the object may be another run's by now."""
         if self._session is None:
-            msg = "the database ended the session of the panel in its turn; the next turn goes on"
+            msg = "the database ended the session of the limit sync; the next one goes on"
             raise StateError(msg)
         return self._session
 
@@ -89,12 +90,3 @@ class Notes:
             )
             self._session.execute(f"SELECT pg_advisory_lock_shared({_RUNS})")
         return self._session
-
-
-def open_notes(url: str) -> Notes:
-    """The notes in the database at `url`, whose tables are made if they are missing.
-
-    Raises:
-        StateError: it cannot be reached or used, or its driver is not installed.
-    """
-    return Notes(url)

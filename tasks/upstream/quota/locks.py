@@ -58,7 +58,7 @@ class FileLock:
         os.pwrite(self._fd, text.encode(), 0)
 
     def close(self) -> None:
-        """Close the file; in a forked child this leaves the parent's lock alone."""
+        """Close the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -88,7 +88,7 @@ class FileLock:
 
 
 class OwnerFile:
-    """A file that is locked as long as this process lives: how others know that it does."""
+    """A file whose lock shows other processes that this one lives."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,13 +101,12 @@ class OwnerFile:
         """Whether others can still see the file."""
         return self._path.exists()
 
-    def close(self, *, remove: bool = True) -> None:
-        """Stop being alive. A forked child passes `remove=False`: the parent still is."""
+    def close(self) -> None:
+        """Stop being alive."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if remove:
-            self._path.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
 
 def is_alive(folder: Path, name: str) -> bool:

@@ -1,5 +1,5 @@
 """
-The quota as the threads of a run use it: one `Quota` per process, one ledger for all processes.
+The quota of a run's threads: one `Quota` per process, one ledger for all processes.
 
     grant = quota.acquire(model)      sleeps until an app_id may send
     quota.sent(grant)                 when the request has been written
@@ -20,12 +20,12 @@ from typing import Any, Self
 from tasks.core.errors import ConfigError, Stopped
 from tasks.core.locations import redacted
 from tasks.core.quotas import AppId
-from tasks.upstream.quota import clock, forks
-from tasks.upstream.quota.key_log import Lane
-from tasks.upstream.quota.ledger_thread import Broker
+from tasks.upstream.quota import clock
+from tasks.upstream.quota.key_log import KeyLog
+from tasks.upstream.quota.ledger_thread import LedgerThread
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
-from tasks.upstream.quota.transaction import Op, Turn, apply_signal, change_control
+from tasks.upstream.quota.transaction import Operation, Transaction, apply_signal, change_control
 from tasks.upstream.quota.wait_list import STOPPED, Waiter
 
 __all__ = ["Grant", "Quota"]
@@ -82,10 +82,16 @@ class Quota:
         self._stop = stop or threading.Event()
         self._closed = False
         self._grants: dict[int, weakref.ref[Grant]] = {}
-        self._making = threading.Lock()
+        self._closing = threading.Lock()
         self._counting = threading.Lock()
-        self._broker: Broker | None = self._make()
-        forks.watch(self)
+        self._thread = LedgerThread(
+            place,
+            self._app_ids,
+            margin=margin,
+            grace=self._grace,
+            run_id=run_id,
+            stop=self._stop,
+        )
 
     # -- a call ------------------------------------------------------------------------------
 
@@ -108,47 +114,56 @@ class Quota:
             StateError: the ledger failed.
         """
         self._check_stop()
-        broker = self._here()
-        free = self._free_lane(broker, model, avoid)
+        thread = self._running()
+        free = self._free_key_log(thread, model, avoid)
         if free is not None:
             return Grant(free.app_id.alias, 0, clock.now(), 0.0, tokens)
         waiter = Waiter(model, tokens, avoid, urgent=urgent)
-        use = broker.wait(waiter)
+        reservation = thread.wait(waiter)
         waited = max(0.0, clock.now() - waiter.arrived)
-        return self._watched(Grant(use.alias, use.ticket, waiter.start_at, waited, tokens))
+        return self._watched(
+            Grant(reservation.alias, reservation.ticket, waiter.start_at, waited, tokens)
+        )
 
     def sent(self, grant: Grant, at: float | None = None) -> None:
         """The request was written, at `at` on time.monotonic(); now if not given."""
         if grant.ticket:
             true = clock.now() if at is None else at
             lazy = true - grant.start_at <= self._grace
-            self._do(lambda turn: turn.allocator.sent(grant.ticket, true), lazy=lazy)
+            self._do(lambda transaction: transaction.allocator.sent(grant.ticket, true), lazy=lazy)
 
     def refund(self, grant: Grant) -> None:
         """Give the slot back. Only when no byte can have left, as after a failed connect."""
 
-        def op(turn: Turn) -> None:
-            if not grant.ticket or turn.allocator.cancel(grant.ticket):
-                turn.counts[grant.app_id].refunds += 1
-                turn.counts[grant.app_id].sends -= not grant.ticket
+        def operation(transaction: Transaction) -> None:
+            if grant.ticket:
+                transaction.allocator.cancel(grant.ticket)
+            else:
+                transaction.counters[grant.app_id].sends -= 1
 
-        self._do(op)
+        self._do(operation)
 
     def settle(self, grant: Grant, *, tokens: int | None = None) -> None:
         """The call is over; `tokens` is the reply's usage. Also ends its place in max_in_flight."""
         if grant.ticket:
             end = clock.now()
             self._grants.pop(grant.ticket, None)
-            app_id = self._here().allocator.lanes[grant.app_id].app_id
+            app_id = self._running().allocator.key_logs[grant.app_id].app_id
             counted = app_id.max_in_flight is not None or bool(app_id.token_windows)
-            self._do(lambda turn: turn.allocator.end(grant.ticket, tokens, end), lazy=not counted)
+            self._do(
+                lambda transaction: transaction.allocator.end(grant.ticket, tokens, end),
+                lazy=not counted,
+            )
 
     def feedback(self, grant: Grant, signal: Signal) -> None:
         """What a response said about its app_id: holds, disables, limits."""
         if signal.kind in ("ok", "rejected") and signal.requests is NOTHING_SAID:
             return
         lazy = signal.kind in ("ok", "rejected")
-        self._do(lambda turn: apply_signal(turn, grant.app_id, grant.ticket, signal), lazy=lazy)
+        self._do(
+            lambda transaction: apply_signal(transaction, grant.app_id, grant.ticket, signal),
+            lazy=lazy,
+        )
 
     # -- operators ---------------------------------------------------------------------------
 
@@ -164,9 +179,9 @@ class Quota:
         """Put an app_id back."""
         self._control(alias, reason=None, paused=False)
 
-    def occupy(self, alias: str, slots: int) -> None:
-        """Count slots that somebody else holds on the first window, until told otherwise."""
-        self._control(alias, occupied=max(0, slots))
+    def set_external_slots(self, alias: str, slots: int) -> None:
+        """Count slots that somebody else holds on the first window, until the next call."""
+        self._control(alias, external_slots=max(0, slots))
 
     # -- what is known -----------------------------------------------------------------------
 
@@ -174,27 +189,30 @@ class Quota:
         """Every app_id at this moment, over all processes and runs."""
         states: list[KeyState] = []
 
-        def op(turn: Turn) -> None:
-            states[:] = [key_state(lane, turn.now) for lane in turn.allocator.lanes.values()]
+        def operation(transaction: Transaction) -> None:
+            states[:] = [
+                key_state(key_log, transaction.now)
+                for key_log in transaction.allocator.key_logs.values()
+            ]
 
-        self._here().ask(op)
+        self._running().ask(operation)
         return tuple(states)
 
     def statistics(self) -> QuotaStatistics:
         """The run's proof so far, over all its processes, from the ledger's log."""
 
-        def op(turn: Turn) -> None:
-            turn.flush = True
+        def operation(transaction: Transaction) -> None:
+            transaction.flush = True
 
-        self._here().ask(op)
+        self._running().ask(operation)
         return read_statistics(self.place, self.run_id, self._app_ids, self.margin)
 
     def close(self) -> None:
         """Wake waiting callers with Stopped and leave the ledger."""
-        with self._making:
-            broker, self._broker, self._closed = self._broker, None, True
-        if broker is not None:
-            broker.close()
+        with self._closing:
+            closed, self._closed = self._closed, True
+        if not closed:
+            self._thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -215,46 +233,32 @@ class Quota:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _make(self) -> Broker:
-        return Broker(
-            self.place,
-            self._app_ids,
-            margin=self.margin,
-            grace=self._grace,
-            run_id=self.run_id,
-            stop=self._stop,
-        )
+    def _running(self) -> LedgerThread:
+        if self._closed:
+            msg = "the quota is closed; nothing was sent"
+            raise Stopped(msg)
+        return self._thread
 
-    def _here(self) -> Broker:
-        """The broker of this process; a forked child makes its own."""
-        broker = self._broker
-        if broker is not None:
-            return broker
-        with self._making:
-            if self._closed:
-                msg = "the quota is closed; nothing was sent"
-                raise Stopped(msg)
-            if self._broker is None:
-                self._broker = self._make()
-            return self._broker
-
-    def _do(self, op: Op, *, lazy: bool = False) -> None:
+    def _do(self, operation: Operation, *, lazy: bool = False) -> None:
         if not self._closed:
-            self._here().submit(op, lazy=lazy)
+            self._running().submit(operation, lazy=lazy)
 
     def _control(self, alias: str, **what: Any) -> None:
         if not any(app_id.alias == alias for app_id in self._app_ids):
             msg = f"no app_id is called {alias}: use an alias of review.toml"
             raise ConfigError(msg)
-        self._here().ask(lambda turn: change_control(turn, alias, **what))
+        self._running().ask(lambda transaction: change_control(transaction, alias, **what))
 
     def _watched(self, grant: Grant) -> Grant:
         # A caller that failed and forgot its grant must not block the slot for ever.
-        ticket, ops = grant.ticket, self._here().submit
+        ticket, submit = grant.ticket, self._thread.submit
 
         def dropped(_ref: object) -> None:
             if self._grants.pop(ticket, None) is not None:
-                ops(lambda turn: turn.allocator.end(ticket, None, turn.now), lazy=True)
+                submit(
+                    lambda transaction: transaction.allocator.end(ticket, None, transaction.now),
+                    lazy=True,
+                )
 
         self._grants[ticket] = weakref.ref(grant, dropped)
         return grant
@@ -263,30 +267,20 @@ class Quota:
         if self._stop.is_set():
             raise Stopped(STOPPED)
 
-    def _free_lane(self, broker: Broker, model: str, avoid: Collection[str]) -> Lane | None:
+    def _free_key_log(
+        self, thread: LedgerThread, model: str, avoid: Collection[str]
+    ) -> KeyLog | None:
         """An app_id without any limit that may go now: no transaction, only a count."""
         now = clock.now()
-        lanes = [lane for lane in broker.allocator.lanes.values() if lane.is_free(model, now)]
-        if not lanes:
+        key_logs = [
+            key_log for key_log in thread.allocator.key_logs.values() if key_log.is_free(model, now)
+        ]
+        if not key_logs:
             return None
         with self._counting:
-            lane = min(lanes, key=lambda lane: (lane.app_id.alias in avoid, lane.sends))
-            lane.sends += 1
-        broker.tally.sent(lane.app_id.alias)
-        return lane
-
-    def before_fork(self) -> None:
-        """Let the broker finish: a child must not inherit SQLite in the middle of something."""
-        if self._broker is not None:
-            self._broker.rest()
-
-    def after_fork(self, *, child: bool) -> None:
-        """The parent goes on; the child makes its own broker when it needs one."""
-        if child:
-            self._making, self._counting = threading.Lock(), threading.Lock()
-            self._grants = {}
-        if self._broker is not None and not child:
-            self._broker.go_on()
-        elif self._broker is not None:
-            self._broker.abandon()
-            self._broker = None
+            key_log = min(
+                key_logs, key=lambda key_log: (key_log.app_id.alias in avoid, key_log.sends)
+            )
+            key_log.sends += 1
+        thread.counters.sent(key_log.app_id.alias)
+        return key_log

@@ -1,7 +1,7 @@
 """
-The uses of a pool: what was reserved, started, sent and given back, lane by lane. Pure.
+The reservations of a pool: planned, started, sent, given back, in a log for each app_id. Pure.
 
-Every use that changed since the last flush is in `changed`; the caller writes it to the ledger.
+Every one that changed since the last flush is in `changed`; the caller writes it to the ledger.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tasks.core.quotas import AppId
-from tasks.upstream.quota.key_log import ENDED, GONE, PLANNED, SENT, STARTED, Lane, Use
+from tasks.upstream.quota.key_log import ENDED, GONE, PLANNED, SENT, STARTED, KeyLog, Reservation
 
-__all__ = ["Book", "Want"]
+__all__ = ["Reservations", "SlotRequest"]
 
 
 @dataclass(slots=True, eq=False)
-class Want:
-    """One caller that waits for a slot."""
+class SlotRequest:
+    """A caller's request for a slot."""
 
     model: str
     tokens: int = 0
@@ -25,12 +25,12 @@ class Want:
     urgent: bool = False
 
 
-class Book:
-    """All lanes of a pool, the uses in them, and which of the reservations are ours.
+class Reservations:
+    """The reservations of all processes in a pool, and which of them are ours.
 
     Args:
         app_ids: the pool.
-        owner: our id; uses of other owners are never started by us.
+        owner: our id; reservations of other owners are never started by us.
         margin: seconds added to each window, for jitter on the way to the server.
         grace: seconds a start may be late and still count from its planned instant.
     """
@@ -40,104 +40,106 @@ class Book:
     ) -> None:
         self.owner = owner
         self.grace = grace
-        self.dirty = set[Lane]()
-        self.lanes = {a.alias: Lane(a, margin, dirty=self.dirty) for a in app_ids}
-        self.uses: dict[int, Use] = {}
-        self.changed: dict[int, Use] = {}
-        self.mine: dict[int, Want] = {}
+        self.dirty = set[KeyLog]()
+        self.key_logs = {a.alias: KeyLog(a, margin, dirty=self.dirty) for a in app_ids}
+        self.by_ticket: dict[int, Reservation] = {}
+        self.changed: dict[int, Reservation] = {}
+        self.mine: dict[int, SlotRequest] = {}
         """Our reservations, by ticket."""
-        self.lost: list[Want] = []
+        self.lost: list[SlotRequest] = []
         """Callers whose reservation is gone; they need another."""
         self.last_ticket = 0
 
-    def learn(self, use: Use) -> None:
+    def learn(self, reservation: Reservation) -> None:
         """Take over a row that another process, or an earlier one, wrote."""
-        lane = self.lanes.get(use.alias)
-        known = self.uses.pop(use.ticket, None)
+        key_log = self.key_logs.get(reservation.alias)
+        known = self.by_ticket.pop(reservation.ticket, None)
         if known is not None:
-            self.lanes[known.alias].remove(known)
-        if lane is None:
+            self.key_logs[known.alias].remove(known)
+        if key_log is None:
             return
-        if use.state == GONE:
-            want = self.mine.pop(use.ticket, None)
-            if want is not None:
-                self.lost.append(want)
-            lane.touch(dirty=True)
+        if reservation.state == GONE:
+            request = self.mine.pop(reservation.ticket, None)
+            if request is not None:
+                self.lost.append(request)
+            key_log.touch(dirty=True)
             return
-        self.uses[use.ticket] = use
-        lane.add(use)
+        self.by_ticket[reservation.ticket] = reservation
+        key_log.add(reservation)
 
     def forget(self) -> None:
-        """Drop all uses, before the ledger is read from its beginning."""
-        self.uses.clear()
+        """Drop all reservations, before the ledger is read from its beginning."""
+        self.by_ticket.clear()
         self.changed.clear()
-        for lane in self.lanes.values():
-            lane.clear()
+        for key_log in self.key_logs.values():
+            key_log.clear()
 
     def recover(self) -> None:
         """After that: callers whose reservation was not found need another."""
         for ticket in list(self.mine):
-            use = self.uses.get(ticket)
-            if use is None or use.state != PLANNED:
+            reservation = self.by_ticket.get(ticket)
+            if reservation is None or reservation.state != PLANNED:
                 self.lost.append(self.mine.pop(ticket))
 
     def sent(self, ticket: int, at: float) -> None:
         """The true instant of the write. A late one moves everything that counts from it."""
-        use = self.uses.get(ticket)
-        if use is None or use.state not in (STARTED, SENT, ENDED):
+        reservation = self.by_ticket.get(ticket)
+        if reservation is None or reservation.state not in (STARTED, SENT, ENDED):
             return
-        late = at - use.at > self.grace
-        use.sent = at
-        self._change(use, max(use.state, SENT), at if late else use.at)
+        late = at - reservation.at > self.grace
+        reservation.sent = at
+        self._change(reservation, max(reservation.state, SENT), at if late else reservation.at)
         if late:
-            self.lanes[use.alias].touch(dirty=True)
+            self.key_logs[reservation.alias].touch(dirty=True)
 
     def end(self, ticket: int, tokens: int | None, now: float) -> None:
         """The call is over; an unconfirmed send may have happened until now."""
-        use = self.uses.get(ticket)
-        if use is None or use.state not in (STARTED, SENT):
+        reservation = self.by_ticket.get(ticket)
+        if reservation is None or reservation.state not in (STARTED, SENT):
             return
-        lane = self.lanes[use.alias]
-        if tokens is not None and tokens != use.tokens:
-            use.tokens = tokens
-            lane.touch(dirty=bool(lane.app_id.token_windows))
-        if use.state == STARTED:
-            lane.touch(dirty=True)
-        self._change(use, ENDED, now if use.state == STARTED else use.at)
+        key_log = self.key_logs[reservation.alias]
+        if tokens is not None and tokens != reservation.tokens:
+            reservation.tokens = tokens
+            key_log.touch(dirty=bool(key_log.app_id.token_windows))
+        if reservation.state == STARTED:
+            key_log.touch(dirty=True)
+        self._change(reservation, ENDED, now if reservation.state == STARTED else reservation.at)
 
     def cancel(self, ticket: int) -> bool:
         """Give a slot back of which nothing was sent. False: too late, it counts."""
-        use = self.uses.get(ticket)
-        if use is None or use.state not in (PLANNED, STARTED):
+        reservation = self.by_ticket.get(ticket)
+        if reservation is None or reservation.state not in (PLANNED, STARTED):
             return False
-        lane = self.lanes[use.alias]
-        self._change(use, GONE, use.at)
-        lane.touch(dirty=True)
+        key_log = self.key_logs[reservation.alias]
+        self._change(reservation, GONE, reservation.at)
+        key_log.touch(dirty=True)
         return True
 
-    def phantom(self, alias: str, at: float) -> None:
-        """Count a use that somebody else made with our app_id."""
+    def count_external_use(self, alias: str, at: float) -> None:
+        """Count a send that somebody outside made with our app_id."""
         self.last_ticket += 1
-        use = Use(self.last_ticket, alias, 0, ENDED, at, at)
-        self.uses[use.ticket] = use
-        self.lanes[alias].add(use)
-        self.lanes[alias].touch(dirty=True)
-        self.changed[use.ticket] = use
+        reservation = Reservation(self.last_ticket, alias, 0, ENDED, at, at)
+        self.by_ticket[reservation.ticket] = reservation
+        self.key_logs[alias].add(reservation)
+        self.key_logs[alias].touch(dirty=True)
+        self.changed[reservation.ticket] = reservation
 
-    def bury(self, owner: int, now: float) -> None:
+    def reap(self, owner: int, now: float) -> None:
         """An owner died: its reservations are free, its unconfirmed sends happened before now."""
-        for use in [use for use in self.uses.values() if use.owner == owner]:
-            if use.state == PLANNED:
-                self.cancel(use.ticket)
+        for reservation in [
+            reservation for reservation in self.by_ticket.values() if reservation.owner == owner
+        ]:
+            if reservation.state == PLANNED:
+                self.cancel(reservation.ticket)
             else:
-                self.end(use.ticket, None, now)
+                self.end(reservation.ticket, None, now)
 
-    def _change(self, use: Use, state: int, at: float) -> None:
-        lane = self.lanes[use.alias]
-        lane.remove(use)
-        use.state, use.at = state, at
-        lane.add(use)
-        self.changed[use.ticket] = use
+    def _change(self, reservation: Reservation, state: int, at: float) -> None:
+        key_log = self.key_logs[reservation.alias]
+        key_log.remove(reservation)
+        reservation.state, reservation.at = state, at
+        key_log.add(reservation)
+        self.changed[reservation.ticket] = reservation
         if state == GONE:
-            self.uses.pop(use.ticket, None)
-            self.mine.pop(use.ticket, None)
+            self.by_ticket.pop(reservation.ticket, None)
+            self.mine.pop(reservation.ticket, None)

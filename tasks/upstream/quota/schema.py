@@ -1,5 +1,5 @@
 """
-Opening the ledger file, whatever state it is in.
+The ledger's SQLite file, opened in whatever state it is.
 
     fresh               nothing is known to have been used
     of an older boot    what it holds happened before the boot: that instant becomes the floor

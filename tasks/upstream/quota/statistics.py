@@ -1,4 +1,4 @@
-"""What the ledger can prove about a run, as frozen records."""
+"""A run's quota use as the ledger proves it, and an app_id's state at this moment."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.quota.key_log import Lane
-from tasks.upstream.quota.store import Db, reading
+from tasks.upstream.quota.key_log import KeyLog
+from tasks.upstream.quota.open_store import reading
+from tasks.upstream.quota.store import Db
 
 __all__ = [
     "KeyState",
@@ -34,7 +35,7 @@ class KeyState:
 
     alias: str
     used: int
-    """Uses in its first window now, by all runs."""
+    """Sends in its first window now, by all runs."""
     limit: int | None
     """Requests of the first window in force now; None: no limit."""
     in_flight: int
@@ -61,9 +62,6 @@ class QuotaUse:
 
     alias: str
     sends: int
-    refunds: int
-    forfeits: int
-    """Reserved instants that were missed by more than the grace."""
     rate_limited: int
     """Responses with 429."""
     windows: tuple[WindowUse, ...]
@@ -99,18 +97,18 @@ class QuotaStatistics:
         return all(w.most <= w.limit for use in self.app_ids for w in use.windows)
 
 
-def key_state(lane: Lane, now: float) -> KeyState:
-    """A lane as operators see it."""
-    control, windows = lane.control, lane.app_id.windows
-    hold = max(0.0, lane.hold - now)
+def key_state(key_log: KeyLog, now: float) -> KeyState:
+    """An app_id as operators see it."""
+    control, windows = key_log.control, key_log.app_id.windows
+    hold = max(0.0, key_log.hold - now)
     state = "held" if hold else "ready"
     if control.reason is not None:
         state = "paused" if control.paused else "disabled"
     return KeyState(
-        alias=lane.app_id.alias,
-        used=lane.used(now, windows[0].seconds) if windows else 0,
-        limit=lane.limit,
-        in_flight=len(lane.flying),
+        alias=key_log.app_id.alias,
+        used=key_log.used(now, windows[0].seconds) if windows else 0,
+        limit=key_log.limit,
+        in_flight=len(key_log.flying),
         hold=hold,
         state=state,
         reason=control.reason,
@@ -172,7 +170,7 @@ def read_statistics(
     """
     try:
         with reading(place, patient=patient) as db:
-            log = _Log(db, run_id)
+            log = _SendLog(db, run_id)
             uses = [_use(db, log, app_id, margin) for app_id in app_ids]
     except sqlite3.Error as error:
         msg = f"{place}: the quota ledger cannot be read ({error}): is this the run's state folder?"
@@ -180,7 +178,7 @@ def read_statistics(
     return QuotaStatistics(run_id, log.span, tuple(uses))
 
 
-class _Log:
+class _SendLog:
     """All sends of ours in the ledger, by alias, and which part of it is one run's."""
 
     def __init__(self, db: Db, run_id: str) -> None:
@@ -213,21 +211,18 @@ class _Log:
         return most_in_window(instants[begin:end], seconds)
 
 
-def _use(db: Db, log: _Log, app_id: AppId, margin: float) -> QuotaUse:
+def _use(db: Db, log: _SendLog, app_id: AppId, margin: float) -> QuotaUse:
     key = (log.run_id, app_id.alias)
-    sends, refunds, forfeits, rate_limited, waited = db.execute(
-        "SELECT sends, refunds, forfeits, rate_limited, waited FROM counts "
-        "WHERE run = ? AND alias = ?",
+    sends, rate_limited, waited = db.execute(
+        "SELECT sends, rate_limited, waited FROM counts WHERE run = ? AND alias = ?",
         key,
-    ).fetchone() or (0, 0, 0, 0, 0.0)
+    ).fetchone() or (0, 0, 0.0)
     reason, raised, highest = db.execute(
         "SELECT reason, margin, highest FROM controls WHERE run = ? AND alias = ?", key
     ).fetchone() or (None, 0.0, 0)
     return QuotaUse(
         alias=app_id.alias,
         sends=log.sends[app_id.alias] + sends,
-        refunds=refunds,
-        forfeits=forfeits,
         rate_limited=rate_limited,
         windows=tuple(
             WindowUse(

@@ -1,5 +1,5 @@
 """
-Where the ledger's rows are: a SQLite file of this machine, or a PostgreSQL database of several.
+The ledger's rows, wherever they are: in a SQLite file of this machine, or in a PostgreSQL database of several.
 
 The ledger's logic is the same for both; a store gives it exclusive access, tells which owners
 live, and says by how much the clock of the rows is ahead of ours. SQL is the common subset, with
@@ -8,18 +8,14 @@ live, and says by how much the clock of the rows is ahead of ours. SQL is the co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from tasks.core.locations import is_database
-from tasks.upstream.drivers import load_driver
-
-__all__ = ["Db", "Meta", "Rows", "Store", "open_store", "postgres_driver", "reading"]
+__all__ = ["Db", "Meta", "Rows", "Store"]
 
 Meta = tuple[int, int, int, float | None]
-"""Revision of the uses, revision of the controls, last ticket, floor in the rows' clock."""
+"""Revision of the reservations, revision of the controls, last ticket, floor in the rows' clock."""
 
 
 class Rows(Protocol):
@@ -58,7 +54,7 @@ class Store(Protocol):
     """Seconds that an owner must be missing before it counts as dead."""
 
     @property
-    def life(self) -> str:
+    def session(self) -> str:
         """Our name among the living."""
 
     def exclusive(self) -> AbstractContextManager[Db]:
@@ -74,55 +70,10 @@ class Store(Protocol):
         """Those of the owners that live."""
 
     def revive(self) -> bool:
-        """Be alive again, under a new `life`, if others cannot see that we are; False: they can."""
+        """Be alive again, under a new `session`, if others cannot see that we are; False: they can."""
 
     def epoch(self) -> float:
         """Now, in the seconds of `owners.opened`."""
 
     def close(self) -> None:
         """Die in order."""
-
-    def abandon(self) -> None:
-        """In a forked child: drop what belongs to the parent."""
-
-
-def open_store(place: Path | str, hurry: Callable[[], bool]) -> Store:
-    """The store at `place`. `hurry` says whether nobody wants to wait for it any longer.
-
-    Raises:
-        StateError: it cannot be used, or what it needs is not installed.
-    """
-    if is_database(place):
-        store: Store = postgres_driver().PostgresStore(str(place), hurry)
-        return store
-    from tasks.upstream.quota.store_sqlite import SqliteStore  # noqa: PLC0415 - only one is needed
-
-    return SqliteStore(Path(place))
-
-
-@contextmanager
-def reading(place: Path | str, *, patient: bool = False) -> Iterator[Db]:
-    """A connection that only reads, without joining those who write.
-
-    `patient`: a database that is gone is waited for.
-
-    Raises:
-        sqlite3.Error, StateError: there is no ledger, or it cannot be read.
-    """
-    if is_database(place):
-        with postgres_driver().reading(str(place), patient=patient) as db:
-            yield db
-        return
-    from tasks.upstream.quota.store_sqlite import reading as read_file  # noqa: PLC0415 - same
-
-    with read_file(Path(place)) as file:
-        yield file
-
-
-def postgres_driver() -> Any:
-    """The module that speaks to databases.
-
-    Raises:
-        StateError: what it needs is not installed.
-    """
-    return load_driver("tasks.upstream.quota.store_postgres")

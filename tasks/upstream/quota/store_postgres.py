@@ -13,16 +13,15 @@ after the server was restarted; it counts as dead when it has been missing for `
 
 from __future__ import annotations
 
-import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from tasks.core.errors import StateError
 from tasks.upstream import postgres
-from tasks.upstream.postgres import Database, persist
+from tasks.upstream.postgres import Database, Tables, persist
 from tasks.upstream.quota import clock
-from tasks.upstream.quota.postgres_schema import SCHEMA, tables
 from tasks.upstream.quota.server_clock import ServerClock
 from tasks.upstream.quota.store import Db, Meta
 
@@ -39,8 +38,41 @@ _LIVING = (
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
-_INHERITED: list[Database | None] = []
-"""Connections of a parent process: to end one in a child would end the parent's session."""
+SCHEMA = "nightly_review_quota"
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL,
+    rev BIGINT NOT NULL, controls BIGINT NOT NULL, ticket BIGINT NOT NULL, floor DOUBLE PRECISION
+) WITH (fillfactor = 10);
+CREATE TABLE owners (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name TEXT NOT NULL, run TEXT NOT NULL,
+    pid BIGINT NOT NULL, opened DOUBLE PRECISION NOT NULL, alive INTEGER NOT NULL
+);
+CREATE TABLE uses (
+    ticket BIGINT PRIMARY KEY, rev BIGINT NOT NULL, alias TEXT NOT NULL, owner BIGINT NOT NULL,
+    state INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, sent DOUBLE PRECISION,
+    tokens BIGINT NOT NULL
+);
+CREATE INDEX uses_rev ON uses (rev);
+CREATE INDEX uses_open ON uses (owner) WHERE state < 3;
+CREATE TABLE lanes (
+    alias TEXT PRIMARY KEY, hold DOUBLE PRECISION NOT NULL, hold_epoch DOUBLE PRECISION NOT NULL,
+    keep DOUBLE PRECISION NOT NULL, pruned DOUBLE PRECISION
+);
+CREATE TABLE controls (
+    run TEXT NOT NULL, alias TEXT NOT NULL, quota BIGINT, told BIGINT, occupied BIGINT NOT NULL,
+    reason TEXT, paused INTEGER NOT NULL, margin DOUBLE PRECISION NOT NULL, highest BIGINT NOT NULL,
+    PRIMARY KEY (run, alias)
+);
+CREATE TABLE counts (
+    run TEXT NOT NULL, alias TEXT NOT NULL, sends BIGINT NOT NULL, refunds BIGINT NOT NULL,
+    forfeits BIGINT NOT NULL, rate_limited BIGINT NOT NULL, waited DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (run, alias)
+);
+CREATE TABLE panel (id INTEGER PRIMARY KEY CHECK (id = 1), entries TEXT NOT NULL);
+"""
 
 
 class PostgresStore:
@@ -59,10 +91,10 @@ class PostgresStore:
         self._hurry = hurry
         self._clock = ServerClock()
         self._work: Database | None = None
-        self._life: Database | None = None
+        self._session: Database | None = None
         self._closed = self._failed = False
         self.opened = 0
-        self.life = ""
+        self.session = ""
         self.stepped = False
         try:
             self._connect()
@@ -100,12 +132,12 @@ class PostgresStore:
 
     def peek(self) -> Meta | None:
         # On the connection that nothing else would miss before others take us for dead.
-        if self._life is None:
+        if self._session is None:
             return None
         try:
-            meta = self.read_meta(self._life)
+            meta = self.read_meta(self._session)
         except StateError:
-            self._drop_life()
+            self._drop_session()
             return None
         return None if self.stepped else meta
 
@@ -115,7 +147,7 @@ class PostgresStore:
     def revive(self) -> bool:
         if self._is_alive():
             return False
-        self._begin_life()
+        self._begin_session()
         return True
 
     def epoch(self) -> float:
@@ -123,19 +155,10 @@ class PostgresStore:
 
     def close(self) -> None:
         self._closed = True
-        self._drop_life()
+        self._drop_session()
         if self._work is not None:
             self._work.close()
             self._work = None
-
-    def abandon(self) -> None:
-        for database in (self._work, self._life):
-            if database is not None and database.is_usable:
-                # The session must end with the parent, whatever becomes of us.
-                os.close(database.fileno())
-        _INHERITED.extend((self._work, self._life))
-        self._work = self._life = None
-        self._closed = True
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -157,32 +180,32 @@ class PostgresStore:
         if work is None or not work.is_usable:
             work = self._work = open_session(self._url, idle_in_transaction_session_timeout="2s")
             if not self._is_alive():
-                self._begin_life()
-        elif self._life is None:
-            self._begin_life()
+                self._begin_session()
+        elif self._session is None:
+            self._begin_session()
         return work
 
-    def _begin_life(self) -> None:
-        self._drop_life()
-        life, key = Database(self._url, search_path=SCHEMA), secrets.randbits(62)
-        life.execute("SELECT pg_advisory_lock(?::bigint)", (key,))
-        self._life, self.life = life, str(key)
+    def _begin_session(self) -> None:
+        self._drop_session()
+        session, key = Database(self._url, search_path=SCHEMA), secrets.randbits(62)
+        session.execute("SELECT pg_advisory_lock(?::bigint)", (key,))
+        self._session, self.session = session, str(key)
         self.opened += 1
 
     def _is_alive(self) -> bool:
-        if self._life is None:
+        if self._session is None:
             return False
         try:
-            self._life.execute("SELECT 1")
+            self._session.execute("SELECT 1")
         except StateError:
-            self._drop_life()
+            self._drop_session()
             return False
         return True
 
-    def _drop_life(self) -> None:
-        if self._life is not None:
-            self._life.close()
-            self._life = None
+    def _drop_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def _roll_back(self, db: Database) -> None:
         try:
@@ -198,7 +221,14 @@ def open_session(url: str, **settings: str) -> Database:
     Raises:
         StateError: they cannot be used, or a newer version made them.
     """
-    return postgres.open_session(url, tables(), **settings)
+    return postgres.open_session(url, _tables(), **settings)
+
+
+def _tables() -> Tables:
+    """As they are made now: tickets of a ledger that was lost must not come again."""
+    first = time.time_ns() // 1000
+    row = f"INSERT INTO meta VALUES (1, {_VERSION}, 1, 1, {first}, NULL)"  # noqa: S608  (our own numbers)
+    return Tables("quota ledger", SCHEMA, _VERSION, _TABLES + row)
 
 
 @contextmanager

@@ -22,9 +22,6 @@ __all__ = ["SqliteStore", "reading"]
 
 _META = "SELECT rev, controls, ticket, floor FROM meta"
 
-_INHERITED: list[sqlite3.Connection | None] = []
-"""Connections of a parent process: SQLite forbids even closing them in a child."""
-
 
 class SqliteStore:
     """A Store whose clock is this machine's own; its owners are locked files.
@@ -43,7 +40,7 @@ class SqliteStore:
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._inode = (0, 0)
         self._db: sqlite3.Connection | None = None
-        self._file = self._begin_life()
+        self._file = self._begin_session()
         try:
             with self._lock:
                 self._open()
@@ -52,7 +49,7 @@ class SqliteStore:
             raise
 
     @property
-    def life(self) -> str:
+    def session(self) -> str:
         return self._file.name
 
     @property
@@ -112,13 +109,7 @@ class SqliteStore:
                 self._db = None
         self._lock.close()
 
-    def abandon(self) -> None:
-        self._file.close(remove=False)
-        self._lock.close()
-        _INHERITED.append(self._db)
-        self._db = None
-
-    def _begin_life(self) -> OwnerFile:
+    def _begin_session(self) -> OwnerFile:
         try:
             return OwnerFile(self.folder)
         except OSError as error:

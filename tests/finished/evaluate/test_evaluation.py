@@ -122,7 +122,7 @@ def test_dropping_a_check(evaluation: Evaluation) -> None:
 
 
 def test_spending(evaluation: Evaluation) -> None:
-    """Use is summed over a check's calls; mute_shard_console costs nothing."""
+    """Use is summed over a check's calls; silence costs nothing."""
     assert evaluation.checks["a"].spent == Spent(4, 60, 2.0)
     assert evaluation.checks["b"].spent == Spent(0, 0, 0.0)
 

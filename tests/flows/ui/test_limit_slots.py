@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.ui.limit_slots import Entry, Limit, foreign, settled, step
+from flows.ui.limit_slots import Entry, Limit, external_slots, settled, step
 
 LIMIT = Limit("id", "a", number=3, active=True, slots=0)
 
@@ -27,7 +27,7 @@ def test_slots_of_others_are_told_apart(
     limit, entry = replace(LIMIT, number=number, slots=held), Entry()
     for used, fate in rounds:
         entry = settled(entry, limit)
-        assert foreign(entry, limit) == held
+        assert external_slots(entry, limit) == held
         delta = step(entry, limit, used)
         assert entry.shown + delta <= max(used, entry.shown)
         assert delta <= max(0, number - limit.slots)

@@ -1,4 +1,4 @@
-"""The operators' panel on a real Prefect server, judged by what the sandbox saw of real calls."""
+"""The operators' limits on a real Prefect server, judged by what the sandbox saw of real calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox
-from flows.ui.limit_sync import Panel
+from flows.ui.concurrency_limits import Limits
+from flows.ui.limit_sync import LimitSync
 from tasks.core.calls import Request
 from tasks.core.errors import Stopped
 from tasks.core.run import Run
@@ -30,12 +31,10 @@ from tasks.upstream.calls.caller import open_caller
 from tasks.upstream.quota import Quota
 
 WINDOW = 1.0  # seconds
-PACE = 0.2  # seconds between two turns of a panel
-PATIENCE = (
-    90.0  # seconds; when SQLite refuses one of two writes, Prefect waits up to a minute in all
-)
+PACE = 0.2  # seconds between two syncs
+PATIENCE = 20.0  # seconds
 
-LOG = logging.getLogger("test.panel")
+LOG = logging.getLogger("test.limit_sync")
 
 MakeRun = Callable[..., Run]
 
@@ -164,7 +163,7 @@ def test_an_edit_reaches_the_running_calls(
 ) -> None:
     """3 -> 6 -> 1 in Prefect is what the sandbox sees per window soon after, with no 429."""
     run = make_run(quota=3)
-    with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
+    with LimitSync(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         for wanted in (3, 6, 1):
             edit(api, "a", limit=wanted)
             traffic.settles_at("a", wanted)
@@ -177,14 +176,35 @@ def test_an_inactive_limit_takes_the_app_id_out_and_an_active_one_brings_it_back
 ) -> None:
     """Nothing is sent on an inactive app_id, the other goes on, and nobody fails meanwhile."""
     run = make_run(quota=3)
-    with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
+    with LimitSync(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         traffic.settles_at("a", 3)
         edit(api, "a", active=False)
-        until(lambda: traffic.silent("a"), "mute_shard_console on a")
+        until(lambda: traffic.silent("a"), "silence on a")
         traffic.settles_at("b", 3)
         edit(api, "a", active=True)
         traffic.settles_at("a", 3)
     assert {row["status"] for row in sandbox.log()} == {200}
+
+
+def test_a_limit_made_inactive_just_before_our_change_is_whole_again_later(
+    api: SyncPrefectClient, sandbox: Sandbox, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect ignores slots given back on an inactive limit: ours are not taken for somebody else's."""
+    run, add, edited = make_run(quota=3), Limits.add, threading.Event()
+
+    def late(limits: Limits, aliases: Collection[str], count: int, seconds: float) -> bool:
+        if count < 0 and "a" in aliases and not edited.is_set():
+            edit(api, "a", active=False)
+            edited.set()
+        return add(limits, aliases, count, seconds)
+
+    with LimitSync(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
+        until(lambda: slots(api, "a") == 3, "all slots of a shown as taken")
+        monkeypatch.setattr(Limits, "add", late)
+        until(edited.is_set, "slots of a given back")
+        until(lambda: traffic.silent("a"), "silence on a")
+        edit(api, "a", active=True)
+        traffic.settles_at("a", 3)
 
 
 def test_slots_of_another_flow_count_and_survive(
@@ -194,12 +214,12 @@ def test_slots_of_another_flow_count_and_survive(
     run = make_run(quota=3)
     api.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name="app-id-a", limit=3))
     api.increment_concurrency_slots(["app-id-a"], 2, "concurrency")
-    with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
+    with LimitSync(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         traffic.settles_at("a", 1)
         until(lambda: slots(api, "a") == 3, "our slot beside the other's")
     assert slots(api, "a") == 2
     api.release_concurrency_slots(["app-id-a"], 2, 1.0)
-    with Panel(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
+    with LimitSync(run, LOG, every=PACE), Traffic(run, sandbox) as traffic:
         traffic.settles_at("a", 3)
 
 
@@ -208,10 +228,10 @@ def test_used_slots_are_shown_and_given_back(
 ) -> None:
     """A run at full demand shows its whole window as taken, and none when the last run has ended."""
     run, other = make_run(quota=3), make_run(quota=3, run_id="ad-hoc")
-    with Panel(run, LOG, every=PACE):
-        with Panel(other, LOG, every=PACE), Traffic(run, sandbox):
+    with LimitSync(run, LOG, every=PACE):
+        with LimitSync(other, LOG, every=PACE), Traffic(run, sandbox):
             until(lambda: slots(api, "a") == slots(api, "b") == 3, "all slots shown as taken")
-        # One run is over, the other one goes on: what is used stays on the panel until it leaves.
+        # One run is over, the other one goes on: what is used stays shown until it leaves.
         until(lambda: slots(api, "a") == 0, "slots given back as they leave the window")
     assert slots(api, "b") == 0
 
@@ -222,14 +242,14 @@ def test_a_crash_between_record_and_change_is_mended(
 ) -> None:
     """Slots that a killed run left on the limit are known as ours, whether or not its last change arrived."""
     run = make_run(quota=3)
-    with Panel(run, LOG, every=PACE):
+    with LimitSync(run, LOG, every=PACE):
         found = api.read_global_concurrency_limit_by_name("app-id-a")
     api.increment_concurrency_slots(["app-id-a"], 3 if arrived else 1, "concurrency")
     state = Path(run.state) / "panel.json"
     left = json.loads(state.read_text())
     left[str(found.id)] |= {"shown": 1, "delta": 2, "before": 1}
     state.write_text(json.dumps(left))
-    with Panel(run, LOG, every=PACE):
+    with LimitSync(run, LOG, every=PACE):
         assert run_limit(run) == 3, "nothing was taken for another flow's"
     assert slots(api, "a") == 0
 
@@ -239,16 +259,16 @@ def test_limits_are_made_once_and_an_edited_number_stays(
 ) -> None:
     """A number nobody edited follows review.toml; an operator's stays, and the log says who wins."""
     for quota in (3, 3, 4):
-        with Panel(make_run(quota=quota), LOG):
+        with LimitSync(make_run(quota=quota), LOG):
             assert {number(api, alias) for alias in "ab"} == {quota}
     edit(api, "a", limit=5)
-    with caplog.at_level(logging.WARNING), Panel(make_run(quota=2), LOG):
+    with caplog.at_level(logging.WARNING), LimitSync(make_run(quota=2), LOG):
         assert (number(api, "a"), number(api, "b")) == (5, 2)
     assert "app_id b" not in caplog.text
     assert "5 requests, the limit app-id-a, and not the 2 of review.toml" in caplog.text
     assert "operator's number wins" in caplog.text
     edit(api, "a", limit=2)
-    with Panel(make_run(quota=6), LOG):
+    with LimitSync(make_run(quota=6), LOG):
         assert number(api, "a") == 2, "once an operator's, always an operator's"
 
 
@@ -258,8 +278,8 @@ def test_without_the_api_the_run_goes_on_and_says_so_once(
     """Nothing listens at the API's address: calls follow review.toml, with one warning."""
     run = make_run(quota=3)
     nowhere = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})
-    panel = Panel(run, LOG, every=0.05)
-    with caplog.at_level(logging.WARNING), nowhere, panel, Traffic(run, sandbox) as traffic:
+    sync = LimitSync(run, LOG, every=0.05)
+    with caplog.at_level(logging.WARNING), nowhere, sync, Traffic(run, sandbox) as traffic:
         traffic.settles_at("a", 3)
     said = [record.message for record in caplog.records if record.name == LOG.name]
     assert len(said) == 1
@@ -288,5 +308,5 @@ def test_a_run_makes_its_limits(
 def run_limit(run: Run) -> int | None:
     """Requests that the run's quota allows on a now, less what others hold."""
     with Quota(run.ledger, run.settings.pool, margin=0.1, run_id=run.run_id) as quota:
-        lane = quota._here().allocator.lanes["a"]
-        return None if lane.limit is None else lane.limit - lane.control.occupied
+        key_log = quota._running().allocator.key_logs["a"]
+        return None if key_log.limit is None else key_log.limit - key_log.control.external_slots

@@ -1,4 +1,4 @@
-"""What panels remember together, in a folder and in a real database."""
+"""The memory that limit syncs share, in a folder and in a real database."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import psycopg
 import pytest
 
 from flows.ui.limit_slots import Entry
-from flows.ui.limit_sync_state import PanelState
+from flows.ui.limit_sync_state import LimitSyncState
 from tasks.core.errors import StateError
 
 _HOLDER = """
 import sys, time
-from flows.ui.limit_sync_state import PanelState
+from flows.ui.limit_sync_state import LimitSyncState
 from flows.ui.limit_slots import Entry
-state = PanelState(sys.argv[1])
+state = LimitSyncState(sys.argv[1])
 with state:
     state.entries["x"] = Entry(written=1)
     state.save()
@@ -39,12 +39,12 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_what_one_run_writes_the_next_one_reads(state: str) -> None:
     """Entries outlive the run that made them."""
-    first = PanelState(state)
+    first = LimitSyncState(state)
     with first:
         assert first.entries == {}
         first.entries["x"] = Entry(written=3, shown=2)
     first.close()
-    second = PanelState(state)
+    second = LimitSyncState(state)
     with second:
         assert second.entry("x") == Entry(written=3, shown=2)
         assert second.entry("y") == Entry()
@@ -53,9 +53,9 @@ def test_what_one_run_writes_the_next_one_reads(state: str) -> None:
 
 def test_one_run_at_a_time(state: str) -> None:
     """Two runs that add one to a number in turns lose none."""
-    runs = [PanelState(state) for _ in range(2)]
+    runs = [LimitSyncState(state) for _ in range(2)]
 
-    def add(run: PanelState) -> None:
+    def add(run: LimitSyncState) -> None:
         for _ in range(50):
             with run:
                 run.entries["x"] = Entry(shown=run.entry("x").shown + 1)
@@ -70,7 +70,7 @@ def test_one_run_at_a_time(state: str) -> None:
 
 def test_the_last_run_to_leave_knows_it(state: str) -> None:
     """The others do not."""
-    runs = [PanelState(state) for _ in range(3)]
+    runs = [LimitSyncState(state) for _ in range(3)]
     assert [run.leave() for run in runs] == [False, False, True]
     for run in runs:
         run.close()
@@ -83,7 +83,7 @@ def test_a_run_killed_in_its_turn_is_not_in_the_way(state: str) -> None:
     assert child.stdout.readline() == b"held\n"
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    run = PanelState(state)
+    run = LimitSyncState(state)
     with run:
         assert run.entry("x") == Entry(written=1)
     assert run.leave()
@@ -92,7 +92,7 @@ def test_a_run_killed_in_its_turn_is_not_in_the_way(state: str) -> None:
 
 def test_a_session_that_ended_is_made_again(database: str) -> None:
     """Between two turns nobody notices; within one, nothing is written without the lock."""
-    run = PanelState(database)
+    run = LimitSyncState(database)
     _end_sessions(database)
     with run:
         run.entries["x"] = Entry(shown=1)

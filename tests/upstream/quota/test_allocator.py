@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota.allocator import Allocator
-from tasks.upstream.quota.key_log import GONE, PLANNED, SENT, STARTED, Lane, Use
-from tasks.upstream.quota.reservations import Want
+from tasks.upstream.quota.key_log import GONE, PLANNED, SENT, STARTED, KeyLog, Reservation
+from tasks.upstream.quota.reservations import SlotRequest
 
 _EPS = 1e-9
 
@@ -42,11 +42,11 @@ class World:
     grace: float
     notice: float = 0.2
     attention: Iterator[bool] = field(default_factory=lambda: itertools.repeat(True))
-    """Whether a turn follows the plans first; the gate must hold without it."""
+    """Whether a transaction follows the plans first; the gate must hold without it."""
     owners: list[Allocator] = field(default_factory=list)
     events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     arrivals: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
-    trips: dict[Want, Trip] = field(default_factory=dict)
+    trips: dict[SlotRequest, Trip] = field(default_factory=dict)
     now: float = 0.0
     order: itertools.count[int] = field(default_factory=itertools.count)
     served: int = 0
@@ -68,54 +68,54 @@ class World:
 
     def publish(self, writer: Allocator) -> None:
         """Commit: everybody else learns what the writer changed."""
-        rows = [replace(use) for use in writer.changed.values()]
+        rows = [replace(reservation) for reservation in writer.changed.values()]
         writer.changed.clear()
         for reader in self.owners:
             if reader is not writer:
-                for use in rows:
-                    reader.learn(replace(use))
+                for reservation in rows:
+                    reader.learn(replace(reservation))
                 reader.last_ticket = max(reader.last_ticket, writer.last_ticket)
 
     def ask(self, owner: Allocator, trip: Trip, model: str = "m", urgent: bool = False) -> None:
         """A caller arrives."""
-        want = Want(model, trip.tokens, urgent=urgent)
-        self.trips[want] = trip
-        self.place(owner, want)
+        request = SlotRequest(model, trip.tokens, urgent=urgent)
+        self.trips[request] = trip
+        self.place(owner, request)
 
-    def place(self, owner: Allocator, want: Want) -> None:
-        if owner.place(want, self.now) is None:
-            owner.lost.append(want)
+    def place(self, owner: Allocator, request: SlotRequest) -> None:
+        if owner.place(request, self.now) is None:
+            owner.lost.append(request)
         self.publish(owner)
 
-    def turn(self, owner: Allocator) -> None:
+    def transaction(self, owner: Allocator) -> None:
         """One transaction of one process: follow, reserve, pass the gate."""
         owner.trim(self.now)
         if next(self.attention):
             owner.replan(self.now, everything=True)
         lost, owner.lost = owner.lost, []
-        for want in lost:
-            self.place(owner, want)
-        for use in owner.due(self.now):
-            caller = owner.mine.get(use.ticket)
-            if caller is None or use.state != PLANNED or use.at > self.now:
+        for request in lost:
+            self.place(owner, request)
+        for reservation in owner.due(self.now):
+            caller = owner.mine.get(reservation.ticket)
+            if caller is None or reservation.state != PLANNED or reservation.at > self.now:
                 continue
             trip = self.trips[caller]
             if trip.late > 0:  # the thread wakes late once, and is asked again then
                 late, trip.late = trip.late, 0.0
-                held = owner.mine.pop(use.ticket)
-                self.at(self.now + late, partial(self.wake, owner, use.ticket, held))
-            elif owner.start(use, self.now):
-                self.send(owner, use, trip)
+                held = owner.mine.pop(reservation.ticket)
+                self.at(self.now + late, partial(self.wake, owner, reservation.ticket, held))
+            elif owner.start(reservation, self.now):
+                self.send(owner, reservation, trip)
         self.publish(owner)
 
-    def wake(self, owner: Allocator, ticket: int, want: Want) -> None:
-        if ticket in owner.uses and owner.uses[ticket].state == PLANNED:
-            owner.mine[ticket] = want
+    def wake(self, owner: Allocator, ticket: int, request: SlotRequest) -> None:
+        if ticket in owner.by_ticket and owner.by_ticket[ticket].state == PLANNED:
+            owner.mine[ticket] = request
         else:
-            owner.lost.append(want)
+            owner.lost.append(request)
 
-    def send(self, owner: Allocator, use: Use, trip: Trip) -> None:
-        ticket, alias = use.ticket, use.alias
+    def send(self, owner: Allocator, reservation: Reservation, trip: Trip) -> None:
+        ticket, alias = reservation.ticket, reservation.alias
         if trip.fate == "refund":
             self.at(self.now + trip.write, lambda: self.act(owner, lambda: owner.cancel(ticket)))
             return
@@ -141,7 +141,7 @@ class World:
         """Until nothing is left to do."""
         for _ in range(3_000):
             for owner in self.owners * 3:  # each sees what the others did at this instant
-                self.turn(owner)
+                self.transaction(owner)
             check()
             next_event = self.events[0][0] if self.events else math.inf
             due = min((d for o in self.owners if (d := o.next_due()) > self.now), default=math.inf)
@@ -235,17 +235,21 @@ def test_server_never_sees_more_than_a_window_allows(
             assert world.worst(app_id, window, tokens=True) <= window.limit
 
 
-def _has_room(lane: Lane, now: float) -> bool:
+def _has_room(key_log: KeyLog, now: float) -> bool:
     """Whether one more could go now, beside those that have just been told to."""
-    told = [replace(use, state=SENT, at=now) for use in lane.planned if use.at <= now + 0.06]
-    later = replace(lane, past=[*lane.past, *told], planned=[], flying=set(), dirty=set())
+    sent_now = [
+        replace(reservation, state=SENT, at=now)
+        for reservation in key_log.planned
+        if reservation.at <= now + 0.06
+    ]
+    later = replace(key_log, past=[*key_log.past, *sent_now], planned=[], flying=set(), dirty=set())
     return later.release(0) <= now
 
 
 def _hold(world: World, alias: str, until: float) -> None:
     for owner in world.owners:
-        owner.lanes[alias].hold = until
-        owner.lanes[alias].touch(dirty=True)
+        owner.key_logs[alias].hold = until
+        owner.key_logs[alias].touch(dirty=True)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -269,9 +273,9 @@ def test_no_key_idles_while_somebody_waits(
         for owner in world.owners:
             assert not owner.lost
             for ticket in owner.mine:
-                if owner.uses[ticket].at > world.now + 0.061:
-                    for lane in owner.lanes.values():
-                        assert not _has_room(lane, world.now)
+                if owner.by_ticket[ticket].at > world.now + 0.061:
+                    for key_log in owner.key_logs.values():
+                        assert not _has_room(key_log, world.now)
 
     world.run(check)
     assert world.served == sum(trip.fate != "refund" for trip, _, _ in calls)
@@ -281,38 +285,40 @@ def _allocator(*app_ids: AppId, owner: int = 1) -> Allocator:
     return Allocator(app_ids, owner=owner, margin=0.5, grace=0.05, notice=0.2)
 
 
-def _take(allocator: Allocator, count: int, now: float, **kw: object) -> list[Use]:
-    uses = [allocator.place(Want("m", **kw), now) for _ in range(count)]  # type: ignore[arg-type]
-    return [use for use in uses if use is not None]
+def _take(allocator: Allocator, count: int, now: float, **kw: object) -> list[Reservation]:
+    reservations = [allocator.place(SlotRequest("m", **kw), now) for _ in range(count)]  # type: ignore[arg-type]
+    return [reservation for reservation in reservations if reservation is not None]
 
 
 def test_burst_then_one_window_and_margin_later() -> None:
     """Q go at once, the next q exactly a window and a margin after them."""
     allocator = _allocator(AppId("a", windows=(Window(3, 60.0),)))
-    assert [use.at for use in _take(allocator, 7, 100.0)] == [100.0] * 3 + [160.5] * 3 + [221.0]
+    assert [reservation.at for reservation in _take(allocator, 7, 100.0)] == [100.0] * 3 + [
+        160.5
+    ] * 3 + [221.0]
 
 
 def test_earliest_key_first_and_least_used_only_breaks_ties() -> None:
     """A used key that is free sooner goes before a fresh key that is held."""
     allocator = _allocator(*(AppId(a, windows=(Window(2, 10.0),)) for a in "ab"))
-    assert [use.alias for use in _take(allocator, 4, 0.0)] == ["a", "b", "a", "b"]
-    allocator.lanes["b"].hold = 30.0
-    allocator.lanes["b"].touch(dirty=True)
-    assert [use.alias for use in _take(allocator, 2, 1.0)] == ["a", "a"]
+    assert [reservation.alias for reservation in _take(allocator, 4, 0.0)] == ["a", "b", "a", "b"]
+    allocator.key_logs["b"].hold = 30.0
+    allocator.key_logs["b"].touch(dirty=True)
+    assert [reservation.alias for reservation in _take(allocator, 2, 1.0)] == ["a", "a"]
 
 
 def test_pace_spreads_sends_evenly() -> None:
     """With `pace`, one request per window share instead of a burst."""
     allocator = _allocator(AppId("a", windows=(Window(3, 60.0),), pace=True))
-    gaps = [use.at for use in _take(allocator, 4, 0.0)]
+    gaps = [reservation.at for reservation in _take(allocator, 4, 0.0)]
     assert gaps == pytest.approx([0.0, 60.5 / 3, 2 * 60.5 / 3, 60.5])
 
 
 def test_token_quota_reserves_the_estimate_and_settles_with_usage() -> None:
     """A reply that used less than was reserved lets the next caller go earlier."""
     allocator = _allocator(AppId("a", token_windows=(Window(100, 10.0),)))
-    first = allocator.place(Want("m", 80), 0.0)
-    second = allocator.place(Want("m", 50), 0.0)
+    first = allocator.place(SlotRequest("m", 80), 0.0)
+    second = allocator.place(SlotRequest("m", 50), 0.0)
     assert first is not None
     assert second is not None
     assert second.at == 10.5
@@ -326,8 +332,8 @@ def test_token_quota_reserves_the_estimate_and_settles_with_usage() -> None:
 def test_request_larger_than_the_token_quota_goes_alone() -> None:
     """It waits for an empty window instead of for ever."""
     allocator = _allocator(AppId("a", token_windows=(Window(100, 10.0),)))
-    assert [use.at for use in _take(allocator, 1, 0.0, tokens=10)] == [0.0]
-    assert [use.at for use in _take(allocator, 1, 0.0, tokens=500)] == [10.5]
+    assert [reservation.at for reservation in _take(allocator, 1, 0.0, tokens=10)] == [0.0]
+    assert [reservation.at for reservation in _take(allocator, 1, 0.0, tokens=500)] == [10.5]
 
 
 def test_unconfirmed_start_blocks_until_it_is_confirmed() -> None:
@@ -359,15 +365,15 @@ def test_late_start_counts_from_its_true_instant() -> None:
 def test_reservation_not_used_in_time_is_free_for_others() -> None:
     """What another process reserved and did not start lapses, and its owner reserves again."""
     mine, theirs = (_allocator(AppId("a", windows=(Window(1, 10.0),)), owner=n) for n in (1, 2))
-    (use,) = _take(theirs, 1, 0.0)
-    mine.learn(replace(use))
+    (reservation,) = _take(theirs, 1, 0.0)
+    mine.learn(replace(reservation))
     mine.last_ticket = theirs.last_ticket
     (next_use,) = _take(mine, 1, 0.0)
     assert next_use.at == 10.5
     mine.lapse(1.0, 0.5)
     mine.replan(1.0)
     assert next_use.at == 1.0
-    gone = mine.changed[use.ticket]
+    gone = mine.changed[reservation.ticket]
     assert gone.state == GONE
     theirs.learn(replace(gone))
     assert len(theirs.lost) == 1
@@ -377,28 +383,30 @@ def test_reservation_not_used_in_time_is_free_for_others() -> None:
 def test_urgent_caller_takes_the_earliest_reservation_of_its_process() -> None:
     """A call that met a 429 goes first; the caller it overtakes gets the later slot."""
     allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
-    uses = _take(allocator, 3, 0.0)
-    urgent = Want("m", urgent=True)
+    reservations = _take(allocator, 3, 0.0)
+    urgent = SlotRequest("m", urgent=True)
     allocator.place(urgent, 0.0)
-    assert allocator.mine[uses[0].ticket] is urgent
+    assert allocator.mine[reservations[0].ticket] is urgent
 
 
 def test_overtaking_caller_takes_its_tokens_along() -> None:
     """The slot may later move to a key that counts tokens: it must carry the caller's own."""
     allocator = _allocator(AppId("a", windows=(Window(1, 10.0),)))
     _take(allocator, 2, 0.0, tokens=5)
-    late = allocator.place(Want("m", 50, urgent=True), 0.0)
+    late = allocator.place(SlotRequest("m", 50, urgent=True), 0.0)
     assert late is not None
-    slots = {ticket: want.tokens for ticket, want in allocator.mine.items()}
-    assert slots == {use.ticket: use.tokens for use in allocator.uses.values()}
-    assert sorted(use.tokens for use in allocator.uses.values()) == [5, 5, 50]
+    slots = {ticket: request.tokens for ticket, request in allocator.mine.items()}
+    assert slots == {
+        reservation.ticket: reservation.tokens for reservation in allocator.by_ticket.values()
+    }
+    assert sorted(reservation.tokens for reservation in allocator.by_ticket.values()) == [5, 5, 50]
 
 
 def test_avoided_key_is_used_only_when_the_others_take_longer() -> None:
     """A second on another key is worth it, a window is not."""
     allocator = _allocator(*(AppId(a, windows=(Window(1, 10.0),)) for a in "ab"))
-    assert [use.alias for use in _take(allocator, 1, 0.0, avoid=("a",))] == ["b"]
-    assert [use.alias for use in _take(allocator, 1, 0.0, avoid=("a",))] == ["a"]
+    assert [reservation.alias for reservation in _take(allocator, 1, 0.0, avoid=("a",))] == ["b"]
+    assert [reservation.alias for reservation in _take(allocator, 1, 0.0, avoid=("a",))] == ["a"]
 
 
 def test_key_serves_only_its_models() -> None:
@@ -407,18 +415,18 @@ def test_key_serves_only_its_models() -> None:
         AppId("a", windows=(Window(1, 10.0),), models=frozenset({"x"})),
         AppId("b", windows=(Window(1, 10.0),), models=frozenset({"m"})),
     )
-    assert {use.alias for use in _take(allocator, 3, 0.0)} == {"b"}
-    assert allocator.place(Want("y"), 0.0) is None
+    assert {reservation.alias for reservation in _take(allocator, 3, 0.0)} == {"b"}
+    assert allocator.place(SlotRequest("y"), 0.0) is None
 
 
 def test_max_in_flight_waits_for_the_end_of_a_call() -> None:
     """No instant is promised while the cap is reached; the end of a call makes room."""
     allocator = _allocator(AppId("a", windows=(Window(9, 10.0),), max_in_flight=1))
-    (use,) = _take(allocator, 1, 0.0)
-    assert allocator.start(use, 0.0)
-    assert allocator.place(Want("m"), 0.0) is None
-    allocator.end(use.ticket, None, 4.0)
-    assert [use.at for use in _take(allocator, 1, 4.0)] == [4.0]
+    (reservation,) = _take(allocator, 1, 0.0)
+    assert allocator.start(reservation, 0.0)
+    assert allocator.place(SlotRequest("m"), 0.0) is None
+    allocator.end(reservation.ticket, None, 4.0)
+    assert [reservation.at for reservation in _take(allocator, 1, 4.0)] == [4.0]
 
 
 def test_death_of_an_owner_counts_what_it_may_have_sent() -> None:
@@ -426,11 +434,11 @@ def test_death_of_an_owner_counts_what_it_may_have_sent() -> None:
     mine, theirs = (_allocator(AppId("a", windows=(Window(1, 10.0),)), owner=n) for n in (1, 2))
     started, planned = _take(theirs, 2, 0.0)
     theirs.start(started, 0.0)
-    for use in (started, planned):
-        mine.learn(replace(use))
+    for reservation in (started, planned):
+        mine.learn(replace(reservation))
     mine.last_ticket = theirs.last_ticket
-    (use,) = _take(mine, 1, 0.0)
-    assert (started.state, use.at) == (STARTED, 21.0)
-    mine.bury(2, 2.0)
+    (reservation,) = _take(mine, 1, 0.0)
+    assert (started.state, reservation.at) == (STARTED, 21.0)
+    mine.reap(2, 2.0)
     mine.replan(2.0)
-    assert use.at == 12.5
+    assert reservation.at == 12.5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import signal
 import sqlite3
@@ -14,7 +12,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -40,7 +37,7 @@ if sys.argv[3] != "unsent":
 if sys.argv[3] == "queue":
     for _ in range(2):
         threading.Thread(target=quota.acquire, args=("m",)).start()
-    while len(quota._here().allocator.mine) < 2:
+    while len(quota._running().allocator.mine) < 2:
         quota.snapshot()
 print(repr(time.monotonic()), flush=True)
 time.sleep(60)
@@ -57,7 +54,7 @@ def _send(quota: Quota, count: int) -> list[Grant]:
 
 def _opens(quota: Quota) -> float:
     """Instant from which app_id `a` may send again."""
-    return quota._here().allocator.lanes["a"].opens(0)
+    return quota._running().allocator.key_logs["a"].opens(0)
 
 
 def _child(ledger: Path, count: int, what: str) -> tuple[subprocess.Popen[str], float]:
@@ -113,11 +110,11 @@ def test_reservations_of_a_killed_process_are_free(ledger: Path, make_quota: Mak
     """It had reserved the next slot; once it is dead the slot is handed out again."""
     child, _ = _child(ledger, 2, "queue")
     quota = make_quota(a=(2, 1.0))
-    lane = quota._here().allocator.lanes["a"]
-    assert (len(lane.past), len(lane.planned)) == (2, 2)
+    key_log = quota._running().allocator.key_logs["a"]
+    assert (len(key_log.past), len(key_log.planned)) == (2, 2)
     _kill(child)
-    assert quota.acquire("m").start_at == pytest.approx(lane.past[0].at + 1.1, abs=0.6)
-    assert not lane.planned
+    assert quota.acquire("m").start_at == pytest.approx(key_log.past[0].at + 1.1, abs=0.6)
+    assert not key_log.planned
 
 
 def test_ledger_of_an_earlier_boot_holds_until_the_boot_has_left_the_window(
@@ -133,10 +130,10 @@ def test_ledger_of_an_earlier_boot_holds_until_the_boot_has_left_the_window(
         db.commit()
     longer = 10 * clock.now()
     quota = make_quota(a=(1, longer))
-    lane = quota._here().allocator.lanes["a"]
-    assert lane.floor == pytest.approx(clock.booted_at(), abs=1)
-    assert _opens(quota) == pytest.approx(lane.floor + longer + 0.1, abs=1)
-    assert lane.hold == pytest.approx(clock.now() + 500, abs=5)
+    key_log = quota._running().allocator.key_logs["a"]
+    assert key_log.floor == pytest.approx(clock.booted_at(), abs=1)
+    assert _opens(quota) == pytest.approx(key_log.floor + longer + 0.1, abs=1)
+    assert key_log.hold == pytest.approx(clock.now() + 500, abs=5)
 
 
 def test_lost_ledger_counts_as_full(ledger: Path, make_quota: MakeQuota) -> None:
@@ -221,35 +218,11 @@ def test_owner_files_removed_under_a_running_process(ledger: Path, make_quota: M
     assert len(owners) == 2
 
 
-def test_forked_child_opens_its_own(make_quota: MakeQuota) -> None:
-    """The child counts with the parent, and its end leaves the parent alive."""
-    quota = make_quota(a=(2, 0.5))
-    (grant,) = _send(quota, 1)
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(quota, sender))
-    child.start()
-    instants = receiver.recv()
-    child.join()
-    assert instants[1] - grant.start_at >= 0.58
-    assert _send(quota, 1)[0].start_at - instants[0] >= 0.58
-    assert quota.statistics().sends == 4
-
-
-def _in_child(quota: Quota, sender: Connection) -> None:
-    grants = [quota.acquire("m") for _ in range(2)]
-    for grant in grants:
-        quota.sent(grant)
-    quota.statistics()
-    sender.send([grant.start_at for grant in grants])
-    sender.close()
-    os._exit(0)
-
-
 def test_full_disk_is_a_state_error_and_passes(make_quota: MakeQuota) -> None:
     """Callers get an error that names the remedy; when there is room again, the quota goes on."""
     quota = make_quota(a=(2000, 60.0))
     _send(quota, 1)
-    db = quota._here()._ledger._store.db
+    db = quota._running()._ledger._store.db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StateError, match="disk"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
 import subprocess
@@ -21,7 +19,7 @@ import pytest
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Grant, Quota, most_in_window, read_statistics
-from tasks.upstream.quota.key_status import read_rulings
+from tasks.upstream.quota.key_status import read_key_status
 from tests.postgres import start_postgres
 
 MakeQuota = Callable[..., Quota]
@@ -247,7 +245,7 @@ def test_clock_of_the_server_that_is_set_forward_counts_as_full(make_quota: Make
     """What was sent before can no longer be placed: nothing goes for a window and a margin."""
     quota = make_quota(a=(2, 1.0))
     _send(quota, 1)
-    shift = quota._here()._ledger._store._clock  # type: ignore[attr-defined]
+    shift = quota._running()._ledger._store._clock  # type: ignore[attr-defined]
     shift.low, shift.high = shift.low - 500, shift.high - 500
     noticed = time.monotonic()
     assert make_quota(a=(2, 1.0)).snapshot()
@@ -260,7 +258,7 @@ def test_clock_of_the_server_that_is_set_back_costs_a_window(make_quota: MakeQuo
     """Rows that seem to lie a day ahead do not hold anybody for a day."""
     quota = make_quota(a=(2, 1.0))
     _send(quota, 2)
-    shift = quota._here()._ledger._store._clock  # type: ignore[attr-defined]
+    shift = quota._running()._ledger._store._clock  # type: ignore[attr-defined]
     with psycopg.connect(str(quota.place), autocommit=True) as db:
         db.execute("UPDATE nightly_review_quota.uses SET at = at + 86400, sent = sent + 86400")
     shift.low, shift.high = shift.low + 86_400, shift.high + 86_400
@@ -290,7 +288,7 @@ def test_database_that_cannot_be_reached_is_a_state_error(
         with pytest.raises(StateError, match=r"start it, check user.*PGPASSWORD") as caught:
             Quota(url, [AppId("a")])
         assert "planted-password" not in str(caught.value)
-        assert read_rulings(url, "run") == ()
+        assert read_key_status(url, "run") == ()
         with pytest.raises(StateError):
             read_statistics(url, "run", [AppId("a")], 0.1)
 
@@ -299,7 +297,7 @@ def test_empty_database_has_no_proof(place: str) -> None:
     """Nobody opened a ledger there."""
     with pytest.raises(StateError):
         read_statistics(place, "run", [AppId("a")], 0.1)
-    assert read_rulings(place, "run") == ()
+    assert read_key_status(place, "run") == ()
 
 
 def test_missing_driver_is_named(place: str) -> None:
@@ -320,30 +318,12 @@ def test_missing_driver_is_named(place: str) -> None:
     assert "pip install 'nightly-review[postgres]'" in said.stdout
 
 
-def test_rulings_of_a_run_are_read_beside_it(place: str, make_quota: MakeQuota) -> None:
+def test_key_status_of_a_run_are_read_beside_it(place: str, make_quota: MakeQuota) -> None:
     """Reasons and raised margins, by alias."""
     quota = make_quota(a=(3, 60.0))
     quota.disable("a", "revoked")
-    (ruling,) = read_rulings(place, "run")
-    assert (ruling.alias, ruling.reason, ruling.paused) == ("a", "revoked", False)
-
-
-def test_forked_child_opens_its_own(make_quota: MakeQuota) -> None:
-    """The child counts with the parent, and its end leaves the parent alive."""
-    quota = make_quota(a=(2, 1.0))
-    (grant,) = _send(quota, 1)
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        starts = [one.start_at for one in _send(quota, 2)]
-        quota.statistics()
-        os.write(writer, json.dumps(starts).encode())
-        os._exit(0)
-    instants = json.loads(os.read(reader, 1000))
-    os.waitpid(pid, 0)
-    assert instants[1] - grant.start_at >= 1.0
-    assert _send(quota, 1)[0].start_at - instants[0] >= 1.0
-    assert quota.statistics().sends == 4
+    (status,) = read_key_status(place, "run")
+    assert (status.alias, status.reason, status.paused) == ("a", "revoked", False)
 
 
 class Wire:
