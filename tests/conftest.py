@@ -18,7 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.cli.run import run_command
+from flows.cli.main import main
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests.postgres import Postgres, start_postgres
@@ -150,7 +150,7 @@ class Job:
         """
         out, err = io.StringIO(), io.StringIO()
         with _as_in(self.folder, self.environment), redirect_stdout(out), redirect_stderr(err):
-            code = run_command(self._arguments(source, output, arguments))
+            code = main(["run", *self._arguments(source, output, arguments)])
         return Finished(code, out.getvalue(), err.getvalue())
 
     def command(
