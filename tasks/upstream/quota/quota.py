@@ -241,7 +241,7 @@ class Quota:
 
     def _do(self, operation: Operation, *, lazy: bool = False) -> None:
         if not self._closed:
-            self._running().submit(operation, lazy=lazy)
+            self._thread.submit(operation, lazy=lazy)
 
     def _control(self, alias: str, **what: Any) -> None:
         if not any(app_id.alias == alias for app_id in self._app_ids):
