@@ -14,6 +14,7 @@ import uvloop
 
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import Fault
+from deployments.sandbox.profiles import PROFILES
 from deployments.sandbox.server import serve
 from tasks.core.errors import ConfigError
 
@@ -24,6 +25,8 @@ examples:
   python -m deployments.sandbox --quota 3/60s --latency 1 --jitter 0.05
   python -m deployments.sandbox --key team-a=env:APP_ID_TEAM_A --strict --quota 3/60s --quota 1/1s
   python -m deployments.sandbox --fault status_503=0.1 --fault hang=0.01 --seed 7
+  python -m deployments.sandbox --profile openai-reasoning
+  python -m deployments.sandbox --profile groq --quota 30/1m --fault json_validate=0.2
   python -m deployments.sandbox --model mini --model large=silent --config sandbox.toml
   curl -s localhost:8100/stats | python -m json.tool
   curl -s localhost:8100/control -d '{"faults": {"prose": 0.5}, "revoke": ["team-a"]}'
@@ -47,6 +50,7 @@ def _options() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=8100, help="0: any free one (default 8100)")
     add("--config", type=Path, metavar="FILE", help="settings in TOML or JSON")
+    add("--profile", choices=list(PROFILES), help="a provider's refusals, headers, reply shapes")
     add("--quota", action="append", metavar="N/SECONDS", help="window of every key; repeatable")
     add("--key", action="append", default=[], metavar="NAME=VALUE", help="a key, or env:VARIABLE")
     add("--strict", action="store_true", default=None, help="401 for keys that were not given")
@@ -65,7 +69,7 @@ def _options() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The configuration as plain data: the file, then the options that were given."""
     raw = _file(options.config) if options.config else {}
-    plain = ("quota", "latency", "jitter", "retry_after", "ratelimit_headers", "seed")
+    plain = ("profile", "quota", "latency", "jitter", "retry_after", "ratelimit_headers", "seed")
     given = {name: getattr(options, name) for name in plain}
     given["strict_keys"] = options.strict
     given["tail"] = "heavy" if options.heavy else None
