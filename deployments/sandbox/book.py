@@ -12,7 +12,10 @@ from typing import Any
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.meter import KeyMeter
 
-__all__ = ["Book", "KeyRing", "Seen"]
+__all__ = ["SHARED", "Book", "KeyRing", "Seen"]
+
+SHARED = "all-keys"
+"""Whose meter it is when all keys share one quota."""
 
 
 @dataclass(slots=True)
@@ -68,12 +71,13 @@ class KeyRing:
         return known or f"key-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
     def meter(self, alias: str) -> KeyMeter:
-        """The meter of an alias, made when it is first seen."""
-        return self.meters.get(alias) or self._configure(alias)
+        """The meter of an alias, made when it is first seen; one for all with a shared quota."""
+        name = SHARED if self.config.one_quota else alias
+        return self.meters.get(name) or self._configure(name)
 
     def _configure(self, alias: str) -> KeyMeter:
         spec, config = self.config.keys.get(alias), self.config
-        quota = config.quota if spec is None or spec.quota is None else spec.quota
+        quota = config.default_quota if spec is None or spec.quota is None else spec.quota
         tokens = config.tokens if spec is None or spec.tokens is None else spec.tokens
         meter = self.meters.setdefault(alias, KeyMeter())
         meter.configure(quota, tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,10 +16,11 @@ from pydantic import (
 )
 
 from deployments.sandbox.faults import Fault
+from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
 
-__all__ = ["Answer", "FaultRule", "KeySpec", "ModelProfile", "SandboxConfig", "merged"]
+__all__ = ["Answer", "FaultRule", "KeySpec", "ModelSpec", "SandboxConfig", "merged"]
 
 
 def _window(value: object) -> object:
@@ -26,6 +28,13 @@ def _window(value: object) -> object:
         return parse_window(value) if isinstance(value, str) else value
     except ConfigError as error:
         raise ValueError(str(error)) from None
+
+
+def _profile(value: object) -> object:
+    if value not in PROFILES:
+        msg = f"there is no such profile; there are {', '.join(PROFILES)}"
+        raise ValueError(msg)
+    return value
 
 
 def _listed(value: object) -> object:
@@ -58,16 +67,16 @@ class KeySpec(_Strict):
     """Not "ok": answered 401, 403, 402, or 429 insufficient_quota."""
 
 
-class ModelProfile(_Strict):
+class ModelSpec(_Strict):
     """How one model behaves. What is left out comes from the settings for all models."""
 
     skill: Literal["default", "silent", "scripted"] = "default"
     latency: Seconds | None = None
     jitter: Seconds | None = None
-    response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """The most it accepts; more is a 400."""
+    response_format: Literal["json_schema", "json_object", "none"] | None = None
+    """The most it accepts, more is a 400; left out: the profile's."""
     context_tokens: int | None = Field(default=None, ge=1)
-    """Prompt plus max_tokens above it is a 400 context_length_exceeded."""
+    """Prompt plus max_tokens above it is a 400 context_length_exceeded; left out: the profile's."""
     cached_share: Share | None = None
     """Share of prompt tokens reported as cached; left out: not reported."""
 
@@ -105,21 +114,27 @@ class FaultRule(_Strict):
 class SandboxConfig(_Strict):
     """All of it. Times in seconds, rates from 0 to 1."""
 
+    profile: Annotated[str, BeforeValidator(_profile)] = "plain"
+    """Whose refusals, headers, units and reply shapes it has: see `profiles`."""
     seed: int = 0
-    quota: Windows = ()
-    """Request windows of every key that has none of its own, unknown keys included."""
+    quota: Windows | None = None
+    """Request windows of every key that has none of its own, unknown keys included. Left out: the
+    profile's."""
     tokens: Windows = ()
     """Token windows, likewise. A request takes its bytes / 4, settled by the reply's usage."""
     enforce: bool = True
     """False: windows are measured and nothing is refused."""
     count_refused: bool = False
     """True: a refused request uses up quota as well, as with some providers."""
+    shared_quota: bool | None = None
+    """True: all keys share the quota of one; left out: the profile's."""
     keys: dict[str, KeySpec] = {}
     strict_keys: bool = False
     """True: a key that is not in the table is answered 401."""
-    models: dict[str, ModelProfile] = {}
-    strict_models: bool = False
-    """True: a model that is not in the table is answered 404."""
+    models: dict[str, ModelSpec] = {}
+    strict_models: bool | None = None
+    """True: a model that neither the table nor the profile has is refused; left out: the profile's,
+    which is True for all but "plain"."""
     latency: Seconds = 0.0
     jitter: Seconds = 0.0
     tail: Literal["uniform", "heavy"] = "uniform"
@@ -133,15 +148,58 @@ class SandboxConfig(_Strict):
     markers: bool = True
     """Obey `[[sandbox:NAME]]`, or `[[sandbox:NAME*2]]` for the first two sends, in a prompt."""
     answers: tuple[Answer, ...] = ()
-    retry_after: Literal["seconds", "ms", "date", "none"] = "seconds"
+    retry_after: Literal["seconds", "ms", "date", "none"] | None = None
+    """Form of Retry-After; left out: the profile's."""
     fault_wait: Seconds = 1.0
     """What Retry-After says when a 429 is injected."""
-    ratelimit_headers: bool = False
-    """Send x-ratelimit-* as OpenAI does, for the first window of each kind."""
+    ratelimit_headers: bool | None = None
+    """Send the profile's rate-limit headers; left out: if it has some. "plain" has OpenAI's, for
+    the first window of each kind, when asked."""
+    prompt_cache: bool = False
+    """Count equal beginnings of prompts by key and model, and report them as cached tokens."""
     hang_seconds: Seconds = 3600.0
     huge_bytes: int = Field(default=5_000_000, ge=0)
     log_limit: int = Field(default=200_000, ge=0)
     """Rows that /log keeps; older ones are dropped and counted."""
+
+    @property
+    def provider(self) -> Profile:
+        """The profile's record."""
+        return PROFILES[self.profile]
+
+    @property
+    def default_quota(self) -> tuple[Window, ...]:
+        """Request windows of a key that has none of its own."""
+        return self.provider.quota if self.quota is None else self.quota
+
+    @property
+    def one_quota(self) -> bool:
+        """Whether all keys share one quota."""
+        return self.provider.shared_quota if self.shared_quota is None else self.shared_quota
+
+    @property
+    def retry_forms(self) -> tuple[str, ...]:
+        """Forms of Retry-After that are sent."""
+        return self.provider.retry_after if self.retry_after is None else (self.retry_after,)
+
+    def knows(self, model: str) -> bool:
+        """Whether requests for this model are served."""
+        strict = self.provider.strict if self.strict_models is None else self.strict_models
+        return not strict or model in self.models or model in self.provider.models
+
+    def spec(self, model: str) -> ModelSpec:
+        """How a model behaves, by the table."""
+        return self.models.get(model) or ModelSpec()
+
+    def traits(self, model: str) -> Traits:
+        """What the profile has of a model, with the table's changes."""
+        traits = self.provider.models.get(model, self.provider.traits)
+        spec = self.spec(model)
+        changes = {
+            "response_format": spec.response_format or traits.response_format,
+            "context_tokens": spec.context_tokens or traits.context_tokens,
+        }
+        return replace(traits, **changes)  # type: ignore[arg-type]
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> SandboxConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,26 +14,28 @@ from aiohttp import web
 
 from deployments.sandbox import refusals, skills
 from deployments.sandbox.book import Book, KeyRing, Seen
-from deployments.sandbox.config import ModelProfile, SandboxConfig
+from deployments.sandbox.config import ModelSpec, SandboxConfig
 from deployments.sandbox.delivery import Carrier, Payload, hang, reset
 from deployments.sandbox.faults import Fault, FaultPicker, Sighting, chance
+from deployments.sandbox.limits import openai_limits
 from deployments.sandbox.meter import KeyMeter, Ruling
+from deployments.sandbox.profiles import Profile, Route
 from deployments.sandbox.prompt import Prompt
+from deployments.sandbox.prompt_cache import PromptCache
 from deployments.sandbox.spoil import spoiled
+from deployments.sandbox.thinking import spent, thought_about
 from deployments.sandbox.wire import (
     Completion,
     Refusal,
     completion_body,
     event,
     events,
-    ratelimit_headers,
     retry_headers,
 )
 
-__all__ = ["Connection", "Exchange", "State"]
+__all__ = ["Connection", "Exchange", "State", "refusal_payload"]
 
 _HTML = b"<!doctype html><html><body><h1>Please log in to the guest network</h1></body></html>"
-_ERROR = {"error": {"message": "The model crashed.", "type": "server_error", "code": None}}
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class State:
     book: Book
     ring: KeyRing
     picker: FaultPicker
+    cache: PromptCache
 
 
 @dataclass(slots=True)
@@ -64,11 +68,21 @@ class Connection:
 class Exchange:
     """One request. The quota decides in `__init__`, on the headers, before anything can wait."""
 
-    def __init__(self, state: State, request: web.BaseRequest, connection: Connection) -> None:
+    def __init__(
+        self,
+        state: State,
+        request: web.BaseRequest,
+        connection: Connection,
+        route: Route,
+        model: str | None = None,
+    ) -> None:
         self.request, self.state, self.gone = request, state, connection.gone
         self.config, self.book = state.config, state.book
         self.at = time.monotonic()
-        self.key = _bearer(request)
+        self.provider = state.config.provider
+        self.key = _key(request, route.key_headers)
+        self.named = model
+        """The model, where the path says it."""
         connection.count(self.book)
         self.row = Seen(
             n=self.book.requests + 1,
@@ -91,7 +105,7 @@ class Exchange:
             enforce=self.config.enforce,
             count_refused=self.config.count_refused,
         )
-        return None if self.ruling.wait is None else refusals.for_quota(self.ruling.wait)
+        return None if self.ruling.wait is None else refusals.for_quota(self.ruling)
 
     async def run(self) -> web.StreamResponse:
         """Answer it, or do to it what the fault says."""
@@ -120,18 +134,18 @@ class Exchange:
 
     async def _think(self, prompt: Prompt) -> web.StreamResponse:
         config, row = self.config, self.row
-        row.model = str(prompt.body.get("model") or "")
+        row.model = self.named or str(prompt.body.get("model") or "")
         row.stream = bool(prompt.body.get("stream"))
-        profile = config.models.get(row.model) or ModelProfile()
-        known = row.model in config.models or not config.strict_models
-        refusal = refusals.for_body(prompt, profile, known_model=known)
+        spec = config.spec(row.model)
+        traits = config.traits(row.model)
+        refusal = refusals.for_body(prompt, row.model, traits, config)
         if refusal is not None:
             return await self._refuse(refusal)
         seen = Sighting(row.n, row.key, row.body_sha, row.attempt, row.model, prompt.text)
         fault = self.state.picker.pick(seen)
         row.fault = fault
-        delay = self._delay(profile)
-        refusal = refusals.for_fault(fault, self.key or "", config) if fault else None
+        delay = self._delay(spec)
+        refusal = self._injected(fault)
         streams = row.stream and refusal is None
         await self._until(self.at + delay * (config.first_token if streams else 1.0))
         if refusal is not None:
@@ -140,12 +154,17 @@ class Exchange:
             return reset(self.request)
         if fault is Fault.HANG:
             return await hang(self.request, self.gone, config.hang_seconds)
-        return await self._reply(prompt, profile, fault, delay)
+        return await self._reply(prompt, fault, delay)
 
-    async def _reply(
-        self, prompt: Prompt, profile: ModelProfile, fault: Fault | None, delay: float
-    ) -> web.StreamResponse:
-        done = spoiled(self._completion(prompt, profile), fault, self.config.huge_bytes)
+    def _injected(self, fault: Fault | None) -> Refusal | None:
+        if fault is None:
+            return None
+        return refusals.for_fault(fault, self.key or "", self.row.model, self.config)
+
+    async def _reply(self, prompt: Prompt, fault: Fault | None, delay: float) -> web.StreamResponse:
+        done = spoiled(self._completion(prompt), fault, self.config)
+        if fault is Fault.REASONING_SPENT:
+            done = spent(done, prompt.max_tokens)
         payload = self._payload(prompt, done, fault)
         if fault not in {Fault.WRONG_TYPE, Fault.ERROR_BODY}:
             self.row.prompt_tokens = done.prompt_tokens
@@ -155,36 +174,73 @@ class Exchange:
         pause = rest / len(payload.parts) if payload.stream else 0.0
         return await self._send(payload, pause=pause, fault=fault)
 
-    def _completion(self, prompt: Prompt, profile: ModelProfile) -> Completion:
-        share = profile.cached_share
-        return Completion(
+    def _completion(self, prompt: Prompt) -> Completion:
+        model = self.row.model
+        spec, traits = self.config.spec(model), self.config.traits(model)
+        if self.provider.cuts_prompt and traits.context_tokens is not None:
+            prompt = prompt.last(traits.context_tokens)
+        content = skills.content_for(prompt, model, spec, self.config)
+        if self.provider.format_ignored and prompt.response_format != "text":
+            content = f"```json\n{content}\n```"
+        done = Completion(
             reply_id=f"chatcmpl-{self.row.body_sha[:16]}-{self.row.n}",
-            model=self.row.model,
-            content=skills.content_for(prompt, self.row.model, profile, self.config),
+            model=model,
+            content=content,
             prompt_tokens=prompt.tokens,
-            cached_tokens=None if share is None else int(prompt.tokens * share),
+            cached_tokens=self._cached(prompt, spec),
         )
+        return thought_about(done, prompt, traits)
+
+    def _cached(self, prompt: Prompt, spec: ModelSpec) -> int | None:
+        if spec.cached_share is not None:
+            return int(prompt.tokens * spec.cached_share)
+        if not self.config.prompt_cache:
+            return 0 if self.provider.shows_cache else None
+        return self.state.cache.cached(f"{self.row.key}\x1f{self.row.model}", prompt.text)
 
     def _payload(self, prompt: Prompt, done: Completion, fault: Fault | None) -> Payload:
         headers = self._headers()
         if fault is Fault.WRONG_TYPE:
             return Payload(200, (_HTML,), headers, "text/html")
-        if not self.row.stream:
-            body = orjson.dumps(_ERROR) if fault is Fault.ERROR_BODY else completion_body(done)
-            return Payload(200, (body,), headers)
-        parts = tuple(events(done, self.config.chunks, include_usage=prompt.include_usage))
         if fault is Fault.ERROR_BODY:
-            parts = (parts[0], event(_ERROR))
+            return self._broken(prompt, done)
+        style = self.provider.style
+        if not self.row.stream:
+            return Payload(200, (completion_body(done, style),), headers)
+        chunks, usage = self.config.chunks, prompt.include_usage
+        parts = tuple(events(done, chunks, style, include_usage=usage))
+        return Payload(200, parts, headers, "text/event-stream", stream=True)
+
+    def _broken(self, prompt: Prompt, done: Completion) -> Payload:
+        """Status 200, and an error where the rest of the reply should be."""
+        provider, headers = self.provider, self._headers()
+        error = provider.shape(provider.worded(refusals.ERROR_BODY))
+        if not self.row.stream:
+            return Payload(200, (orjson.dumps(error),), headers)
+        opened = events(done, 1, provider.style, include_usage=prompt.include_usage)
+        end = (b"data: [DONE]\n\n",) if provider.done_after_error else ()
+        parts = (next(opened), event(provider.error_chunk(error)), *end)
         return Payload(200, parts, headers, "text/event-stream", stream=True)
 
     async def _refuse(self, refusal: Refusal) -> web.StreamResponse:
-        headers = self._headers() | retry_headers(self.config, refusal.wait)
-        return await self._send(Payload(refusal.status, (refusal.body,), headers))
+        refusal = self.provider.worded(refusal)
+        headers = {
+            **self._headers(),
+            **refusal.headers,
+            **retry_headers(self.config.retry_forms, refusal.wait),
+            **self.provider.refusal_headers(refusal),
+        }
+        return await self._send(refusal_payload(refusal, self.provider, headers))
 
     def _headers(self) -> dict[str, str]:
         headers = {"x-request-id": f"req_{self.row.n:08d}"}
-        if self.config.ratelimit_headers and self.meter is not None:
-            headers |= ratelimit_headers(self.meter, time.monotonic())
+        limits = self.provider.limits
+        if self.config.ratelimit_headers:
+            limits = limits or openai_limits
+        elif self.config.ratelimit_headers is False:
+            limits = None
+        if limits is not None and self.meter is not None:
+            headers |= limits(self.meter, time.monotonic())
         return headers
 
     async def _send(
@@ -194,10 +250,10 @@ class Exchange:
         carrier = Carrier(self.request, self.row, self.gone, self.config.hang_seconds)
         return await carrier.send(payload, pause=pause, fault=fault)
 
-    def _delay(self, profile: ModelProfile) -> float:
+    def _delay(self, spec: ModelSpec) -> float:
         config = self.config
-        latency = config.latency if profile.latency is None else profile.latency
-        jitter = config.jitter if profile.jitter is None else profile.jitter
+        latency = config.latency if spec.latency is None else spec.latency
+        jitter = config.jitter if spec.jitter is None else spec.jitter
         dice = chance(config.seed, "latency", self.row.body_sha, self.row.attempt)
         if config.tail == "heavy":
             # Pareto with shape 1.5: the mean exists, the variance does not.
@@ -210,9 +266,23 @@ class Exchange:
             await asyncio.sleep(delay)
 
 
-def _bearer(request: web.BaseRequest) -> str | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" and key.strip() else None
+def refusal_payload(refusal: Refusal, provider: Profile, headers: Mapping[str, str]) -> Payload:
+    """A refusal in a provider's shape."""
+    body = provider.shape(refusal)
+    if isinstance(body, str):
+        return Payload(refusal.status, (body.encode(),), headers, "text/plain")
+    return Payload(refusal.status, (orjson.dumps(body),), headers)
+
+
+def _key(request: web.BaseRequest, names: tuple[str, ...]) -> str | None:
+    for name in names:
+        value = request.headers.get(name, "").strip()
+        if name != "authorization" and value:
+            return value
+        scheme, _, key = value.partition(" ")
+        if scheme.lower() == "bearer" and key.strip():
+            return key.strip()
+    return None
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | Refusal:
@@ -222,4 +292,4 @@ def _parsed(raw: bytes) -> dict[str, Any] | Refusal:
         body = None
     if isinstance(body, dict):
         return body
-    return Refusal(400, "invalid_json", "We could not parse the JSON body of your request.")
+    return refusals.BAD_JSON

@@ -40,6 +40,10 @@ class Fault(StrEnum):
     RESPONSE_FORMAT = "response_format"  # 400: the model does not know response_format
     CONTEXT_LENGTH = "context_length"  # 400: the prompt is too long
     CONTENT_POLICY = "content_policy"  # 400: the prompt was filtered
+    MODEL_DENIED = "model_denied"  # 403: this key may not use this model
+    BUDGET_HOLD = "budget_hold"  # 402 with Retry-After: what is in flight would cost too much
+    JSON_VALIDATE = "json_validate"  # 400: the model's answer was no JSON
+    CAPACITY = "capacity"  # 498: no room in the cheap tier
     ECHO_KEY = "echo_key"  # 401 that repeats the key it was sent
     ECHO_KEY_500 = "echo_key_500"  # the same in a 500
 
@@ -52,6 +56,8 @@ class Fault(StrEnum):
     NULL_CONTENT = "null_content"
     REFUSAL = "refusal"
     LENGTH = "length"  # content cut in the middle, finish_reason "length"
+    REASONING_SPENT = "reasoning_spent"  # no content: thinking took all tokens; "length"
+    BROKEN_OFF = "broken_off"  # half of the content, a finish_reason that says so, perhaps an error
     CONTENT_FILTER = "content_filter"  # content cut, finish_reason "content_filter"
     BROKEN_JSON = "broken_json"
     PROSE = "prose"

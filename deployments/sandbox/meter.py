@@ -28,6 +28,10 @@ class Ruling:
 
     wait: float | None
     """None: accepted; else seconds until it would have been."""
+    window: Window | None = None
+    """The window that says so."""
+    unit: str = "requests"
+    """What that window counts: requests or tokens."""
     token_uses: list[tuple[SlidingWindow, Use]] = field(default_factory=list)
 
     def settle(self, tokens: int) -> None:
@@ -138,13 +142,19 @@ class KeyMeter:
             window.arrive(at)
         tests = [(w, 1) for w in self.requests] + [(w, tokens) for w in self.tokens]
         admitted = not enforce or all(w.admits(at, weight) for w, weight in tests)
-        ruling = Ruling(None if admitted else max(w.wait(at, weight) for w, weight in tests))
+        ruling = Ruling(None) if admitted else self._refused(at, tests)
         self.accepted += admitted
         self.refused += not admitted
         if admitted or count_refused:
             uses = [(w, w.take(at, weight, admitted=admitted)) for w, weight in tests]
             ruling.token_uses.extend(uses[len(self.requests) :])
         return ruling
+
+    def _refused(self, at: float, tests: list[tuple[SlidingWindow, int]]) -> Ruling:
+        waits = [window.wait(at, weight) for window, weight in tests]
+        longest = waits.index(max(waits))
+        unit = "requests" if longest < len(self.requests) else "tokens"
+        return Ruling(waits[longest], tests[longest][0].window, unit)
 
     def summary(self) -> dict[str, Any]:
         """Counts and peaks as plain data."""

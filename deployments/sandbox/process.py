@@ -19,12 +19,15 @@ _STOP_SECONDS = 10.0
 
 
 class Sandbox:
-    """A running sandbox. `base_url` ends in /v1, as OpenAI clients want it."""
+    """A running sandbox. `base_url` is what OpenAI clients want: it ends in /v1, or as the profile
+    it was started with has it; `root` is the same without a path.
+    """
 
     def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
         self.base_url = base_url
         self._process = process
-        self._http = httpx.Client(base_url=base_url.removesuffix("/v1"), timeout=30.0)
+        self.root = "/".join(base_url.split("/", 3)[:3])
+        self._http = httpx.Client(base_url=self.root, timeout=30.0)
 
     @property
     def pid(self) -> int:
@@ -70,8 +73,10 @@ class Sandbox:
 
 
 @contextmanager
-def start_sandbox(port: int = 0, **config: Any) -> Iterator[Sandbox]:
+def start_sandbox(port: int = 0, *, profile: str = "plain", **config: Any) -> Iterator[Sandbox]:
     """Run a sandbox on loopback; `config` is `SandboxConfig` as plain data.
+
+    `profile` is whose refusals, headers, units and reply shapes it has: a name in PROFILES.
 
     It is ready when this yields, and ends with the block or with this process, however that dies.
 
@@ -82,7 +87,8 @@ def start_sandbox(port: int = 0, **config: Any) -> Iterator[Sandbox]:
     process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    sandbox = Sandbox(process, _handshake(process, {"port": port, "settings": config}))
+    settings = {"profile": profile, **config}
+    sandbox = Sandbox(process, _handshake(process, {"port": port, "settings": settings}))
     try:
         yield sandbox
     finally:

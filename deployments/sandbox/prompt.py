@@ -55,6 +55,17 @@ class Prompt:
         return -(-len(self.text) // 4)
 
     @property
+    def roles(self) -> list[str]:
+        """Who speaks, message by message."""
+        messages = self.body.get("messages")
+        return [str(_dig(m, "role")) for m in (messages if isinstance(messages, list) else ())]
+
+    def last(self, tokens: int) -> Prompt:
+        """The prompt as a server reads it that drops its beginning to make it fit."""
+        messages = [{"role": "user", "content": self.text[-tokens * 4 :]}]
+        return Prompt({**self.body, "messages": messages})
+
+    @property
     def response_format(self) -> str:
         """One of "text", "json_object", "json_schema"."""
         return str(_dig(self.body, "response_format", "type") or "text")

@@ -15,6 +15,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,8 +24,10 @@ from aiohttp.web_protocol import RequestHandler
 
 from deployments.sandbox.book import Book, KeyRing
 from deployments.sandbox.config import SandboxConfig, merged
-from deployments.sandbox.exchange import Connection, Exchange, State
+from deployments.sandbox.exchange import Connection, Exchange, State, refusal_payload
 from deployments.sandbox.faults import FaultPicker
+from deployments.sandbox.prompt_cache import PromptCache
+from deployments.sandbox.refusals import NO_ROUTE
 from tasks.core.errors import ConfigError
 
 __all__ = ["Upstream", "serve"]
@@ -64,8 +67,6 @@ class Upstream:
         self._connections: dict[RequestHandler, Connection] = {}
         self.state = _fresh(SandboxConfig.read(raw))
         self._routes: dict[tuple[str, str], _Route] = {
-            ("POST", "/v1/chat/completions"): self._chat,
-            ("GET", "/v1/models"): self._models,
             ("GET", "/stats"): self._stats,
             ("GET", "/log"): self._log,
             ("POST", "/control"): self._control,
@@ -91,16 +92,30 @@ class Upstream:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         route = self._routes.get((request.method, request.path))
-        if route is None:
-            paths = ", ".join(f"{method} {path}" for method, path in self._routes)
-            return _json({"error": {"message": f"There is no such route. There are {paths}."}}, 404)
-        return await route(request)
+        if route is not None:
+            return await route(request)
+        provider = self.state.config.provider
+        found = provider.route(request.path, request.query) if request.method == "POST" else None
+        if found is not None:
+            connection = self._connections[request.protocol]
+            return await Exchange(self.state, request, connection, *found).run()
+        if (request.method, request.path) == ("GET", f"{provider.base}/models"):
+            return await self._models(request)
+        return self._nowhere()
 
-    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
-        return await Exchange(self.state, request, self._connections[request.protocol]).run()
+    def _nowhere(self) -> web.Response:
+        provider = self.state.config.provider
+        paths = [f"POST {route.path}" for route in provider.routes]
+        paths += [f"GET {provider.base}/models", *map(" ".join, self._routes)]
+        message = f"There is no such route. There are {', '.join(paths)}."
+        refusal = provider.worded(replace(NO_ROUTE, message=message))
+        sent = refusal_payload(refusal, provider, {})
+        body = b"".join(sent.parts)
+        return web.Response(status=sent.status, body=body, content_type=sent.content_type)
 
     async def _models(self, _: web.BaseRequest) -> web.StreamResponse:
-        names = sorted(self.state.config.models) or _DEFAULT_MODELS
+        config = self.state.config
+        names = sorted({*config.models, *config.provider.models}) or _DEFAULT_MODELS
         cards = [{"id": n, "object": "model", "created": 0, "owned_by": "sandbox"} for n in names]
         return _json({"object": "list", "data": cards})
 
@@ -121,7 +136,8 @@ class Upstream:
         self._raw = raw
         # What was counted and used stays; only behaviour changes.
         self.state.ring.configure(config)
-        self.state = State(config, self.state.book, self.state.ring, _picker(config))
+        old = self.state
+        self.state = State(config, old.book, old.ring, _picker(config), old.cache)
         return _json(config.model_dump(mode="json"))
 
     async def _reset(self, _: web.BaseRequest) -> web.StreamResponse:
@@ -136,7 +152,8 @@ def _picker(config: SandboxConfig) -> FaultPicker:
 
 
 def _fresh(config: SandboxConfig) -> State:
-    return State(config, Book(config.log_limit), KeyRing(config), _picker(config))
+    book, ring = Book(config.log_limit), KeyRing(config)
+    return State(config, book, ring, _picker(config), PromptCache())
 
 
 def _json(value: Any, status: int = 200) -> web.Response:
@@ -162,9 +179,8 @@ async def serve(raw: dict[str, Any], host: str, port: int, *, with_parent: bool)
     if with_parent:
         loop.add_reader(sys.stdin, stop.set)
     bound = runner.addresses[0][1]
-    print(
-        orjson.dumps({"base_url": f"http://{host}:{bound}/v1", "port": bound}).decode(), flush=True
-    )
+    base_url = f"http://{host}:{bound}{upstream.state.config.provider.base}"
+    print(orjson.dumps({"base_url": base_url, "port": bound}).decode(), flush=True)
     await stop.wait()
     upstream.release()
     with contextlib.suppress(TimeoutError):

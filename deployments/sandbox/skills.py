@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from deployments.sandbox.config import Answer, ModelProfile, SandboxConfig
+from deployments.sandbox.config import Answer, ModelSpec, SandboxConfig
 from deployments.sandbox.prompt import CodeLine, Prompt
 from tasks.core.records import CATEGORIES, SEVERITIES
 
@@ -23,15 +23,15 @@ _DECISIONS = ("confirmed",) * 5 + ("rejected",) * 3 + ("uncertain",) * 2
 _SCORES = {"confirmed": 8, "rejected": 1, "uncertain": 5}
 
 
-def content_for(prompt: Prompt, model: str, profile: ModelProfile, config: SandboxConfig) -> str:
+def content_for(prompt: Prompt, model: str, spec: ModelSpec, config: SandboxConfig) -> str:
     """The content of a good answer to this prompt."""
-    answer = _scripted(prompt, model, profile, config)
+    answer = _scripted(prompt, model, spec, config)
     if answer is not None and answer.content is not None:
         return answer.content
     if prompt.kind == "check":
-        return _json({"comments": _comments(prompt, model, profile, answer)})
+        return _json({"comments": _comments(prompt, model, spec, answer)})
     if prompt.kind == "review":
-        return _json({"verdicts": _verdicts(prompt, profile, answer)})
+        return _json({"verdicts": _verdicts(prompt, spec, answer)})
     return f"The sandbox has read {prompt.tokens} tokens and answers for {model}."
 
 
@@ -39,12 +39,10 @@ def _json(value: dict[str, Any]) -> str:
     return orjson.dumps(value).decode()
 
 
-def _scripted(
-    prompt: Prompt, model: str, profile: ModelProfile, config: SandboxConfig
-) -> Answer | None:
+def _scripted(prompt: Prompt, model: str, spec: ModelSpec, config: SandboxConfig) -> Answer | None:
     wanted = {"check": "comments", "review": "verdicts", "chat": "content"}[prompt.kind]
     for answer in config.answers:
-        mine = profile.skill == "scripted" if answer.model is None else answer.model == model
+        mine = spec.skill == "scripted" if answer.model is None else answer.model == model
         useful = answer.content is not None or getattr(answer, wanted) is not None
         if mine and useful and answer.match in prompt.text:
             return answer
@@ -56,11 +54,11 @@ def _digest(*what: str) -> bytes:
 
 
 def _comments(
-    prompt: Prompt, model: str, profile: ModelProfile, answer: Answer | None
+    prompt: Prompt, model: str, spec: ModelSpec, answer: Answer | None
 ) -> list[dict[str, Any]]:
     if answer is not None and answer.comments is not None:
         return [_comment(None, bytes(8)) | dict(given) for given in answer.comments]
-    if profile.skill != "default" or not prompt.spots:
+    if spec.skill != "default" or not prompt.spots:
         return []
     dice = _digest(model, prompt.user)
     spots = {dice[i + 1] * 7 % len(prompt.spots): None for i in range(dice[0] % 4)}
@@ -85,14 +83,14 @@ def _comment(line: CodeLine | None, dice: bytes) -> dict[str, Any]:
     }
 
 
-def _verdicts(prompt: Prompt, profile: ModelProfile, answer: Answer | None) -> list[dict[str, Any]]:
+def _verdicts(prompt: Prompt, spec: ModelSpec, answer: Answer | None) -> list[dict[str, Any]]:
     rules = answer.verdicts if answer and answer.verdicts is not None else ()
     found = []
     for comment_id, text in prompt.comments.items():
         rule = next((r for r in rules if _about(r, comment_id, text)), {})
         if not rule.get("omit"):
             given = {k: v for k, v in rule.items() if k not in {"about", "omit"}}
-            found.append(_verdict(prompt, comment_id, profile, given))
+            found.append(_verdict(prompt, comment_id, spec, given))
     return found
 
 
@@ -101,10 +99,10 @@ def _about(rule: dict[str, Any], comment_id: str, text: str) -> bool:
 
 
 def _verdict(
-    prompt: Prompt, comment_id: str, profile: ModelProfile, given: dict[str, Any]
+    prompt: Prompt, comment_id: str, spec: ModelSpec, given: dict[str, Any]
 ) -> dict[str, Any]:
     dice = _digest(comment_id)
-    rolled = "uncertain" if profile.skill == "silent" else _DECISIONS[dice[0] % 10]
+    rolled = "uncertain" if spec.skill == "silent" else _DECISIONS[dice[0] % 10]
     decision = given.get("decision", rolled)
     evidence = prompt.line(dice[1]).text if prompt.spots else None
     return {

@@ -5,28 +5,40 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import Fault
+from deployments.sandbox.profiles import Profile
+from deployments.sandbox.refusals import ERROR_BODY
 from deployments.sandbox.wire import Completion
 
 __all__ = ["spoiled"]
 
 
-def spoiled(done: Completion, fault: Fault | None, huge_bytes: int) -> Completion:
+def spoiled(done: Completion, fault: Fault | None, config: SandboxConfig) -> Completion:
     """`done` as this fault leaves it; unchanged for faults that are not about content."""
     if fault is None:
         return done
     text = done.content or ""
     if fault in {Fault.LENGTH, Fault.CONTENT_FILTER}:
         return replace(done, content=_half(text), finish_reason=str(fault))
+    if fault is Fault.BROKEN_OFF:
+        return _broken_off(done, config.provider)
     if fault is Fault.HUGE:
         # White space after the object: still valid JSON, but 5 MB of it.
-        return replace(done, content=text.ljust(huge_bytes))
-    if fault is Fault.REFUSAL:
-        return replace(done, content=None, refusal="I'm sorry, I can't assist with that.")
-    if fault is Fault.NULL_CONTENT:
-        return replace(done, content=None)
+        return replace(done, content=text.ljust(config.huge_bytes))
+    if fault in {Fault.REFUSAL, Fault.NULL_CONTENT}:
+        refusal = "I'm sorry, I can't assist with that." if fault is Fault.REFUSAL else None
+        return replace(done, content=None, refusal=refusal)
     choices = fault is not Fault.EMPTY_CHOICES
     return replace(done, content=_reworded(text, fault), choices=choices)
+
+
+def _broken_off(done: Completion, provider: Profile) -> Completion:
+    error = None
+    if provider.choice_errors:
+        error = provider.shape(provider.worded(ERROR_BODY))["error"]
+    content = _half(done.content or "")
+    return replace(done, content=content, finish_reason=provider.broken_end, error=error)
 
 
 def _half(text: str) -> str:

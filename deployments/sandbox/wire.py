@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Literal
 
 import orjson
-
-from deployments.sandbox.config import SandboxConfig
-from deployments.sandbox.meter import KeyMeter
 
 __all__ = [
     "Completion",
     "Refusal",
+    "Style",
     "completion_body",
+    "completion_head",
     "event",
     "events",
-    "ratelimit_headers",
+    "openai_error",
     "retry_headers",
 ]
+
+_DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,19 @@ class Completion:
     refusal: str | None = None
     choices: bool = True
     cached_tokens: int | None = None
+    reasoning: str | None = None
+    """What the model thought, where the provider shows it."""
+    reasoning_tokens: int | None = None
+    parts: bool = False
+    """Content is a list of parts, thinking among them."""
+    error: Any = None
+    """An error object beside the choice: the provider broke off."""
 
     @property
     def completion_tokens(self) -> int:
-        """Length / 4, rounded up."""
-        return -(-len(self.content or self.refusal or "") // 4)
+        """Length / 4, rounded up, and what was thought."""
+        said = -(-len(self.content or self.refusal or "") // 4)
+        return said + (self.reasoning_tokens or 0)
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -54,7 +63,31 @@ class Completion:
         }
         if self.cached_tokens is not None:
             usage["prompt_tokens_details"] = {"cached_tokens": self.cached_tokens}
+        if self.reasoning_tokens is not None:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
         return usage
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How one provider writes a good reply, as far as it differs from OpenAI."""
+
+    reasoning_field: str | None = None
+    """Where in a message or delta the thoughts are; None: they are not shown."""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """Members of the body and of each chunk that OpenAI does not send."""
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """The same of each choice."""
+    opening: Mapping[str, Any] | None = None
+    """Members of a stream's first chunk, which then has no choices."""
+    finish_reasons: Mapping[str, str] = field(default_factory=dict)
+    """Names of the good ends: OpenAI's -> this provider's."""
+    usage: Literal["asked", "last", "beside"] = "asked"
+    """In a stream: when asked for; always, in a chunk of its own; always, beside the last choice."""
+    blank: bytes = b""
+    """Bytes before a body, which say that the server still lives."""
+    comment: bytes = b""
+    """The same before a stream's first event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,36 +95,59 @@ class Refusal:
     """An answer that is an error."""
 
     status: int
-    code: str | None
+    code: str | int | None
     message: str
-    kind: str = "invalid_request_error"
+    kind: str | None = "invalid_request_error"
     param: str | None = None
     wait: float | None = None
     """Seconds for Retry-After."""
-
-    @property
-    def body(self) -> bytes:
-        """The error as OpenAI writes it."""
-        error = {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-        }
-        return orjson.dumps({"error": error})
+    about: str = ""
+    """What it is about, by which a profile finds its own wording; empty: it has none."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a wording may name: model, wait, limit, seconds, tokens, value."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further members of the error object."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def completion_body(done: Completion) -> bytes:
+def openai_error(refusal: Refusal) -> Any:
+    """The error as OpenAI writes it."""
+    error = {
+        "message": refusal.message,
+        "type": refusal.kind,
+        "param": refusal.param,
+        "code": refusal.code,
+    }
+    return {"error": error | dict(refusal.more)}
+
+
+def completion_body(done: Completion, style: Style) -> bytes:
     """A whole chat.completion."""
-    message = {"role": "assistant", "content": done.content, "refusal": done.refusal}
-    choice = {"index": 0, "message": message, "finish_reason": done.finish_reason, "logprobs": None}
-    return orjson.dumps(
-        {
-            **_head(done, "chat.completion"),
-            "choices": [choice] if done.choices else [],
-            "usage": done.usage,
-        }
-    )
+    message = {"role": "assistant", **_said(done, style), "refusal": done.refusal}
+    end = style.finish_reasons.get(done.finish_reason, done.finish_reason)
+    choice = {"index": 0, "message": message, "finish_reason": end, "logprobs": None}
+    record = {
+        **completion_head(done, "chat.completion"),
+        "choices": [choice | dict(style.choice) | _broken(done)] if done.choices else [],
+        "usage": done.usage,
+    }
+    return style.blank + orjson.dumps(record | dict(style.body))
+
+
+def _said(done: Completion, style: Style) -> dict[str, Any]:
+    said: dict[str, Any] = {"content": _parts(done) if done.parts else done.content}
+    if style.reasoning_field and done.reasoning is not None:
+        said[style.reasoning_field] = done.reasoning
+    return said
+
+
+def _parts(done: Completion) -> list[dict[str, Any]]:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": done.reasoning or ""}]}
+    return [thinking, {"type": "text", "text": done.content or ""}]
+
+
+def _broken(done: Completion) -> dict[str, Any]:
+    return {} if done.error is None else {"error": done.error}
 
 
 def event(value: Any) -> bytes:
@@ -99,27 +155,44 @@ def event(value: Any) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
-def events(done: Completion, chunks: int, *, include_usage: bool) -> Iterator[bytes]:
+def events(done: Completion, chunks: int, style: Style, *, include_usage: bool) -> Iterator[bytes]:
     """A stream of chat.completion.chunk: the role, `chunks` of content, the end, usage, [DONE]."""
-    head = _head(done, "chat.completion.chunk")
-    extra = {"usage": None} if include_usage else {}
+    head = completion_head(done, "chat.completion.chunk") | dict(style.body)
+    extra = {"usage": None} if include_usage and style.usage == "asked" else {}
+    lead = style.comment
+    if style.opening is not None:
+        yield lead + event({**head, "choices": [], **style.opening, **extra})
+        lead = b""
 
-    def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return event({**head, "choices": [choice] if done.choices else [], **extra})
+    def chunk(delta: Mapping[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, **style.choice}
+        return event({**head, "choices": [choice] if done.choices else [], **extra, **more})
 
-    yield chunk({"role": "assistant", "content": ""})
-    field, text = ("refusal", done.refusal) if done.refusal else ("content", done.content or "")
+    yield lead + chunk({"role": "assistant", "content": ""})
+    for delta in _deltas(done, chunks, style):
+        yield chunk(delta)
+    beside = {"usage": done.usage} if style.usage == "beside" else {}
+    end = style.finish_reasons.get(done.finish_reason, done.finish_reason)
+    yield chunk({}, end, **beside, **_broken(done))
+    if style.usage == "last" or (include_usage and style.usage == "asked"):
+        yield event({**head, "choices": [], "usage": done.usage})
+    yield _DONE
+
+
+def _deltas(done: Completion, chunks: int, style: Style) -> Iterator[dict[str, Any]]:
+    if done.parts:
+        thinking, _ = _parts(done)
+        yield {"content": [thinking]}
+    elif style.reasoning_field and done.reasoning is not None:
+        yield {style.reasoning_field: done.reasoning, "content": None}
+    name, text = ("refusal", done.refusal) if done.refusal else ("content", done.content or "")
     size = max(1, math.ceil(len(text) / chunks))
     for start in range(0, len(text), size):
-        yield chunk({field: text[start : start + size]})
-    yield chunk({}, done.finish_reason)
-    if include_usage:
-        yield event({**head, "choices": [], "usage": done.usage})
-    yield b"data: [DONE]\n\n"
+        yield {name: text[start : start + size]}
 
 
-def _head(done: Completion, kind: str) -> dict[str, Any]:
+def completion_head(done: Completion, kind: str) -> dict[str, Any]:
+    """The members that a completion and its chunks begin with."""
     return {
         "id": done.reply_id,
         "object": kind,
@@ -129,31 +202,13 @@ def _head(done: Completion, kind: str) -> dict[str, Any]:
     }
 
 
-def retry_headers(config: SandboxConfig, wait: float | None) -> dict[str, str]:
-    """Retry-After in the configured form, never shorter than `wait` seconds."""
-    if wait is None or config.retry_after == "none":
+def retry_headers(forms: tuple[str, ...], wait: float | None) -> dict[str, str]:
+    """Retry-After in each of these forms, never shorter than `wait` seconds."""
+    if wait is None:
         return {}
-    if config.retry_after == "ms":
-        return {"retry-after-ms": str(math.ceil(wait * 1000))}
-    if config.retry_after == "date":
-        return {"retry-after": formatdate(math.ceil(time.time() + wait), usegmt=True)}
-    return {"retry-after": str(math.ceil(wait))}
-
-
-def ratelimit_headers(meter: KeyMeter, at: float) -> dict[str, str]:
-    """x-ratelimit-* of the first window of each kind; reset says when the next use leaves."""
-    found = {}
-    for kind, windows in (("requests", meter.requests), ("tokens", meter.tokens)):
-        for window in windows[:1]:
-            found[f"x-ratelimit-limit-{kind}"] = str(window.window.limit)
-            found[f"x-ratelimit-remaining-{kind}"] = str(max(0, window.window.limit - window.used))
-            found[f"x-ratelimit-reset-{kind}"] = _span(window.next_free(at))
-    return found
-
-
-def _span(seconds: float) -> str:
-    """Go's notation, as OpenAI uses it: 12ms, 1.5s, 6m0s."""
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f}m{rest:.3g}s" if minutes else f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
+    values = {
+        "ms": ("retry-after-ms", str(math.ceil(wait * 1000))),
+        "date": ("retry-after", formatdate(math.ceil(time.time() + wait), usegmt=True)),
+        "seconds": ("retry-after", str(math.ceil(wait))),
+    }
+    return dict(values[form] for form in forms if form in values)

@@ -141,6 +141,9 @@ def sandbox(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings in TOML or JSON.")
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A provider's refusals and reply shapes.")
+    ] = None,
     quota: Annotated[
         Many, typer.Option(metavar="N/SECONDS", help="Window of every key; repeatable.")
     ] = None,
@@ -175,6 +178,7 @@ def sandbox(
     It is OpenAI-compatible, enforces quotas on its own clock and needs no key.
     """
     plain = {
+        "profile": profile,
         "quota": quota or None,
         "latency": latency,
         "jitter": jitter,

@@ -1,0 +1,54 @@
+"""DeepSeek."""
+
+from __future__ import annotations
+
+from deployments.sandbox.profiles.openai import JSON_WORD
+from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.wire import Refusal, Style
+
+__all__ = ["DEEPSEEK"]
+
+_INVALID = "invalid_request_error"
+
+DEEPSEEK = Profile(
+    name="deepseek",
+    base="/v1",
+    # https://api-docs.deepseek.com: the base_url works with and without /v1
+    routes=(Route("/v1/chat/completions"), Route("/chat/completions")),
+    models={
+        # https://api-docs.deepseek.com/guides/json_mode: json_object is all there is
+        "deepseek-chat": Traits(response_format="json_object", context_tokens=128_000),
+        # https://api-docs.deepseek.com/guides/reasoning_model: reasoning_content beside content
+        "deepseek-reasoner": Traits(
+            response_format="json_object", context_tokens=128_000, reasons=True
+        ),
+    },
+    traits=Traits(response_format="json_object"),
+    rules=(JSON_WORD,),
+    # Statuses: https://api-docs.deepseek.com/quick_start/error_codes
+    refusals=by_about(
+        key_missing=Refusal(401, _INVALID, "Authentication Fails (no key)", "authentication_error"),
+        key=Refusal(401, _INVALID, "Authentication Fails (no such user)", "authentication_error"),
+        unpaid=Refusal(402, _INVALID, "Insufficient Balance", "unknown_error"),
+        exhausted=Refusal(402, _INVALID, "Insufficient Balance", "unknown_error"),
+        # github.com/deepwn/addi/issues/13
+        model=Refusal(400, _INVALID, "Model Not Exist"),
+        # github.com/ItzCrazyKns/Vane/issues/969
+        format=Refusal(400, _INVALID, "This response_format type is unavailable now"),
+        filter=Refusal(400, _INVALID, "Content Exists Risk"),
+        wait=Refusal(429, _INVALID, "Rate limit reached", "rate_limit_reached"),
+        length=Refusal(
+            400,
+            _INVALID,
+            "This model's maximum context length is {context} tokens. "
+            "However, you requested {tokens} tokens.",
+        ),
+        status_503=Refusal(503, None, "Service is too busy", "service_unavailable_error"),
+    ),
+    # https://api-docs.deepseek.com/quick_start/rate_limit: while a request waits, empty lines come,
+    # or SSE comments
+    style=Style(reasoning_field="reasoning_content", blank=b"\n\n", comment=b": keep-alive\n\n"),
+    # https://api-docs.deepseek.com/api/create-chat-completion, finish_reason
+    broken_end="insufficient_system_resource",
+    shows_cache=True,
+)

@@ -1,0 +1,163 @@
+"""Azure OpenAI and GitHub Models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployments.sandbox.limits import azure_limits
+from deployments.sandbox.profiles.openai import REASONING, REASONING_RULES
+from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.wire import Refusal, Style
+from tasks.core.quotas import Window
+
+__all__ = ["AZURE", "GITHUB_MODELS"]
+
+_CLEAN = {
+    name: {"filtered": False, "severity": "safe"}
+    for name in ("hate", "self_harm", "sexual", "violence")
+}
+_FLAGGED = {**_CLEAN, "violence": {"filtered": True, "severity": "medium"}}
+_PROMPT_RESULTS = [{"prompt_index": 0, "content_filter_results": _CLEAN}]
+_DAY = 86_400.0
+
+
+def _azure_error(refusal: Refusal) -> Any:
+    """Code and message; the service behind it adds type and param to what it refuses itself."""
+    error: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
+    if refusal.param is not None:
+        error |= {"type": refusal.kind, "param": refusal.param}
+    return {"error": error | dict(refusal.more)}
+
+
+# https://learn.microsoft.com/azure/ai-foundry/openai/reference (paths, api-version, api-key)
+# https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle (/openai/v1)
+# https://learn.microsoft.com/azure/ai-foundry/openai/quotas-limits: quota is per subscription,
+# region and model, so both keys of a resource share it.
+AZURE = Profile(
+    name="azure",
+    base="/openai/v1",
+    routes=(
+        Route(
+            "/openai/deployments/{model}/chat/completions",
+            key_headers=("api-key",),
+            query=("api-version",),
+        ),
+        Route("/openai/v1/chat/completions", key_headers=("api-key", "authorization")),
+    ),
+    models={
+        "gpt-4.1": Traits(context_tokens=1_000_000),
+        "gpt-5": Traits(REASONING_RULES, reasons=True, context_tokens=272_000),
+    },
+    accepted=REASONING.accepted,
+    unknown=REASONING.unknown,
+    rules=REASONING.rules,
+    refusals=by_about(
+        key_missing=Refusal(
+            401, "401", "Access denied: no subscription key or no access token was sent."
+        ),
+        key=Refusal(
+            401,
+            "401",
+            "Access denied due to invalid subscription key or wrong API endpoint.",
+        ),
+        forbidden=Refusal(403, "403", "Public access is disabled for this resource."),
+        # github.com/rusiaaman/chat.md/issues/2
+        model=Refusal(
+            404,
+            "DeploymentNotFound",
+            "The API deployment for this resource does not exist: {model}.",
+        ),
+        route=Refusal(404, "404", "Resource not found"),
+        wait=Refusal(
+            429,
+            "429",
+            "Requests have exceeded the call rate limit of your current tier: {limit} {unit} in "
+            "{seconds:g} seconds. Please retry after {wait:.0f} seconds.",
+        ),
+        # github.com/compl-ai/compl-ai/issues/20
+        filter=Refusal(
+            400,
+            "content_filter",
+            "The response was filtered due to the prompt triggering the content management policy.",
+            kind=None,
+            param="prompt",
+            more={
+                "status": 400,
+                "innererror": {
+                    "code": "ResponsibleAIPolicyViolation",
+                    "content_filter_result": _FLAGGED,
+                },
+            },
+        ),
+        length=REASONING.refusals["length"],
+    ),
+    shape=_azure_error,
+    retry_after=("seconds", "ms"),
+    limits=azure_limits,
+    shared_quota=True,
+    style=Style(
+        choice={"content_filter_results": _CLEAN},
+        opening={"prompt_filter_results": _PROMPT_RESULTS},
+    ),
+    shows_cache=True,
+)
+
+
+def _github_error(refusal: Refusal) -> Any:
+    return {
+        "error": {
+            "code": refusal.code,
+            "message": refusal.message,
+            "details": refusal.message,
+        }
+    }
+
+
+def _scope(refusal: Refusal) -> str:
+    return "UserByModelByDay" if refusal.facts["seconds"] >= _DAY else "UserByModelByMinute"
+
+
+def _github_limited(refusal: Refusal) -> dict[str, str]:
+    if refusal.about != "wait":
+        return {}
+    return {
+        "x-ratelimit-type": _scope(refusal),
+        "x-ratelimit-timeremaining": f"{refusal.wait or 0:.0f}",
+    }
+
+
+# https://docs.github.com/github-models (rate limits by tier: 50 requests a day, 10 a minute for
+# "high" models; 8,000 tokens in)
+GITHUB_MODELS = Profile(
+    name="github-models",
+    base="/inference",
+    routes=(Route("/inference/chat/completions"),),
+    models={
+        "openai/gpt-4.1": Traits(context_tokens=8_000),
+        "openai/gpt-5": Traits(REASONING_RULES, reasons=True, context_tokens=4_000),
+        "meta/llama-3.3-70b-instruct": Traits(response_format="json_object", context_tokens=8_000),
+    },
+    traits=Traits(context_tokens=8_000),
+    refusals=by_about(
+        key_missing=Refusal(401, "unauthorized", "Unauthorized"),
+        key=Refusal(401, "unauthorized", "Bad credentials"),
+        forbidden=Refusal(403, "no_access", "No access to model: {model}"),
+        model_denied=Refusal(403, "no_access", "No access to model: {model}"),
+        model=Refusal(400, "unknown_model", "Unknown model: {model}"),
+        wait=Refusal(
+            429,
+            "RateLimitReached",
+            "Rate limit of {limit} per {seconds:g}s exceeded. "
+            "Please wait {wait:.0f} seconds before retrying.",
+        ),
+        length=Refusal(
+            413,
+            "tokens_limit_reached",
+            "Request body too large for {model}. Max size: {context} tokens.",
+        ),
+    ),
+    shape=_github_error,
+    refusal_headers=_github_limited,
+    retry_after=("seconds",),
+    quota=(Window(10, 60.0), Window(50, _DAY)),
+)

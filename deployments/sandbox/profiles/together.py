@@ -1,0 +1,49 @@
+"""Together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployments.sandbox.limits import together_limits
+from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.wire import Refusal, Style, openai_error
+
+__all__ = ["TOGETHER"]
+
+
+def _error(refusal: Refusal) -> Any:
+    # github.com/HeyPuter/puter/issues/3168: an id beside the error
+    return {"id": "sandbox-0000", **openai_error(refusal)}
+
+
+TOGETHER = Profile(
+    name="together",
+    base="/v1",
+    routes=(Route("/v1/chat/completions"),),
+    models={
+        "meta-llama/Llama-3.3-70B-Instruct-Turbo": Traits(context_tokens=131_072),
+        "deepseek-ai/DeepSeek-V3.1": Traits(context_tokens=128_000),
+    },
+    # Statuses: https://docs.together.ai/docs/error-codes
+    refusals=by_about(
+        key_missing=Refusal(401, "missing_api_key", "Missing API key"),
+        key=Refusal(401, "invalid_api_key", "Invalid API key provided"),
+        unpaid=Refusal(402, None, "Credit limit exceeded", "credit_limit"),
+        exhausted=Refusal(402, None, "Credit limit exceeded", "credit_limit"),
+        # github.com/evo-design/evo/issues/14
+        model=Refusal(404, "model_not_found", "Unable to access model {model}."),
+        # https://docs.together.ai/docs/serverless/rate-limits: 429 above the dynamic rate, 503 at
+        # or below it; x-ratelimit-limit is per second
+        wait=Refusal(
+            429, None, "Request was above the dynamic rate limit of this model.", "rate_limit"
+        ),
+        status_503=Refusal(503, None, "The model is overloaded.", "overloaded"),
+        length=Refusal(
+            422, None, "Input ({tokens} tokens) is longer than the model's {context} tokens."
+        ),
+    ),
+    shape=_error,
+    limits=together_limits,
+    # https://docs.together.ai/reference/chat-completions-1: stop, eos, length, tool_calls
+    style=Style(finish_reasons={"stop": "eos"}, body={"prompt": []}, usage="beside"),
+)
