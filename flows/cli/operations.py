@@ -118,6 +118,7 @@ def automate(
 _SANDBOX = """
 examples:
   nightly-review sandbox --quota 3/60s --latency 1 --jitter 0.05
+  nightly-review sandbox --profile openai-reasoning       # refuses and answers as that provider documents
   nightly-review sandbox --key team-a=env:APP_ID_TEAM_A --strict --quota 3/60s --quota 1/1s
   nightly-review sandbox --fault status_503=0.1 --fault hang=0.01 --seed 7
   nightly-review sandbox --model mini --model large=silent --config sandbox.toml
