@@ -119,6 +119,7 @@ def test_command_line(tmp_path: Path) -> None:
     [
         (["--quota", "3 per minute"], "3 per minute"),
         (["--fault", "gremlins=0.1"], "gremlins"),
+        (["--profile", "nobody"], "nobody"),
         (["--key", "team-a=env:NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
         (["--config", "no-such-file.toml"], "no-such-file.toml"),
     ],
@@ -130,3 +131,15 @@ def test_wrong_options(arguments: list[str], named: str) -> None:
     assert process.returncode == 2
     assert named in errors
     assert "Traceback" not in errors
+
+
+def test_a_profile_from_the_command_line() -> None:
+    """--profile is printed as part of the address, and its refusals are the provider's."""
+    with command_line("--port", "0", "--profile", "gemini") as process:
+        assert process.stdout is not None
+        base_url = json.loads(process.stdout.readline())["base_url"]
+        assert base_url.endswith("/v1beta/openai")
+        answer = httpx.post(f"{base_url}/chat/completions", json={"model": "m"})
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+    assert (answer.status_code, answer.json()[0]["error"]["status"]) == (400, "INVALID_ARGUMENT")
