@@ -32,7 +32,7 @@ def _window(value: object) -> object:
 
 def _profile(value: object) -> object:
     if value not in PROFILES:
-        msg = f"there is no such profile; there are {', '.join(PROFILES)}"
+        msg = f"there is no profile {value!r}; there are {', '.join(PROFILES)}"
         raise ValueError(msg)
     return value
 

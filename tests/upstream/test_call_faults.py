@@ -65,9 +65,20 @@ STREAMED = {
 }
 
 
+OF_PROVIDERS = {
+    Fault.MODEL_DENIED,
+    Fault.BUDGET_HOLD,
+    Fault.JSON_VALIDATE,
+    Fault.CAPACITY,
+    Fault.REASONING_SPENT,
+    Fault.BROKEN_OFF,
+}
+"""What single providers do; expected in test_refusal_consequences.py."""
+
+
 def test_every_fault_of_the_sandbox_is_covered() -> None:
     """No fault is without an expectation."""
-    covered = {*TRANSIENT, *TWICE, *FINAL, *REFUSED_KEY, *ANSWERED, Fault.STATUS_429}
+    covered = {*TRANSIENT, *TWICE, *FINAL, *REFUSED_KEY, *ANSWERED, *OF_PROVIDERS, Fault.STATUS_429}
     assert covered == set(Fault)
 
 

@@ -1,5 +1,5 @@
 """
-One item of a reply -> RawComment or RawVerdict. This is a trust boundary: pydantic reads the types.
+RawComment or RawVerdict from one item of a reply. This is a trust boundary: pydantic reads the types.
 
 An item is dropped only when there is nothing to show or to match; anything else that is wrong is
 set to unknown, clamped or cut, and counted in `notes` under a stable name.
@@ -7,6 +7,7 @@ set to unknown, clamped or cut, and counted in `notes` under a stable name.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -18,7 +19,6 @@ from tasks.core.text_safety import ellipsize, storable
 from tasks.review.inputs.chat_tokens import restore
 from tasks.review.replies.contract import (
     COMMENT_NAMES,
-    DECISIONS,
     VERDICT_NAMES,
     RawComment,
     RawVerdict,
@@ -34,6 +34,30 @@ MAX_PATH = 500
 MAX_LINE = 2**31 - 1
 """What the int32 columns hold."""
 MAX_SCORE = 10
+
+_WORD = re.compile(r"[a-z]+[0-9]?")
+_SEVERITY_WORDS: Mapping[str, Severity] = {
+    **{severity: severity for severity in SEVERITIES},
+    **dict.fromkeys(("blocker", "blocking", "fatal", "severe", "p0", "s0"), "critical"),
+    **dict.fromkeys(("major", "error", "important", "serious", "urgent", "p1", "s1"), "high"),
+    **dict.fromkeys(("moderate", "warning", "warn", "normal", "p2", "s2"), "medium"),
+    **dict.fromkeys(("minor", "trivial", "info", "informational", "note", "nit"), "low"),
+    **dict.fromkeys(("nitpick", "suggestion", "p3", "p4", "s3", "s4"), "low"),
+}
+_DECISION_WORDS: Mapping[str, Decision] = {
+    **dict.fromkeys(("confirmed", "confirm", "confirms"), "confirmed"),
+    **dict.fromkeys(("rejected", "reject", "rejects"), "rejected"),
+    **dict.fromkeys(("uncertain",), "uncertain"),
+}
+_TURNS_ROUND: Mapping[Decision, frozenset[str]] = {
+    "confirmed": frozenset(
+        {"false", "invalid", "not", "no", "non", "nothing", "reject", "rejected", "wrong", "isn"}
+        | {"incorrect", "but", "unless", "uncertain", "unconfirmed", "without", "hallucination"}
+    ),
+    "rejected": frozenset({"confirm", "confirmed", "uncertain"}),
+    "uncertain": frozenset({"confirmed", "rejected"}),
+}
+"""Words behind a decision that leave it in doubt: such a comment is judged anew."""
 
 
 class _Lax(BaseModel):
@@ -89,7 +113,7 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         end_line=end,
         category=cast("Category", _one_of(wire.category, CATEGORIES, "other", "category", notes)),
         rationale=rationale,
-        severity=cast("Severity", _one_of(wire.severity, SEVERITIES, "medium", "severity", notes)),
+        severity=_severity(wire.severity, "medium", "severity", notes),
         confidence=_clamped(wire.confidence, 1.0, "confidence", notes),
         title=ellipsize((_prose(wire.title) or message).split("\n", 1)[0], MAX_TITLE),
         message=message,
@@ -117,7 +141,7 @@ def read_verdict(item: Any, notes: Counter[str]) -> RawVerdict | None:
         decision=decision,
         score=None if score is None else round(score),
         reason=_prose(wire.reason),
-        corrected_severity=_severity(wire.corrected_severity, notes),
+        corrected_severity=_corrected(wire.corrected_severity, notes),
         corrected_start_line=start,
         corrected_end_line=end,
         duplicate_of=_bounded(wire.duplicate_of, MAX_PATH, "duplicate_of", notes),
@@ -182,16 +206,24 @@ def _one_of(
     return other
 
 
-def _severity(value: str | None, notes: Counter[str]) -> Severity | None:
-    word = _one_of(value, SEVERITIES, "", "corrected_severity", notes) if value else ""
-    return cast("Severity", word) if word else None
+def _severity(value: str | None, other: str, name: str, notes: Counter[str]) -> Severity:
+    """By the first word that is one: "Critical (CVSS 9.8)", "P0", "blocker"."""
+    words = _WORD.findall(value.lower()) if value else []
+    known = next((_SEVERITY_WORDS[word] for word in words if word in _SEVERITY_WORDS), other)
+    if known == other and not any(word in _SEVERITY_WORDS for word in words):
+        notes[f"unknown:{name}"] += 1
+    return cast("Severity", known)
+
+
+def _corrected(value: str | None, notes: Counter[str]) -> Severity | None:
+    return (_severity(value, "", "corrected_severity", notes) or None) if value else None
 
 
 def _decision(value: str | None) -> Decision | None:
-    word = value.strip().lower() if value else ""
-    # "confirm" and "rejected." mean what they say; nothing else is guessed at.
-    known = (decision for decision in DECISIONS if word.startswith(decision.removesuffix("ed")))
-    return cast("Decision | None", next(known, None))
+    """By the first word, unless a later one turns it round: "confirmed false positive" is no yes."""
+    words = _WORD.findall(value.lower()) if value else []
+    decision = _DECISION_WORDS.get(words[0]) if words else None
+    return None if decision and _TURNS_ROUND[decision] & {*words[1:]} else decision
 
 
 def _clamped(value: float | None, most: float, name: str, notes: Counter[str]) -> float | None:

@@ -2,8 +2,12 @@
 The items of a reply, by the first rung of the ladder that reads it.
 
     schema     the text is the object that was asked for
-    json       it is in there: after <think>, in a fence, in prose, as a bare list, under another name
-    repaired   whole items of a list that is broken or cut off; the unfinished last one is left out
+    json       it is in there: after thoughts, in fences, in prose, in several lists, under other names
+    repaired   JSON with comments, Python's words or single quotes; whole items of a list that is
+               broken or cut off, whose unfinished last one is left out
+
+Lists that stand beside each other are one answer. Where prose between two takes the first one back
+("on a second look", "final answer"), the last one counts and the others are counted as left out.
 
 Nothing is made up: an item is what stands between its braces, or it is not there. Repair libraries
 were tried and set aside for that reason: they finish a half item, and read prose as an empty list,
@@ -14,9 +18,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -24,90 +27,94 @@ import orjson
 
 from tasks.core.errors import ReplyError
 from tasks.core.text_safety import storable
-from tasks.review.replies.answers import Answer, answers
-from tasks.review.replies.json_repair import mended
+from tasks.review.replies.item_lists import LIKELY, SURE, ItemLists, Shape, item_lists
+from tasks.review.replies.json_repair import as_json, repaired_item
+from tasks.review.replies.thoughts import without_thoughts
 
-__all__ = ["Found", "Mode", "Shape", "find_items"]
+__all__ = ["ParseMode", "ReplyItems", "find_items"]
 
-Mode = Literal["schema", "json", "repaired"]
+ParseMode = Literal["schema", "json", "repaired"]
 
 _BETWEEN = re.compile(r"[\s,]*+")
+_OPENING = re.compile(r"[{\[]")
+_LIKE_JSON = re.compile(r'[{\[]\s*+(?:["{\[]|\Z)')
+_FENCE = r"```[\w+-]*+\s*+"
+_ALONE = re.compile(rf"(?:{_FENCE}|<\|?\w*tool_?calls?\w*\|?>\s*+|\[TOOL_CALLS\]\s*+)\Z")
+_CLOSES = re.compile(r"\s*+(?:```|\Z)")
+_TAKES_BACK = re.compile(
+    r"\b(?:final|revis|correct(?:ed|ion)|updat|instead|actual|wait\b|second (?:look|thought)"
+    r"|reconsider|look(?:ing)? again|re-?check|reflection|retract|withdr|ignore|disregard|scrap"
+    r"|answer|draft|no[,.:;]|example|false positive)",
+    re.IGNORECASE,
+)
+_JSON_ONLY = re.compile(
+    r'(?:[\s,:{}\[\]]++|"(?:[^"\\\n]|\\.)*+"|-?\d[\d.eE+-]*+|null|true|false)*+'
+)
+_MARKS = re.compile(rf"{_FENCE}|</?\w*tool_?calls?\w*>")
 _STRICT = json.JSONDecoder()
 _LENIENT = json.JSONDecoder(strict=False)  # takes line breaks inside strings
-_LIKELY, _SURE = 3, 5
-"""What makes an item one of the contract's: its own names count 2, those it may come under 1."""
 _MAX_STARTS = 32
 """Places to try in one text: a hostile one could offer millions."""
+_AROUND = 40
+"""Characters before a value that may say that it stands alone."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What to look for."""
-
-    key: str
-    """Name of the list in the contract."""
-    aliases: tuple[str, ...]
-    """Names that models give it instead."""
-    asked: frozenset[str]
-    """The fields of an item, in the contract."""
-    fields: frozenset[str]
-    """Names that they may come under."""
-    id_field: str | None = None
-    """Set: the list may also come as an object from this field's value to the item."""
-
-    @cached_property
-    def named(self) -> tuple[re.Pattern[str], ...]:
-        """The list under its own name, then under another one."""
-        return _list_of((self.key,)), _list_of(self.aliases)
-
-    @cached_property
-    def unnamed(self) -> re.Pattern[str]:
-        """A list of items without a name."""
-        return re.compile(rf"(?=\[\s*+{self._item})")
-
-    @cached_property
-    def single(self) -> re.Pattern[str]:
-        """An item by itself."""
-        return re.compile(rf"(?={self._item})")
-
-    @property
-    def _item(self) -> str:
-        return rf'\{{\s*+"(?:{"|".join(map(re.escape, sorted(self.fields)))})"\s*+:'
-
-
-class Found(NamedTuple):
+class ReplyItems(NamedTuple):
     """Items as they came, and how."""
 
     items: list[Any]
-    mode: Mode
+    mode: ParseMode
     cut: bool
     """The list does not end: there may have been more."""
+    left_out: int = 0
+    """Items of lists that the reply takes back or sets aside."""
 
 
-def find_items(text: str, shape: Shape) -> Found:
-    """Read a reply.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one JSON value of a text holds, or one list of a broken value."""
+
+    start: int
+    end: int
+    found: ItemLists
+    mode: ParseMode = "json"
+    cut: bool = False
+    unfinished: bool = False
+    """The text ends within an item."""
+
+    @property
+    def items(self) -> list[Any]:
+        return self.found.items or self.found.singles
+
+    @property
+    def single(self) -> bool:
+        return bool(self.found.singles) and not self.found.items
+
+
+def find_items(text: str, shape: Shape) -> ReplyItems:
+    """The items of a reply.
 
     Raises:
         ReplyError: empty_reply, unparseable (no JSON in it), wrong_shape (JSON of another form),
             truncated (cut off before the first item was whole).
     """
     whole = _loads(text)
-    if isinstance(whole, dict) and isinstance(whole.get(shape.key), list):
-        return Found(whole[shape.key], "schema", cut=False)
-    text = storable(whole if isinstance(whole, str) else text)  # some models quote their JSON
-    places = [*answers(text)]
-    if not places:
+    asked = whole.get(shape.key) if isinstance(whole, dict) else None
+    if isinstance(asked, list) and (found := item_lists(whole, shape)).items == asked:
+        return ReplyItems(asked, "schema", cut=False, left_out=found.set_aside)
+    readings = without_thoughts(storable(whole if isinstance(whole, str) else text))
+    if isinstance(whole, list | dict):
+        readings = (text.strip(),)  # a tag in it is in a string
+    if not readings:
         msg = "the reply is empty: ask again, or raise max_tokens if the model thinks at length"
         raise ReplyError(msg, code="empty_reply")
-    found = max(
-        (find for place in places for find in _in_answer(place, shape)), key=_worth, default=None
-    )
-    if found is None:
-        raise _not_found(places, shape)
-    if found.cut and not found.items:
+    read = _likeliest(readings, shape)
+    if read is None:
+        raise _not_found(readings, shape)
+    if read.cut and not read.items:
         msg = "the reply ends before its first item is whole: raise max_tokens or split the input"
         raise ReplyError(msg, code="truncated")
-    return found
+    return read
 
 
 def _loads(text: str) -> Any:
@@ -117,81 +124,190 @@ def _loads(text: str) -> Any:
         return None
 
 
-def _not_found(places: Iterable[Answer], shape: Shape) -> ReplyError:
-    if any(place.alone for place in places):
+def _not_found(readings: Sequence[str], shape: Shape) -> ReplyError:
+    if any(_stands_alone(one, m.start()) for one in readings for m in _some(_OPENING, one)):
         return ReplyError(f'the JSON has no list "{shape.key}"', code="wrong_shape")
     return ReplyError(f'no JSON object with a list "{shape.key}" in it', code="unparseable")
 
 
-def _worth(found: Found) -> tuple[int, bool]:
-    # The longest list wins: a draft or an example of the form may stand before the answer. Of two
-    # empty ones the one that was cut off, which is an error and not an empty review.
-    return len(found.items), found.cut
+def _some(pattern: re.Pattern[str], text: str, at: int = 0) -> Iterator[re.Match[str]]:
+    return islice(pattern.finditer(text, at), _MAX_STARTS)
 
 
-def _in_answer(answer: Answer, shape: Shape) -> Iterator[Found]:
-    if answer.text == "[]":
-        yield Found([], "json", cut=False)
-    for pattern, least in zip((*shape.named, shape.unnamed), (0, 0, _LIKELY), strict=True):
-        lists = [*_lists(answer.text, pattern, shape)]
-        meant = [found for found in lists if _meant(found, least if answer.alone else _SURE, shape)]
-        yield from meant
-        if meant:
+def _likeliest(readings: Sequence[str], shape: Shape) -> ReplyItems | None:
+    """The first reading with a list; else the one that says most."""
+    found: list[ReplyItems] = []
+    for text in readings:
+        items, listed = _read(text, shape)
+        if items is not None:
+            if listed:
+                return items
+            found.append(items)
+    return max(found, key=lambda one: (len(one.items), one.cut), default=None)
+
+
+def _read(text: str, shape: Shape) -> tuple[ReplyItems | None, bool]:
+    """The items of one text and whether they stood in a list; mended where that reads more."""
+    found, listed = _answer(text, [*_parts(text, shape)])
+    if found is not None and found.mode == "json" and not found.cut:
+        return found, listed
+    mended = as_json(text)
+    if mended == text:
+        return found, listed
+    other, other_listed = _answer(mended, [*_parts(mended, shape)])
+    if other is None or (found is not None and _rank(other) <= _rank(found)):
+        return found, listed
+    return other._replace(mode="repaired"), other_listed
+
+
+def _rank(found: ReplyItems) -> tuple[int, bool]:
+    return sum(isinstance(item, dict) for item in found.items), not found.cut
+
+
+def _answer(text: str, parts: list[_Part]) -> tuple[ReplyItems | None, bool]:
+    """The last run of lists that nothing takes back, and whether it is one of lists."""
+    whole = [part for part in parts if part.items or not part.cut or part.unfinished]
+    runs = _runs(text, whole or parts)
+    chosen = [run for run in runs if not all(part.single for part in run)] or runs
+    if not chosen:
+        return None, False
+    run = chosen[-1]
+    listed = not all(part.single for part in run)
+    items = _joined([part.items for part in run if not (listed and part.single)])
+    others = (item for part in parts for item in (*part.found.items, *part.found.singles))
+    left_out = sum(item not in items for item in islice(others, len(items) + 100))
+    return ReplyItems(
+        items,
+        "json" if all(part.mode == "json" for part in run) else "repaired",
+        cut=any(part.cut for part in run),
+        left_out=left_out + sum(part.found.set_aside for part in parts),
+    ), listed
+
+
+def _runs(text: str, parts: Sequence[_Part]) -> list[list[_Part]]:
+    runs: list[list[_Part]] = []
+    for part in parts:
+        if runs and not _takes_back(text[runs[-1][-1].end : part.start]):
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    return runs
+
+
+def _takes_back(between: str) -> bool:
+    between = _MARKS.sub("", between)
+    return not _JSON_ONLY.fullmatch(between) and _TAKES_BACK.search(between) is not None
+
+
+def _joined(lists: Sequence[list[Any]]) -> list[Any]:
+    """The lists as one; what a later one repeats word for word is in it once."""
+    items = list(lists[0])
+    for more in lists[1:]:
+        known = items[-_MAX_STARTS:]
+        items += [item for item in more if item not in known]
+    return items
+
+
+def _parts(text: str, shape: Shape) -> Iterator[_Part]:
+    """What holds items, in the order of the text."""
+    at, seen = 0, False
+    searched: set[bool] = set()  # to the end of the text, strictly or not: once each will do
+    for _ in range(_MAX_STARTS):
+        opening = _OPENING.search(text, at)
+        if opening is None:
             return
-    single = _joined([*_lists(answer.text, shape.single, shape)])
-    if single is not None and _meant(single, _SURE, shape):
-        yield single
+        start = opening.start()
+        value, at = _decode(text, start)
+        alone = _stands_alone(text, start)
+        found: list[_Part] = []
+        if at:
+            found = _whole(text, start, at, value, shape, seen=seen)
+        elif not searched & {alone, True} and _LIKE_JSON.match(text, start):
+            found = _broken(text, start, shape, alone=alone)
+            at = max((part.end for part in found), default=0)
+            searched.add(alone)
+        at = max(at, start + 1)
+        seen = seen or bool(found)
+        yield from found
+    if not searched:
+        yield from _broken(text, at, shape, alone=False)
 
 
-def _meant(found: Found, least: int, shape: Shape) -> bool:
+def _decode(text: str, start: int) -> tuple[Any, int]:
+    """The value at `start` and where it ends; 0: it is broken."""
+    for decoder in (_STRICT, _LENIENT):
+        try:
+            return decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+    return None, 0
+
+
+def _stands_alone(text: str, start: int) -> bool:
+    """Whether the value at `start` is the answer, rather than code which prose around it quotes."""
+    return text.startswith(("{", "[")) or bool(_ALONE.search(text[max(0, start - _AROUND) : start]))
+
+
+def _whole(text: str, start: int, end: int, value: Any, shape: Shape, *, seen: bool) -> list[_Part]:
+    found = item_lists(value, shape)
+    alone = _stands_alone(text, start)
+    closes = _CLOSES.match(text, end) is not None
+    if alone and closes and value == []:
+        found.empty = True
+    # In prose an empty list may be anything, but behind an earlier list it takes that one back.
+    named = found.empty and isinstance(value, dict) and value.get(shape.key) == []
+    least = 0 if alone or (seen and named and closes) else SURE
+    if not found.known or shape.likeness_of(found.items or found.singles) < least:
+        return []
+    return [_Part(start, end, found)]
+
+
+def _broken(text: str, start: int, shape: Shape, *, alone: bool) -> list[_Part]:
+    """The lists of a value that is no JSON as a whole, or its items where they stand in none."""
+    for pattern, least in ((shape.named, 0), (shape.unnamed, LIKELY)):
+        lists = [*_lists(text, start, pattern, shape)]
+        meant = [part for part in lists if _meant(part, least if alone else SURE, shape)]
+        if meant:
+            return meant
+    singles = [*_lists(text, start, shape.single, shape)]
+    items = [item for part in singles for item in part.items]
+    if not items or shape.likeness_of(items) < SURE:
+        return [part for part in singles if part.cut and not part.items][:1]
+    return [
+        _Part(part.start, part.end, ItemLists(singles=part.items), part.mode, part.cut)
+        for part in singles
+    ]
+
+
+def _meant(part: _Part, least: int, shape: Shape) -> bool:
     """Whether this is the answer, and not an error's body or JSON in code that the reply quotes."""
-    if found.cut and not found.items:
+    if part.cut and not part.items:
         return True  # there is nothing to mistake for a comment, and it must not pass for none
-    known = (_names(item, shape) for item in found.items if isinstance(item, dict))
-    return max(known, default=0) >= least
+    return shape.likeness_of(part.items) >= least
 
 
-def _names(item: dict[str, Any], shape: Shape) -> int:
-    return len(item.keys() & shape.fields) + len(item.keys() & shape.asked)
-
-
-def _joined(parts: list[Found]) -> Found | None:
-    """Single items, one after the other, as one list."""
-    if not parts:
-        return None
-    items = [item for part in parts for item in part.items]
-    mode: Mode = "json" if all(part.mode == "json" for part in parts) else "repaired"
-    return Found(items, mode, cut=any(part.cut for part in parts))
-
-
-def _lists(text: str, pattern: re.Pattern[str], shape: Shape) -> Iterator[Found]:
+def _lists(text: str, start: int, pattern: re.Pattern[str], shape: Shape) -> Iterator[_Part]:
     end = 0
-    for match in islice(pattern.finditer(text), _MAX_STARTS):
+    for match in _some(pattern, text, start):
         if match.end() < end:  # inside what was just read
             continue
-        found, end = _read(text, match.end(), shape)
-        if found is not None:
-            yield found
+        part = _list(text, match, shape)
+        end = part.end
+        if part.found.known or part.cut:
+            yield part
 
 
-def _read(text: str, start: int, shape: Shape) -> tuple[Found | None, int]:
+def _list(text: str, match: re.Match[str], shape: Shape) -> _Part:
+    start = match.end()
+    name = shape.name(match[0].split('"')[1]) if match[0] else None
     try:
         value, end = _STRICT.raw_decode(text, start)
     except (ValueError, RecursionError):
-        return _scan(text, start + (text[start] == "["), shape)
-    items = _as_items(value, shape)
-    return (None if items is None else Found(items, "json", cut=False)), end
+        return _scan(text, match.start(), start + (text[start] == "["), shape)
+    return _Part(match.start(), end, item_lists(value, shape, name))
 
 
-def _as_items(value: Any, shape: Shape) -> list[Any] | None:
-    if isinstance(value, list):
-        return value if not value or any(isinstance(item, dict) for item in value) else None
-    if shape.id_field and value and all(isinstance(item, dict) for item in value.values()):
-        return [{shape.id_field: name, **item} for name, item in value.items()]
-    return [value] if value.keys() & shape.fields else None
-
-
-def _scan(text: str, at: int, shape: Shape) -> tuple[Found, int]:
+def _scan(text: str, start: int, at: int, shape: Shape) -> _Part:
     """Item by item, to the end of the list or to where nothing more can be read."""
     items: list[Any] = []
     while text.startswith("{", at := _skip(text, at)):
@@ -199,19 +315,16 @@ def _scan(text: str, at: int, shape: Shape) -> tuple[Found, int]:
         try:
             item, end = _LENIENT.raw_decode(text, at)
         except (ValueError, RecursionError):
-            item, end = mended(text, at, shape.fields)
+            item, end = repaired_item(text, at, shape.fields)
         if not end:
             break
         items.append(item)
         at = end
-    return Found(items, "repaired", cut=not text.startswith("]", at)), at
+    cut = not text.startswith("]", at)
+    unfinished = cut and text[at : at + 1] in {"", "{"}
+    return _Part(start, at, ItemLists(items=items, empty=not cut), "repaired", cut, unfinished)
 
 
 def _skip(text: str, at: int) -> int:
     match = _BETWEEN.match(text, at)
     return match.end() if match else at
-
-
-def _list_of(names: tuple[str, ...]) -> re.Pattern[str]:
-    words = "|".join(map(re.escape, names))
-    return re.compile(rf'"(?:{words})"\s*+:\s*+(?=[\[{{])')

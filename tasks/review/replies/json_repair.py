@@ -1,4 +1,9 @@
-"""One item of a reply whose JSON is broken inside: bare quotes, wrong escapes, a comma too many."""
+"""
+Repair of JSON that models write by hand.
+
+    as_json         a whole text: comments, Python's words and single quotes, commas too many
+    repaired_item   one item that is broken inside: bare quotes, wrong escapes
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,29 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-__all__ = ["Mended", "mended"]
+__all__ = ["RepairedItem", "as_json", "repaired_item"]
 
 _LENIENT = json.JSONDecoder(strict=False)
 _ESCAPE_OR_QUOTE = re.compile(r'\\u[0-9a-fA-F]{4}|\\["\\/bfnrt]|["\\]')
 _STRING_OR_COMMA = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|,(?=\s*+[}\]])', re.DOTALL)
+_FOREIGN = re.compile(
+    r"""
+    (?P<kept>"(?:[^"\\]|\\.)*+(?:"|\Z))
+    | (?P<comment>//[^\n]*+|/\*.*?\*/)
+    | (?P<comma>,(?=\s*+[}\]]))
+    | \b(?P<word>None|True|False)\b
+    | (?<![\w'])'(?P<quoted>(?:[^'\\]|\\.)*+)'(?=\s*+[,:}\]])
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_WORDS = {"None": "null", "True": "true", "False": "false"}
+_HEX = re.compile(r"\\x([0-9a-fA-F]{2})")
 _UNREADABLE = object()  # None is a value
 _MAX_ENDS = 16
 """Braces to try as the end of one item."""
 
 
-class Mended(NamedTuple):
+class RepairedItem(NamedTuple):
     """An item and where it ends; None for the item: it is whole but cannot be read."""
 
     item: dict[str, Any] | None
@@ -26,12 +43,36 @@ class Mended(NamedTuple):
     """0: it does not end."""
 
 
+def as_json(text: str) -> str:
+    """`text` from its first brace or bracket on with what is no JSON there replaced or left out.
+
+    The text of double-quoted strings stays as it is.
+    """
+    opening = re.search(r"[{\[]", text)
+    start = opening.start() if opening else len(text)
+    return text[:start] + _FOREIGN.sub(_native, text[start:])
+
+
+def _native(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    if kind == "kept":
+        return match[0]
+    if kind == "word":
+        return _WORDS[match["word"]]
+    return f'"{_double_quoted(match["quoted"])}"' if kind == "quoted" else ""
+
+
+def _double_quoted(inner: str) -> str:
+    inner = _HEX.sub(r"\\u00\1", inner.replace("\\'", "'"))
+    return _ESCAPE_OR_QUOTE.sub(_escaped, inner)
+
+
 class _Patterns(NamedTuple):
     ends: re.Pattern[str]
     field: re.Pattern[str]
 
 
-def mended(text: str, start: int, fields: frozenset[str]) -> Mended:
+def repaired_item(text: str, start: int, fields: frozenset[str]) -> RepairedItem:
     """Read the item that starts at `start`, an opening brace, and has some of `fields`.
 
     Its end is the first brace with the next item or the end of the list behind it. Quotes inside a
@@ -42,8 +83,8 @@ def mended(text: str, start: int, fields: frozenset[str]) -> Mended:
     for end in ends:  # a brace in quoted code may look like the item's
         item = _whole(text[start:end], patterns)
         if item is not None:
-            return Mended(item, end)
-    return Mended(None, ends[0] if ends else 0)
+            return RepairedItem(item, end)
+    return RepairedItem(None, ends[0] if ends else 0)
 
 
 def _whole(body: str, patterns: _Patterns) -> dict[str, Any] | None:

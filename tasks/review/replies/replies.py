@@ -23,8 +23,9 @@ from tasks.review.replies.contract import (
     RawComment,
     RawVerdict,
 )
+from tasks.review.replies.item_lists import Shape
 from tasks.review.replies.items import read_comment, read_verdict
-from tasks.review.replies.json_recovery import Found, Mode, Shape, find_items
+from tasks.review.replies.json_recovery import ParseMode, ReplyItems, find_items
 
 __all__ = ["ParsedComments", "ParsedVerdicts", "parse_comments", "parse_verdicts"]
 
@@ -42,6 +43,7 @@ _COMMENTS = Shape(
     aliases=("issues", "findings", "review_comments", "reviews", "results", "problems", "review"),
     asked=COMMENT_FIELDS,
     fields=frozenset(COMMENT_NAMES).union(*COMMENT_NAMES.values()),
+    group_fields=("path", *COMMENT_NAMES["path"]),
 )
 _VERDICTS = Shape(
     key="verdicts",
@@ -57,7 +59,7 @@ class ParsedComments:
     """What a check's reply says."""
 
     items: tuple[RawComment, ...]
-    mode: Mode
+    mode: ParseMode
     dropped: int
     """Items left out; `notes` says why."""
     notes: Mapping[str, int]
@@ -74,7 +76,7 @@ class ParsedVerdicts:
     """By comment_id; each one was asked for."""
     missing: tuple[str, ...]
     """Asked for and not answered, in the order of the question."""
-    mode: Mode
+    mode: ParseMode
     dropped: int
     notes: Mapping[str, int]
     truncated: bool
@@ -89,10 +91,10 @@ def parse_comments(text: str, *, finish_reason: str | None) -> ParsedComments:
     """
     notes: Counter[str] = Counter()
     try:
-        found = _found(text, _COMMENTS, notes)
+        found = _items(text, _COMMENTS, notes)
         read = [read_comment(item, notes) for item in found.items]
         items = tuple(item for item in read if item is not None)
-        _refuse_if_all_bad(items, notes)
+        _refuse_if_all_bad(found.items, items, notes)
     except ReplyError as error:
         raise _explained(error, text, finish_reason) from None
     return ParsedComments(items, found.mode, _dropped(notes), dict(notes), found.cut)
@@ -106,24 +108,26 @@ def parse_verdicts(
     notes: Counter[str] = Counter()
     items: dict[str, RawVerdict] = {}
     try:
-        found = _found(text, _VERDICTS, notes)
+        found = _items(text, _VERDICTS, notes)
         for item in found.items:
             verdict = read_verdict(item, notes)
             if verdict is not None:
                 _file(_resolved(verdict, known, notes), items, notes)
-        _refuse_if_all_bad(items, notes)
+        _refuse_if_all_bad(found.items, items, notes)
     except ReplyError as error:
         raise _explained(error, text, finish_reason) from None
     missing = tuple(name for name in known if name not in items)
     return ParsedVerdicts(items, missing, found.mode, _dropped(notes), dict(notes), found.cut)
 
 
-def _found(text: str, shape: Shape, notes: Counter[str]) -> Found:
+def _items(text: str, shape: Shape, notes: Counter[str]) -> ReplyItems:
     found = find_items(text, shape)
     if found.mode == "schema" and not all(_as_asked(item, shape) for item in found.items):
         found = found._replace(mode="json")
     if len(found.items) > MAX_ITEMS:
         notes["dropped:too_many"] += len(found.items) - MAX_ITEMS
+    if found.left_out:
+        notes["dropped:taken_back"] += found.left_out
     return found._replace(items=found.items[:MAX_ITEMS])
 
 
@@ -131,8 +135,10 @@ def _as_asked(item: Any, shape: Shape) -> bool:
     return isinstance(item, dict) and item.keys() == shape.asked
 
 
-def _refuse_if_all_bad(items: Iterable[object], notes: Counter[str]) -> None:
-    if not items and _dropped(notes):
+def _refuse_if_all_bad(
+    given: Iterable[object], items: Iterable[object], notes: Counter[str]
+) -> None:
+    if given and not items:
         reasons = ", ".join(sorted(name for name in notes if name.startswith("dropped:")))
         msg = f"no item of the reply can be used ({reasons})"
         raise ReplyError(msg, code="no_usable_item")
