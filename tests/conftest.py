@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import NamedTuple
@@ -47,9 +47,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first."""
+    """The long ones first; the operator's runs are interrupted before a browser looks at them."""
     order = {name: at for at, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: order.get(_folder(item), len(order)))
+    items.sort(key=lambda item: (order.get(_folder(item), len(order)), "browser" in item.path.name))
 
 
 def _folder(item: pytest.Item) -> str:
@@ -113,6 +113,12 @@ class Job:
 
     folder: Path
     environment: dict[str, str]
+    started: list[Popen[str]] = field(default_factory=list, compare=False)
+    """Ended with the test, so that one that fails leaves nothing to the next."""
+
+    def using(self, environment: Mapping[str, str]) -> Job:
+        """The same job with more environment."""
+        return replace(self, environment=self.environment | dict(environment))
 
     @property
     def output(self) -> Path:
@@ -132,7 +138,7 @@ class Job:
     ) -> Popen[str]:
         """Start the command in a process group of its own; `under` is a command that runs it."""
         command = [*under, sys.executable, "-m", "flows.bulk_review"]
-        return Popen(
+        process = Popen(
             [*command, *self._arguments(source, output, arguments)],
             cwd=self.folder,
             env=os.environ | self.environment,
@@ -141,6 +147,8 @@ class Job:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, source: Path | str, *arguments: str, output: Path | None = None) -> Finished:
         """Run the command to its end in this process; its shards have processes of their own.
@@ -205,17 +213,21 @@ KEYS = {"KEY_A": "planted-key-alpha-7d1f", "KEY_B": "planted-key-bravo-93ce"}
 
 
 @pytest.fixture
-def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Callable[..., Job]:
+def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Iterator[Callable[..., Job]]:
     """Write a review.toml from its text and get the job that uses it."""
     _forget_limits()
+    started: list[Popen[str]] = []
 
     def make(config: str) -> Job:
         folder = tmp_path / "job"
         folder.mkdir(exist_ok=True)
         (folder / "review.toml").write_text(config)
-        return Job(folder, prefect_server.environment | KEYS)
+        return Job(folder, prefect_server.environment | KEYS, started)
 
-    return make
+    yield make
+    for process in started:
+        with process:  # closes its pipes
+            kill_group(process)
 
 
 def _forget_limits() -> None:

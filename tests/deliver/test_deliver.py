@@ -38,11 +38,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(sandbox: Sandbox, make_job: MakeJob, bucket: Bucket) -> Job:
     """A job whose processes may use the bucket."""
-    return using(make_job(config(sandbox)), bucket)
-
-
-def using(job: Job, bucket: Bucket) -> Job:
-    return Job(job.folder, job.environment | dict(bucket.environment))
+    return make_job(config(sandbox)).using(bucket.environment)
 
 
 def run(job: Job, source: Path, output: str, *more: str) -> Finished:
@@ -110,7 +106,7 @@ def test_a_bucket_that_dies_in_mid_run_costs_no_answer(
     """The outputs are whole on this machine, the message says where, and a rerun pays for nothing."""
     sandbox.control(latency=1.0)
     with start_bucket() as dying:
-        process = using(job, dying).start(source, "--output", f"{dying.url}/night")
+        process = job.using(dying.environment).start(source, "--output", f"{dying.url}/night")
         await_condition(lambda: sandbox.stats()["requests"] > 0, "first calls")
     out, err = process.communicate(timeout=240)
 
@@ -121,7 +117,7 @@ def test_a_bucket_that_dies_in_mid_run_costs_no_answer(
 
     paid = sandbox.stats()["requests"]
     with start_bucket() as another:
-        again = using(job, another).command(source, "--output", f"{another.url}/night")
+        again = job.using(another.environment).command(source, "--output", f"{another.url}/night")
         assert again.code == 0, again.err
         assert another.files("night").keys() == OUTPUTS
     assert sandbox.stats()["requests"] == paid

@@ -35,11 +35,10 @@ def test_prefects_server_dies_in_mid_run(
 ) -> None:
     """Its display is gone and nothing else: the outputs are whole, and the run says what happened."""
     sandbox.control(latency=0.3)
-    written = make_job(config(sandbox)).folder
     own = {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": ""}
     # Prefect's client tries for a minute by default, in case the server is being restarted.
     own["PREFECT_CLIENT_MAX_RETRIES"] = "1"
-    job = Job(written, own | KEYS)
+    job = make_job(config(sandbox)).using(own)
     process = job.start(source)
     await_condition(lambda: sandbox.stats()["requests"] >= 20, "first calls")
     (server,) = named("flows.ui.server", str(process.pid))
