@@ -26,7 +26,6 @@ Review = dict[str, Any]
 @pytest.fixture
 def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]:
     """Review rows with settings made of `config`, each time as a run of its own unless `run_id` says."""
-
     nights = count(1)
 
     def review(
@@ -41,7 +40,9 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
         shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
         pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{sandbox.base_url}"\n'
         settings = load_settings(config + pool)
-        Run(run_id or f"run-{next(nights)}", settings, str(tmp_path / "state"), threads).write(shard.settings)
+        Run(run_id or f"run-{next(nights)}", settings, str(tmp_path / "state"), threads).write(
+            shard.settings
+        )
         keys = {"a": SecretStr("key-a")}
         with open_shard_worker(shard, keys, logging.getLogger("test"), threading.Event()) as worker:
             worker.review_slice(0, worker.inputs)

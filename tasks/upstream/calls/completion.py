@@ -164,7 +164,7 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         msg = "the reply has no choices with a message"
-        raise ReplyError(msg)
+        raise ReplyError(msg, usage=read_usage(record.get("usage")))
     return choice, message
 
 
