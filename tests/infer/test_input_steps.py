@@ -224,3 +224,19 @@ def test_an_unreadable_reply_is_not_an_answer_for_the_next_night(
     assert (first["coverage"], second["coverage"]) == ("failed", "complete")
     (third,) = review_rows([ROW], CHECK)
     assert third["calls"][0]["journaled"]
+
+
+def test_a_cut_reply_is_asked_again_with_more_tokens(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """The journal serves it for the same max_tokens, with the remedy; a raised one asks anew."""
+    sandbox.control(
+        models=SCRIPTED, answers=[{"comments": [ADDS, ASSIGNS]}], faults={"length": 1.0}
+    )
+    review_rows([ROW], CHECK)
+    sandbox.control(faults={})
+    (same,) = review_rows([ROW], CHECK)
+    assert same["calls"][0]["journaled"]
+    assert "truncated (raise max_tokens)" in same["coverage_reason"]
+    (raised,) = review_rows([ROW], CHECK + "max_tokens = 9000\n")
+    assert (raised["coverage"], raised["calls"][0]["journaled"]) == ("complete", False)
