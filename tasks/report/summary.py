@@ -179,7 +179,7 @@ def _cost_gap(paid: pd.DataFrame) -> str | None:
     silent = int((~unknown["model"].isin(unpriced)).sum())
     has = "has" if len(unpriced) == 1 else "have"
     parts = [f"{len(unpriced)} of {len(models)} models {has} no price"] if unpriced else []
-    parts += [f"{silent:,} calls of unknown cost"] if silent else []
+    parts += [f"{silent:,} {'call' if silent == 1 else 'calls'} of unknown cost"] if silent else []
     return ", ".join(parts)
 
 

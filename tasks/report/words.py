@@ -38,7 +38,7 @@ def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
 def warnings_of(manifest: RunFacts, summary: Summary) -> list[str]:
     """What a reader has to know before the figures, one sentence each."""
     cut = [
-        f"{one.name} ({one.model}): {one.truncated:,} replies were cut at their length; raise its "
+        f"{one.name} ({one.model}): replies cut at their length: {one.truncated:,}; raise its "
         "max_tokens, and the next run asks those anew."
         for one in summary.models
         if one.truncated
@@ -46,7 +46,7 @@ def warnings_of(manifest: RunFacts, summary: Summary) -> list[str]:
     app_ids = manifest["settings"].get("app_ids", {}).values()
     if summary.loopback and not any(is_loopback(one.get("base_url", "")) for one in app_ids):
         cut.append(
-            f"{summary.loopback:,} answers are from the journal and were given on this machine's own "
-            "address, as by a rehearsal; today's endpoints are elsewhere. Run with --fresh to ask them."
+            f"Answers from the journal that were given on this machine's own address, as by a "
+            f"rehearsal: {summary.loopback:,}; today's endpoints are elsewhere. Run with --fresh to ask them."
         )
     return cut

@@ -37,7 +37,7 @@ def test_a_call_that_may_have_cost_is_unknown() -> None:
     """A timeout after the request was sent may be charged; a refused connection is not."""
     lost: dict[str, Any] = {"status": "failed", "input_tokens": None, "output_tokens": None}
     found = summary(row("one", cost_usd=1.0), row("one", reason="timeout", **lost))
-    assert found.cost_gap == "1 calls of unknown cost"
+    assert found.cost_gap == "1 call of unknown cost"
     assert summary(row("one", cost_usd=1.0), row("one", reason="connect", **lost)).cost_gap is None
 
 
@@ -69,7 +69,7 @@ def test_answers_of_a_rehearsal_are_warned_of() -> None:
     real, own = {"base_url": "https://models.example/v1"}, {"base_url": "http://localhost:8080/v1"}
     facts["settings"] = {"app_ids": {"a": real}}
     (warning,) = warnings_of(facts, found)
-    assert warning.startswith("1 answers are from the journal")
+    assert "as by a rehearsal: 1; today's endpoints are elsewhere" in warning
     facts["settings"] = {"app_ids": {"a": own}}
     assert warnings_of(facts, found) == []
 
@@ -78,4 +78,4 @@ def test_cut_replies_are_named_with_the_remedy() -> None:
     """The report says whose replies were cut, and what to raise."""
     found = summary(row("one", reason="truncated"))
     (warning,) = warnings_of(manifest_of(RunCounts()), found)
-    assert "one (model-one): 1 replies were cut at their length; raise its max_tokens" in warning
+    assert "one (model-one): replies cut at their length: 1; raise its max_tokens" in warning
