@@ -126,3 +126,12 @@ def test_workers_that_could_not_work(change: tuple[str, str], said: str) -> None
     message = refusal('mode = "check"\n' + WORKERS.replace(*change))
     assert said in message
     assert "planted-pass" not in message
+
+
+def test_no_check_is_named_like_the_review_stage() -> None:
+    """A check called "review" would vanish among the reviews of every output."""
+    with pytest.raises(ConfigError, match="rename it"):
+        load_settings(
+            '[[check]]\nname = "review"\nmodel = "m"\n'
+            '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\n'
+        )

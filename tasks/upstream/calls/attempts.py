@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from tasks.core.calls import Reply, Request
-from tasks.core.errors import CallFailed, Stopped
+from tasks.core.calls import Reply, Request, Usage
+from tasks.core.errors import CallFailed, ReplyError, Stopped
 from tasks.core.quotas import AppId
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
@@ -95,6 +95,8 @@ class CallAttempts:
         self._failures = 0
         self._uncounted = 0
         self._queue = 0.0
+        self._wasted: Usage | None = None
+        """Tokens of attempts whose reply was of no use, and paid for."""
         self._began = time.monotonic()
         self._failed_on = ""
         self._last = ("", "", "")
@@ -166,6 +168,8 @@ class CallAttempts:
                 decision = decide(error, self._circumstances(attempt))
                 if decision.reconnect:
                     self._up.pool.replace(lease)
+                usage = error.usage if isinstance(error, ReplyError) else None
+                self._wasted = usage.plus(self._wasted) if usage else self._wasted
                 self._settle_failure(grant, decision)
                 return decision
         self._settle(grant, attempt, completion.usage.total_tokens)
@@ -175,6 +179,7 @@ class CallAttempts:
             endpoint=endpoint,
             queue=self._queue,
             attempts=self._attempts,
+            wasted=self._wasted,
         )
         if self._up.load is not None:
             self._up.load.answered(reply.latency)
@@ -249,6 +254,7 @@ class CallAttempts:
             app_id=alias,
             endpoint=endpoint,
             trace_id=trace_id,
+            usage=self._wasted,
         )
 
     def _raise_if_stopped(self) -> None:

@@ -9,6 +9,7 @@ A reply is on disk before `call` returns, so a question is paid for once, whatev
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
-from tasks.upstream.journal import Journal, open_journal
+from tasks.upstream.journal import Answers, Journal, open_journal
 from tasks.upstream.quota import Quota
 
 __all__ = ["CallLimits", "Caller", "open_caller"]
@@ -76,9 +77,12 @@ class Caller:
         scrub: Scrubber | None = None,
         stop: threading.Event | None = None,
         load: Load | None = None,
+        run_id: str = "",
     ) -> None:
         self._counts = CallCounts()
+        self._run_id = run_id
         self._journal = journal
+        self._answers = Answers(journal, app_ids)
         self._flights: SingleFlight[Reply] = SingleFlight()
         self._up = Upstream(
             app_ids={app_id.alias: app_id for app_id in app_ids},
@@ -122,7 +126,7 @@ class Caller:
 
     def forget(self, request: Request) -> None:
         """Do not answer this request from the journal again: its reply was of no use."""
-        self._journal.forget(request.key)
+        self._answers.forget(request)
 
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, clients, breakers and quota, for logs and the report."""
@@ -136,11 +140,13 @@ class Caller:
     def _ask(self, request: Request, key: str, fresh_since: float | None) -> Reply:
         with self._claimed(key):
             # Only under the claim: what is not there now, nobody else is about to put there.
-            answered = self._journal.get(key, not_before=fresh_since)
+            paid_for = _paid_for(self._run_id, request.cell)
+            answered = self._answers.get(request, not_before=fresh_since)
             if answered is not None:
-                return answered
-            reply = CallAttempts(self._up, request).run()
-            self._journal.put(key, reply)
+                # A second pass, or a shard that starts anew, meets what this run paid for before.
+                return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
+            reply = replace(CallAttempts(self._up, request).run(), paid_for=paid_for)
+            self._answers.put(request, reply)
             return reply
 
     @contextmanager
@@ -159,6 +165,13 @@ class Caller:
         if self._up.stop.is_set():
             msg = "the run is being stopped: the call is left for the next run"
             raise Stopped(msg)
+
+
+def _paid_for(run_id: str, cell: str) -> str:
+    """What a reply remembers of who paid; empty for a run without an id."""
+    if not run_id:
+        return ""
+    return f"{run_id} {hashlib.sha256(cell.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 @contextmanager
@@ -207,4 +220,5 @@ def open_caller(
             scrub=Scrubber(keys.values()),
             stop=stop,
             load=load,
+            run_id=run_id,
         )

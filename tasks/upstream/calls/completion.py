@@ -104,28 +104,34 @@ def check_complete(completion: Completion) -> None:
     """Raises ReplyError if the reply holds nothing to read."""
     if completion.finish_reason == "content_filter":
         msg = "the provider's content filter ended the reply"
-        raise ReplyError(msg, code="content_filter")
+        raise ReplyError(msg, code="content_filter", usage=completion.usage)
     if completion.content.strip():
         return
     if completion.refusal:
         msg = f"the model refused: {completion.refusal}"
-        raise ReplyError(msg, code="refusal")
+        raise ReplyError(msg, code="refusal", usage=completion.usage)
     msg = f"the reply is empty (finish_reason {completion.finish_reason})"
-    raise ReplyError(msg, code="empty_reply")
+    raise ReplyError(msg, code="empty_reply", usage=completion.usage)
 
 
 def read_usage(value: Any) -> Usage:
     """Tokens as the server counted them; what is missing or odd is None."""
     if not isinstance(value, dict):
         return Usage()
-    details = value.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    cached = _detail(value, "prompt_tokens_details", "cached_tokens")
     return Usage(
         prompt_tokens=_count(value.get("prompt_tokens")),
         completion_tokens=_count(value.get("completion_tokens")),
         total_tokens=_count(value.get("total_tokens")),
-        cached_tokens=_count(cached),
+        # DeepSeek tells it beside the counts, and not in their details.
+        cached_tokens=_count(value.get("prompt_cache_hit_tokens") if cached is None else cached),
+        reasoning_tokens=_count(_detail(value, "completion_tokens_details", "reasoning_tokens")),
     )
+
+
+def _detail(value: Mapping[str, Any], group: str, name: str) -> Any:
+    details = value.get(group)
+    return details.get(name) if isinstance(details, dict) else None
 
 
 def read_created(value: Any) -> float:
@@ -158,7 +164,7 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         msg = "the reply has no choices with a message"
-        raise ReplyError(msg)
+        raise ReplyError(msg, usage=read_usage(record.get("usage")))
     return choice, message
 
 

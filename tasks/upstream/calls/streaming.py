@@ -132,10 +132,10 @@ class _Parts:
         """The whole. Either end mark will do: some servers send no [DONE], some no finish_reason."""
         if not (self.ended or self._finish):
             msg = f"the stream ended after {len(self._content)} chunks without an end mark"
-            raise ReplyError(msg, code="stream_cut")
+            raise ReplyError(msg, code="stream_cut", usage=self._usage)
         if not self._has_choices:
             msg = "the stream has no choices"
-            raise ReplyError(msg)
+            raise ReplyError(msg, usage=self._usage)
         completion = Completion(
             content="".join(self._content),
             model=read_text(self._first.get("model")),
