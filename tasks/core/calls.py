@@ -34,11 +34,14 @@ class Request:
     """Our count of the messages' tokens; with `expected_tokens`, what a token quota reserves."""
     expected_tokens: int = 0
     """Tokens of a usual reply."""
+    adaptation: dict[str, Any] = field(default_factory=dict)
+    """How the endpoints that serve the model want it changed; empty: not at all."""
 
     @property
     def key(self) -> str:
         """Journal key: sha256 over model, messages, parameters and prompt version."""
         body = [self.model, self.messages, self.params, self.prompt_version]
+        body += [self.adaptation] if self.adaptation else []
         text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
