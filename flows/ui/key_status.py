@@ -29,7 +29,10 @@ class KeyStatusWatch:
 
     def look(self, _: object = None) -> None:
         """Tell what is new since the last look. Cheap, and never raises for the ledger."""
+        ours = self._run.settings.app_ids
         for status in read_key_status(self._run.ledger, self._run.run_id):
+            if status.alias not in ours:
+                continue
             self._tell(status, self._known.get(status.alias, KeyStatus(status.alias)))
             self._known[status.alias] = status
 

@@ -63,7 +63,7 @@ class _State:
     message: str = ""
     closed: bool = False
     retry_at: float = 0.0
-    pause: float = _PAUSE
+    pause: float = 0.0
     probing: bool = False
     seen: str = ""
     """The note as last looked at."""
@@ -78,10 +78,18 @@ class _State:
 class RefusalBreakers:
     """The states of all (endpoint, model) of a process; threads share one object."""
 
-    def __init__(self, notes: Notes, *, run_id: str = "", patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        notes: Notes,
+        *,
+        run_id: str = "",
+        patience: float = _PATIENCE,
+        pause: float = _PAUSE,
+    ) -> None:
         self._notes = notes
         self._run_id = run_id
         self._patience = patience
+        self._pause = pause
         self._changed = threading.Condition()
         self._states: dict[Place, _State] = {}
 
@@ -118,7 +126,7 @@ class RefusalBreakers:
             self._give_back(state)
             new = state.closed or state.successes + 1 == _DOUBLINGS
             state.successes = _DOUBLINGS if state.closed else state.successes + 1
-            state.closed, state.count, state.equal, state.pause = False, 0, (), _PAUSE
+            state.closed, state.count, state.equal = False, 0, ()
             if new:
                 self._write(place, state)
 
@@ -151,7 +159,7 @@ class RefusalBreakers:
 
     def _close(self, place: Place, state: _State) -> bool:
         first = not state.closed
-        state.pause = _PAUSE if first else min(2 * state.pause, _LONGEST_PAUSE)
+        state.pause = self._pause if first else min(2 * state.pause, _LONGEST_PAUSE)
         state.closed, state.retry_at = True, time.monotonic() + state.pause
         self._write(place, state)
         self._changed.notify_all()

@@ -71,7 +71,13 @@ _ABOUT: Mapping[About, tuple[str, _Rule]] = {
     "parameter": ("bad_request", _GIVE_UP),
     "endpoint": ("endpoint_refused", _GIVE_UP),
 }
-_TRY_AGAIN = {408: "timeout", 429: "overloaded", 503: "overloaded", 529: "overloaded"}
+_TRY_AGAIN = {
+    408: "timeout",
+    429: "overloaded",
+    498: "overloaded",
+    503: "overloaded",
+    529: "overloaded",
+}
 _SERVER = 500  # where the server's own errors begin
 _BUSY = frozenset({503, 529})
 

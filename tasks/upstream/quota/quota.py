@@ -175,7 +175,11 @@ class Quota:
         def operation(transaction: Transaction) -> None:
             apply_signal(transaction, grant.app_id, grant.ticket, signal, grant.start_at)
 
-        self._do(operation, lazy=signal.kind == "ok")
+        if grant.ticket or signal.kind == "ok" or self._closed:
+            self._do(operation, lazy=signal.kind == "ok")
+        else:
+            # The next send without a limit asks no transaction, so this one must be over.
+            self._running().ask(operation)
 
     def answered(self, grant: Grant) -> None:
         """A call went well: the app_id is not exhausted, whatever was refused before."""
