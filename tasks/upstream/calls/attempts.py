@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -171,7 +172,7 @@ class CallAttempts:
         while True:
             shut = up.breakers.wait(self._endpoints, up.stop)
             self._raise_if_stopped()
-            entered = up.refusals.enter(self._places(), self._raise_if_stopped)
+            entered = self._enter(shut)
             try:
                 grant = self._acquire(shut, {url for url, _ in entered})
             except BaseException:
@@ -188,6 +189,16 @@ class CallAttempts:
             up.refusals.leave((endpoint, self._request.model))
             up.quota.refund(grant)
             up.breakers.wait([endpoint], up.stop)
+
+    def _enter(self, shut: set[str]) -> list[Place]:
+        """Places at the endpoints that may be asked; the one that just failed only if it must be."""
+        enter, places = self._up.refusals.enter, self._places()
+        failed = shut | ({self._last[1]} if self._failed_on else set())
+        better = [place for place in places if place[0] not in failed]
+        if better and len(better) < len(places):
+            with suppress(CallFailed):  # they are closed
+                return enter(better, self._raise_if_stopped)
+        return enter(places, self._raise_if_stopped)
 
     def _places(self) -> list[Place]:
         """Where the model may be asked; an endpoint of which no key may use it is closed."""

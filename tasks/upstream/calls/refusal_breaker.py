@@ -159,7 +159,9 @@ class RefusalBreakers:
 
     def _close(self, place: Place, state: _State) -> bool:
         first = not state.closed
-        state.pause = self._pause if first else min(2 * state.pause, _LONGEST_PAUSE)
+        state.pause = (
+            self._pause if first else min(max(self._pause, 2 * state.pause), _LONGEST_PAUSE)
+        )
         state.closed, state.retry_at = True, time.monotonic() + state.pause
         self._write(place, state)
         self._changed.notify_all()

@@ -3,7 +3,7 @@ Who is to blame for a refusal that names a key, its account or its model: the ke
 
 A refusal is a suspicion. A key is out when a second, different question, sent after the first was
 refused, is refused too, with no answer in between; where only the status says so, questions count
-that another key has answered, or four of them. A model is out on a key at its first refusal there,
+that another key has answered, or three of them. A model is out on a key at its first refusal there,
 or at the third in a row once that key has used it; other models go on.
 """
 
@@ -17,7 +17,7 @@ from tasks.upstream.calls.refusals import Refusal
 
 __all__ = ["Suspects"]
 
-_CERTAIN, _UNCERTAIN = 2, 4  # different questions
+_CERTAIN, _UNCERTAIN = 2, 3  # different questions
 _MODEL_AGAIN = 3  # refusals in a row
 _REST = 600.0  # seconds until a model is tried again on a key that refused it
 

@@ -196,7 +196,12 @@ class Quota:
 
     def note(self, name: str, value: str) -> None:
         """Remember something of an endpoint, for other processes and later runs."""
-        self._do(lambda transaction: transaction.ledger.note(transaction.db, name, value))
+
+        def operation(transaction: Transaction) -> None:
+            transaction.ledger.note(transaction.db, name, value)
+            transaction.allocator.notes = {**transaction.allocator.notes, name: value}
+
+        self._do(operation)
 
     # -- operators ---------------------------------------------------------------------------
 

@@ -56,7 +56,8 @@ def test_as_many_go_as_have_proved_good() -> None:
     stop.set()
 
     def leave() -> None:
-        raise Stopped("no room")
+        msg = "no room"
+        raise Stopped(msg)
 
     for successes in range(4):
         for _ in range(2**successes):

@@ -229,7 +229,7 @@ def test_key_held_for_hours_is_not_waited_for(
 
 def test_key_with_nothing_but_429_rests(make_quota: MakeQuota) -> None:
     """After two windows of refusals it is exhausted, with the provider's words; an answer forgives."""
-    quota = make_quota(a=(3, 0.05), longest_wait=1.0, margin=0.01)
+    quota = make_quota(a=(3, 0.05), longest_wait=10.0, margin=0.01)
     words = Signal("rate_limited", retry_after=0.0, reason="free-models-per-day")
 
     def refused() -> None:
