@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from datetime import datetime
 from typing import Any
 
 from flows.ui.events import key_disabled, margin_raised
@@ -12,6 +14,9 @@ from tasks.upstream.quota.key_status import KeyStatus, read_key_status
 __all__ = ["KeyStatusWatch"]
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
+
+_LONG = 60.0
+"""Seconds of a hold that are worth a line."""
 
 
 class KeyStatusWatch:
@@ -24,7 +29,10 @@ class KeyStatusWatch:
 
     def look(self, _: object = None) -> None:
         """Tell what is new since the last look. Cheap, and never raises for the ledger."""
+        ours = self._run.settings.app_ids
         for status in read_key_status(self._run.ledger, self._run.run_id):
+            if status.alias not in ours:
+                continue
             self._tell(status, self._known.get(status.alias, KeyStatus(status.alias)))
             self._known[status.alias] = status
 
@@ -34,6 +42,15 @@ class KeyStatusWatch:
             key_disabled(self._run.run_id, now.alias, now.reason)
         if now.reason is None and before.reason is not None:
             self._log.info("app_id %s is back in rotation", now.alias)
+        if now.held_until > max(before.held_until, time.time() + _LONG):
+            until = datetime.fromtimestamp(now.held_until).astimezone()
+            self._log.warning("app_id %s is held by its provider until %s", now.alias, until)
+        if now.server_limit is not None and now.server_limit != before.server_limit:
+            self._log.warning(
+                "app_id %s: its provider allows %d requests in the first window, fewer than quota",
+                now.alias,
+                now.server_limit,
+            )
         if now.margin > before.margin:
             self._log.warning("app_id %s: margin raised to %.2f s", now.alias, now.margin)
             margin_raised(self._run.run_id, now.alias, now.margin)

@@ -13,6 +13,7 @@ Every error the project raises on purpose, as one tree.
     └── UpstreamError          a call got no usable answer
         ├── CallFailed         this call is over; `code` says why
         ├── NoKeysLeft         every app_id that could serve the model is disabled
+        ├── QuotaHeld          every app_id that could is held by its provider for too long
         ├── CircuitOpen        the endpoint is down; calls are not sent for now
         └── Stopped            the run is being stopped; nothing was sent
 
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigError",
     "NoKeysLeft",
     "OutputError",
+    "QuotaHeld",
     "ReplyError",
     "ReviewError",
     "RowError",
@@ -179,6 +181,23 @@ class NoKeysLeft(UpstreamError):
     """Every app_id that could serve the model is disabled; the message gives each one's reason."""
 
     code = "no_keys_left"
+
+
+class QuotaHeld(UpstreamError):
+    """Every app_id that could serve the model is held for longer than longest_wait.
+
+    `until` is the first instant, in seconds since the epoch, at which one can go on.
+    """
+
+    code = "quota_held"
+
+    def __init__(self, message: str, *, code: str | None = None, until: float = 0.0) -> None:
+        super().__init__(message, code=code)
+        self.until = until
+
+    def details(self) -> dict[str, object]:
+        """The instant."""
+        return {"until": self.until}
 
 
 class CircuitOpen(UpstreamError):

@@ -114,18 +114,24 @@ class _ModelSettings(_Strict):
     """Reasoning models of some providers only take the second."""
     stream: bool = False
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request body, as the endpoint names them."""
+    """Further fields of the request body, as the endpoint names them; they win over our own."""
+    omit: tuple[str, ...] = ()
+    """Fields that the endpoint refuses and that are not sent: "temperature", "stream_options"."""
+    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    """What is asked of the reply's format; an endpoint that refuses one gets the next by itself."""
     expected_tokens: int = Field(default=600, ge=1)
     """Tokens of a usual reply: for token quotas and forecasts."""
 
     def params(self) -> dict[str, Any]:
         """The part of the request body that does not depend on the input."""
-        body: dict[str, Any] = dict(self.extra)
+        body: dict[str, Any] = {}
         if self.temperature is not None:
             body["temperature"] = self.temperature
         if self.max_tokens is not None:
             body[self.max_tokens_field] = self.max_tokens
-        return body
+        body |= self.extra
+        # None is not sent, also where a later step would add the field.
+        return body | dict.fromkeys(self.omit)
 
 
 class CheckSettings(_ModelSettings):
@@ -244,6 +250,8 @@ class Settings(_Strict):
     max_clients: int = Field(default=64, ge=1)
     give_up_after: float = Field(default=120, gt=0)
     """Seconds an endpoint may be down before its calls are left for the next run."""
+    longest_wait: float = Field(default=1800, gt=0)
+    """Seconds a provider may hold a key before the key is out of the run."""
     app_ids: dict[str, AppIdSettings]
     check: tuple[CheckSettings, ...] = Field(min_length=1)
     review: ReviewSettings | None = None

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request
-from tasks.core.errors import CallFailed, ReplyError, Stopped, UpstreamError
+from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.call_rows import failed_row, reply_row
 from tasks.infer.query import Messages, Query
 from tasks.review.prompts import reask_messages
-from tasks.review.replies.contract import LEVELS, response_format
+from tasks.review.replies.contract import Level, response_format
 
 __all__ = ["Answer", "Asker", "CallsModels"]
 
@@ -52,10 +51,7 @@ class Answer(Generic[P]):
 
 
 class Asker:
-    """Turns queries into answers. Thread-safe; one per process.
-
-    A model whose endpoint refuses a reply format is asked in the next simpler one, and remembered.
-    """
+    """Turns queries into answers. Thread-safe; one per process."""
 
     def __init__(
         self, caller: CallsModels, prices: Mapping[str, Price], fresh_since: float | None = None
@@ -63,8 +59,6 @@ class Asker:
         self._caller = caller
         self._prices = prices
         self._fresh_since = fresh_since
-        self._levels: dict[str, int] = {}
-        self._lock = threading.Lock()
 
     def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
         """Ask once, and once more if the reply had the wrong form.
@@ -103,23 +97,10 @@ class Asker:
         return Answer(answer.parsed, replace(answer.row, parse_mode="reasked"))
 
     def _forget(self, query: Query, messages: Messages) -> None:
-        level = self._levels.get(query.settings.model, 0)
-        self._caller.forget(_request(query, messages, level))
+        self._caller.forget(_request(query, messages))
 
     def _reply(self, query: Query, messages: Messages) -> Reply:
-        while True:
-            level = self._levels.get(query.settings.model, 0)
-            try:
-                return self._caller.call(
-                    _request(query, messages, level), fresh_since=self._fresh_since
-                )
-            except CallFailed as error:
-                simpler = level + 1 < len(LEVELS)
-                if error.code != "response_format_unsupported" or not simpler:
-                    raise
-                with self._lock:
-                    seen = self._levels.get(query.settings.model, 0)
-                    self._levels[query.settings.model] = max(seen, level + 1)
+        return self._caller.call(_request(query, messages), fresh_since=self._fresh_since)
 
     def _price(self, query: Query) -> Price | None:
         return self._prices.get(query.settings.model)
@@ -141,15 +122,15 @@ class Asker:
 
 
 @cache
-def _format(stage: Literal["check", "review"], level: int) -> dict[str, Any] | None:
+def _format(stage: Literal["check", "review"], level: Level) -> dict[str, Any] | None:
     """The same object for every call: a schema takes longer to build than to send."""
-    return response_format(stage, LEVELS[level])
+    return response_format(stage, level)
 
 
-def _request(query: Query, messages: Messages, level: int) -> Request:
+def _request(query: Query, messages: Messages) -> Request:
     params = query.settings.params()
-    if (wanted := _format(query.stage, level)) is not None:
-        params["response_format"] = wanted
+    if (wanted := _format(query.stage, query.settings.reply_format)) is not None:
+        params.setdefault("response_format", wanted)
     return Request(
         model=query.settings.model,
         messages=messages,

@@ -19,13 +19,11 @@ __all__ = ["PASSES", "Passes", "with_earlier_calls"]
 PASSES = 3
 """Times that an input is gone through at most, each with the attempts that a call has."""
 
-_TRANSPORT = frozenset(
-    {"timeout", "connect", "reset", "server_error", "overloaded", "stream_cut", "bad_reply"}
-)
+_TRANSPORT = frozenset({"timeout", "connect", "reset", "server_error", "overloaded", "stream_cut"})
 """Failures of the way, not of the question."""
 
-_FORM = frozenset({"empty_reply", "unparseable", "wrong_shape", "no_usable_item"})
-"""Replies that could not be read, although asked for twice."""
+_FORM = frozenset({"bad_reply", "empty_reply", "unparseable", "wrong_shape", "no_usable_item"})
+"""Replies that could not be read, although asked for twice or more."""
 
 _RARE = 0.1
 """A model that fails to keep the form more often than this will fail again: more calls are waste."""

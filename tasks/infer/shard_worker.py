@@ -190,6 +190,7 @@ def _caller(
         ),
         max_clients=settings.max_clients,
         give_up_after=settings.give_up_after,
+        longest_wait=settings.longest_wait,
         run_id=run.run_id,
         stop=stop,
         load=load,

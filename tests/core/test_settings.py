@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import Settings, load_settings
+from tasks.core.settings import CheckSettings, Settings, load_settings
+from tasks.upstream.calls.completion import body_of
 
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
 
@@ -135,3 +137,13 @@ def test_no_check_is_named_like_the_review_stage() -> None:
             '[[check]]\nname = "review"\nmodel = "m"\n'
             '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\n'
         )
+
+
+def test_extra_wins_and_omit_leaves_out() -> None:
+    """`extra` is what the user says of a field; a field in `omit` is None, which is never sent."""
+    check = CheckSettings(
+        name="a", model="m", extra={"temperature": 1}, omit=("max_tokens", "stream_options")
+    )
+    assert check.params() == {"temperature": 1, "max_tokens": None, "stream_options": None}
+    body = body_of(Request("m", (), check.params(), stream=True))
+    assert body == {"model": "m", "messages": (), "temperature": 1, "stream": True}

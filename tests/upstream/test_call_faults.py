@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -35,15 +36,19 @@ TRANSIENT = {
     Fault.ERROR_BODY: "bad_reply",
     Fault.EMPTY_CHOICES: "bad_reply",
     Fault.NULL_CONTENT: "empty_reply",
+    Fault.JSON_VALIDATE: "bad_reply",
+    Fault.CAPACITY: "overloaded",
+    Fault.BROKEN_OFF: "stream_cut",
 }
 TWICE = {Fault.HUGE: "too_large", Fault.REFUSAL: "refusal"}
 FINAL = {
     Fault.STATUS_400: "bad_request",
-    Fault.RESPONSE_FORMAT: "response_format_unsupported",
     Fault.CONTEXT_LENGTH: "context_length",
     Fault.CONTENT_POLICY: "content_filter",
     Fault.CONTENT_FILTER: "content_filter",
+    Fault.REASONING_SPENT: "truncated",
 }
+APART = {Fault.STATUS_429, Fault.RESPONSE_FORMAT, Fault.MODEL_DENIED, Fault.BUDGET_HOLD}
 REFUSED_KEY = {
     Fault.STATUS_401: "unauthorized",
     Fault.ECHO_KEY: "unauthorized",
@@ -65,20 +70,9 @@ STREAMED = {
 }
 
 
-OF_PROVIDERS = {
-    Fault.MODEL_DENIED,
-    Fault.BUDGET_HOLD,
-    Fault.JSON_VALIDATE,
-    Fault.CAPACITY,
-    Fault.REASONING_SPENT,
-    Fault.BROKEN_OFF,
-}
-"""What single providers do; expected in test_refusal_consequences.py."""
-
-
 def test_every_fault_of_the_sandbox_is_covered() -> None:
     """No fault is without an expectation."""
-    covered = {*TRANSIENT, *TWICE, *FINAL, *REFUSED_KEY, *ANSWERED, *OF_PROVIDERS, Fault.STATUS_429}
+    covered = {*TRANSIENT, *TWICE, *FINAL, *REFUSED_KEY, *ANSWERED, *APART}
     assert covered == set(Fault)
 
 
@@ -141,6 +135,19 @@ def test_final_faults_are_not_retried(
     assert not caller.call(request).journaled
 
 
+def test_a_refused_reply_format_is_left_out(
+    sandbox: Sandbox, open_call: OpenCaller, ask: Ask
+) -> None:
+    """It costs one request, and the next question is asked without the format at once."""
+    sandbox.control(models={"m": {"response_format": "none"}})
+    caller = open_call(limits=QUICK)
+    assert caller.call(ask("f", response_format={"type": "json_object"})).attempts == 2
+    assert caller.call(ask("g", response_format={"type": "json_object"})).attempts == 1
+    assert list(caller.statistics()["adapted"].values()) == [
+        "response_format left out: the endpoint refuses it"
+    ]
+
+
 def test_a_bad_request_about_formats_needs_a_format_in_the_request(
     sandbox: Sandbox, open_call: OpenCaller, ask: Ask
 ) -> None:
@@ -161,7 +168,10 @@ def test_a_refused_key_is_left_and_another_takes_over(
     assert caller.call(ask("one key left")).app_id == "a3"
     assert set(caller.statistics()["calls"].get("failed_attempts", {})) <= {REFUSED_KEY[fault]}
     sandbox.control(script=[{"fault": fault}])
-    with pytest.raises(NoKeysLeft):
+    for text in ("suspected", "again"):
+        with suppress(CallFailed, NoKeysLeft):
+            caller.call(ask(text))
+    with pytest.raises(NoKeysLeft, match=f"a3: {REFUSED_KEY[fault]}: HTTP 4"):
         caller.call(ask("no key left"))
 
 

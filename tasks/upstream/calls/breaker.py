@@ -31,6 +31,8 @@ class _State:
     retry_at: float = 0.0
     cooldown: float = 0.0
     probing: bool = False
+    error: str = ""
+    """The last failure, as the user may read it."""
     openings: int = 0
     probes: int = 0
 
@@ -82,8 +84,11 @@ class Breakers:
                 state.probes += 1
             return True
 
-    def report(self, endpoint: str, *, alive: bool | None) -> None:
-        """The outcome of an entered call: the endpoint answered, failed, or (None) was not asked."""
+    def report(self, endpoint: str, *, alive: bool | None, error: str = "") -> None:
+        """The outcome of an entered call: the endpoint answered, failed, or (None) was not asked.
+
+        `error` is what a failure said, without keys.
+        """
         state = self._states.get(endpoint)
         if alive and (state is None or not (state.failures or state.opened_at)):
             return
@@ -94,6 +99,7 @@ class Breakers:
             elif alive is None:
                 state.probing = False
             else:
+                state.error = error
                 self._fail(state)
             self._changed.notify_all()
 
@@ -130,9 +136,11 @@ class Breakers:
         since = time.monotonic() - opened
         if since >= self.give_up_after:
             names = ", ".join(sorted(endpoints))
+            errors = dict.fromkeys(self._states[endpoint].error for endpoint in sorted(endpoints))
+            said = "; ".join(error for error in errors if error)
             msg = (
-                f"{names} has failed for {since:.0f} s; its calls are left for the next run: "
-                "check the endpoint, then start the run again"
+                f"{names} has failed for {since:.0f} s{f' ({said})' if said else ''}; its calls are "
+                "left for the next run: check the endpoint, then start the run again"
             )
             raise CircuitOpen(msg)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +23,14 @@ from pydantic import SecretStr
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
+from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.attempts import CallAttempts, CallLimits, Load, Upstream
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
+from tasks.upstream.calls.refusal_breaker import RefusalBreakers
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
+from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.journal import Answers, Journal, open_journal
 from tasks.upstream.quota import Quota
 
@@ -78,6 +81,7 @@ class Caller:
         stop: threading.Event | None = None,
         load: Load | None = None,
         run_id: str = "",
+        refresh_key: Callable[[str], bool] | None = None,
     ) -> None:
         self._counts = CallCounts()
         self._run_id = run_id
@@ -93,7 +97,11 @@ class Caller:
             limits=limits or CallLimits(),
             counts=self._counts,
             stop=stop or threading.Event(),
+            refusals=RefusalBreakers(quota, run_id=run_id),
+            adaptations=Adaptations(quota),
+            suspects=Suspects(),
             load=load,
+            refresh_key=refresh_key,
         )
 
     @property
@@ -109,14 +117,13 @@ class Caller:
 
         Raises:
             CallFailed: it is over; `code` is its reason, nothing is journaled.
-            NoKeysLeft, CircuitOpen, Stopped: nothing can be sent.
+            NoKeysLeft, QuotaHeld, CircuitOpen, Stopped: nothing can be sent.
             StateError: journal or ledger cannot be used.
         """
-        key = request.key
         self._counts.add("calls")
         try:
             reply, shared = self._flights.run(
-                key, lambda: self._ask(request, key, fresh_since), pause=self._raise_if_stopped
+                request.key, lambda: self._ask(request, fresh_since), pause=self._raise_if_stopped
             )
         except UpstreamError as error:
             self._counts.add("failed", error.code)
@@ -126,7 +133,7 @@ class Caller:
 
     def forget(self, request: Request) -> None:
         """Do not answer this request from the journal again: its reply was of no use."""
-        self._answers.forget(request)
+        self._answers.forget(self._up.adapted(request))
 
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, clients, breakers and quota, for logs and the report."""
@@ -134,10 +141,23 @@ class Caller:
             "calls": self._counts.summary(),
             "clients": self._up.pool.statistics(),
             "breakers": self._up.breakers.statistics(),
+            "adapted": self._up.adaptations.describe(),
             "quota": self._up.quota.statistics(),
         }
 
-    def _ask(self, request: Request, key: str, fresh_since: float | None) -> Reply:
+    def _ask(self, request: Request, fresh_since: float | None) -> Reply:
+        attempts = CallAttempts(self._up, request)
+        while True:
+            adapted = self._up.adapted(request)
+            reply = self._ask_once(attempts, adapted, fresh_since)
+            if reply is not None:
+                return reply
+
+    def _ask_once(
+        self, attempts: CallAttempts, request: Request, fresh_since: float | None
+    ) -> Reply | None:
+        """The reply; None: the request is adapted, which makes it another question."""
+        key = request.key
         with self._claimed(key):
             # Only under the claim: what is not there now, nobody else is about to put there.
             paid_for = _paid_for(self._run_id, request.cell)
@@ -145,8 +165,11 @@ class Caller:
             if answered is not None:
                 # A second pass, or a shard that starts anew, meets what this run paid for before.
                 return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
-            reply = replace(CallAttempts(self._up, request).run(), paid_for=paid_for)
-            self._answers.put(request, reply)
+            reply = attempts.run(request)
+            if reply is not None:
+                reply = replace(reply, paid_for=paid_for)
+                # Another call may have taught us something while this one waited.
+                self._answers.put(self._up.adapted(request), reply)
             return reply
 
     @contextmanager
@@ -188,12 +211,15 @@ def open_caller(
     run_id: str = "",
     stop: threading.Event | None = None,
     load: Load | None = None,
+    longest_wait: float = 1800.0,
+    refresh_key: Callable[[str], bool] | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
     `keys` by alias; `margin` and `give_up_after` in seconds. `load` hears of every
     reply and overload. Setting `stop` ends waits within a
-    second and lets calls in flight finish.
+    second and lets calls in flight finish. An app_id that its provider holds for longer than
+    `longest_wait` seconds is not waited for; `refresh_key` reads an app_id's key anew.
 
     Raises:
         StateError: journal or ledger cannot be used.
@@ -208,7 +234,9 @@ def open_caller(
         )
         stack.callback(pool.close)
         store = stack.enter_context(open_journal(journal, patient=True))
-        quota = Quota(ledger, app_ids, margin=margin, run_id=run_id, stop=stop)
+        quota = Quota(
+            ledger, app_ids, margin=margin, run_id=run_id, stop=stop, longest_wait=longest_wait
+        )
         stack.callback(quota.close)
         yield Caller(
             app_ids,
@@ -221,4 +249,5 @@ def open_caller(
             stop=stop,
             load=load,
             run_id=run_id,
+            refresh_key=refresh_key,
         )

@@ -14,33 +14,56 @@ from tasks.core.calls import Request, Usage
 from tasks.core.errors import ReplyError
 
 __all__ = [
+    "THOUGHTS",
     "Completion",
     "ServerError",
+    "TruncatedReply",
     "body_of",
     "check_complete",
+    "first_choice",
+    "join_text",
     "raise_if_error",
     "read_completion",
     "read_created",
     "read_text",
     "read_usage",
+    "thought_answer",
 ]
 
 
-_STATUS = re.compile("[45][0-9][0-9]")
+THOUGHTS = ("reasoning_content", "reasoning")
+_TEXT_PARTS = frozenset({"text", "output_text", None})
+_CUT = frozenset({"length", "max_tokens", "MAX_TOKENS"})
+_FILTERED = frozenset({"content_filter", "SAFETY", "RECITATION", "sensitive"})
+_GOOD_ENDS = frozenset(
+    {"stop", "length", "max_tokens", "tool_calls", "function_call", "end_turn", "stop_sequence"}
+) | {"eos", "eos_token", "null", ""}
+_PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
+_PAGE_BYTES = 500
 _LATEST = 1e11  # seconds since the epoch; what is beyond is milliseconds or nonsense
 
 
 class ServerError(ReplyError):
-    """A 200 whose body is an error. `status` is the one it names, if any; `error` its object."""
+    """A 200 whose body is an error, or a page; `body` is all of it."""
 
-    def __init__(self, message: str, *, code: str | None = None, error: Any = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, body: Any = None) -> None:
         super().__init__(message, code=code)
-        self.error: dict[str, Any] = error if isinstance(error, dict) else {}
-        self.status = _status(self.error.get("code"))
+        self.body = body
 
     def details(self) -> dict[str, object]:
-        """The error object, which is plain JSON."""
-        return {"error": self.error}
+        """Nothing: the body does not cross process borders."""
+        return {}
+
+
+class TruncatedReply(ReplyError):
+    """An empty reply whose tokens all went into thoughts; `usage` is what it cost."""
+
+    def __init__(self, usage: Usage) -> None:
+        spent = usage.completion_tokens
+        tokens = "all tokens" if spent is None else f"all {spent:,} tokens"
+        msg = f"{tokens} went into reasoning: raise max_tokens, or lower the reasoning effort"
+        super().__init__(msg, code="truncated")
+        self.usage = usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +81,13 @@ class Completion:
     """When the first chunk with text came, on the monotonic clock; streaming only."""
 
 
-def body_of(request: Request) -> bytes:
-    """The request's JSON body."""
+def body_of(request: Request) -> dict[str, Any]:
+    """The request's JSON body; a parameter that is None is left out, also where we would add it."""
     body: dict[str, Any] = {"model": request.model, "messages": request.messages, **request.params}
     if request.stream:
         body["stream"] = True
         body.setdefault("stream_options", {"include_usage": True})
-    return orjson.dumps(body)
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def read_completion(body: bytes, content_type: str) -> Completion:
@@ -77,11 +100,12 @@ def read_completion(body: bytes, content_type: str) -> Completion:
     record = _json_object(body, content_type)
     raise_if_error(record)
     choice, message = _first_choice(record)
-    content = message.get("content")
+    raise_if_error(choice)
+    finish = read_text(choice.get("finish_reason"))
     completion = Completion(
-        content=content if isinstance(content, str) else "",
+        content=join_text(message.get("content")) or thought_answer(message, finish),
         model=read_text(record.get("model")),
-        finish_reason=read_text(choice.get("finish_reason")),
+        finish_reason=finish,
         usage=read_usage(record.get("usage")),
         request_id=read_text(record.get("id")),
         created=read_created(record.get("created")),
@@ -92,26 +116,51 @@ def read_completion(body: bytes, content_type: str) -> Completion:
 
 
 def raise_if_error(record: Mapping[str, Any]) -> None:
-    """Raises ServerError if the object is an error and holds no choices."""
-    error = record.get("error")
-    if error and not record.get("choices"):
+    """Raises ServerError if the object is an error, or holds one beside half a reply."""
+    error = record.get("error") or (record if record.get("object") == "error" else None)
+    if error:
         text = error.get("message") if isinstance(error, dict) else error
         msg = f"status 200 with an error: {text}"
-        raise ServerError(msg, error=error)
+        raise ServerError(msg, body=dict(record) | {"choices": None})
 
 
 def check_complete(completion: Completion) -> None:
-    """Raises ReplyError if the reply holds nothing to read."""
-    if completion.finish_reason == "content_filter":
+    """Raises ReplyError if the provider broke the reply off, or it holds nothing to read."""
+    reason = completion.finish_reason
+    if reason in _FILTERED:
         msg = "the provider's content filter ended the reply"
         raise ReplyError(msg, code="content_filter", usage=completion.usage)
+    if reason is not None and reason.lower() not in _GOOD_ENDS:
+        msg = f"the provider broke the reply off (finish_reason {reason})"
+        raise ReplyError(msg, code="stream_cut", usage=completion.usage)
     if completion.content.strip():
         return
     if completion.refusal:
         msg = f"the model refused: {completion.refusal}"
         raise ReplyError(msg, code="refusal", usage=completion.usage)
-    msg = f"the reply is empty (finish_reason {completion.finish_reason})"
+    if reason in _CUT:
+        raise TruncatedReply(completion.usage)
+    msg = f"the reply is empty (finish_reason {reason})"
     raise ReplyError(msg, code="empty_reply", usage=completion.usage)
+
+
+def join_text(content: Any) -> str:
+    """The text of a content that is one, or a list of parts; thoughts among them are left out."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = (
+        part.get("text") if isinstance(part, dict) and part.get("type") in _TEXT_PARTS else part
+        for part in parts
+    )
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def thought_answer(message: Mapping[str, Any], finish: str | None) -> str:
+    """The answer among the thoughts, where a server's parser kept all for them; else nothing."""
+    texts = (message.get(name) for name in THOUGHTS)
+    found = next((text for text in texts if isinstance(text, str) and "{" in text), "")
+    return "" if finish in _CUT else found
 
 
 def read_usage(value: Any) -> Usage:
@@ -151,6 +200,8 @@ def _json_object(body: bytes, content_type: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         kind = content_type.partition(";")[0] or "no content type"
         msg = f"the reply is not JSON ({kind}, {len(body)} bytes): {error}"
+        if _PAGE.match(body[:_PAGE_BYTES]):
+            raise ServerError(msg, body=body) from None
         raise ReplyError(msg) from None
     if not isinstance(record, dict):
         msg = f"the reply is JSON, but a {type(record).__name__} and not an object"
@@ -160,7 +211,7 @@ def _json_object(body: bytes, content_type: str) -> dict[str, Any]:
 
 def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     choices = record.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    choice = first_choice(choices)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         msg = "the reply has no choices with a message"
@@ -168,10 +219,13 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return choice, message
 
 
+def first_choice(choices: Any) -> Any:
+    """The choice with index 0; others are answers that nobody asked for."""
+    for choice in choices if isinstance(choices, list) else ():
+        if not isinstance(choice, dict) or choice.get("index", 0) in (0, None):
+            return choice
+    return None
+
+
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _status(code: Any) -> int | None:
-    number = int(code) if isinstance(code, int) or _STATUS.fullmatch(str(code)) else 0
-    return number if 400 <= number < 600 else None  # noqa: PLR2004  (the range of HTTP errors)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import httpx2
 import openai
+import orjson
 
 from tasks.core.calls import Reply, Request, Usage
 from tasks.core.errors import ReplyError
+from tasks.upstream.calls.adaptation import Adaptation
 from tasks.upstream.calls.completion import Completion, body_of, read_completion
 from tasks.upstream.calls.streaming import assemble
 from tasks.upstream.calls.transport import Probe, watched
@@ -23,13 +25,18 @@ _EVENTS = "text/event-stream"
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt. `replying` and `headers` tell how far it came, also after an error."""
+    """One attempt. `replying`, `headers` and `body` tell how far it came, also after an error."""
 
     request: Request
     trace_id: str
     probe: Probe
+    adaptation: Adaptation = field(default_factory=Adaptation)
     replying: bool = False
     headers: Mapping[str, str] | None = None
+    refused_headers: Mapping[str, str] = field(default_factory=dict)
+    """Of an error response."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """What was sent."""
 
     def send(self, client: openai.OpenAI) -> Completion:
         """Ask and read the reply to its end.
@@ -37,8 +44,12 @@ class Attempt:
         Raises:
             openai.APIError, httpx2.TransportError, TimeoutError, ReplyError: see retry.decide.
         """
-        with watched(self.probe):
-            response = self._post(client)
+        try:
+            with watched(self.probe):
+                response = self._post(client)
+        except openai.APIStatusError as error:
+            self.refused_headers = error.response.headers
+            raise
         try:
             self.replying, self.headers = True, response.headers
             return self._read(response)
@@ -80,11 +91,12 @@ class Attempt:
         )
 
     def _post(self, client: openai.OpenAI) -> httpx2.Response:
+        self.body = self.adaptation.apply(body_of(self.request))
         # Always streamed, so that the size and the time of a body are bounded while it comes.
         response: Any = client.post(
             "/chat/completions",
             cast_to=httpx2.Response,
-            content=body_of(self.request),
+            content=orjson.dumps(self.body),
             options={"headers": {"Content-Type": "application/json", "M-TraceId": self.trace_id}},
             stream=True,
             stream_cls=openai.Stream,
@@ -94,7 +106,8 @@ class Attempt:
     def _read(self, response: httpx2.Response) -> Completion:
         kind = response.headers.get("content-type", "")
         # A server may answer a stream request in one piece.
-        if self.request.stream and kind.startswith(_EVENTS):
+        stream = bool(self.body.get("stream"))
+        if stream and kind.startswith(_EVENTS):
             return assemble(response.iter_bytes(), self.probe)
         if kind.startswith(_EVENTS):
             msg = "the reply is a stream, and none was asked for"

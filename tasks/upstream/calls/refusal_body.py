@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from tasks.upstream.calls.waits import wait_in_field
+from tasks.upstream.waits import wait_in_field
 
 __all__ = ["SENTENCE_CHARS", "Said", "read_body"]
 

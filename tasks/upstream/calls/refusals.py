@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tasks.upstream.calls.refusal_body import Said, read_body
-from tasks.upstream.calls.waits import reset_said, retry_after_said, wait_in_text
+from tasks.upstream.waits import reset_said, retry_after_said, wait_in_text
 
 __all__ = ["ABOUTS", "RULES", "About", "Refusal", "Rule", "classify"]
 

@@ -3,32 +3,41 @@ What a failed attempt means, as data: go on or not, why, and does it use up the 
 
 | reason | then | attempts | endpoint |
 |---|---|---|---|
-| connect, reset, timeout, stream_cut, server_error | on another key | max_attempts | failing |
-| overloaded | later | max_attempts | failing |
-| rate_limited | when the quota says so | not counted | alive |
-| insufficient_quota, unauthorized, forbidden | on another key | not counted | alive |
+| connect, reset, timeout, stream_cut | on another key | max_attempts | failing |
 | bad_reply, empty_reply | on another key | max_attempts | alive |
 | refusal, too_large | once more | 2 | alive |
-| bad_request, response_format_unsupported, context_length, content_filter | give up | - | alive |
+| truncated, content_filter of a reply | give up | - | alive |
 
-A rate limit is the quota's matter and not the call's, so it does not use up attempts; a key that the
-server refuses is disabled by the quota, so there are at most as many of those as keys.
+What a server refuses goes by what the refusal is about (see refusals):
+
+| about | reason | then | attempts |
+|---|---|---|---|
+| money, key | insufficient_quota, unauthorized, forbidden | on another key | not counted |
+| model | model_unavailable | on another key | not counted |
+| wait | rate_limited | when the quota says so | not counted |
+| try_again | server_error, overloaded, timeout, bad_reply | later | max_attempts |
+| input | content_filter; bad_request where only the status says so | give up | - |
+| length | context_length | give up | - |
+| format, parameter | bad_request | adapted, else give up | not counted |
+| endpoint | endpoint_refused | give up | - |
 """
 
 from __future__ import annotations
 
 import random
+import socket
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import httpx2
 import openai
 
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
-from tasks.upstream.quota import Signal, read_signal
+from tasks.upstream.calls.refusals import About, Refusal, classify
 
 __all__ = ["Circumstances", "Decision", "backoff", "decide"]
 
@@ -44,30 +53,33 @@ class _Rule:
 
 
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(
-        ("connect", "reset", "timeout", "stream_cut", "server_error"), _Rule("retry", alive=False)
-    ),
-    "overloaded": _Rule("retry_later", alive=False),
-    "rate_limited": _Rule("retry_later", counts=False),
-    **dict.fromkeys(
-        ("insufficient_quota", "unauthorized", "forbidden"), _Rule("retry", counts=False)
-    ),
+    **dict.fromkeys(("connect", "reset", "timeout", "stream_cut"), _Rule("retry", alive=False)),
     **dict.fromkeys(("bad_reply", "empty_reply"), _Rule("retry")),
     **dict.fromkeys(("refusal", "too_large"), _Rule("retry", tries=2)),
+    **dict.fromkeys(("truncated", "content_filter"), _Rule("give_up")),
 }
 _GIVE_UP = _Rule("give_up")
-
-_STATUS = {401: "unauthorized", 402: "insufficient_quota", 403: "forbidden", 408: "timeout"}
-_OVERLOADED = frozenset({503, 529})
-_FORMAT_WORDS = ("response_format", "response format", "json_schema", "structured output")
-_LENGTH_WORDS = (
-    "context length",
-    "context window",
-    "context_length",
-    "maximum context",
-    "too many tokens",
-)
-_FILTER_WORDS = ("content_filter", "content_policy", "content management policy")
+_ABOUT: Mapping[About, tuple[str, _Rule]] = {
+    "money": ("insufficient_quota", _Rule("retry", counts=False)),
+    "key": ("forbidden", _Rule("retry", counts=False)),
+    "model": ("model_unavailable", _Rule("retry", counts=False)),
+    "wait": ("rate_limited", _Rule("retry_later", counts=False)),
+    "try_again": ("server_error", _Rule("retry")),
+    "input": ("content_filter", _GIVE_UP),
+    "length": ("context_length", _GIVE_UP),
+    "format": ("bad_request", _GIVE_UP),
+    "parameter": ("bad_request", _GIVE_UP),
+    "endpoint": ("endpoint_refused", _GIVE_UP),
+}
+_TRY_AGAIN = {
+    408: "timeout",
+    429: "overloaded",
+    498: "overloaded",
+    503: "overloaded",
+    529: "overloaded",
+}
+_SERVER = 500  # where the server's own errors begin
+_BUSY = frozenset({503, 529})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +91,10 @@ class Circumstances:
     replying: bool = False
     """Headers with status 200 had come."""
     stream: bool = False
-    wants_format: bool = False
-    """The request carried a response_format."""
+    model: str = ""
+    """The model that was asked for."""
+    headers: Mapping[str, str] | None = None
+    """Of a reply with status 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +109,14 @@ class Decision:
     """So many attempts with reasons that count, then it is over; None: as many as the call has."""
     alive: bool
     """The endpoint answered; False: it looks down."""
-    signal: Signal | None = None
+    refusal: Refusal | None = None
+    """What the server refused; None: the way or the reply failed."""
     refund: bool = False
     """Nothing was sent, so no quota was used."""
     reconnect: bool = False
     """The connection broke; take a new one."""
+    error: ReplyError | None = None
+    """The reply that could not be used."""
 
 
 def decide(error: Exception, about: Circumstances) -> Decision:
@@ -110,16 +127,14 @@ def decide(error: Exception, about: Circumstances) -> Decision:
     """
     match error:
         case openai.APIStatusError():
-            return _of_status(error.status_code, error.body, error.response.headers, about)
-        case ServerError(status=int(status)):
-            return _of_status(status, error.error, {}, about)
+            response = error.response
+            # The client's `body` drops what stands beside `error`.
+            return _refused(error.status_code, response.headers, _content(error), about)
+        case ServerError():
+            return _refused(200, about.headers or {}, error.body, about, error)
         case ReplyError():
-            reason = (
-                error.code
-                if error.code in _RULES or error.code == "content_filter"
-                else "bad_reply"
-            )
-            return _decision(reason, str(error))
+            reason = error.code if error.code in _RULES else "bad_reply"
+            return _decision(reason, _RULES[reason], str(error), error=error)
         case openai.APIConnectionError() | httpx2.TransportError() | TimeoutError():
             return _of_connection(error, about)
         case _:
@@ -131,59 +146,92 @@ def backoff(failures: int, *, base: float, most: float) -> float:
     return random.uniform(0, min(most, base * 2 ** min(failures, 16)))  # noqa: S311  (no secret)
 
 
+def _content(error: openai.APIStatusError) -> object:
+    try:
+        return error.response.content or error.body
+    except httpx2.StreamError:  # the client could not read it either
+        return error.body
+
+
+def _refused(
+    status: int,
+    headers: Mapping[str, str],
+    body: object,
+    about: Circumstances,
+    error: ReplyError | None = None,
+) -> Decision:
+    refusal = classify(status, headers, body, model=about.model, now=time.time())
+    reason, rule = _ABOUT[refusal.about]
+    status = refusal.status
+    if refusal.about == "try_again":
+        ours = status < _SERVER and status not in _TRY_AGAIN
+        reason = "bad_reply" if ours else _TRY_AGAIN.get(status, reason)
+        alive = status < _SERVER and reason != "timeout"
+        rule = _Rule("retry_later" if status in _BUSY else "retry", alive=alive)
+    elif refusal.about == "key" and status == 401:  # noqa: PLR2004  (HTTP's "unauthorized")
+        reason = "unauthorized"
+    elif refusal.about == "input" and not refusal.certain:
+        reason = "bad_request"
+    elif refusal.about == "endpoint" and error is not None:
+        reason, rule = "bad_reply", _RULES["bad_reply"]  # a page with 200: once is an accident
+    text = f"HTTP {status}: {refusal.sentence or 'no reason given'}"
+    return _decision(reason, rule, text, refusal=refusal, error=error)
+
+
 def _of_connection(error: Exception, about: Circumstances) -> Decision:
     cause = error.__cause__ or error
     text = f"{type(cause).__name__}: {cause}".rstrip(": ")
     if not about.reached:
-        return _decision("connect", text, refund=True, reconnect=True)
+        message = _remedy(cause) + text
+        return _decision("connect", _RULES["connect"], message, refund=True, reconnect=True)
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError):
-        return _decision("timeout", text)
+        return _decision("timeout", _RULES["timeout"], text)
     reason = "stream_cut" if about.stream and about.replying else "reset"
-    return _decision(reason, text, reconnect=True)
+    return _decision(reason, _RULES[reason], text, reconnect=True)
 
 
-def _of_status(
-    status: int, body: Any, headers: Mapping[str, str], about: Circumstances
-) -> Decision:
-    record: Mapping[str, Any] = body if isinstance(body, dict) else {}
-    code, message = str(record.get("code") or record.get("type") or ""), record.get("message")
-    text = message if isinstance(message, str) else str(body or "")
-    signal = read_signal(status, headers, code, now_epoch=time.time())
-    reason = _reason(status, f"{code} {record.get('param')} {text}".lower(), signal, about)
-    if reason == "forbidden" and not record:
-        # An API refuses a key in JSON. A page is a firewall's that disliked the code under review:
-        # the key is fine, and would be lost to the run.
-        return _decision("bad_request", f"HTTP 403 that is not the API's: {text}")
-    return _decision(reason, f"HTTP {status}: {text}", signal=signal)
+def _remedy(error: BaseException) -> str:
+    """What a user can do about a connection that never came to be, before the system's own words."""
+    causes = list(_causes(error))
+    text = " ".join(str(cause) for cause in causes).lower()
+    if any(isinstance(c, ssl.SSLCertVerificationError) for c in causes) or "certificate" in text:
+        return (
+            "the endpoint's certificate is not trusted: set SSL_CERT_FILE to the file of the "
+            "authority that signed it. "
+        )
+    if any(isinstance(cause, httpx2.ProxyError) for cause in causes) or "407" in text:
+        return (
+            "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY): "
+            "mend HTTPS_PROXY, or put the endpoint's host into NO_PROXY. "
+        )
+    if any(isinstance(c, socket.gaierror) for c in causes) or "name or service" in text:
+        return (
+            "the endpoint's name is not known to DNS: check base_url, or set HTTPS_PROXY where "
+            "only a proxy reaches it. "
+        )
+    if any(isinstance(c, ConnectionRefusedError) for c in causes) or "refused" in text:
+        return "nothing listens at the endpoint's address: check host and port of base_url. "
+    return ""
 
 
-def _reason(status: int, text: str, signal: Signal, about: Circumstances) -> str:
-    if status >= 500:  # noqa: PLR2004  (HTTP's server errors)
-        return "overloaded" if status in _OVERLOADED else "server_error"
-    if status == 429:  # noqa: PLR2004  (HTTP's "too many requests")
-        return "insufficient_quota" if signal.kind == "insufficient_quota" else "rate_limited"
-    if any(word in text for word in _FILTER_WORDS):
-        return "content_filter"
-    return _STATUS.get(status) or _of_bad_request(text, about)
-
-
-def _of_bad_request(text: str, about: Circumstances) -> str:
-    if any(word in text for word in _LENGTH_WORDS):
-        return "context_length"
-    if about.wants_format and any(word in text for word in _FORMAT_WORDS):
-        return "response_format_unsupported"
-    return "bad_request"
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(8):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _decision(
     reason: str,
+    rule: _Rule,
     message: str,
     *,
-    signal: Signal | None = None,
+    refusal: Refusal | None = None,
     refund: bool = False,
     reconnect: bool = False,
+    error: ReplyError | None = None,
 ) -> Decision:
-    rule = _RULES.get(reason, _GIVE_UP)
     return Decision(
         action=rule.action,
         reason=reason,
@@ -191,7 +239,8 @@ def _decision(
         counts=rule.counts,
         tries=rule.tries,
         alive=rule.alive,
-        signal=signal,
+        refusal=refusal,
         refund=refund,
         reconnect=reconnect,
+        error=error,
     )

@@ -1,7 +1,7 @@
 """
 Server-sent events of one reply, put together.
 
-Lines are split at LF and CRLF only: a text splitter also breaks at U+2028, which servers that do
+Lines are split at LF, CRLF and CR only: a text splitter also breaks at U+2028, which servers that do
 not escape non-ASCII send in the middle of a JSON string.
 """
 
@@ -16,12 +16,16 @@ import orjson
 from tasks.core.calls import Usage
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import (
+    THOUGHTS,
     Completion,
     check_complete,
+    first_choice,
+    join_text,
     raise_if_error,
     read_created,
     read_text,
     read_usage,
+    thought_answer,
 )
 from tasks.upstream.calls.transport import Probe
 
@@ -31,9 +35,10 @@ _END = "[DONE]"
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The data of each event; comments and other fields are passed over, an unended event is not given.
+    """The data of each event; comments and other fields are passed over.
 
-    Follows the parsing rules of the HTML standard, section "Server-sent events".
+    Follows the parsing rules of the HTML standard, section "Server-sent events", but for its end:
+    an event that nothing ends is given if it is whole, as OpenAI's own client does.
     """
     data: list[bytes] = []
     for line in _lines(chunks):
@@ -42,14 +47,30 @@ def events(chunks: Iterable[bytes]) -> Iterator[str]:
         elif not line and data:
             yield b"\n".join(data).decode("utf-8", "replace")
             data = []
+    tail = b"\n".join(data).decode("utf-8", "replace")
+    if tail and (tail == _END or _is_json(tail)):
+        yield tail
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
-        lines = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        rest = lines.pop()
+        text = rest + chunk
+        # A CR at the end may be half of a CRLF.
+        held = b"\r" if text.endswith(b"\r") else b""
+        text = text.removesuffix(held) if held else text
+        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        rest = lines.pop() + held
         yield from lines
+    yield from (line for line in [rest.removesuffix(b"\r")] if line)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def assemble(chunks: Iterable[bytes], probe: Probe) -> Completion:
@@ -91,6 +112,7 @@ class _Parts:
         self._last = time.monotonic()
         self._content: list[str] = []
         self._refusal: list[str] = []
+        self._thoughts: list[str] = []
         self._first: dict[str, Any] = {}
         self._usage = Usage()
         self._finish: str | None = None
@@ -99,10 +121,10 @@ class _Parts:
         self.ended = False
 
     def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks; keep-alive comments do not count as life."""
+        """The chunks; once the reply has begun, keep-alive comments do not count as life."""
         for chunk in chunks:
             yield chunk
-            if time.monotonic() - self._last > self._probe.idle:
+            if self._first_token and time.monotonic() - self._last > self._probe.idle:
                 msg = f"no event of the stream for {self._probe.idle:g} s"
                 raise TimeoutError(msg)
 
@@ -112,9 +134,10 @@ class _Parts:
         self._first = self._first or record
         if record.get("usage"):
             self._usage = read_usage(record["usage"])
-        choices = record.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self._add_choice(choices[0])
+        choice = first_choice(record.get("choices"))
+        if isinstance(choice, dict):
+            raise_if_error(choice)
+            self._add_choice(choice)
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
         self._has_choices = True
@@ -123,10 +146,10 @@ class _Parts:
         if not isinstance(delta, dict):
             return
         for name, parts in (("content", self._content), ("refusal", self._refusal)):
-            text = delta.get(name)
-            if isinstance(text, str) and text:
+            if text := join_text(delta.get(name)):
                 parts.append(text)
                 self._first_token = self._first_token or self._last
+        self._thoughts += [join_text(delta.get(THOUGHTS[0]) or delta.get(THOUGHTS[1]))]
 
     def completion(self) -> Completion:
         """The whole. Either end mark will do: some servers send no [DONE], some no finish_reason."""
@@ -136,8 +159,9 @@ class _Parts:
         if not self._has_choices:
             msg = "the stream has no choices"
             raise ReplyError(msg, usage=self._usage)
+        thoughts = {THOUGHTS[0]: "".join(self._thoughts)}
         completion = Completion(
-            content="".join(self._content),
+            content="".join(self._content) or thought_answer(thoughts, self._finish),
             model=read_text(self._first.get("model")),
             finish_reason=self._finish,
             usage=self._usage,

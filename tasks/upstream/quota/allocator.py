@@ -28,15 +28,28 @@ class Allocator(Reservations):
     Args:
         app_ids, owner, margin, grace: as in Reservations.
         notice: seconds after which another process has seen what we changed.
+        longest_wait: seconds; an app_id that is held for longer gets no reservation.
     """
 
     def __init__(
-        self, app_ids: Sequence[AppId], *, owner: int, margin: float, grace: float, notice: float
+        self,
+        app_ids: Sequence[AppId],
+        *,
+        owner: int,
+        margin: float,
+        grace: float,
+        notice: float,
+        longest_wait: float = math.inf,
     ) -> None:
         super().__init__(app_ids, owner=owner, margin=margin, grace=grace)
         self.notice = notice
+        self.longest_wait = longest_wait
         self._serving: dict[str, list[KeyLog]] = {}
         self._uniform = all(a.models is None and not a.token_windows for a in app_ids)
+
+    def is_out(self, key_log: KeyLog, now: float) -> bool:
+        """Whether an app_id is held for longer than anybody waits."""
+        return key_log.hold - now > self.longest_wait
 
     def place(self, request: SlotRequest, now: float) -> Reservation | None:
         """Reserve the earliest instant for a caller; None when no instant is known now."""
@@ -118,6 +131,8 @@ class Allocator(Reservations):
                 if key_log.app_id.serves(request.model)
             ]
             self._serving[request.model] = key_logs
+        if request.never:
+            key_logs = [k for k in key_logs if k.app_id.alias not in request.never]
         if not request.avoid:
             return self._earliest(key_logs, request.tokens, now)
         others = [key_log for key_log in key_logs if key_log.app_id.alias not in request.avoid]
@@ -136,7 +151,7 @@ class Allocator(Reservations):
             if opens <= now:
                 opens = self._gate_opens(key_log, tokens, now) if key_log.started else now
             # Almost always all are later, or many are free now: ranks are asked for only then.
-            if opens > at or opens == math.inf:
+            if opens > at or opens == math.inf or self.is_out(key_log, now):
                 continue
             if opens < at or key_log.rank() < rank:
                 at, best, rank = opens, key_log, key_log.rank()
@@ -158,7 +173,7 @@ class Allocator(Reservations):
         self.dirty.discard(key_log)
         for reservation in waiting:
             opens = key_log.opens(reservation.tokens)
-            if math.isinf(opens) and opens > 0:
+            if (math.isinf(opens) and opens > 0) or self.is_out(key_log, now):
                 self._unplace(key_log, reservation)
                 continue
             # Another process needs notice of an earlier instant; an overdue one stays overdue.
@@ -185,7 +200,7 @@ class Allocator(Reservations):
             request, key_log = self.mine[reservation.ticket], self.key_logs[reservation.alias]
             at, better = self._best(request, now)
             if better is None or better is key_log or at > reservation.at - _GAIN:
-                if self._uniform and not request.avoid:
+                if self._uniform and not (request.avoid or request.never):
                     return  # those before it cannot win either
                 continue
             key_log.remove(reservation)
@@ -219,5 +234,7 @@ class Allocator(Reservations):
             theirs.serves(request.model)
             and mine.serves(other.model)
             and early.alias not in request.avoid
+            and early.alias not in request.never
+            and reservation.alias not in other.never
             and (not counted or request.tokens == other.tokens)
         )

@@ -123,6 +123,14 @@ class KeyLog:
     control: Control = field(default_factory=Control)
     hold: float = -math.inf
     """No send before this instant: the server said so."""
+    hold_reason: str = ""
+    """In the provider's words, as far as this process has heard them."""
+    held_at: float = -math.inf
+    """When this process last set a hold for a refusal without a wait."""
+    refused_since: float | None = None
+    """Since when this process has met nothing but 429s on it; None: the last call went well."""
+    refusals: int = 0
+    """How many since then."""
     floor: float = -math.inf
     """Nothing is known from before this instant, so it counts as full."""
     past: list[Reservation] = field(default_factory=list)

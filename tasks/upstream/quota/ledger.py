@@ -53,6 +53,12 @@ _FORGIVE = (
 )
 
 
+_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_NOTE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_UNHELD, _ENDED = -1e18, -1e17
+"""A hold that was never set, and one that was ended by hand, in the rows."""
+
+
 def _patiently() -> bool:
     return False
 
@@ -128,6 +134,18 @@ class Ledger:
         )
         self._bump(db)
 
+    def end_hold(self, db: Db, alias: str) -> None:
+        """An app_id may send at once; for every run."""
+        db.execute(
+            "UPDATE lanes SET hold = ?, hold_epoch = ? WHERE alias = ?", (_ENDED, _ENDED, alias)
+        )
+        self._bump(db)
+
+    def note(self, db: Db, name: str, value: str) -> None:
+        """Remember a text under a name, for every run."""
+        db.execute(_NOTE, (name, value))
+        self._bump(db)
+
     def control(self, db: Db, alias: str, control: Control) -> None:
         """Write an app_id's control, for every process of this run."""
         db.execute(
@@ -201,6 +219,7 @@ class Ledger:
         """Be an owner of this store; False: it knows nothing of us."""
         self._joined = self._store.opened
         self._rev = self._controls = -1
+        db.execute(_NOTES)  # ledgers from before have none
         row = db.execute("SELECT name FROM owners WHERE id = ?", (self.owner,)).fetchone()
         if row is not None and row[0] in self._sessions:
             self._name(db)
@@ -309,6 +328,7 @@ class Ledger:
         allocator.recover()
 
     def _learn_controls(self, db: Db, allocator: Allocator, floor: float) -> None:
+        allocator.notes = dict(db.execute("SELECT name, value FROM notes").fetchall())
         rows = db.execute(
             "SELECT alias, quota, told, occupied, reason, paused, margin, highest "
             "FROM controls WHERE run = ?",
@@ -318,8 +338,9 @@ class Ledger:
         for alias, hold, pruned in db.execute("SELECT alias, hold, pruned FROM lanes"):
             if alias in allocator.key_logs:
                 key_log = allocator.key_logs[alias]
-                # Holds only grow; one of ours outlives a store that was replaced.
-                key_log.hold = max(key_log.hold, self._instant(hold))
+                # Holds grow until they are ended; one of ours outlives a store that was replaced.
+                if hold != _UNHELD:
+                    key_log.hold = self._instant(hold)
                 key_log.floor = max(floor, self._instant(pruned))
                 control = said.get(alias, key_log.control)
                 if control.margin > key_log.control.margin:

@@ -48,6 +48,7 @@ class LedgerThread:
         grace: float,
         run_id: str,
         stop: threading.Event,
+        longest_wait: float = math.inf,
     ) -> None:
         shortest = min((w.seconds for a in app_ids for w in a.windows), default=math.inf)
         self.poll = min(_SLOWEST_POLL, max(_FASTEST_POLL, shortest / 20))
@@ -57,7 +58,12 @@ class LedgerThread:
         self._wanted = self._closed = self._ended = False
         self._ledger = Ledger(place, run_id, self._is_hurried)
         self.allocator = Allocator(
-            app_ids, owner=self._ledger.owner, margin=margin, grace=grace, notice=self.poll
+            app_ids,
+            owner=self._ledger.owner,
+            margin=margin,
+            grace=grace,
+            notice=self.poll,
+            longest_wait=longest_wait,
         )
         self._wait_list = WaitList(self.allocator)
         self._operations: deque[Operation] = deque()

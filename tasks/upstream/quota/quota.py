@@ -9,9 +9,10 @@ The quota of a run's threads: one `Quota` per process, one ledger for all proces
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,13 @@ from tasks.upstream.quota.key_log import KeyLog
 from tasks.upstream.quota.ledger_thread import LedgerThread
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
-from tasks.upstream.quota.transaction import Operation, Transaction, apply_signal, change_control
+from tasks.upstream.quota.transaction import (
+    Operation,
+    Transaction,
+    apply_signal,
+    change_control,
+    end_hold,
+)
 from tasks.upstream.quota.wait_list import STOPPED, Waiter
 
 __all__ = ["Grant", "Quota"]
@@ -59,6 +66,7 @@ class Quota:
             eighth of the margin is used.
         run_id: processes that share it share limits, disabled app_ids and statistics.
         stop: when it is set, waiting callers leave with Stopped within a second.
+        longest_wait: seconds; callers do not wait for an app_id that its provider holds for longer.
 
     Raises:
         StateError: the ledger cannot be used.
@@ -73,6 +81,7 @@ class Quota:
         grace: float = 0.05,
         run_id: str = "",
         stop: threading.Event | None = None,
+        longest_wait: float = math.inf,
     ) -> None:
         self.place = place
         self.run_id = run_id
@@ -91,6 +100,7 @@ class Quota:
             grace=self._grace,
             run_id=run_id,
             stop=self._stop,
+            longest_wait=longest_wait,
         )
 
     # -- a call ------------------------------------------------------------------------------
@@ -102,23 +112,25 @@ class Quota:
         tokens: int = 0,
         avoid: Collection[str] = (),
         urgent: bool = False,
+        never: Collection[str] = (),
     ) -> Grant:
         """Sleep until an app_id may send one request of `tokens` tokens; it is then marked as sent.
 
         `avoid`: aliases to use only if the others would take a second longer. `urgent`: goes
-        before this process's other callers.
+        before this process's other callers. `never`: aliases that must not be used at all.
 
         Raises:
             NoKeysLeft: all app_ids that serve the model are disabled.
+            QuotaHeld: all of them are held for longer than longest_wait.
             Stopped: the stop event was set.
             StateError: the ledger failed.
         """
         self._check_stop()
         thread = self._running()
-        free = self._free_key_log(thread, model, avoid)
+        free = self._free_key_log(thread, model, avoid, never)
         if free is not None:
             return Grant(free.app_id.alias, 0, clock.now(), 0.0, tokens)
-        waiter = Waiter(model, tokens, avoid, urgent=urgent)
+        waiter = Waiter(model, tokens, avoid, urgent=urgent, never=never)
         reservation = thread.wait(waiter)
         waited = max(0.0, clock.now() - waiter.arrived)
         return self._watched(
@@ -157,13 +169,39 @@ class Quota:
 
     def feedback(self, grant: Grant, signal: Signal) -> None:
         """What a response said about its app_id: holds, disables, limits."""
-        if signal.kind in ("ok", "rejected") and signal.requests is NOTHING_SAID:
+        if signal.kind == "ok" and signal.requests is NOTHING_SAID:
             return
-        lazy = signal.kind in ("ok", "rejected")
-        self._do(
-            lambda transaction: apply_signal(transaction, grant.app_id, grant.ticket, signal),
-            lazy=lazy,
-        )
+
+        def operation(transaction: Transaction) -> None:
+            apply_signal(transaction, grant.app_id, grant.ticket, signal, grant.start_at)
+
+        if grant.ticket or signal.kind == "ok" or self._closed:
+            self._do(operation, lazy=signal.kind == "ok")
+        else:
+            # The next send without a limit asks no transaction, so this one must be over.
+            self._running().ask(operation)
+
+    def answered(self, grant: Grant) -> None:
+        """A call went well: the app_id is not exhausted, whatever was refused before."""
+        key_log = self._thread.allocator.key_logs[grant.app_id]
+        if key_log.refused_since is not None:
+            key_log.refused_since, key_log.refusals = None, 0
+
+    # -- what endpoints taught ---------------------------------------------------------------
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What is remembered of endpoints, by name, as all processes of the ledger wrote it."""
+        return self._thread.allocator.notes
+
+    def note(self, name: str, value: str) -> None:
+        """Remember something of an endpoint, for other processes and later runs."""
+
+        def operation(transaction: Transaction) -> None:
+            transaction.ledger.note(transaction.db, name, value)
+            transaction.allocator.notes = {**transaction.allocator.notes, name: value}
+
+        self._do(operation)
 
     # -- operators ---------------------------------------------------------------------------
 
@@ -176,8 +214,9 @@ class Quota:
         self._control(alias, reason=reason, paused=pause)
 
     def enable(self, alias: str) -> None:
-        """Put an app_id back."""
+        """Put an app_id back, and let it go on where its provider said to wait."""
         self._control(alias, reason=None, paused=False)
+        self._running().ask(lambda transaction: end_hold(transaction, alias))
 
     def set_external_slots(self, alias: str, slots: int) -> None:
         """Count slots that somebody else holds on the first window, until the next call."""
@@ -268,12 +307,14 @@ class Quota:
             raise Stopped(STOPPED)
 
     def _free_key_log(
-        self, thread: LedgerThread, model: str, avoid: Collection[str]
+        self, thread: LedgerThread, model: str, avoid: Collection[str], never: Collection[str]
     ) -> KeyLog | None:
         """An app_id without any limit that may go now: no transaction, only a count."""
         now = clock.now()
         key_logs = [
-            key_log for key_log in thread.allocator.key_logs.values() if key_log.is_free(model, now)
+            key_log
+            for key_log in thread.allocator.key_logs.values()
+            if key_log.is_free(model, now) and key_log.app_id.alias not in never
         ]
         if not key_logs:
             return None

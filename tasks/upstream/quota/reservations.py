@@ -23,6 +23,8 @@ class SlotRequest:
     tokens: int = 0
     avoid: Collection[str] = ()
     urgent: bool = False
+    never: Collection[str] = ()
+    """Aliases that must not serve it, though they serve its model."""
 
 
 class Reservations:
@@ -49,6 +51,8 @@ class Reservations:
         self.lost: list[SlotRequest] = []
         """Callers whose reservation is gone; they need another."""
         self.last_ticket = 0
+        self.notes: dict[str, str] = {}
+        """What the ledger remembers of endpoints, by name; replaced as a whole."""
 
     def learn(self, reservation: Reservation) -> None:
         """Take over a row that another process, or an earlier one, wrote."""

@@ -6,6 +6,7 @@ Change an app_id's control, heed what a response says about it, reap dead owners
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ __all__ = [
     "Transaction",
     "apply_signal",
     "change_control",
+    "end_hold",
     "prune",
     "reap",
     "reap_dead",
@@ -31,6 +33,10 @@ __all__ = [
 _LARGEST_MARGIN = 2.0  # seconds
 _NEARLY = 2.0  # seconds of Retry-After up to which a 429 looks like jitter and not like other users
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 60.0
+_NO_WINDOW = 60.0  # seconds that stand for the window of an app_id without one
+_EXHAUSTED_AFTER = 5  # 429s; fewer say nothing
+_REST = 3600.0  # seconds until an exhausted app_id is tried again
+_SHORTER = 4  # a wait below this part of our window belongs to a shorter one
 _KEEP = 26 * 3600.0  # seconds of history kept beyond every window: a run's proof reads it
 
 
@@ -62,35 +68,68 @@ def change_control(transaction: Transaction, alias: str, **what: Any) -> None:
         transaction.ledger.control(transaction.db, alias, control)
 
 
-def apply_signal(transaction: Transaction, alias: str, ticket: int, signal: Signal) -> None:
-    """What a response means for its app_id. `ticket` is 0 where no reservation was written."""
+def apply_signal(
+    transaction: Transaction, alias: str, ticket: int, signal: Signal, sent: float
+) -> None:
+    """What a response means for its app_id.
+
+    `ticket` is 0 where no reservation was written; `sent` is the instant of the request then.
+    """
     key_log = transaction.allocator.key_logs[alias]
-    if signal.kind in ("insufficient_quota", "unauthorized", "forbidden"):
-        change_control(
-            transaction, alias, reason=key_log.control.reason or signal.kind, paused=False
-        )
+    if signal.kind == "out":
+        reason = key_log.control.reason or signal.reason
+        change_control(transaction, alias, reason=reason, paused=False)
         return
-    if signal.requests.limit is not None:
-        _heed_limit(transaction, key_log, signal.requests.limit)
+    _heed_limit(transaction, key_log, signal)
     if signal.kind == "rate_limited":
         transaction.counters[alias].rate_limited += 1
-        _heed_refusal(transaction, key_log, ticket, signal)
-    elif signal.retry_after is not None and signal.kind != "ok":
-        _hold(transaction, key_log, transaction.now + signal.retry_after)
+        _heed_refusal(transaction, key_log, ticket, signal, sent)
+        _heed_exhaustion(transaction, key_log, signal)
+    elif signal.kind == "hold" and signal.retry_after is not None:
+        _hold(transaction, key_log, transaction.now + signal.retry_after, signal.reason)
     else:
         _heed_remaining(transaction, key_log, ticket, signal.requests)
 
 
-def _hold(transaction: Transaction, key_log: KeyLog, until: float) -> None:
+def end_hold(transaction: Transaction, alias: str) -> None:
+    """Let an app_id send at once, whatever its provider said."""
+    key_log = transaction.allocator.key_logs[alias]
+    if key_log.hold > transaction.now:
+        key_log.hold, key_log.hold_reason = -math.inf, ""
+        key_log.touch(dirty=True)
+        transaction.ledger.end_hold(transaction.db, alias)
+
+
+def _hold(transaction: Transaction, key_log: KeyLog, until: float, reason: str) -> None:
     if until > key_log.hold:
-        key_log.hold = until
+        key_log.hold, key_log.hold_reason = until, reason
         key_log.touch(dirty=True)
         transaction.ledger.hold(transaction.db, key_log.app_id.alias, until)
 
 
-def _heed_refusal(transaction: Transaction, key_log: KeyLog, ticket: int, signal: Signal) -> None:
+def _heed_exhaustion(transaction: Transaction, key_log: KeyLog, signal: Signal) -> None:
+    """Nothing but 429s for two windows: no window explains that, so the app_id rests."""
+    if key_log.refused_since is None:
+        key_log.refused_since = transaction.now
+    key_log.refusals += 1
+    window = max((window.seconds for window in key_log.app_id.windows), default=_NO_WINDOW)
+    patience = 2 * min(window + key_log.eps, transaction.allocator.longest_wait)
+    since = transaction.now - key_log.refused_since
+    if key_log.refusals < _EXHAUSTED_AFTER or since < patience:
+        return
+    rest = max(_REST, 2 * transaction.allocator.longest_wait)
+    if math.isfinite(rest):
+        reason = f"exhausted, nothing but 429 for {since:.0f} s: {signal.reason}".rstrip(": ")
+        key_log.refused_since, key_log.refusals = None, 0
+        _hold(transaction, key_log, transaction.now + rest, reason)
+
+
+def _heed_refusal(
+    transaction: Transaction, key_log: KeyLog, ticket: int, signal: Signal, sent: float
+) -> None:
     reservation = transaction.allocator.by_ticket.get(ticket)
-    sent = transaction.now if reservation is None else (reservation.sent or reservation.at)
+    if reservation is not None:
+        sent = reservation.sent or reservation.at
     legal = key_log.limit is not None and _window_count(key_log, sent) <= key_log.limit
     wait = signal.retry_after
     if wait is None:
@@ -98,9 +137,13 @@ def _heed_refusal(transaction: Transaction, key_log: KeyLog, ticket: int, signal
     if legal and (wait is None or wait <= _NEARLY):
         _raise_margin(transaction, key_log, sent)
     if wait is not None:
-        _hold(transaction, key_log, transaction.now + wait + key_log.eps)
+        _hold(transaction, key_log, transaction.now + wait + key_log.eps, signal.reason)
     elif key_log.limit is None:
-        _hold(transaction, key_log, transaction.now + _backoff(transaction, key_log))
+        # What was sent before the last hold belongs to the burst that it was for.
+        if sent > key_log.held_at:
+            key_log.held_at = transaction.now
+            until = transaction.now + _backoff(transaction, key_log)
+            _hold(transaction, key_log, until, signal.reason)
     elif legal:
         # Somebody else uses the key, or the limit is lower: all we know is that it is full now.
         _fill(
@@ -146,14 +189,23 @@ def _fill(transaction: Transaction, key_log: KeyLog, count: int) -> None:
         transaction.allocator.count_external_use(key_log.app_id.alias, transaction.now)
 
 
-def _heed_limit(transaction: Transaction, key_log: KeyLog, limit: int) -> None:
-    """Lower than ours: at once. Higher: never above what was configured."""
-    windows = key_log.app_id.windows
-    if not windows or any(limit == window.limit for window in windows[1:]):
+def _heed_limit(transaction: Transaction, key_log: KeyLog, signal: Signal) -> None:
+    """The server's limit, where it is lower than ours and speaks of our first window.
+
+    A header does not say of which window it speaks: it may be the minute's beside our day's. It is
+    believed after a 429 whose reset shows that the window is not a much shorter one. What takes it
+    back is a larger number. Higher than what was configured: never.
+    """
+    windows, limit = key_log.app_id.windows, signal.requests.limit
+    if limit is None or not windows or any(limit == window.limit for window in windows[1:]):
         return
 
     control = key_log.control
     allowed = windows[0].limit if control.limit is None else control.limit
+    if 0 < limit < allowed and limit < (control.server_limit or allowed):
+        wait = signal.requests.reset if signal.retry_after is None else signal.retry_after
+        if signal.kind != "rate_limited" or (wait or 0.0) < windows[0].seconds / _SHORTER:
+            return
     server_limit = limit if 0 < limit < allowed else None
     change_control(transaction, key_log.app_id.alias, server_limit=server_limit)
 

@@ -7,9 +7,11 @@ Everything here runs in the ledger thread, inside a transaction; callers only sl
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
-from tasks.core.errors import NoKeysLeft, ReviewError, StateError, Stopped
+from tasks.core.errors import NoKeysLeft, QuotaHeld, ReviewError, StateError, Stopped
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.key_log import PLANNED, KeyLog, Reservation
@@ -26,8 +28,16 @@ class Waiter(SlotRequest):
 
     __slots__ = ("arrived", "error", "ready", "reservation", "start_at")
 
-    def __init__(self, model: str, tokens: int, avoid: Collection[str], *, urgent: bool) -> None:
-        super().__init__(model, tokens, frozenset(avoid), urgent)
+    def __init__(
+        self,
+        model: str,
+        tokens: int,
+        avoid: Collection[str],
+        *,
+        urgent: bool,
+        never: Collection[str] = (),
+    ) -> None:
+        super().__init__(model, tokens, frozenset(avoid), urgent, frozenset(never))
         self.arrived = clock.now()
         self.start_at = 0.0
         self.reservation: Reservation | None = None
@@ -41,15 +51,54 @@ class Waiter(SlotRequest):
         self.ready.release()
 
 
-def no_keys(key_logs: Iterable[KeyLog], model: str) -> str | None:
+def no_keys(key_logs: Iterable[KeyLog], model: str, never: Collection[str] = ()) -> str | None:
     """Why no app_id will ever serve the model, as a message; None: one may."""
-    serving = [key_log for key_log in key_logs if key_log.app_id.serves(model)]
+    serving = [
+        key_log
+        for key_log in key_logs
+        if key_log.app_id.serves(model) and key_log.app_id.alias not in never
+    ]
     if any(key_log.control.reason is None or key_log.control.paused for key_log in serving):
         return None
     if not serving:
         return f"no app_id serves {model}: add it to the models of one in review.toml"
     reasons = ", ".join(f"{key_log.app_id.alias}: {key_log.control.reason}" for key_log in serving)
     return f"every app_id that serves {model} is out ({reasons}): renew one, then run again"
+
+
+def all_held(
+    key_logs: Iterable[KeyLog], model: str, now: float, longest_wait: float, never: Collection[str]
+) -> QuotaHeld | None:
+    """The error for a caller whose app_ids are all held for longer than `longest_wait` seconds.
+
+    App_ids that are out for the run, or in `never`, are no hope either; None: one may serve soon.
+    """
+    held = []
+    for key_log in key_logs:
+        control, alias = key_log.control, key_log.app_id.alias
+        out = control.reason is not None and not control.paused
+        if not key_log.app_id.serves(model) or alias in never or out:
+            continue
+        if key_log.hold - now <= longest_wait:
+            return None
+        held.append(key_log)
+    if not held:
+        return None
+    first = min(held, key=lambda key_log: key_log.hold)
+    until = time.time() + first.hold - now
+    said = f" ({first.hold_reason})" if first.hold_reason else ""
+    names = ", ".join(key_log.app_id.alias for key_log in held)
+    msg = (
+        f"{model}: every app_id that serves it is held by its provider ({names}); "
+        f"{first.app_id.alias} can go on at {instant(until)}{said}: run again then, or clear the "
+        "hold by `prefect gcl enable`"
+    )
+    return QuotaHeld(msg, until=until)
+
+
+def instant(epoch: float) -> str:
+    """A local time with its date, for people."""
+    return datetime.fromtimestamp(epoch).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 class WaitList:
@@ -76,11 +125,12 @@ class WaitList:
                 request.urgent = True  # it has waited already
                 self._waiting.append(request)
         waiting = sorted(self._waiting, key=lambda w: (not w.urgent, w.arrived))
-        self._waiting, full = [], set[str]()
+        self._waiting, full = [], set[tuple[str, Collection[str]]]()
         for waiter in waiting:
-            if waiter.model in full or self._allocator.place(waiter, now) is None:
-                full.add(waiter.model)
-                self._keep_or_fail(waiter)
+            kind = (waiter.model, waiter.never)
+            if kind in full or self._allocator.place(waiter, now) is None:
+                full.add(kind)
+                self._keep_or_fail(waiter, now)
 
     def start(self, transaction: Transaction) -> list[Waiter]:
         """Pass everybody whose instant has come through the gate; wake them after the commit."""
@@ -125,9 +175,12 @@ class WaitList:
         for waiter in waiters:
             waiter.fail(error if isinstance(error, ReviewError) else StateError(msg))
 
-    def _keep_or_fail(self, waiter: Waiter) -> None:
-        message = no_keys(self._allocator.key_logs.values(), waiter.model)
-        if message is None:
+    def _keep_or_fail(self, waiter: Waiter, now: float) -> None:
+        key_logs = self._allocator.key_logs.values()
+        message = no_keys(key_logs, waiter.model, waiter.never)
+        longest = self._allocator.longest_wait
+        held = all_held(key_logs, waiter.model, now, longest, waiter.never)
+        if message is None and held is None:
             self._waiting.append(waiter)
         else:
-            waiter.fail(NoKeysLeft(message))
+            waiter.fail(held or NoKeysLeft(message or ""))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from policies.base import Policy, Pool
 
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.quota import Grant, Quota, read_signal
+from tasks.upstream.quota import Grant, Quota, SignalKind, read_signal
 
 __all__ = ["Ours", "PrefectRateLimit"]
 
@@ -36,7 +37,8 @@ class Ours(Policy):
         self.quota.sent(ticket, at)
 
     def done(self, ticket: Grant, status: int, headers: Mapping[str, str]) -> None:
-        signal = read_signal(status, headers, {}, now_epoch=time.time())
+        kind: SignalKind = "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else "ok"
+        signal = read_signal(headers, now_epoch=time.time(), kind=kind)
         self.quota.feedback(ticket, signal)
         self.quota.settle(ticket)
 

@@ -276,6 +276,9 @@ def test_no_key_in_any_error_or_log(
     with pytest.raises(CallFailed) as failed:
         caller.call(ask("echo", stream=stream))
     sandbox.control(script=[{"fault": Fault.ECHO_KEY}])
+    for text in ("echo", "echoed"):
+        with pytest.raises((CallFailed, NoKeysLeft)):
+            caller.call(ask(text, stream=stream))
     with pytest.raises(NoKeysLeft) as none_left:
         caller.call(ask("echo", stream=stream))
     shown = [str(failed.value), repr(none_left.value), repr(caller.statistics()), caplog.text]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from typing import Any
 
 import httpx2
@@ -19,8 +21,8 @@ SENT = Circumstances(reached=True)
 REASONS = {
     *("timeout", "connect", "reset", "stream_cut", "server_error", "overloaded", "rate_limited"),
     *("insufficient_quota", "unauthorized", "forbidden", "bad_request", "bad_reply"),
-    *("response_format_unsupported", "context_length", "content_filter", "empty_reply"),
-    *("refusal", "too_large"),
+    *("context_length", "content_filter", "empty_reply", "refusal", "too_large", "truncated"),
+    *("model_unavailable", "endpoint_refused"),
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 999) | st.floats(allow_nan=False) | st.text(),
@@ -33,7 +35,8 @@ def of_status(status: int, body: Any, about: Circumstances = SENT, **headers: st
     """The decision for an error as the openai client raises it."""
     request = httpx2.Request("POST", "http://x.test/v1/chat/completions")
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = httpx2.Response(status, headers=names, request=request)
+    content = body.encode("utf-8", "replace") if isinstance(body, str) else orjson.dumps(body)
+    response = httpx2.Response(status, headers=names, request=request, content=content)
     return decide(openai.APIStatusError("error", response=response, body=body), about)
 
 
@@ -45,11 +48,12 @@ def of_status(status: int, body: Any, about: Circumstances = SENT, **headers: st
         (400, {"message": "This model's maximum context length is 8192 tokens"}, "context_length"),
         (400, {"code": "content_filter", "message": "policy"}, "content_filter"),
         (403, {"code": "content_policy_violation", "message": "policy"}, "content_filter"),
-        (404, {"code": "model_not_found", "message": "no such model"}, "bad_request"),
+        (404, {"code": "model_not_found", "message": "no such model"}, "model_unavailable"),
+        (404, "<html><h1>404 Not Found</h1></html>", "endpoint_refused"),
         (408, {"message": "slow"}, "timeout"),
         (401, {"message": "who"}, "unauthorized"),
         (402, {"message": "pay"}, "insufficient_quota"),
-        (403, {"message": "no"}, "forbidden"),
+        (403, {"code": "permission_denied", "message": "no"}, "forbidden"),
         (429, {"code": "insufficient_quota", "message": "pay"}, "insufficient_quota"),
         (429, {"message": "slow down"}, "rate_limited"),
         (429, "plain text", "rate_limited"),
@@ -63,34 +67,55 @@ def test_statuses(status: int, body: Any, reason: str) -> None:
     decision = of_status(status, body)
     assert decision.reason == reason
     assert decision.alive == (status < 500 and status != 408)
-    assert (decision.action == "give_up") == (
-        reason in {"bad_request", "context_length", "content_filter"}
-    )
-    assert decision.counts == (
-        reason not in {"rate_limited", "insufficient_quota", "unauthorized", "forbidden"}
-    )
+    final = {"bad_request", "context_length", "content_filter", "endpoint_refused"}
+    assert (decision.action == "give_up") == (reason in final)
+    later = {"rate_limited", "insufficient_quota", "unauthorized", "forbidden", "model_unavailable"}
+    assert decision.counts == (reason not in later)
 
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_formats(status: int) -> None:
-    """A refused response_format is told apart, but only where one was sent."""
-    body = {"message": "Invalid parameter", "param": "response_format"}
-    wants = Circumstances(reached=True, wants_format=True)
-    assert of_status(status, body, wants).reason == "response_format_unsupported"
-    assert of_status(status, body).reason == "bad_request"
+    """A refused response_format is named, so that it can be left out."""
+    refusal = of_status(
+        status, {"message": "Invalid parameter", "param": "response_format"}
+    ).refusal
+    assert refusal is not None
+    assert (refusal.about, refusal.parameter) == ("format", "response_format")
 
 
 def test_a_firewalls_page_does_not_cost_the_key() -> None:
-    """403 in HTML: this input is given up, and the quota is told nothing that disables the key."""
+    """403 in HTML is about this input, and not for certain."""
     decision = of_status(403, "<html>Request blocked</html>")
-    assert (decision.action, decision.reason, decision.signal) == ("give_up", "bad_request", None)
+    assert decision.refusal is not None
+    assert (decision.reason, decision.refusal.about) == ("bad_request", "input")
+
+
+@pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        (ssl.SSLCertVerificationError("unable to get local issuer certificate"), "SSL_CERT_FILE"),
+        (socket.gaierror(-2, "Name or service not known"), "check base_url"),
+        (ConnectionRefusedError(111, "Connection refused"), "host and port of base_url"),
+        (httpx2.ProxyError("407 Proxy Authentication Required"), "NO_PROXY"),
+    ],
+)
+def test_a_connection_that_never_came_to_be_names_its_remedy(cause: Exception, remedy: str) -> None:
+    """Certificate, name, address and proxy are told apart, also below the client's own errors."""
+    between = cause if isinstance(cause, httpx2.ProxyError) else httpx2.ConnectError(str(cause))
+    if between is not cause:
+        between.__cause__ = cause
+    error = openai.APIConnectionError(request=httpx2.Request("POST", "http://x.test"))
+    error.__cause__ = between
+    decision = decide(error, Circumstances(reached=False))
+    assert remedy in decision.message
+    assert str(cause) in decision.message
 
 
 def test_the_servers_wait_is_kept() -> None:
-    """Retry-After goes along in the signal."""
-    decision = of_status(429, {"message": "slow"}, retry_after="7")
-    assert decision.signal is not None
-    assert (decision.signal.kind, decision.signal.retry_after) == ("rate_limited", 7.0)
+    """Retry-After goes along in the refusal."""
+    refusal = of_status(429, {"message": "slow"}, retry_after="7").refusal
+    assert refusal is not None
+    assert (refusal.about, refusal.wait) == ("wait", 7.0)
 
 
 def test_connections() -> None:
@@ -120,6 +145,7 @@ def test_a_200_with_an_error_in_it() -> None:
         ({"error": {"message": "slow down", "code": 429}}, "rate_limited"),
         ({"error": {"message": "busy", "code": "503"}}, "overloaded"),
         ({"error": {"message": "odd"}}, "bad_reply"),
+        ({"choices": [{"message": {"content": "x"}, "error": {"code": 502}}]}, "server_error"),
         ({"error": "odd"}, "bad_reply"),
     ):
         with pytest.raises(ServerError) as caught:
@@ -127,11 +153,10 @@ def test_a_200_with_an_error_in_it() -> None:
         assert decide(caught.value, SENT).reason == reason
 
 
-@given(st.integers(400, 599), JSON, st.booleans())
-def test_any_error_has_a_known_reason(status: int, body: Any, wants: bool) -> None:
+@given(st.integers(400, 599), JSON)
+def test_any_error_has_a_known_reason(status: int, body: Any) -> None:
     """Whatever a server puts into an error, there is a decision."""
-    decision = of_status(status, body, Circumstances(reached=True, wants_format=wants))
-    assert decision.reason in REASONS
+    assert of_status(status, body).reason in REASONS
 
 
 @given(JSON, JSON, JSON, JSON)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ReplyError
-from tasks.upstream.calls.completion import ServerError
+from tasks.upstream.calls.completion import ServerError, TruncatedReply
+from tasks.upstream.calls.retry import Circumstances, decide
 from tasks.upstream.calls.streaming import assemble, events
 from tasks.upstream.calls.transport import Probe
 
@@ -25,7 +26,7 @@ def event(record: Any, end: bytes = b"\n\n") -> bytes:
     return b"data: " + orjson.dumps(record) + end
 
 
-def delta(text: str, finish: str | None = None) -> dict[str, Any]:
+def delta(text: Any, finish: str | None = None) -> dict[str, Any]:
     """One chunk of a chat completion."""
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
     return {"id": "c1", "created": 5, "model": "m1", "choices": [choice]}
@@ -99,13 +100,64 @@ def test_an_error_in_the_stream_keeps_its_status() -> None:
     """Some proxies answer 200 and put the real status into an event."""
     with pytest.raises(ServerError) as caught:
         assemble([event(delta("x")), event({"error": {"message": "busy", "code": 529}})], probe())
-    assert caught.value.status == 529
+    decision = decide(caught.value, Circumstances(reached=True))
+    assert (decision.reason, decision.message) == ("overloaded", "HTTP 529: busy")
 
 
 def test_comments_are_no_sign_of_life() -> None:
-    """A server that only sends keep-alives is as silent as one that sends nothing."""
+    """Once it has begun, a server that only sends keep-alives is as silent as one that sends nothing."""
     with pytest.raises(TimeoutError):
         assemble([event(delta("x"))] + [b": ping\n\n"] * 5, probe(idle=-1.0))
+    with pytest.raises(ReplyError, match="end mark"):  # until then the call's own time rules
+        assemble([b": ping\n\n"] * 5, probe(idle=-1.0))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [event(delta("whole")), event(delta("", "stop"))[:-1]],
+        [event(delta("whole")), b"data: [DONE]"],
+        [event(delta("whole"), b"\r\r"), event(delta("", "stop"), b"\r\r"), b"data: [DONE]\r"],
+        [event(delta("whole"), b"\r"), b"\r", event(delta("", "stop"), b"\r\n\r"), b"\n"],
+        [event({"choices": [{"index": 1, "delta": {"content": "B"}}]}), event(delta("whole", "stop"))],
+        [event(delta([{"type": "thinking", "thinking": "x"}, {"type": "text", "text": "whole"}], "eos"))],
+    ],
+)  # fmt: skip
+def test_tails_lines_choices_and_parts(chunks: list[bytes]) -> None:
+    """No last newline, CR line ends, another choice, content as parts: the same reply."""
+    assert assemble(chunks, probe()).content == "whole"
+
+
+def test_an_answer_among_the_thoughts_is_read() -> None:
+    """A server's parser of thoughts that took everything for them loses no answer."""
+    parts = [{"choices": [{"delta": {"reasoning_content": t}}]} for t in ('{"comments"', ": []}")]
+    chunks = [*map(event, parts), event(delta("", "stop"))]
+    assert assemble(chunks, probe()).content == '{"comments": []}'
+
+
+@pytest.mark.parametrize("reason", ["error", "insufficient_system_resource", "abort"])
+def test_a_reply_that_the_provider_broke_off_is_none(reason: str) -> None:
+    """Only known good ends make a reply: whatever else would be journaled as the answer for ever."""
+    with pytest.raises(ReplyError, match=reason) as caught:
+        assemble([event(delta("half", reason)), DONE], probe())
+    assert decide(caught.value, Circumstances(reached=True)).action == "retry"
+
+
+def test_an_error_beside_half_a_reply_is_an_error() -> None:
+    """OpenRouter's error in mid-stream has choices too."""
+    chunk = delta("", "error") | {"error": {"code": 502, "message": "Provider disconnected"}}
+    with pytest.raises(ServerError, match="Provider disconnected"):
+        assemble([event(delta("half")), event(chunk), DONE], probe())
+
+
+def test_thoughts_that_used_up_max_tokens_are_paid_once() -> None:
+    """The reason and the remedy are said, the usage goes along, and nothing is asked again."""
+    with pytest.raises(
+        TruncatedReply, match="all 2 tokens went into reasoning: raise max_tokens"
+    ) as caught:
+        assemble([event(delta("", "length")), event(USAGE), DONE], probe())
+    assert caught.value.usage.total_tokens == 5
+    assert decide(caught.value, Circumstances(reached=True)).action == "give_up"
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ def make_quota(place: Path | str) -> Iterator[MakeQuota]:
     made: list[Quota] = []
 
     def make(*app_ids: AppId, run_id: str = "run", margin: float = 0.1, **keys: object) -> Quota:
-        stop = keys.pop("stop", None)
+        options = {name: keys.pop(name) for name in ("stop", "longest_wait") if name in keys}
         pool = [AppId(a, windows=(Window(*w),)) for a, w in keys.items()]  # type: ignore[misc]
-        quota = Quota(place, [*app_ids, *pool], margin=margin, run_id=run_id, stop=stop)  # type: ignore[arg-type]
+        quota = Quota(place, [*app_ids, *pool], margin=margin, run_id=run_id, **options)  # type: ignore[arg-type]
         made.append(quota)
         return quota
 

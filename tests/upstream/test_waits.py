@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.upstream.calls.waits import (
+from tasks.upstream.waits import (
     reset_said,
     retry_after_said,
     wait_in_field,

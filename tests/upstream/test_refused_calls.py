@@ -1,0 +1,317 @@
+"""What refusals lead to, on a real HTTP server that answers as a rule says: calls, keys, cells."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import orjson
+import pytest
+
+from tasks.core.calls import Reply, Request
+from tasks.core.errors import UpstreamError
+from tasks.upstream.calls.caller import Caller
+
+Ask = Callable[..., Request]
+OpenCaller = Callable[..., Caller]
+Answer = tuple[int, Any, dict[str, str]] | None
+"""Status, body and headers of a refusal; None: the question is answered."""
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+PAGE = "<html><head><title>Sign in</title></head><body>...</body></html>"
+
+
+@dataclass
+class Provider:
+    """A server that refuses as `rule(key, body)` says, and what it was sent."""
+
+    url: str
+    rule: Callable[[str, dict[str, Any]], Answer] = lambda _key, _body: None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def answer(self, key: str, body: dict[str, Any]) -> Answer:
+        """Count a request and decide it."""
+        with self.lock:
+            self.sent.append((key, body))
+            return self.rule(key, body)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider on loopback that answers everything, until its rule is set."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            key = self.headers["Authorization"].removeprefix("Bearer plain-")
+            status, said, headers = found.answer(key, body) or (200, _completion(), {})
+            data = said.encode() if isinstance(said, str) else orjson.dumps(said)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: pytest shows what matters."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    found = Provider(f"http://127.0.0.1:{server.server_address[1]}/v1")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    server.shutdown()
+    server.server_close()
+
+
+def _completion() -> dict[str, Any]:
+    choice = {"index": 0, "message": {"content": '{"comments": []}'}, "finish_reason": "stop"}
+    return {"id": "c", "model": "m", "choices": [choice], "usage": {"total_tokens": 3}}
+
+
+def refusal(status: int, message: str, **fields: Any) -> Answer:
+    """An error as OpenAI writes it."""
+    return status, {"error": {"message": message, **fields}}, {}
+
+
+def outcomes(caller: Caller, requests: list[Request], threads: int = 16) -> dict[str, int]:
+    """How the calls ended, by code; "ok" for replies."""
+
+    def end(request: Request) -> str:
+        try:
+            reply: Reply = caller.call(request)
+        except UpstreamError as error:
+            said.append(str(error))
+            return error.code
+        return "journaled" if reply.journaled else "ok"
+
+    said: list[str] = []
+    with ThreadPoolExecutor(threads) as executor:
+        found = Counter(executor.map(end, requests))
+    outcomes.said = said  # type: ignore[attr-defined]
+    return dict(found)
+
+
+def _gpt5(_key: str, body: dict[str, Any]) -> Answer:
+    for name in ("max_tokens", "temperature"):
+        if name in body:
+            return refusal(
+                400,
+                f"Unsupported parameter: '{name}' is not supported with this model.",
+                code="unsupported_parameter",
+                param=name,
+            )
+    return None
+
+
+def test_parameters_adapt_once_for_all(provider: Provider, open_call: OpenCaller, ask: Ask) -> None:
+    """60 questions with the defaults: none is lost, a few requests are; the next run wastes none."""
+    provider.rule = _gpt5
+    asks = [ask(f"q{n}", max_tokens=99, temperature=0.0) for n in range(60)]
+    assert outcomes(open_call(2, base_url=provider.url), asks) == {"ok": 60}
+    assert len(provider.sent) <= 60 + 3
+    assert provider.sent[-1][1]["max_completion_tokens"] == 99
+    later = open_call(2, base_url=provider.url, run_id="later")
+    before = len(provider.sent)
+    assert outcomes(later, asks) == {"journaled": 60}
+    assert outcomes(later, [ask("new", max_tokens=99, temperature=0.0)]) == {"ok": 1}
+    assert len(provider.sent) == before + 1
+
+
+def test_a_format_refused_in_unknown_words_is_lowered(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Nobody knows the words: the format goes down while none was taken, and stays where it helps."""
+
+    def rule(_key: str, body: dict[str, Any]) -> Answer:
+        kind = body.get("response_format", {}).get("type")
+        return refusal(400, "Der Mond steht falsch.") if kind == "json_schema" else None
+
+    provider.rule = rule
+    asks = [ask(f"q{n}", response_format=SCHEMA) for n in range(30)]
+    assert outcomes(open_call(1, base_url=provider.url), asks) == {"ok": 30}
+    assert len(provider.sent) == 31
+    provider.rule = lambda _key, _body: refusal(400, "Die Sonne auch.")
+    again = open_call(1, base_url=provider.url, run_id="two")
+    assert set(outcomes(again, [ask("last", response_format=SCHEMA)])) == {"bad_request"}
+
+
+WASTED = {
+    "unknown model": refusal(404, "The model `m` does not exist", code="model_not_found"),
+    "wrong base_url": (404, "<html><h1>404 Not Found</h1></html>", {}),
+    "login page": (200, PAGE, {}),
+    "parameter": refusal(400, "Unsupported parameter: 'service_tier'", param="service_tier"),
+    "credit": refusal(400, "Your credit balance is too low to access the API."),
+    "suspended": refusal(429, "suspended", type="exceeded_current_quota_error"),
+    "bad key": (400, [{"error": {"message": "API key not valid.", "status": "INVALID"}}], {}),
+    "bare 401": (401, {}, {}),
+    "unknown words": refusal(400, "Der Mond steht falsch."),
+    "region": refusal(403, "Country, region, or territory not supported"),
+}
+
+
+@pytest.mark.parametrize("aliases", [1, 3])
+@pytest.mark.parametrize("name", WASTED)
+def test_what_is_always_refused_costs_a_handful(
+    provider: Provider, open_call: OpenCaller, ask: Ask, name: str, aliases: int
+) -> None:
+    """300 questions: at most five requests per key, and the provider's sentence in the message."""
+    provider.rule = lambda _key, _body: WASTED[name]
+    caller = open_call(aliases, base_url=provider.url)
+    asks = [ask(f"q{n}", response_format=SCHEMA) for n in range(300)]
+    found = outcomes(caller, asks)
+    assert len(provider.sent) <= 5 * aliases
+    assert sum(count for code, count in found.items() if code in ENDED) >= 290
+    last = outcomes.said[-1]  # type: ignore[attr-defined]
+    assert SENTENCE.get(name, "HTTP") in last
+
+
+ENDED = {"refused_by_endpoint", "no_keys_left"}
+SENTENCE = {
+    "unknown model": "does not exist",
+    "wrong base_url": "404 Not Found",
+    "login page": "Sign in",
+    "credit": "credit balance is too low",
+    "unknown words": "Der Mond steht falsch",
+}
+
+
+@pytest.mark.parametrize(
+    "flagged",
+    [
+        refusal(403, "m requires moderation. Your input was flagged.", code=403),
+        (403, "<html><h1>Request blocked</h1></html>", {}),
+        refusal(403, "no words that anybody knows"),
+        (401, {}, {}),
+    ],
+)
+def test_one_flagged_input_is_one_failed_cell(
+    provider: Provider, open_call: OpenCaller, ask: Ask, flagged: Answer
+) -> None:
+    """40 inputs, one refused whatever the key, five keys: 39 complete, and no key is out."""
+
+    def rule(_key: str, body: dict[str, Any]) -> Answer:
+        return flagged if "attack" in body["messages"][0]["content"] else None
+
+    provider.rule = rule
+    caller = open_call(5, base_url=provider.url)
+    texts = ["attack" if n == 17 else f"q{n}" for n in range(40)]
+    found = outcomes(caller, [ask(text) for text in texts])
+    assert found["ok"] == 39
+    assert len(provider.sent) <= 39 + 2
+    assert {state.state for state in caller._up.quota.snapshot()} == {"ready"}
+
+
+def test_one_hiccup_does_not_cost_the_key(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """A single 401 after nine good answers: everything is answered on that one key."""
+
+    def rule(_key: str, _body: dict[str, Any]) -> Answer:
+        hiccup = len(provider.sent) == 10
+        return (
+            refusal(401, "Incorrect API key provided", code="invalid_api_key") if hiccup else None
+        )
+
+    provider.rule = rule
+    assert outcomes(open_call(1, base_url=provider.url), [ask(f"q{n}") for n in range(30)], 4) == {
+        "ok": 30
+    }
+
+
+def test_a_key_that_expired_is_read_anew(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """A 401 re-reads the key first, and a key that is another one is no suspect."""
+    asked: list[str] = []
+    provider.rule = lambda _key, _body: None if asked else (401, {}, {})
+
+    def refresh(alias: str) -> bool:
+        asked.append(alias)
+        return True
+
+    caller = open_call(1, base_url=provider.url, refresh_key=refresh)
+    assert outcomes(caller, [ask(f"q{n}") for n in range(5)]) == {"ok": 5}
+    assert (asked, len(provider.sent)) == (["a0"], 6)
+
+
+def test_a_model_is_out_on_one_key_alone(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """A key that may not use the model is asked once; another model goes through it as before."""
+
+    def rule(key: str, body: dict[str, Any]) -> Answer:
+        denied = key == "a0" and body["model"] == "m"
+        return refusal(403, "no access to model m", code="model_not_found") if denied else None
+
+    provider.rule = rule
+    caller = open_call(2, base_url=provider.url)
+    assert outcomes(caller, [ask(f"q{n}") for n in range(30)]) == {"ok": 30}
+    assert sum(key == "a0" for key, _ in provider.sent) == 1
+    others = [Request("other", ({"role": "user", "content": f"o{n}"},)) for n in range(20)]
+    assert outcomes(caller, others) == {"ok": 20}
+    assert sum(key == "a0" for key, _ in provider.sent) > 5
+
+
+def test_a_wait_with_402_is_a_hold(provider: Provider, open_call: OpenCaller, ask: Ask) -> None:
+    """OpenRouter's budget in flight: the key goes on when the wait is over."""
+
+    def rule(_key: str, _body: dict[str, Any]) -> Answer:
+        return (
+            (402, {"error": "in flight"}, {"Retry-After": "1"}) if len(provider.sent) == 3 else None
+        )
+
+    provider.rule = rule
+    began = time.monotonic()
+    assert outcomes(open_call(1, base_url=provider.url), [ask(f"q{n}") for n in range(9)], 1) == {
+        "ok": 9
+    }
+    assert time.monotonic() - began >= 1.0
+
+
+def test_a_limit_per_day_ends_the_run_with_its_instant(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Gemini's daily limit, said in the body alone: after three answers all else is left for then."""
+
+    def rule(_key: str, _body: dict[str, Any]) -> Answer:
+        if len(provider.sent) <= 3:
+            return None
+        info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "43200s"}
+        error = {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED"}
+        return 429, [{"error": {**error, "details": [info]}}], {}
+
+    provider.rule = rule
+    began = time.monotonic()
+    caller = open_call(1, base_url=provider.url)
+    assert outcomes(caller, [ask(f"q{n}") for n in range(40)], 2) == {"ok": 3, "quota_held": 37}
+    assert time.monotonic() - began < 10
+    assert len(provider.sent) <= 5
+    assert "can go on at 20" in outcomes.said[-1]  # type: ignore[attr-defined]
+    assert "Quota exceeded" in outcomes.said[-1]  # type: ignore[attr-defined]
+
+
+def test_an_accident_of_sampling_is_asked_again(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Groq's json_validate_failed is no refusal of the question."""
+
+    def rule(_key: str, _body: dict[str, Any]) -> Answer:
+        fails = len(provider.sent) % 5 == 0
+        return (
+            refusal(400, "Failed to generate JSON", code="json_validate_failed") if fails else None
+        )
+
+    provider.rule = rule
+    assert outcomes(open_call(1, base_url=provider.url), [ask(f"q{n}") for n in range(20)], 4) == {
+        "ok": 20
+    }
