@@ -116,7 +116,9 @@ def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[]
 
 def end_process(process: BaseProcess) -> None:
     """Kill what is still there, also when the fork server is not there to tell."""
-    if process.is_alive() or process.exitcode == _UNKNOWN_EXIT:
+    pid = process.pid
+    # Without a number there is nothing to kill: 0 would be every process of our own group.
+    if pid and (process.is_alive() or process.exitcode == _UNKNOWN_EXIT):
         with suppress(ProcessLookupError):
-            os.kill(process.pid or 0, SIGKILL)
+            os.kill(pid, SIGKILL)
     process.join()

@@ -77,7 +77,7 @@ def rename(detail: str) -> None:
 
 def brief(counts: RunCounts) -> str:
     """The result of a run, short enough for a list of runs."""
-    good = counts.coverage["complete"] + counts.coverage["skipped"]
+    good = counts.good
     shown = counts.outcomes["kept"] + counts.outcomes["unverified"]
     inputs = f"{good:,} of {counts.inputs:,}" if good < counts.inputs else f"{counts.inputs:,}"
     return f"{inputs} inputs, {shown:,} comments"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 __all__ = ["Reply", "Request", "TokenCount", "Usage"]
@@ -36,10 +36,12 @@ class Request:
     """Tokens of a usual reply."""
     adaptation: dict[str, Any] = field(default_factory=dict)
     """How the endpoints that serve the model want it changed; empty: not at all."""
+    cell: str = ""
+    """What it is asked for, within a run: the reply remembers it. Not part of `key`."""
 
     @property
     def key(self) -> str:
-        """Journal key: sha256 over model, messages, parameters and prompt version."""
+        """The question, whoever answers it: sha256 over model, messages, parameters and prompt version."""
         body = [self.model, self.messages, self.params, self.prompt_version]
         body += [self.adaptation] if self.adaptation else []
         text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -54,6 +56,20 @@ class Usage:
     completion_tokens: int | None = None
     total_tokens: int | None = None
     cached_tokens: int | None = None
+    """Of the prompt, from the provider's cache."""
+    reasoning_tokens: int | None = None
+    """Of the completion, thought and not shown."""
+
+    def plus(self, other: Usage | None) -> Usage:
+        """Both in one; what only one of them knows counts alone."""
+        if other is None:
+            return self
+        pairs = zip(_values(self), _values(other), strict=True)
+        return Usage(*(a if b is None else b if a is None else a + b for a, b in pairs))
+
+
+def _values(usage: Usage) -> tuple[int | None, ...]:
+    return tuple(getattr(usage, item.name) for item in fields(usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +98,9 @@ class Reply:
     """From the request's first byte to the first chunk; streaming only."""
     attempts: int = 1
     refusal: str | None = None
+    started: float | None = None
+    """When the request's first byte was written, seconds since the epoch by our clock."""
+    paid_for: str = ""
+    """Run and cell that it was bought for; see Request.cell."""
     journaled: bool = False
-    """True when no call was made: the journal had the answer."""
+    """True when it was not bought for this run and cell: the journal had the answer."""

@@ -15,10 +15,13 @@ from typing import NamedTuple
 from tasks.core.manifest import ManifestCounts
 from tasks.core.records import CallRow, Coverage
 
-__all__ = ["Cell", "Plan", "RunCounts", "cells_of", "coverage_of", "planned_cells"]
+__all__ = ["REMEDIES", "Cell", "Plan", "RunCounts", "cells_of", "coverage_of", "planned_cells"]
 
 Plan = Sequence[tuple[str, str]]
 """(stage, name) of every cell that each input of a run has."""
+
+REMEDIES = {"truncated": "raise max_tokens"}
+"""What to do about a reason that a rerun alone does not mend."""
 
 _WORST_FIRST = ("failed", "ok", "skipped")
 
@@ -30,6 +33,7 @@ class Cell(NamedTuple):
     name: str
     status: str
     reason: str | None
+    """Why it failed or was skipped; of an ok one, "truncated" when its reply was cut short."""
 
 
 def planned_cells(checks: Sequence[str], *, reviews: bool) -> Plan:
@@ -43,7 +47,7 @@ def cells_of(
 ) -> tuple[Cell, ...]:
     """The end of each planned cell, from the rows of its calls.
 
-    A cell of several calls has failed if one of them has. A cell without a call failed with
+    A cell of several calls has failed if one of them has, and is cut if one is. A cell without a call failed with
     reason `missing`.
     """
     found: dict[tuple[str, str], list[CallRow | Cell]] = {}
@@ -55,26 +59,34 @@ def cells_of(
 def _end(stage: str, name: str, calls: list[CallRow | Cell] | None, missing: str) -> Cell:
     if not calls:
         return Cell(stage, name, "failed", missing)
-    worst = min(calls, key=lambda call: _WORST_FIRST.index(call.status))
+    worst = min(calls, key=lambda call: (_WORST_FIRST.index(call.status), call.reason is None))
     return Cell(stage, name, worst.status, worst.reason)
 
 
-def coverage_of(cells: Iterable[Cell], partial: str | None) -> tuple[Coverage, str | None]:
+def coverage_of(cells: Iterable[Cell], left_out: str | None) -> tuple[Coverage, str | None]:
     """Coverage of one input and its reason.
 
-    complete: every check answered in full. partial: some did, or `partial` says what was left
-    out. failed: no check did. skipped: the input holds nothing to review, or the run was stopped.
+    complete: every check answered in full. in_part: so did they, but `left_out` says what no call
+    shows by design, as it would be again. partial: some checks did, or a reply was cut. failed: no check did. skipped: the input holds nothing to review, or the run was stopped.
     """
     checks = [cell for cell in cells if cell.stage == "check"]
     reviews = [cell for cell in cells if cell.stage == "review"]
-    bad = next((cell for cell in [*checks, *reviews] if cell.status == "failed"), None)
+    all_cells = [*checks, *reviews]
+    bad = next((cell for cell in all_cells if cell.status == "failed"), None)
+    bad = bad or next((cell for cell in all_cells if cell.status == "ok" and cell.reason), None)
     if all(cell.status == "skipped" for cell in checks):
         return "skipped", checks[0].reason
     if all(cell.status == "failed" for cell in checks):
         return "failed", checks[0].reason
     if bad is not None:
-        return "partial", f"{bad.name}: {bad.reason}"
-    return ("partial", partial) if partial else ("complete", None)
+        notes = [f"{bad.name}: {_with_remedy(bad.reason)}", left_out]
+        return "partial", "; ".join(note for note in notes if note)
+    return ("in_part", left_out) if left_out else ("complete", None)
+
+
+def _with_remedy(reason: str | None) -> str:
+    remedy = REMEDIES.get(reason or "")
+    return f"{reason} ({remedy})" if remedy else str(reason)
 
 
 @dataclass(slots=True)
@@ -87,6 +99,8 @@ class RunCounts:
     """By end: ok, failed, skipped."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Failed cells by reason."""
+    cuts: Counter[str] = field(default_factory=Counter)
+    """Ok cells whose reply was cut short, by reason."""
     skips: Counter[str] = field(default_factory=Counter)
     """Skipped cells by reason."""
     coverage: Counter[str] = field(default_factory=Counter)
@@ -114,19 +128,27 @@ class RunCounts:
             if cell.status != "ok":
                 counter = self.reasons if cell.status == "failed" else self.skips
                 counter[cell.reason or "unknown"] += 1
+            elif cell.reason:
+                self.cuts[cell.reason] += 1
 
     @property
     def whole(self) -> bool:
-        """Whether every input was reviewed as planned."""
+        """Whether every input was reviewed as planned; what is in part by design was."""
         return not self.cells["failed"] and not (
             self.coverage["partial"] or self.coverage["failed"]
         )
+
+    @property
+    def good(self) -> int:
+        """Inputs that a rerun would not do more for."""
+        return sum(self.coverage[name] for name in ("complete", "in_part", "skipped"))
 
     def as_dict(self) -> ManifestCounts:
         """The counts as manifest.json stores them."""
         ends = {end: self.cells[end] for end in ("ok", "failed", "skipped")}
         coverage = {
-            name: self.coverage[name] for name in ("complete", "partial", "failed", "skipped")
+            name: self.coverage[name]
+            for name in ("complete", "in_part", "partial", "failed", "skipped")
         }
         outcomes = {name: self.outcomes[name] for name in ("kept", "dropped", "unverified")}
         return {
@@ -134,6 +156,7 @@ class RunCounts:
             "coverage": coverage,
             "cells": {"planned": self.planned, **ends},
             "failed_by_reason": dict(self.reasons.most_common()),
+            "cut_by_reason": dict(self.cuts.most_common()),
             "skipped_by_reason": dict(self.skips.most_common()),
             "comments": {"raised": self.outcomes.total(), **outcomes},
             "dropped_by_reason": dict(self.drops.most_common()),
@@ -141,8 +164,10 @@ class RunCounts:
 
     def sentence(self) -> str:
         """The result in one line, as the flow run's state carries it."""
-        good = self.coverage["complete"] + self.coverage["skipped"]
+        good = self.good
         head = "complete" if self.whole else "INCOMPLETE"
+        if in_part := self.coverage["in_part"]:
+            head += f", {in_part:,} {'input' if in_part == 1 else 'inputs'} in part"
         text = f"{head}: {good:,} of {self.inputs:,} inputs"
         bad = self.inputs - good
         if not bad:
@@ -150,5 +175,6 @@ class RunCounts:
         return f"{text}, {bad:,} not in full: {self._because()}"
 
     def _because(self) -> str:
-        failed = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.most_common(4))
+        found = (self.reasons + self.cuts).most_common(4)
+        failed = ", ".join(f"{count:,} {_with_remedy(reason)}" for reason, count in found)
         return failed or f"{self.coverage['partial']:,} partial"

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from tasks.core.calls import Usage
+
 __all__ = [
     "CallFailed",
     "CircuitOpen",
@@ -113,8 +115,17 @@ class ReplyError(ReviewError):
 
     code = "bad_reply"
 
-    def __init__(self, message: str, *, code: str | None = None, snippet: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        snippet: str = "",
+        usage: Usage | None = None,
+    ) -> None:
         super().__init__(message, code=code)
+        self.usage = usage
+        """Tokens that it cost, where it said so. They do not cross process borders."""
         self.snippet = snippet
         """Start of the reply's text, for calls.parquet. It does not cross process borders."""
 
@@ -149,8 +160,11 @@ class CallFailed(UpstreamError):
         app_id: str | None = None,
         endpoint: str | None = None,
         trace_id: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message, code=code)
+        self.usage = usage
+        """Tokens of its attempts, as far as replies told; None: none did."""
         self.attempts = attempts
         self.queue = queue
         self.app_id = app_id
@@ -159,7 +173,7 @@ class CallFailed(UpstreamError):
 
     def details(self) -> dict[str, object]:
         """What calls.parquet tells of a failed call."""
-        names = ("attempts", "queue", "app_id", "endpoint", "trace_id")
+        names = ("attempts", "queue", "app_id", "endpoint", "trace_id", "usage")
         return {name: getattr(self, name) for name in names}
 
 

@@ -30,7 +30,7 @@ def output_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only: choose another --output",
             errno.ENOTDIR: "a part of the path is a file: choose another --output",
             errno.EEXIST: "it exists and is not a folder: choose another --output",
-        }.get(error.errno or 0, os.strerror(error.errno or 0))
+        }.get(error.errno or 0, str(error) or type(error).__name__)
         msg = f"{path} cannot be written: {remedy}"
         raise OutputError(msg) from None
 

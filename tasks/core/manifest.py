@@ -39,10 +39,12 @@ class ManifestCounts(TypedDict):
 
     inputs: int
     coverage: dict[str, int]
-    """Inputs that are complete, partial, failed, skipped."""
+    """Inputs that are complete, in_part, partial, failed, skipped."""
     cells: dict[str, int]
     """Cells that were planned, and that ended ok, failed, skipped."""
     failed_by_reason: dict[str, int]
+    cut_by_reason: NotRequired[dict[str, int]]
+    """Cells that ended ok on a reply that was cut short."""
     skipped_by_reason: dict[str, int]
     comments: dict[str, int]
     """Comments that were raised, and that are kept, dropped, unverified."""

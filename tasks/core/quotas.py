@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tasks.core.errors import ConfigError
 
-__all__ = ["AppId", "Window", "parse_window"]
+__all__ = ["AppId", "Window", "is_loopback", "parse_window", "place_of"]
 
 _WINDOW = re.compile(r"^\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(ms|s|m|min|h|d)\s*$")
+_LOOPBACK = frozenset({"::1", "0.0.0.0"})  # noqa: S104  (compared, not bound)
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -38,10 +40,35 @@ class AppId:
     pace: bool = False
     """Spread sends evenly instead of bursting at the start of a window."""
     max_in_flight: int | None = None
+    provider: str = ""
+    """Label of who answers; those with the same one share answers. Empty: the place of base_url."""
+
+    @property
+    def answers_as(self) -> str:
+        """Identity of who answers, as the journal's keys have it."""
+        return self.provider or place_of(self.base_url)
 
     def serves(self, model: str) -> bool:
         """Whether calls to `model` may go through this app_id."""
         return self.models is None or model in self.models
+
+
+def place_of(base_url: str) -> str:
+    """Scheme, host and path of a base_url, without userinfo and query."""
+    parts = urlsplit(base_url)
+    host = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme.lower()}://{host}{parts.path.rstrip('/')}"
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether it is on this machine only, as a rehearsal's is."""
+    host = urlsplit(base_url).hostname or ""
+    return (
+        host == "localhost"
+        or host.endswith(".localhost")
+        or host in _LOOPBACK
+        or host.startswith("127.")
+    )
 
 
 def parse_window(text: str) -> Window:

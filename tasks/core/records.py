@@ -41,7 +41,7 @@ Decision = Literal["confirmed", "rejected", "uncertain"]
 VerdictStatus = Literal["ok", "missing", "parse_failed", "call_failed"]
 Outcome = Literal["kept", "dropped", "unverified"]
 Age = Literal["new", "recurring"]
-Coverage = Literal["complete", "partial", "failed", "skipped"]
+Coverage = Literal["complete", "in_part", "partial", "failed", "skipped"]
 CellStatus = Literal["ok", "failed", "skipped"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -172,7 +172,10 @@ class CallRow:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """Of the output, thought and not shown."""
     cost_usd: float | None = None
+    """Of all its attempts; of a journaled answer, what it cost when it was bought."""
     raw_snippet: str | None = None
     """Start of a reply that could not be read; at most 400 characters."""
 

@@ -55,6 +55,8 @@ class AppIdSettings(_Strict):
     pace: bool = False
     """Spread sends evenly over the window instead of bursting."""
     max_in_flight: int | None = Field(default=None, ge=1)
+    provider: str | None = Field(default=None, min_length=1)
+    """Who answers: keys with the same label share journaled answers; None: the place of base_url."""
 
     @field_validator("key")
     @classmethod
@@ -91,6 +93,7 @@ class AppIdSettings(_Strict):
             models=None if self.models is None else frozenset(self.models),
             pace=self.pace,
             max_in_flight=self.max_in_flight,
+            provider=self.provider or "",
         )
 
 
@@ -284,6 +287,9 @@ class Settings(_Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             msg = f"two checks are named {twice[0]!r}: give each [[check]] its own name"
+            raise ValueError(msg)
+        if "review" in names:
+            msg = 'a check is named "review", as the review stage is in every output: rename it'
             raise ValueError(msg)
         if self.mode == "check_and_review" and self.review is None:
             msg = (

@@ -8,12 +8,13 @@ answer is a call that the run will make. Reviews of comments that nobody made ye
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed
+from tasks.core.quotas import AppId
 from tasks.core.records import Input, InputReview
 from tasks.core.settings import CheckSettings, ReviewSettings, Settings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
@@ -21,7 +22,7 @@ from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.input_steps import InputSteps
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
-from tasks.upstream.journal import Journal
+from tasks.upstream.journal import Answers, Journal
 
 __all__ = ["DryRun"]
 
@@ -45,8 +46,8 @@ class _Sum:
 class _Reader:
     """Calls that only the journal answers; `journal` is None when there is none yet."""
 
-    def __init__(self, journal: Journal | None) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal | None, app_ids: Sequence[AppId]) -> None:
+        self._answers = None if journal is None else Answers(journal, app_ids)
         self.hits = self.misses = 0
 
     def call(self, request: Request, *, fresh_since: float | None = None) -> Reply:
@@ -62,11 +63,11 @@ class _Reader:
         """Nothing: a dry run writes nothing."""
 
     def _read(self, request: Request, not_before: float | None) -> Reply | None:
-        if self._journal is None:
+        if self._answers is None:
             return None
         bare = {key: value for key, value in request.params.items() if key != "response_format"}
         others = (replace(request, params=bare | extra) for extra in _FORMATS)
-        replies = (self._journal.get(one.key, not_before=not_before) for one in (request, *others))
+        replies = (self._answers.get(one, not_before=not_before) for one in (request, *others))
         return next((reply for reply in replies if reply is not None), None)
 
 
@@ -82,7 +83,7 @@ class DryRun:
     ) -> None:
         self.settings = settings
         self.progress = Progress()
-        self._reader = _Reader(journal)
+        self._reader = _Reader(journal, settings.pool)
         self._asker = Asker(self._reader, settings.prices, fresh_since)
         self._sums: dict[str, _Sum] = defaultdict(_Sum)
         self._parts: dict[int, int] = {}
@@ -121,6 +122,9 @@ class DryRun:
         found.calls += missed
         found.input_tokens += missed * query.counted.tokens
         return answer
+
+    def broken(self, input_id: str, error: BaseException) -> None:
+        """Nothing: the run will say so."""
 
     def _assume_reviews(self) -> None:
         review, checks = self.settings.review, len(self.settings.check)

@@ -71,7 +71,7 @@ class Asker:
         except Stopped:
             raise
         except UpstreamError as error:
-            return Answer(None, failed_row(query, error))
+            return Answer(None, failed_row(query, error, self._price(query)))
         try:
             return self._answer(query, parse(reply), reply)
         except ReplyError as error:
@@ -92,8 +92,8 @@ class Asker:
             self._forget(query, messages)
             return Answer(None, self._unreadable(query, second, first, again))
         except UpstreamError as failure:
-            row = failed_row(query, failure)
-            return Answer(None, replace(row, attempts=row.attempts + first.attempts))
+            self._forget(query, query.messages)
+            return Answer(None, failed_row(query, failure, self._price(query), first))
         return Answer(answer.parsed, replace(answer.row, parse_mode="reasked"))
 
     def _forget(self, query: Query, messages: Messages) -> None:
@@ -102,16 +102,19 @@ class Asker:
     def _reply(self, query: Query, messages: Messages) -> Reply:
         return self._caller.call(_request(query, messages), fresh_since=self._fresh_since)
 
+    def _price(self, query: Query) -> Price | None:
+        return self._prices.get(query.settings.model)
+
     def _answer(
         self, query: Query, parsed: P, reply: Reply, earlier: Reply | None = None
     ) -> Answer[P]:
-        row = reply_row(query, reply, self._prices.get(query.settings.model), earlier)
+        row = reply_row(query, reply, self._price(query), earlier)
         return Answer(parsed, replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped))
 
     def _unreadable(
         self, query: Query, reply: Reply, earlier: Reply | None, error: ReplyError
     ) -> CallRow:
-        row = reply_row(query, reply, self._prices.get(query.settings.model), earlier)
+        row = reply_row(query, reply, self._price(query), earlier)
         snippet = reply.content[:400].encode("utf-8", "replace").decode()
         return replace(
             row, status="failed", reason=error.code, parse_mode="failed", raw_snippet=snippet
@@ -136,4 +139,5 @@ def _request(query: Query, messages: Messages) -> Request:
         stream=query.settings.stream,
         prompt_tokens=query.counted.tokens,
         expected_tokens=query.settings.expected_tokens,
+        cell="\n".join((query.input_id, query.stage, query.name, str(query.part))),
     )

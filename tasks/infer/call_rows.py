@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
-from tasks.core.calls import Reply
+from tasks.core.calls import Reply, Usage
 from tasks.core.errors import CallFailed, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.query import Query
 
-__all__ = ["cost", "failed_row", "reply_row", "skipped_row"]
+__all__ = ["as_broken", "cost", "failed_row", "reply_row", "skipped_row", "with_spent"]
 
 
 def skipped_row(input_id: str, stage: Any, name: str, model: str, reason: str) -> CallRow:
@@ -18,46 +21,94 @@ def skipped_row(input_id: str, stage: Any, name: str, model: str, reason: str) -
     return CallRow(input_id, stage, name, 0, model, "skipped", reason)
 
 
-def failed_row(query: Query, error: UpstreamError) -> CallRow:
-    """A call that got no usable answer."""
+def as_broken(row: CallRow) -> CallRow:
+    """The row of a cell that a defect of ours made fail, with what it cost."""
+    return replace(row, status="failed", reason="internal_error")
+
+
+def failed_row(
+    query: Query, error: UpstreamError, price: Price | None = None, first: Reply | None = None
+) -> CallRow:
+    """A call that got no usable answer; `first` is the one that was asked for again.
+
+    What its attempts cost is known as far as their replies told.
+    """
+    paid = _paid([first] if first else [])
     known: dict[str, Any] = {}
+    usage = _total([one.usage for one in paid])
     if isinstance(error, CallFailed):
         known = {
             "app_id": error.app_id,
-            "attempts": error.attempts,
+            "endpoint": error.endpoint,
+            "attempts": error.attempts + sum(one.attempts for one in paid),
             "queue_ms": _ms(error.queue),
             "trace_id": error.trace_id,
         }
+        usage = usage.plus(error.usage)
+    elif paid:
+        known = {"attempts": sum(one.attempts for one in paid)}
     return CallRow(
-        **_asked(query), status="failed", reason=error.code, raw_snippet=str(error)[:400], **known
+        **_asked(query),
+        **known,
+        **_spent(usage, price),
+        status="failed",
+        reason=error.code,
+        raw_snippet=str(error)[:400],
     )
 
 
 def reply_row(
     query: Query, reply: Reply, price: Price | None, earlier: Reply | None = None
 ) -> CallRow:
-    """An answered call; with `earlier`, the answer that had to be asked for twice."""
-    before = earlier.usage if earlier else None
-    usage = reply.usage
+    """An answered call; with `earlier`, the answer that had to be asked for twice.
+
+    It is journaled when all of it is; else its counts are those of what was paid for.
+    """
+    replies = [earlier, reply] if earlier else [reply]
+    counted = _paid(replies) or replies
     return CallRow(
         **_asked(query),
+        **_spent(_total([one.usage for one in counted]), price),
         status="ok",
         app_id=reply.app_id,
         endpoint=reply.endpoint,
         finish_reason=reply.finish_reason,
-        attempts=reply.attempts + (earlier.attempts if earlier else 0),
-        journaled=reply.journaled,
+        attempts=sum(one.attempts for one in counted),
+        journaled=all(one.journaled for one in replies),
         latency_ms=_ms(reply.latency),
         first_token_ms=_ms(reply.first_token),
         queue_ms=_ms(reply.queue),
-        started_at=reply.created - reply.latency,
+        started_at=reply.started,
         trace_id=reply.trace_id,
         request_id=reply.request_id,
-        input_tokens=_sum(usage.prompt_tokens, before and before.prompt_tokens),
-        output_tokens=_sum(usage.completion_tokens, before and before.completion_tokens),
-        cached_tokens=_sum(usage.cached_tokens, before and before.cached_tokens),
-        cost_usd=_sum(cost(reply, price), cost(earlier, price) if earlier else None),
     )
+
+
+def with_spent(row: CallRow, other: CallRow) -> CallRow:
+    """The row with what another call of its cell cost as well, which has no row of its own."""
+    names = ("attempts", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+    counts = {name: _sum(getattr(row, name), getattr(other, name)) for name in (*names, "cost_usd")}
+    if row.journaled:
+        counts = {name: getattr(other, name) for name in counts}
+    return replace(row, **counts, journaled=False)
+
+
+def _paid(replies: Sequence[Reply]) -> list[Reply]:
+    return [one for one in replies if not one.journaled]
+
+
+def _total(usages: Sequence[Usage]) -> Usage:
+    return reduce(Usage.plus, usages, Usage())
+
+
+def _spent(usage: Usage, price: Price | None) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "output_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": cost(usage, price),
+    }
 
 
 def _asked(query: Query) -> dict[str, Any]:
@@ -73,12 +124,11 @@ def _asked(query: Query) -> dict[str, Any]:
     }
 
 
-def cost(reply: Reply, price: Price | None) -> float | None:
-    """US dollars of one reply; None when the price or the usage is unknown. A journaled one cost before."""
-    usage = reply.usage
+def cost(usage: Usage, price: Price | None) -> float | None:
+    """US dollars of so many tokens; None when the price or the usage is unknown."""
     if price is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
-    cached = usage.cached_tokens or 0
+    cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
     cached_price = price.input if price.cached is None else price.cached
     dollars = (usage.prompt_tokens - cached) * price.input + cached * cached_price
     return (dollars + usage.completion_tokens * price.output) / 1e6

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from tasks.core.calls import Reply
 from tasks.core.cells import cells_of, coverage_of, planned_cells
-from tasks.core.records import CallRow, Comment, Input, InputReview
-from tasks.core.settings import CheckSettings, Settings
+from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
+from tasks.core.settings import CheckSettings, ReviewSettings, Settings
 from tasks.infer.ask import Answer, Parse, Parsed
-from tasks.infer.call_rows import skipped_row
+from tasks.infer.call_rows import as_broken, skipped_row
 from tasks.infer.fan_out import fan_out
+from tasks.infer.fence import INTERNAL_ERROR, fenced_parse, is_ours
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
-from tasks.infer.review_steps import Reviewed, ask_batch, plan_batches, to_review, with_verdicts
+from tasks.infer.review_steps import (
+    Batch,
+    Reviewed,
+    ask_batch,
+    plan_batches,
+    to_review,
+    with_verdicts,
+)
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
 from tasks.review.inputs.render import Rendered, render_input
@@ -38,6 +47,7 @@ class Worker(Protocol):
     def progress(self) -> Progress: ...
     def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
     def ask(self, query: Query, parse: Parse[P]) -> Answer[P]: ...
+    def broken(self, input_id: str, error: BaseException) -> None: ...
 
 
 class InputSteps:
@@ -56,12 +66,29 @@ class InputSteps:
         self._fail = fail
         self._where: dict[str, int] = {}
         self._checked: list[CallRow] = []
-        self._notes: list[str] = []
-        budget = worker.settings.max_input_tokens
-        self._rendered: Rendered = render_input(item, budget, _tokens)
+        self._rendered = Rendered(())
 
     def start(self) -> None:
         """Queue every check; what follows queues itself."""
+        self._guarded(self._start)()
+
+    def _guarded(self, step: Callable[..., None]) -> Callable[..., None]:
+        """`step`, after a defect of which every cell of the input fails and the shard goes on."""
+
+        def run(*args: Any) -> None:
+            try:
+                step(*args)
+            except Exception as error:
+                if not is_ours(error):
+                    raise
+                self._worker.broken(self._item.input_id, error)
+                self._finish_broken()
+
+        return run
+
+    def _start(self) -> None:
+        budget = self._worker.settings.max_input_tokens
+        self._rendered = render_input(self._item, budget, _tokens)
         if self._rendered.unreviewable:
             self._finish_unreviewable(self._rendered.unreviewable)
             return
@@ -71,11 +98,23 @@ class InputSteps:
             for messages in [check_messages(self._item, rendered)]
             for check in self._worker.settings.check
         ]
-        fan_out(self._worker.submit, steps, self._checks_done, self._fail)
+        fan_out(self._worker.submit, steps, self._guarded(self._checks_done), self._fail)
 
     def _check(
         self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
     ) -> tuple[CheckSettings, int, Answer[ParsedComments]]:
+        try:
+            return check, part, self._ask_check(check, part, messages)
+        except Exception as error:
+            if not is_ours(error):
+                raise
+            self._worker.broken(self._item.input_id, error)
+            row = skipped_row(self._item.input_id, "check", check.name, check.model, INTERNAL_ERROR)
+            return check, part, Answer(None, replace(as_broken(row), part=part))
+
+    def _ask_check(
+        self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
+    ) -> Answer[ParsedComments]:
         query = Query(
             input_id=self._item.input_id,
             stage="check",
@@ -86,7 +125,11 @@ class InputSteps:
             settings=check,
             counted=count_tokens(messages, check.model),
         )
-        return check, part, self._worker.ask(query, _parse)
+        broken = partial(self._worker.broken, query.input_id)
+        answer = self._worker.ask(query, fenced_parse(_parse, broken))
+        if answer.parsed is not None and answer.parsed.truncated:
+            answer = replace(answer, row=replace(answer.row, reason="truncated"))
+        return answer
 
     def _checks_done(
         self, answers: Sequence[tuple[CheckSettings, int, Answer[ParsedComments]]]
@@ -104,41 +147,76 @@ class InputSteps:
             self._finish(comments, [Reviewed({}, [row])])
             return
         batches = plan_batches(self._item, self._rendered.parts, self._where, chosen, review.batch)
-        steps = [partial(ask_batch, self._worker, review, batch) for batch in batches]
-        fan_out(self._worker.submit, steps, partial(self._finish, comments), self._fail)
+        steps = [partial(self._review, review, batch) for batch in batches]
+        finish = self._guarded(partial(self._finish, comments))
+        fan_out(self._worker.submit, steps, finish, self._fail)
+
+    def _review(self, review: ReviewSettings, batch: Batch) -> Reviewed:
+        try:
+            return ask_batch(self._worker, review, batch)
+        except Exception as error:
+            if not is_ours(error):
+                raise
+            self._worker.broken(self._item.input_id, error)
+            row = skipped_row(self._item.input_id, "review", "review", review.model, INTERNAL_ERROR)
+            lost = {one.comment_id: Verdict(review.model, "call_failed") for one in batch.comments}
+            return Reviewed(lost, [replace(as_broken(row), part=batch.number)])
 
     def _comments(
         self, answers: Sequence[tuple[CheckSettings, int, Answer[ParsedComments]]]
     ) -> list[Comment]:
         comments: list[Comment] = []
         ordinals: dict[str, int] = {}
-        for check, part, answer in answers:
-            if answer.parsed is None:
+        for number, (check, part, answer) in enumerate(answers):
+            first = ordinals.get(check.name, 0)
+            try:
+                found = [
+                    build_comment(self._item, check.name, ordinal, raw)
+                    for ordinal, raw in enumerate(
+                        answer.parsed.items if answer.parsed else (), first
+                    )
+                ]
+            except Exception as error:
+                if not is_ours(error):
+                    raise
+                self._worker.broken(self._item.input_id, error)
+                self._checked[number] = as_broken(answer.row)
                 continue
-            if answer.parsed.truncated:
-                self._notes.append(f"{check.name}: truncated")
-            for raw in answer.parsed.items:
-                ordinal = ordinals.get(check.name, 0)
-                ordinals[check.name] = ordinal + 1
-                comments.append(build_comment(self._item, check.name, ordinal, raw))
-                self._where[comments[-1].comment_id] = part
+            ordinals[check.name] = first + len(found)
+            self._where.update((one.comment_id, part) for one in found)
+            comments += found
         return comments
 
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
+        self._checked += [row for one in reviewed for row in one.rows]
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
         judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
         decided = apply_policy(judged, self._worker.settings.policy, self._item)
-        rows = [*self._checked, *(row for one in reviewed for row in one.rows)]
-        self._report(decided, rows)
+        self._report(decided, self._checked)
 
-    def _finish_unreviewable(self, reason: str) -> None:
+    def _finish_broken(self) -> None:
+        """What was paid keeps its rows."""
+        rows = [as_broken(row) for row in self._checked]
+        known = {(row.stage, row.name) for row in rows}
+        lost = [
+            as_broken(skipped_row(self._item.input_id, stage, name, model, INTERNAL_ERROR))
+            for (stage, name), model in self._models().items()
+            if (stage, name) not in known
+        ]
+        self._report([], [*rows, *lost])
+
+    def _models(self) -> dict[tuple[str, str], str]:
+        """The model of each planned cell."""
         settings = self._worker.settings
         models = {("check", check.name): check.model for check in settings.check}
         if settings.reviews and settings.review is not None:
             models["review", "review"] = settings.review.model
+        return models
+
+    def _finish_unreviewable(self, reason: str) -> None:
         rows = [
             skipped_row(self._item.input_id, stage, name, model, reason)
-            for (stage, name), model in models.items()
+            for (stage, name), model in self._models().items()
         ]
         self._report([], rows)
 
@@ -146,9 +224,7 @@ class InputSteps:
         settings = self._worker.settings
         planned = planned_cells([one.name for one in settings.check], reviews=settings.reviews)
         cells = cells_of(planned, rows, "missing")
-        if self._rendered.partial_reason:
-            self._notes.append(self._rendered.partial_reason)
-        coverage, reason = coverage_of(cells, "; ".join(self._notes) or None)
+        coverage, reason = coverage_of(cells, self._rendered.partial_reason)
         self._worker.progress.finished(cells)
         self._done(InputReview(self._item.input_id, coverage, reason, tuple(comments), tuple(rows)))
 

@@ -44,9 +44,12 @@ class Progress:
     def asked(self, row: CallRow) -> None:
         """Count one call."""
         with self._lock:
-            self._tally.journaled += row.journaled
-            self._tally.calls += row.status == "ok" and not row.journaled
-            self._tally.queue += (row.queue_ms or 0) / 1000
+            self._count(row, 1)
+
+    def _count(self, row: CallRow, sign: int) -> None:
+        self._tally.journaled += sign * row.journaled
+        self._tally.calls += sign * (row.status == "ok" and not row.journaled)
+        self._tally.queue += sign * (row.queue_ms or 0) / 1000
 
     def finished(self, cells: Iterable[Cell]) -> None:
         """Count one input and its cells."""
@@ -64,6 +67,8 @@ class Progress:
             self._tally.inputs -= 1
             self._tally.cells -= len(cells)
             self._tally.failed -= sum(cell.status == "failed" for cell in cells)
+            for row in review.calls:
+                self._count(row, -1)
 
     def snapshot(self) -> dict[str, float]:
         """The counts now."""

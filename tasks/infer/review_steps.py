@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from tasks.core.calls import Reply
 from tasks.core.records import CallRow, Comment, Input, Verdict
 from tasks.core.settings import ReviewSettings
 from tasks.infer.ask import Answer, Parse, Parsed
+from tasks.infer.fence import fenced_parse
 from tasks.infer.query import Query
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import prompt_version, review_messages
@@ -25,6 +27,7 @@ class Asks(Protocol):
     """Who puts a query to a model."""
 
     def ask(self, query: Query, parse: Parse[P]) -> Answer[P]: ...
+    def broken(self, input_id: str, error: BaseException) -> None: ...
 
 
 _SEVERE = frozenset({"critical", "high"})
@@ -108,7 +111,8 @@ def _ask(asker: Asks, settings: ReviewSettings, batch: Batch) -> Reviewed:
     def parse(reply: Reply) -> ParsedVerdicts:
         return parse_verdicts(reply.content, known, finish_reason=reply.finish_reason)
 
-    answer = asker.ask(query, parse)
+    broken = partial(asker.broken, query.input_id)
+    answer = asker.ask(query, fenced_parse(parse, broken))
     if answer.parsed is None:
         status = "parse_failed" if answer.row.parse_mode == "failed" else "call_failed"
         failed = {one: Verdict(settings.model, status) for one in known}  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import SecretStr
 
+from tasks.core.cells import REMEDIES
 from tasks.core.errors import Stopped
 from tasks.core.files import atomic
 from tasks.core.paths import ShardPaths
@@ -22,8 +23,9 @@ from tasks.core.run import Run
 from tasks.core.settings import Settings
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.fan_out import CountDownLatch
+from tasks.infer.fence import short_traceback
 from tasks.infer.input_steps import InputSteps
-from tasks.infer.passes import PASSES, worth_another_pass
+from tasks.infer.passes import PASSES, Passes, with_earlier_calls
 from tasks.infer.progress import Progress, Reporter
 from tasks.infer.query import Query
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
@@ -53,7 +55,9 @@ class ShardWorker:
         self._log = log
         self._asker = Asker(caller, run.settings.prices, run.fresh_since)
         self._offsets = _line_offsets(shard.inputs)
+        self._passes = Passes(run.settings, self.inputs)
         self._failures = 0
+        self._broken = 0
         self._latches: set[CountDownLatch] = set()
         self._closed = False
 
@@ -74,16 +78,28 @@ class ShardWorker:
             self._complain(answer.row)
         return answer
 
+    def broken(self, input_id: str, error: BaseException) -> None:
+        """Log a defect of ours that an input has met."""
+        self._broken += 1
+        if self._broken <= _LOUD or self._broken % 100 == 0:
+            self._log.error(
+                "internal error %d of this shard, on input %s, whose cell fails; please report it:\n%s",
+                self._broken,
+                input_id,
+                short_traceback(error),
+            )
+
     def _complain(self, row: CallRow) -> None:
         self._failures += 1
         if self._failures <= _LOUD or self._failures % 100 == 0:
             self._log.warning(
-                "failed call %d of this shard: %s %s on %s: %s",
+                "failed call %d of this shard: %s %s on %s: %s%s",
                 self._failures,
                 row.stage,
                 row.name,
                 row.input_id,
                 row.reason,
+                f" ({remedy})" if (remedy := REMEDIES.get(row.reason or "")) else "",
             )
 
     def review_slice(self, first: int, last: int) -> None:
@@ -103,11 +119,12 @@ class ShardWorker:
     def _review(self, items: list[Input]) -> list[InputReview]:
         found = self._pass(items)
         for _ in range(PASSES - 1):
-            if not (again := worth_another_pass(found.values())):
+            if not (again := self._passes.worth_another(found.values())):
                 break
             for one in again:
                 self.progress.reopened(found[one], self.settings)
-            found |= self._pass([item for item in items if item.input_id in again])
+            later = self._pass([item for item in items if item.input_id in again])
+            found |= {one: with_earlier_calls(review, found[one]) for one, review in later.items()}
         return [found[item.input_id] for item in items]
 
     def _pass(self, items: list[Input]) -> dict[str, InputReview]:

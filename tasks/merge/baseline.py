@@ -117,7 +117,10 @@ def _follows(manifest: Any, key: str) -> bool:
     if not isinstance(manifest, dict) or manifest.get("source_key") != key:
         return False
     coverage = manifest["counts"]["coverage"]
-    return manifest.get("limit") is None and coverage["complete"] + coverage["partial"] > 0
+    return (
+        manifest.get("limit") is None
+        and sum(coverage.get(name, 0) for name in ("complete", "in_part", "partial")) > 0
+    )
 
 
 def start_comparison(earlier: RunPaths | None, log: Log) -> Comparison | None:

@@ -93,6 +93,7 @@ _CALL = _fields(
     input_tokens=_LONG,
     output_tokens=_LONG,
     cached_tokens=_LONG,
+    reasoning_tokens=_LONG,
     cost_usd=_REAL,
     raw_snippet=_TEXT,
 )

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.report.summary import ModelFigures, Summary
-from tasks.report.words import listed, quota_sentence
+from tasks.report.words import cost_text, listed, quota_sentence, warnings_of
 
 __all__ = ["markdown_table", "report_text"]
 
@@ -18,11 +18,18 @@ _GONE = 20
 """Findings that are gone and listed; the manifest has more of them."""
 
 
-def report_text(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> str:
-    """The report of a run as Markdown."""
+def report_text(
+    manifest: RunFacts,
+    summary: Summary,
+    quota: QuotaProof,
+    in_part: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The report of a run as Markdown; `in_part` are ids and reasons of inputs reviewed in part."""
     sections = [
         _header(manifest),
+        "\n".join(f"- {one}" for one in warnings_of(manifest, summary)),
         _coverage(manifest),
+        _in_part(in_part, manifest["counts"]["coverage"].get("in_part", 0)),
         _findings(summary),
         _history(manifest.get("history")),
         _checks(summary),
@@ -47,16 +54,27 @@ def _header(manifest: RunFacts) -> str:
 
 def _coverage(manifest: RunFacts) -> str:
     counts = manifest["counts"]
+    cut = counts.get("cut_by_reason", {})
     rows = [
         ("inputs", counts["inputs"], listed(counts["coverage"])),
         ("rows rejected", manifest["rejected"]["rows"], listed(manifest["rejected"]["reasons"])),
         ("cells planned", counts["cells"]["planned"], listed(counts["cells"], skip=("planned",))),
         ("cells failed", counts["cells"]["failed"], listed(counts["failed_by_reason"])),
+        ("replies cut", sum(cut.values()), listed(cut)),
         ("cells skipped", counts["cells"]["skipped"], listed(counts["skipped_by_reason"])),
         ("comments", counts["comments"]["raised"], listed(counts["comments"], skip=("raised",))),
         ("comments dropped", counts["comments"]["dropped"], listed(counts["dropped_by_reason"])),
     ]
     return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), rows)
+
+
+def _in_part(rows: Sequence[tuple[str, str]], count: int) -> str:
+    if not rows:
+        return ""
+    more = f"\n\nAnd {count - len(rows):,} more." if count > len(rows) else ""
+    note = "Too large for the calls that an input may take; a rerun would leave out the same."
+    table = markdown_table(("input", "left out"), rows)
+    return f"## Reviewed in part\n\n{note}\n\n{table}{more}"
 
 
 def _findings(summary: Summary) -> str:
@@ -94,7 +112,11 @@ def _checks(summary: Summary) -> str:
         "$ per confirmed comment",
     )  # fmt: skip
     rows = [_check_row(one) for one in summary.models if one.name != _REVIEW]
-    note = "Unique confirmed: no other check raised it, so without this check it would be missed."
+    note = (
+        "Unique confirmed: no other check raised it, so without this check it would be missed. "
+        "Confirmed rate: of its comments that were judged, uncertain ones included. Tokens and cost: "
+        "what this run paid for."
+    )
     return f"## Check models\n\n{markdown_table(head, rows)}\n\n{note}"
 
 
@@ -102,7 +124,7 @@ def _check_row(one: ModelFigures) -> tuple[Any, ...]:
     rate = None if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
     return (
         one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.confirmed, rate,
-        one.unique_confirmed, one.unanchored, one.input_tokens, one.output_tokens, _money(one.cost_usd),
+        one.unique_confirmed, one.unanchored, one.input_tokens, one.output_tokens, _cost(one),
         _money(one.cost_per_confirmed),
     )  # fmt: skip
 
@@ -125,8 +147,13 @@ def _review(summary: Summary) -> str:
 def _review_row(one: ModelFigures) -> tuple[Any, ...]:
     return (
         one.model, one.calls, one.failed, one.unreadable, one.input_tokens, one.output_tokens,
-        _money(one.cost_usd),
+        _cost(one),
     )  # fmt: skip
+
+
+def _cost(one: ModelFigures) -> str | None:
+    text = _money(one.cost_usd)
+    return f"over {text}" if text and one.unknown_costs else text
 
 
 def _score(value: float | None) -> str | None:
@@ -142,7 +169,7 @@ def _upstream(summary: Summary) -> str:
         *_seconds("quota wait", summary.queue_ms),
         ("quota wait, all calls", f"{summary.queue_s:,.0f} s"),
         ("first call to last", None if summary.span_s is None else f"{summary.span_s:,.1f} s"),
-        ("cost", None if summary.cost_usd is None else f"${summary.cost_usd:,.4f}"),
+        ("cost", cost_text(summary.cost_usd, summary.cost_gap, 4)),
     ]
     return "## Upstream\n\n" + markdown_table(("what", "value"), rows)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.core.quotas import is_loopback
+
 __all__ = [
     "SUMMARY_CALL_COLUMNS",
     "SUMMARY_COMMENT_COLUMNS",
@@ -17,7 +19,8 @@ __all__ = [
 
 SUMMARY_CALL_COLUMNS = (
     "stage", "name", "model", "status", "reason", "parse_mode", "dropped_items", "attempts",
-    "journaled", "latency_ms", "queue_ms", "started_at", "input_tokens", "output_tokens", "cost_usd", "app_id",
+    "journaled", "latency_ms", "queue_ms", "started_at", "input_tokens", "output_tokens", "reasoning_tokens",
+    "cost_usd", "app_id", "endpoint",
 )  # fmt: skip
 SUMMARY_COMMENT_COLUMNS = (
     "check_model", "category", "severity", "outcome", "agreement", "loc_method",
@@ -25,6 +28,12 @@ SUMMARY_COMMENT_COLUMNS = (
 )  # fmt: skip
 
 
+_PAID_COLUMNS = ["model", "status", "reason", "parse_mode", "input_tokens", "cost_usd"]
+_MAY_HAVE_COST = frozenset(
+    {"timeout", "reset", "stream_cut", "bad_reply", "empty_reply", "refusal", "content_filter",
+     "too_large"}
+)  # fmt: skip
+"""Failures of calls that a provider may have charged for."""
 _SENT_COLUMNS = ["attempts", "latency_ms", "queue_ms", "started_at", "cost_usd"]
 
 
@@ -42,25 +51,32 @@ class ModelFigures:
     comments: int
     confirmed: int
     rejected: int
+    uncertain: int
+    truncated: int
+    """Calls whose reply was cut at its length."""
     unique_confirmed: int
     """Confirmed comments that no other check raised."""
     unanchored: int
     input_tokens: int | None
+    """Tokens and cost are of what this run paid for, and not of journaled answers."""
     output_tokens: int | None
+    reasoning_tokens: int | None
+    """Of the output."""
     cost_usd: float | None
+    unknown_costs: int
+    """Calls whose cost is unknown: `cost_usd` is a lower bound then."""
 
     @property
     def confirmed_rate(self) -> float | None:
         """Share of its judged comments that were confirmed."""
-        judged = self.confirmed + self.rejected
+        judged = self.confirmed + self.rejected + self.uncertain
         return self.confirmed / judged if judged else None
 
     @property
     def cost_per_confirmed(self) -> float | None:
-        """US dollars."""
-        return (
-            self.cost_usd / self.confirmed if self.cost_usd is not None and self.confirmed else None
-        )
+        """US dollars; None where this run did not pay for all of it, or not all is known."""
+        known = self.cost_usd is not None and not self.unknown_costs and not self.journaled
+        return (self.cost_usd or 0.0) / self.confirmed if known and self.confirmed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,10 @@ class Summary:
     """Calls answered in this run, not by the journal."""
     journaled: int
     cost_usd: float | None
+    cost_gap: str | None
+    """Why `cost_usd` is a lower bound; None: it is all."""
+    loopback: int
+    """Calls that the journal answered with what an endpoint of its machine once said."""
     span_s: float | None
     """From the first call's start to the last one's end."""
 
@@ -92,9 +112,9 @@ class Summary:
 def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
     """The figures of a run, from SUMMARY_CALL_COLUMNS and SUMMARY_COMMENT_COLUMNS; both may be empty."""
     # Of a large run, each column that is not copied is some megabytes less.
-    made = calls[_SENT_COLUMNS][
-        (calls["status"] != "skipped") & ~calls["journaled"].fillna(value=False).astype(bool)
-    ]
+    journaled = calls["journaled"].fillna(value=False).astype(bool)
+    made = calls[_SENT_COLUMNS][(calls["status"] != "skipped") & ~journaled]
+    paid = calls[_PAID_COLUMNS][~journaled]
     answered = made[made["latency_ms"].notna()]
     visible = comments[["severity", "category"]][comments["outcome"] != "dropped"]
     return Summary(
@@ -110,14 +130,17 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
         queue_s=float(made["queue_ms"].fillna(0).sum()) / 1000,
         retries=int((made["attempts"] - 1).clip(lower=0).sum()),
         calls=len(answered),
-        journaled=int(calls["journaled"].fillna(value=False).astype(bool).sum()),
-        cost_usd=_known_sum(answered["cost_usd"]),
+        journaled=int(journaled.sum()),
+        cost_usd=_known_sum(paid["cost_usd"]),
+        cost_gap=_cost_gap(paid),
+        loopback=_loopback(calls),
         span_s=_span(answered),
     )
 
 
 def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFigures:
     own = comments[comments["check_model"] == name]
+    paid = calls[~calls["journaled"].fillna(value=False).astype(bool)]
     confirmed = own[own["verdict_decision"] == "confirmed"]
     return ModelFigures(
         name=name,
@@ -129,12 +152,42 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         comments=len(own),
         confirmed=len(confirmed),
         rejected=int((own["verdict_decision"] == "rejected").sum()),
+        uncertain=int((own["verdict_decision"] == "uncertain").sum()),
+        truncated=int((calls["reason"] == "truncated").sum()),
         unique_confirmed=int((confirmed["agreement"] == 1).sum()),
         unanchored=int((own["loc_method"] == "unanchored").sum()),
-        input_tokens=_known_int(calls["input_tokens"]),
-        output_tokens=_known_int(calls["output_tokens"]),
-        cost_usd=_known_sum(calls["cost_usd"]),
+        input_tokens=_known_int(paid["input_tokens"]),
+        output_tokens=_known_int(paid["output_tokens"]),
+        reasoning_tokens=_known_int(paid["reasoning_tokens"]),
+        cost_usd=_known_sum(paid["cost_usd"]),
+        unknown_costs=int(_is_unknown(paid).sum()),
     )
+
+
+def _is_unknown(paid: pd.DataFrame) -> Any:
+    """Which calls cost something, or may have, that nobody knows."""
+    replied = (paid["status"] == "ok") | (paid["parse_mode"] == "failed")
+    return paid["cost_usd"].isna() & (replied | paid["reason"].isin(_MAY_HAVE_COST))
+
+
+def _cost_gap(paid: pd.DataFrame) -> str | None:
+    unknown = paid[_is_unknown(paid)]
+    if unknown.empty:
+        return None
+    told = unknown[unknown["input_tokens"].notna()]
+    unpriced, models = set(told["model"].dropna()), set(paid["model"].dropna())
+    silent = int((~unknown["model"].isin(unpriced)).sum())
+    has = "has" if len(unpriced) == 1 else "have"
+    parts = [f"{len(unpriced)} of {len(models)} models {has} no price"] if unpriced else []
+    parts += [f"{silent:,} {'call' if silent == 1 else 'calls'} of unknown cost"] if silent else []
+    return ", ".join(parts)
+
+
+def _loopback(calls: pd.DataFrame) -> int:
+    journaled = calls["journaled"].fillna(value=False).astype(bool)
+    known = calls[["endpoint"]][journaled & calls["endpoint"].notna()]
+    counts = known["endpoint"].value_counts()
+    return sum(int(count) for place, count in counts.items() if is_loopback(str(place)))
 
 
 def _cross(comments: pd.DataFrame) -> dict[str, dict[str, int]]:

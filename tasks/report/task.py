@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import pyarrow.dataset as ds
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -17,8 +19,13 @@ from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
 from tasks.report.markdown import report_text
 from tasks.report.summary import summarise
+from tasks.report.words import warnings_of
 
 __all__ = ["report", "write_report"]
+
+_LOG = logging.getLogger(__name__)
+_LISTED = 20
+"""Inputs reviewed in part that the report names."""
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -39,7 +46,9 @@ def write_report(
     """
     frames = read_frames(paths)
     summary = summarise(*frames)
-    text = report_text(manifest, summary, quota)
+    for warning in warnings_of(manifest, summary):
+        _LOG.warning("%s", warning)
+    text = report_text(manifest, summary, quota, _in_part(paths))
     with atomic(paths.report) as file:
         file.write(text.encode())
     write_html(paths, manifest, quota, frames, summary)
@@ -47,3 +56,10 @@ def write_report(
     files = {output.name: output.entry for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
     return text
+
+
+def _in_part(paths: RunPaths) -> list[tuple[str, str]]:
+    reviews = ds.dataset(paths.table("reviews"), format="parquet")
+    columns = ["input_id", "coverage_reason"]
+    rows = reviews.head(_LISTED, columns=columns, filter=ds.field("coverage") == "in_part")
+    return [(row["input_id"], row["coverage_reason"]) for row in rows.to_pylist()]

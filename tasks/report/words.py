@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.core.manifest import QuotaProof
+from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.quotas import is_loopback
+from tasks.report.summary import Summary
 
-__all__ = ["listed", "quota_sentence"]
+__all__ = ["cost_text", "listed", "quota_sentence", "warnings_of"]
 
 
 def listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
@@ -23,3 +25,28 @@ def quota_sentence(quota: QuotaProof) -> str:
         f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First send "
         f"to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
     )
+
+
+def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
+    """`$2.02`, `over $1.01 (1 of 2 models has no price)` or `unknown (...)`."""
+    note = f" ({gap})" if gap else ""
+    if dollars is None:
+        return f"unknown{note}" if gap else "nothing"
+    return f"{'over ' if gap else ''}${dollars:,.{digits}f}{note}"
+
+
+def warnings_of(manifest: RunFacts, summary: Summary) -> list[str]:
+    """What a reader has to know before the figures, one sentence each."""
+    cut = [
+        f"{one.name} ({one.model}): replies cut at their length: {one.truncated:,}; raise its "
+        "max_tokens, and the next run asks those anew."
+        for one in summary.models
+        if one.truncated
+    ]
+    app_ids = manifest["settings"].get("app_ids", {}).values()
+    if summary.loopback and not any(is_loopback(one.get("base_url", "")) for one in app_ids):
+        cut.append(
+            f"Answers from the journal that were given on this machine's own address, as by a "
+            f"rehearsal: {summary.loopback:,}; today's endpoints are elsewhere. Run with --fresh to ask them."
+        )
+    return cut

@@ -55,24 +55,36 @@ def json_entry(item: Row, review: Row) -> Row:
     """The value under the input's id in reviews.json.
 
     `output_pred` has a list per check that answered, empty when it found nothing, and null for a
-    check that failed: the two never look alike.
+    check that failed and found nothing: the two never look alike. `failed_checks` has the reason
+    of each check that failed, in one of its parts also. Columns of the source that are named like
+    ours are in `extra`, under their names.
     """
-    answered = {call["name"] for call in review["calls"] if call["status"] == "ok"}
-    checks = [call["name"] for call in review["calls"] if call["stage"] == "check"]
-    predicted: Row = {name: [] if name in answered else None for name in dict.fromkeys(checks)}
+    checks = [call for call in review["calls"] if call["stage"] == "check"]
+    failed: Row = {}
+    for call in checks:
+        if call["status"] == "failed":
+            failed.setdefault(call["name"], call["reason"])
+    skipped = {call["name"] for call in checks if call["status"] == "skipped"}
+    predicted: Row = {
+        call["name"]: None if call["name"] in failed or call["name"] in skipped else []
+        for call in checks
+    }
     for comment in review["comments"]:
         predicted[comment["check_model"]] = [
             *(predicted.get(comment["check_model"]) or []),
             comment,
         ]
     given = {name: value for name, value in item.items() if name != "extra" and value is not None}
-    return {
-        **item["extra"],
+    ours = {
         **given,
         "coverage": review["coverage"],
         "coverage_reason": review["coverage_reason"],
         "output_pred": predicted,
+        "failed_checks": failed,
     }
+    clashing = {name: value for name, value in item["extra"].items() if name in {*ours, "extra"}}
+    free = {name: value for name, value in item["extra"].items() if name not in clashing}
+    return {**free, **ours, **({"extra": clashing} if clashing else {})}
 
 
 def _without_id(call: Row) -> Row:

@@ -138,3 +138,12 @@ def test_extra_wins_and_omit_leaves_out() -> None:
     assert check.params() == {"temperature": 1, "max_tokens": None, "stream_options": None}
     body = body_of(Request("m", (), check.params(), stream=True))
     assert body == {"model": "m", "messages": (), "temperature": 1, "stream": True}
+
+
+def test_no_check_is_named_like_the_review_stage() -> None:
+    """A check called "review" would vanish among the reviews of every output."""
+    with pytest.raises(ConfigError, match="rename it"):
+        load_settings(
+            '[[check]]\nname = "review"\nmodel = "m"\n'
+            '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\n'
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ Review = dict[str, Any]
 
 @pytest.fixture
 def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]:
-    """Review rows with settings made of `config`, and get their reviews as stored."""
+    """Review rows with settings made of `config`, each time as a run of its own unless `run_id` says."""
+    nights = count(1)
 
-    def review(rows: Sequence[dict[str, Any]], config: str, threads: int = 4) -> list[Review]:
+    def review(
+        rows: Sequence[dict[str, Any]], config: str, threads: int = 4, run_id: str | None = None
+    ) -> list[Review]:
         paths = RunPaths(tmp_path / "run")
         shard = paths.shard(0)
         shard.root.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,9 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
         shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
         pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{sandbox.base_url}"\n'
         settings = load_settings(config + pool)
-        Run("run-1", settings, str(tmp_path / "state"), threads).write(shard.settings)
+        Run(run_id or f"run-{next(nights)}", settings, str(tmp_path / "state"), threads).write(
+            shard.settings
+        )
         keys = {"a": SecretStr("key-a")}
         with open_shard_worker(shard, keys, logging.getLogger("test"), threading.Event()) as worker:
             worker.review_slice(0, worker.inputs)

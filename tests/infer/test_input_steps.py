@@ -173,7 +173,7 @@ def test_agreement_needs_no_review_when_told_so(sandbox: Sandbox, review_rows: R
 
 
 def test_a_large_diff_takes_several_calls(review_rows: Reviewer) -> None:
-    """A diff beyond the budget is split at hunks; what does not fit is named and the input partial."""
+    """A diff beyond the budget is split at hunks; what does not fit is named and the input in part."""
     hunks = "".join(
         f"@@ -{n * 100},1 +{n * 100},12 @@\n context\n"
         + "".join(f"+value_{n}_{k} = {k}\n" for k in range(11))
@@ -184,7 +184,7 @@ def test_a_large_diff_takes_several_calls(review_rows: Reviewer) -> None:
         [{"input_id": "d", "content": diff}], "max_input_tokens = 250\n" + CHECK
     )
     assert [call["part"] for call in review["calls"]] == [0, 1, 2]
-    assert review["coverage"] == "partial"
+    assert review["coverage"] == "in_part"
     assert "left out: v.py:" in review["coverage_reason"]
 
 
@@ -218,9 +218,25 @@ def test_an_unreadable_reply_is_not_an_answer_for_the_next_night(
     sandbox: Sandbox, review_rows: Reviewer
 ) -> None:
     """Prose that failed a cell is forgotten, so that a rerun asks again and may succeed."""
-    sandbox.control(script=[{"fault": "prose", "times": 2}])
+    sandbox.control(script=[{"fault": "prose", "times": 4}])  # two passes of two calls
     (first,) = review_rows([ROW], CHECK)
     (second,) = review_rows([ROW], CHECK)
     assert (first["coverage"], second["coverage"]) == ("failed", "complete")
     (third,) = review_rows([ROW], CHECK)
     assert third["calls"][0]["journaled"]
+
+
+def test_a_cut_reply_is_asked_again_with_more_tokens(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """The journal serves it for the same max_tokens, with the remedy; a raised one asks anew."""
+    sandbox.control(
+        models=SCRIPTED, answers=[{"comments": [ADDS, ASSIGNS]}], faults={"length": 1.0}
+    )
+    review_rows([ROW], CHECK)
+    sandbox.control(faults={})
+    (same,) = review_rows([ROW], CHECK)
+    assert same["calls"][0]["journaled"]
+    assert "truncated (raise max_tokens)" in same["coverage_reason"]
+    (raised,) = review_rows([ROW], CHECK + "max_tokens = 9000\n")
+    assert (raised["coverage"], raised["calls"][0]["journaled"]) == ("complete", False)

@@ -60,7 +60,7 @@ class MatchCounts:
 
 def is_scored(source: Input, review: InputReview) -> bool:
     """Whether an input counts: it has labels and was reviewed, at least in part."""
-    return source.expected is not None and review.coverage in {"complete", "partial"}
+    return source.expected is not None and review.coverage in {"complete", "in_part", "partial"}
 
 
 def count_matches(source: Input, comments: Iterable[Comment]) -> MatchCounts:

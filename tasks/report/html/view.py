@@ -54,7 +54,10 @@ def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> li
     """The totals at the top of the page."""
     counts = manifest["counts"]
     comments, cells = counts["comments"], counts["cells"]
-    cost = "unknown" if summary.cost_usd is None else f"${summary.cost_usd:,.2f}"
+    bound = "over " if summary.cost_gap else ""
+    cost = "unknown" if summary.cost_gap else "nothing"
+    if summary.cost_usd is not None:
+        cost = f"{bound}${summary.cost_usd:,.2f}"
     worst = ", ".join(f"{findings.count(one):,} {one}" for one in SEVERITIES[:2])
     return [
         Figure("inputs", f"{counts['inputs']:,}", listed(counts["coverage"])),
@@ -64,7 +67,7 @@ def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> li
         Figure("cells", f"{cells['planned']:,}", listed(cells, skip=("planned",))),
         Figure("calls sent", f"{summary.calls:,}", f"{summary.journaled:,} from the journal"),
         Figure("latency", _latency(summary), f"95th percentile; {summary.retries:,} retries"),
-        Figure("cost", cost, "US dollars" if summary.cost_usd is not None else "no prices given"),
+        Figure("cost", cost, summary.cost_gap or "US dollars"),
         Figure("time", _duration(manifest["seconds"]), f"{_rate(manifest)} inputs a minute"),
     ]
 
@@ -100,6 +103,7 @@ def problems(manifest: RunFacts) -> list[Figure]:
     counts = manifest["counts"]
     kinds = {
         "cells failed": counts["failed_by_reason"],
+        "replies cut, raise max_tokens": counts.get("cut_by_reason", {}),
         "cells skipped": counts["skipped_by_reason"],
         "rows rejected": manifest["rejected"]["reasons"],
     }
@@ -138,7 +142,7 @@ def _checks(summary: Summary) -> ReportTable:
         "only by it", "no line", "tokens in", "tokens out", "cost", "per confirmed",
     )  # fmt: skip
     note = (
-        "Rate: confirmed of confirmed and rejected. Only by it: confirmed issues that no other check "
+        "Rate: confirmed of those judged, uncertain ones included. Only by it: confirmed issues that no other check "
         "raised. Unreadable: replies that no parser could use."
     )
     rows = [_check_row(one) for one in summary.models]

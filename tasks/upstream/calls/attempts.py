@@ -12,8 +12,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
-from tasks.core.calls import Reply, Request
-from tasks.core.errors import CallFailed, NoKeysLeft, QuotaHeld, Stopped
+from tasks.core.calls import Reply, Request, Usage
+from tasks.core.errors import CallFailed, NoKeysLeft, QuotaHeld, ReplyError, Stopped
 from tasks.core.quotas import AppId
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.breaker import Breakers
@@ -140,6 +140,8 @@ class CallAttempts:
         self._failures = 0
         self._uncounted = 0
         self._queue = 0.0
+        self._wasted: Usage | None = None
+        """Tokens of attempts whose reply was of no use, and paid for."""
         self._began = time.monotonic()
         self._failed_on = ""
         self._refused_by: dict[str, bool] = {}
@@ -277,6 +279,8 @@ class CallAttempts:
                 decision = decide(error, self._circumstances(attempt))
                 if decision.reconnect:
                     self._up.pool.replace(lease)
+                usage = error.usage if isinstance(error, ReplyError) else None
+                self._wasted = usage.plus(self._wasted) if usage else self._wasted
                 failed = Failed(
                     decision, self._up.scrub(decision.message, _MESSAGE), grant, attempt
                 )
@@ -289,6 +293,7 @@ class CallAttempts:
             endpoint=endpoint,
             queue=self._queue,
             attempts=self._attempts,
+            wasted=self._wasted,
         )
         if self._up.load is not None:
             self._up.load.answered(reply.latency)
@@ -450,6 +455,7 @@ class CallAttempts:
             app_id=alias,
             endpoint=endpoint,
             trace_id=trace_id,
+            usage=self._wasted,
         )
 
     def _raise_if_stopped(self) -> None:

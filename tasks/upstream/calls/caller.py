@@ -9,6 +9,7 @@ A reply is on disk before `call` returns, so a question is paid for once, whatev
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from tasks.upstream.calls.refusal_breaker import RefusalBreakers
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
 from tasks.upstream.calls.suspects import Suspects
-from tasks.upstream.journal import Journal, open_journal
+from tasks.upstream.journal import Answers, Journal, open_journal
 from tasks.upstream.quota import Quota
 
 __all__ = ["CallLimits", "Caller", "open_caller"]
@@ -83,7 +84,9 @@ class Caller:
         refresh_key: Callable[[str], bool] | None = None,
     ) -> None:
         self._counts = CallCounts()
+        self._run_id = run_id
         self._journal = journal
+        self._answers = Answers(journal, app_ids)
         self._flights: SingleFlight[Reply] = SingleFlight()
         self._up = Upstream(
             app_ids={app_id.alias: app_id for app_id in app_ids},
@@ -130,7 +133,7 @@ class Caller:
 
     def forget(self, request: Request) -> None:
         """Do not answer this request from the journal again: its reply was of no use."""
-        self._journal.forget(self._up.adapted(request).key)
+        self._answers.forget(self._up.adapted(request))
 
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, clients, breakers and quota, for logs and the report."""
@@ -157,13 +160,16 @@ class Caller:
         key = request.key
         with self._claimed(key):
             # Only under the claim: what is not there now, nobody else is about to put there.
-            answered = self._journal.get(key, not_before=fresh_since)
+            paid_for = _paid_for(self._run_id, request.cell)
+            answered = self._answers.get(request, not_before=fresh_since)
             if answered is not None:
-                return answered
+                # A second pass, or a shard that starts anew, meets what this run paid for before.
+                return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
             reply = attempts.run(request)
             if reply is not None:
+                reply = replace(reply, paid_for=paid_for)
                 # Another call may have taught us something while this one waited.
-                self._journal.put(self._up.adapted(request).key, reply)
+                self._answers.put(self._up.adapted(request), reply)
             return reply
 
     @contextmanager
@@ -182,6 +188,13 @@ class Caller:
         if self._up.stop.is_set():
             msg = "the run is being stopped: the call is left for the next run"
             raise Stopped(msg)
+
+
+def _paid_for(run_id: str, cell: str) -> str:
+    """What a reply remembers of who paid; empty for a run without an id."""
+    if not run_id:
+        return ""
+    return f"{run_id} {hashlib.sha256(cell.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 @contextmanager

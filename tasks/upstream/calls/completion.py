@@ -17,7 +17,6 @@ __all__ = [
     "THOUGHTS",
     "Completion",
     "ServerError",
-    "TruncatedReply",
     "body_of",
     "check_complete",
     "first_choice",
@@ -53,17 +52,6 @@ class ServerError(ReplyError):
     def details(self) -> dict[str, object]:
         """Nothing: the body does not cross process borders."""
         return {}
-
-
-class TruncatedReply(ReplyError):
-    """An empty reply whose tokens all went into thoughts; `usage` is what it cost."""
-
-    def __init__(self, usage: Usage) -> None:
-        spent = usage.completion_tokens
-        tokens = "all tokens" if spent is None else f"all {spent:,} tokens"
-        msg = f"{tokens} went into reasoning: raise max_tokens, or lower the reasoning effort"
-        super().__init__(msg, code="truncated")
-        self.usage = usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +117,22 @@ def check_complete(completion: Completion) -> None:
     reason = completion.finish_reason
     if reason in _FILTERED:
         msg = "the provider's content filter ended the reply"
-        raise ReplyError(msg, code="content_filter")
+        raise ReplyError(msg, code="content_filter", usage=completion.usage)
     if reason is not None and reason.lower() not in _GOOD_ENDS:
         msg = f"the provider broke the reply off (finish_reason {reason})"
-        raise ReplyError(msg, code="stream_cut")
+        raise ReplyError(msg, code="stream_cut", usage=completion.usage)
     if completion.content.strip():
         return
     if completion.refusal:
         msg = f"the model refused: {completion.refusal}"
-        raise ReplyError(msg, code="refusal")
+        raise ReplyError(msg, code="refusal", usage=completion.usage)
     if reason in _CUT:
-        raise TruncatedReply(completion.usage)
+        spent = completion.usage.completion_tokens
+        tokens = "all tokens" if spent is None else f"all {spent:,} tokens"
+        msg = f"{tokens} went into reasoning: raise max_tokens, or lower the reasoning effort"
+        raise ReplyError(msg, code="truncated", usage=completion.usage)
     msg = f"the reply is empty (finish_reason {reason})"
-    raise ReplyError(msg, code="empty_reply")
+    raise ReplyError(msg, code="empty_reply", usage=completion.usage)
 
 
 def join_text(content: Any) -> str:
@@ -167,14 +158,20 @@ def read_usage(value: Any) -> Usage:
     """Tokens as the server counted them; what is missing or odd is None."""
     if not isinstance(value, dict):
         return Usage()
-    details = value.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    cached = _detail(value, "prompt_tokens_details", "cached_tokens")
     return Usage(
         prompt_tokens=_count(value.get("prompt_tokens")),
         completion_tokens=_count(value.get("completion_tokens")),
         total_tokens=_count(value.get("total_tokens")),
-        cached_tokens=_count(cached),
+        # DeepSeek tells it beside the counts, and not in their details.
+        cached_tokens=_count(value.get("prompt_cache_hit_tokens") if cached is None else cached),
+        reasoning_tokens=_count(_detail(value, "completion_tokens_details", "reasoning_tokens")),
     )
+
+
+def _detail(value: Mapping[str, Any], group: str, name: str) -> Any:
+    details = value.get(group)
+    return details.get(name) if isinstance(details, dict) else None
 
 
 def read_created(value: Any) -> float:
@@ -209,7 +206,7 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         msg = "the reply has no choices with a message"
-        raise ReplyError(msg)
+        raise ReplyError(msg, usage=read_usage(record.get("usage")))
     return choice, message
 
 

@@ -11,7 +11,7 @@ import httpx2
 import openai
 import orjson
 
-from tasks.core.calls import Reply, Request
+from tasks.core.calls import Reply, Request, Usage
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
 from tasks.upstream.calls.completion import Completion, body_of, read_completion
@@ -57,16 +57,26 @@ class Attempt:
             response.close()
 
     def reply(
-        self, completion: Completion, *, app_id: str, endpoint: str, queue: float, attempts: int
+        self,
+        completion: Completion,
+        *,
+        app_id: str,
+        endpoint: str,
+        queue: float,
+        attempts: int,
+        wasted: Usage | None = None,
     ) -> Reply:
-        """The reply as a record; `queue` (seconds) and `attempts` are those of the whole call."""
+        """The reply as a record; `queue` (seconds) and `attempts` are those of the whole call.
+
+        `wasted` is what attempts before it cost.
+        """
         now, started = time.monotonic(), self.probe.started
         first = completion.first_token
         return Reply(
             content=completion.content,
             model=completion.model or self.request.model,
             finish_reason=completion.finish_reason,
-            usage=completion.usage,
+            usage=completion.usage.plus(wasted),
             request_id=completion.request_id or (self.headers or {}).get("x-request-id"),
             created=completion.created,
             app_id=app_id,
@@ -77,6 +87,7 @@ class Attempt:
             attempts=attempts,
             first_token=None if first is None else first - started,
             refusal=completion.refusal,
+            started=time.time() - (now - started),
         )
 
     def _post(self, client: openai.OpenAI) -> httpx2.Response:

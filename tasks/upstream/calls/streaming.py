@@ -155,10 +155,10 @@ class _Parts:
         """The whole. Either end mark will do: some servers send no [DONE], some no finish_reason."""
         if not (self.ended or self._finish):
             msg = f"the stream ended after {len(self._content)} chunks without an end mark"
-            raise ReplyError(msg, code="stream_cut")
+            raise ReplyError(msg, code="stream_cut", usage=self._usage)
         if not self._has_choices:
             msg = "the stream has no choices"
-            raise ReplyError(msg)
+            raise ReplyError(msg, usage=self._usage)
         thoughts = {THOUGHTS[0]: "".join(self._thoughts)}
         completion = Completion(
             content="".join(self._content) or thought_answer(thoughts, self._finish),

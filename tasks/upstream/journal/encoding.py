@@ -20,7 +20,7 @@ __all__ = ["DAMAGED", "decode", "decodes", "encode"]
 DAMAGED = (ValueError, TypeError, KeyError, zlib.error)
 """What `decode` raises for bytes that are not as they were."""
 
-_DEFAULTS = {"first_token": None, "attempts": 1, "refusal": None}
+_DEFAULTS = {"first_token": None, "attempts": 1, "refusal": None, "started": None, "paid_for": ""}
 _NAMES = tuple(item.name for item in fields(Reply) if item.name not in {"usage", "journaled"})
 _USAGE = tuple(item.name for item in fields(Usage))
 

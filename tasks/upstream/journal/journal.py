@@ -48,7 +48,7 @@ class Journal:
     """
     All replies ever paid for. Threads share one object; each process opens its own.
 
-    Keys are `Request.key`; times are seconds since the epoch. Failed calls are not in it, so the next
+    Keys are those of `Answers`; times are seconds since the epoch. Failed calls are not in it, so the next
     run asks them again. Every method raises StateError when the place cannot be used.
     """
 

@@ -13,6 +13,7 @@ also rests on one clock, the database server's: see server_clock.
 
 from __future__ import annotations
 
+from tasks.upstream.quota.optimum import optimum_seconds
 from tasks.upstream.quota.quota import Grant, Quota
 from tasks.upstream.quota.signals import Allowance, Signal, SignalKind, read_signal
 from tasks.upstream.quota.statistics import (
@@ -21,7 +22,6 @@ from tasks.upstream.quota.statistics import (
     QuotaUse,
     WindowUse,
     most_in_window,
-    optimum_seconds,
     read_statistics,
 )
 

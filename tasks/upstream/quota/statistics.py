@@ -8,7 +8,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from heapq import heapreplace
 from pathlib import Path
 
 from tasks.core.errors import StateError
@@ -24,7 +23,6 @@ __all__ = [
     "WindowUse",
     "key_state",
     "most_in_window",
-    "optimum_seconds",
     "read_statistics",
 ]
 
@@ -124,33 +122,6 @@ def most_in_window(instants: Iterable[float], seconds: float) -> int:
             recent.popleft()
         most = max(most, len(recent))
     return most
-
-
-def optimum_seconds(calls: int, app_ids: Sequence[AppId]) -> float:
-    """Seconds from the first send to the last when `calls` go out as early as the windows allow.
-
-    Greedy is optimal: the i-th send of an app_id goes limit sends and one window after an earlier
-    one, and the pool always takes the app_id that may send first.
-    """
-    if calls < 1 or not app_ids or any(not app_id.windows for app_id in app_ids):
-        return 0.0
-    sends: list[list[float]] = [[] for _ in app_ids]
-    heap = [(0.0, index) for index in range(len(app_ids))]
-    at = 0.0
-    for _ in range(calls):
-        at, index = heap[0]
-        sends[index].append(at)
-        windows = app_ids[index].windows
-        heapreplace(heap, (_next_send(sends[index], windows), index))
-    return at
-
-
-def _next_send(sends: Sequence[float], windows: Sequence[Window]) -> float:
-    earliest = sends[-1]
-    for window in windows:
-        if len(sends) >= window.limit:
-            earliest = max(earliest, sends[-window.limit] + window.seconds)
-    return earliest
 
 
 def read_statistics(

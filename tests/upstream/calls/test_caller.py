@@ -312,3 +312,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         pause.wait(0.01)
     pytest.fail("not reached in 10 s")
+
+
+def test_the_instant_of_a_send_is_our_own(
+    sandbox: Sandbox, open_call: OpenCaller, ask: Ask
+) -> None:
+    """`started` is when the first byte was written by our clock, whatever the server's says."""
+    sandbox.control(latency=0.3)
+    before = time.time()
+    reply = open_call().call(ask("when"))
+    assert reply.started is not None
+    assert before <= reply.started <= time.time() - 0.3

@@ -1,0 +1,61 @@
+"""
+The journal as the endpoints of a run see it: a reply answers for the provider that gave it.
+
+    question    Request.key: claimed while it is asked, whoever answers
+    answer      question and provider (AppId.answers_as): what a reply is stored under
+
+A question is answered when any provider that serves its model in this run has answered it. Replies
+from before keys had a provider are under the question alone, with their endpoint beside them: they
+are taken when that is an endpoint of today, and are as if not there when it is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from tasks.core.calls import Reply, Request
+from tasks.core.quotas import AppId, place_of
+from tasks.upstream.journal.journal import Journal
+
+__all__ = ["Answers"]
+
+
+class Answers:
+    """Answers of the providers behind some app_ids. Thread-safe."""
+
+    def __init__(self, journal: Journal, app_ids: Sequence[AppId]) -> None:
+        self.journal = journal
+        self._app_ids = tuple(app_ids)
+        self._providers = {app_id.alias: app_id.answers_as for app_id in app_ids}
+
+    def get(self, request: Request, *, not_before: float | None = None) -> Reply | None:
+        """The stored answer, or None; one stored before `not_before` is as if it were not there."""
+        question, keys = request.key, self._keys(request)
+        found = self.journal.get_many([*keys, question], not_before=not_before)
+        own = next((found[key] for key in keys if key in found), None)
+        old = found.get(question)
+        if own is None and old is not None and self._serves(request.model, old.endpoint):
+            return old
+        return own
+
+    def put(self, request: Request, reply: Reply) -> None:
+        """Store the answer of the app_id that gave it; returns when it is durable."""
+        self.journal.put(_answer_key(request.key, self._providers[reply.app_id]), reply)
+
+    def forget(self, request: Request) -> None:
+        """Remove every answer of today's providers, so that the question is asked again."""
+        for key in (*self._keys(request), request.key):
+            self.journal.forget(key)
+
+    def _keys(self, request: Request) -> list[str]:
+        serving = [one.answers_as for one in self._app_ids if one.serves(request.model)]
+        return [_answer_key(request.key, provider) for provider in dict.fromkeys(serving)]
+
+    def _serves(self, model: str, endpoint: str) -> bool:
+        place = place_of(endpoint)
+        return any(one.serves(model) and place_of(one.base_url) == place for one in self._app_ids)
+
+
+def _answer_key(question: str, provider: str) -> str:
+    return hashlib.sha256(f"{question}\n{provider}".encode()).hexdigest()

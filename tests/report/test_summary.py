@@ -1,0 +1,81 @@
+"""Figures of a run: what it paid, what of it is unknown, and what comes from a rehearsal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from tasks.core.cells import RunCounts
+from tasks.core.records import CallRow
+from tasks.report.summary import SUMMARY_COMMENT_COLUMNS, Summary, summarise
+from tasks.report.words import cost_text, warnings_of
+from tests.factories import manifest_of
+
+
+def row(name: str, **fields: Any) -> CallRow:
+    given = {"status": "ok", "attempts": 1, "latency_ms": 5, "started_at": 1.0} | fields
+    tokens = {"input_tokens": 100, "output_tokens": 10} | given
+    return CallRow("a", "check", name, 0, f"model-{name}", **tokens)
+
+
+def summary(*rows: CallRow, **comments: list[Any]) -> Summary:
+    empty: dict[str, list[Any]] = {name: [] for name in SUMMARY_COMMENT_COLUMNS}
+    count = max(map(len, comments.values()), default=0)
+    columns = {name: comments.get(name, [None] * count) for name in empty}
+    return summarise(pd.DataFrame([asdict(one) for one in rows]), pd.DataFrame(columns))
+
+
+def test_a_model_without_a_price_makes_the_total_a_lower_bound() -> None:
+    """It is not free: the total says that it is over what is known, and why."""
+    found = summary(row("one", cost_usd=1.01), row("two", cost_usd=None))
+    assert cost_text(found.cost_usd, found.cost_gap) == "over $1.01 (1 of 2 models has no price)"
+
+
+def test_a_call_that_may_have_cost_is_unknown() -> None:
+    """A timeout after the request was sent may be charged; a refused connection is not."""
+    lost: dict[str, Any] = {"status": "failed", "input_tokens": None, "output_tokens": None}
+    found = summary(row("one", cost_usd=1.0), row("one", reason="timeout", **lost))
+    assert found.cost_gap == "1 call of unknown cost"
+    assert summary(row("one", cost_usd=1.0), row("one", reason="connect", **lost)).cost_gap is None
+
+
+def test_last_months_money_is_not_in_the_figures() -> None:
+    """Of a journaled answer neither tokens nor cost count, in the totals and per check."""
+    found = summary(row("one", cost_usd=1.0), row("one", cost_usd=5.0, journaled=True))
+    (figures,) = found.models
+    assert (figures.cost_usd, figures.input_tokens, found.cost_usd) == (1.0, 100, 1.0)
+
+
+def test_failed_calls_that_were_paid_are_in_the_total() -> None:
+    """Replies that could not be read have a cost, and no latency when the last attempt failed."""
+    paid = row("one", status="failed", reason="timeout", cost_usd=0.5, latency_ms=None)
+    assert summary(row("one", cost_usd=1.0), paid).cost_usd == 1.5
+
+
+def test_uncertain_comments_are_judged() -> None:
+    """One confirmed of one confirmed, one rejected and two uncertain is a quarter."""
+    decisions = ["confirmed", "rejected", "uncertain", "uncertain"]
+    names = ["one"] * 4
+    found = summary(row("one"), verdict_decision=decisions, check_model=names, agreement=[1] * 4)
+    assert found.models[0].confirmed_rate == 0.25
+
+
+def test_answers_of_a_rehearsal_are_warned_of() -> None:
+    """Journaled answers from this machine's own address, while today's endpoint is elsewhere."""
+    found = summary(row("one", journaled=True, endpoint="http://127.0.0.1:8080/v1"))
+    facts = manifest_of(RunCounts())
+    real, own = {"base_url": "https://models.example/v1"}, {"base_url": "http://localhost:8080/v1"}
+    facts["settings"] = {"app_ids": {"a": real}}
+    (warning,) = warnings_of(facts, found)
+    assert "as by a rehearsal: 1; today's endpoints are elsewhere" in warning
+    facts["settings"] = {"app_ids": {"a": own}}
+    assert warnings_of(facts, found) == []
+
+
+def test_cut_replies_are_named_with_the_remedy() -> None:
+    """The report says whose replies were cut, and what to raise."""
+    found = summary(row("one", reason="truncated"))
+    (warning,) = warnings_of(manifest_of(RunCounts()), found)
+    assert "one (model-one): replies cut at their length: 1; raise its max_tokens" in warning
