@@ -36,7 +36,7 @@ MAX_LINE = 2**31 - 1
 MAX_SCORE = 10
 
 _WORD = re.compile(r"[a-z]+[0-9]?")
-_SEVERITY_WORDS: Mapping[str, Severity] = {
+_SEVERITY_WORDS: Mapping[str, str] = {
     **{severity: severity for severity in SEVERITIES},
     **dict.fromkeys(("blocker", "blocking", "fatal", "severe", "p0", "s0"), "critical"),
     **dict.fromkeys(("major", "error", "important", "serious", "urgent", "p1", "s1"), "high"),
@@ -216,7 +216,10 @@ def _severity(value: str | None, other: str, name: str, notes: Counter[str]) -> 
 
 
 def _corrected(value: str | None, notes: Counter[str]) -> Severity | None:
-    return (_severity(value, "", "corrected_severity", notes) or None) if value else None
+    if not value:
+        return None
+    severity: str = _severity(value, "", "corrected_severity", notes)
+    return cast("Severity", severity) if severity else None
 
 
 def _decision(value: str | None) -> Decision | None:

@@ -17,7 +17,6 @@ __all__ = [
     "THOUGHTS",
     "Completion",
     "ServerError",
-    "TruncatedReply",
     "body_of",
     "check_complete",
     "first_choice",
@@ -53,17 +52,6 @@ class ServerError(ReplyError):
     def details(self) -> dict[str, object]:
         """Nothing: the body does not cross process borders."""
         return {}
-
-
-class TruncatedReply(ReplyError):
-    """An empty reply whose tokens all went into thoughts; `usage` is what it cost."""
-
-    def __init__(self, usage: Usage) -> None:
-        spent = usage.completion_tokens
-        tokens = "all tokens" if spent is None else f"all {spent:,} tokens"
-        msg = f"{tokens} went into reasoning: raise max_tokens, or lower the reasoning effort"
-        super().__init__(msg, code="truncated")
-        self.usage = usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +127,10 @@ def check_complete(completion: Completion) -> None:
         msg = f"the model refused: {completion.refusal}"
         raise ReplyError(msg, code="refusal", usage=completion.usage)
     if reason in _CUT:
-        raise TruncatedReply(completion.usage)
+        spent = completion.usage.completion_tokens
+        tokens = "all tokens" if spent is None else f"all {spent:,} tokens"
+        msg = f"{tokens} went into reasoning: raise max_tokens, or lower the reasoning effort"
+        raise ReplyError(msg, code="truncated", usage=completion.usage)
     msg = f"the reply is empty (finish_reason {reason})"
     raise ReplyError(msg, code="empty_reply", usage=completion.usage)
 

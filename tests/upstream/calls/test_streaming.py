@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import ReplyError
-from tasks.upstream.calls.completion import ServerError, TruncatedReply
+from tasks.upstream.calls.completion import ServerError
 from tasks.upstream.calls.retry import Circumstances, decide
 from tasks.upstream.calls.streaming import assemble, events
 from tasks.upstream.calls.transport import Probe
@@ -153,9 +153,10 @@ def test_an_error_beside_half_a_reply_is_an_error() -> None:
 def test_thoughts_that_used_up_max_tokens_are_paid_once() -> None:
     """The reason and the remedy are said, the usage goes along, and nothing is asked again."""
     with pytest.raises(
-        TruncatedReply, match="all 2 tokens went into reasoning: raise max_tokens"
+        ReplyError, match="all 2 tokens went into reasoning: raise max_tokens"
     ) as caught:
         assemble([event(delta("", "length")), event(USAGE), DONE], probe())
+    assert caught.value.usage is not None
     assert caught.value.usage.total_tokens == 5
     assert decide(caught.value, Circumstances(reached=True)).action == "give_up"
 
