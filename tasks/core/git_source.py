@@ -17,7 +17,15 @@ from typing import NoReturn
 
 from tasks.core.errors import SourceError
 
-__all__ = ["GIT_PREFIX", "RANGE", "SHAPES", "SINCE_LAST", "GitSource", "parse_git_source", "start_of"]
+__all__ = [
+    "GIT_PREFIX",
+    "RANGE",
+    "SHAPES",
+    "SINCE_LAST",
+    "GitSource",
+    "parse_git_source",
+    "start_of",
+]
 
 GIT_PREFIX = "git:"
 SINCE_LAST = "since=last"

@@ -64,7 +64,9 @@ def read_head(state: str, key: str) -> ReviewedHead | None:
     try:
         return ReviewedHead(stored["commit"], stored["run_id"], stored["at"])
     except (TypeError, KeyError):
-        msg = f"{path} is damaged: review BASE..HEAD from the last head by hand, then remove the file"
+        msg = (
+            f"{path} is damaged: review BASE..HEAD from the last head by hand, then remove the file"
+        )
         raise StateError(msg) from None
 
 

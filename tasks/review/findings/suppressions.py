@@ -49,7 +49,9 @@ def suppress(comments: Iterable[Row], suppressions: Mapping[str, str]) -> list[R
     """
     comments = list(comments)
     earlier = earlier_names(comments) if suppressions else {}
-    known = {name for name, old in earlier.items() if not suppressions.keys().isdisjoint((name, old))}
+    known = {
+        name for name, old in earlier.items() if not suppressions.keys().isdisjoint((name, old))
+    }
     false = {one["cluster_id"] for one in comments if one["fingerprint"] in known}
     return [
         {**one, "outcome": "dropped", "drop_reason": "suppressed"}

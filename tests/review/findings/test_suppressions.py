@@ -13,7 +13,8 @@ from tasks.review.findings.suppressions import read_suppressions, suppress
 def row(name: str, **fields: Any) -> dict[str, Any]:
     """A comment as stored; its cluster is its own."""
     given = {"cluster_id": name, "outcome": "kept", "drop_reason": None, "verdict": {"score": 9}}
-    return {"comment_id": name, "fingerprint": f"f-{name}", **given, **fields}
+    placed = {"comment_id": name, "fingerprint": f"f-{name}", "side": "right", "start_line": 1}
+    return {**placed, **given, **fields}
 
 
 def test_a_known_false_positive_is_dropped() -> None:
