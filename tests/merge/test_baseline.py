@@ -101,7 +101,7 @@ def test_a_run_damaged_meanwhile_costs_the_history_only(
 
 def test_open_findings_are_carried_along(tmp_path: Path) -> None:
     """What two runs in a row did not look at is known to the third; a deleted file's is not."""
-    first = finished(tmp_path / "first", 1)
+    first, _ = make_run(tmp_path / "first", 12)
     shown = [one for found in read_findings(first) for one in found.shown]
     assert len({one["path"] for one in shown}) > 1
     second, third = RunPaths(tmp_path / "second"), RunPaths(tmp_path / "third")

@@ -39,6 +39,16 @@ def test_unclustered_comments_are_their_own() -> None:
     assert [one["outcome"] for one in suppress(rows, {"f-a": ""})] == ["dropped", "kept"]
 
 
+def test_names_of_earlier_versions_still_count() -> None:
+    """They had a rank among equal quotes where the code around stands now."""
+    kin = "0123456789abcdef"
+    rows = [row(str(line), fingerprint=f"{kin}-{line:08x}", start_line=line) for line in (30, 10)]
+    outcomes = [one["outcome"] for one in suppress(rows, {f"{kin}-2": ""})]
+    assert outcomes == ["dropped", "kept"]
+    outcomes = [one["outcome"] for one in suppress(rows, {kin: ""})]
+    assert outcomes == ["kept", "dropped"]
+
+
 @pytest.mark.parametrize(
     "bad",
     [
