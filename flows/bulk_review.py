@@ -28,6 +28,7 @@ from pydantic import Field
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import make_work, remove_work, run_facts
+from flows.setup.source_range import SourceRange, move_on, resolve_source
 from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
@@ -66,13 +67,15 @@ def bulk_review(
     fresh: bool = False,
     mode: Literal["as_configured", "check_and_review", "check"] = "as_configured",
     previous: str | None = None,
+    resolved: str | None = None,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
     Args:
         source: A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or
-            source files; git:PATH@BASE..HEAD or git:PATH@since=24h for the files that changed in
-            the repository at PATH (since also takes 7d, 2w or a date).
+            source files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h for the files
+            that changed in the repository at PATH: since=last means since the last run that ended
+            complete (since also takes 7d, 2w or a date).
         config: The review.toml to use. Relative paths, here and in it, start at the folder that the
             run works in; for a deployment that is the project root.
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
@@ -83,6 +86,8 @@ def bulk_review(
             comments, as_configured does as review.toml says.
         previous: Folder or URL of the run that tells new findings from recurring ones; when left out,
             the newest one of the same source beside the output folder.
+        resolved: The commits that an earlier run of SOURCE reviewed, as git:PATH@BASE..HEAD, to review
+            the same ones again. A run puts it here itself, for its retries.
     """
     try:
         settings = with_mode(read_config(config), mode)
@@ -94,21 +99,26 @@ def bulk_review(
         paths = run_paths(output, run.run_id)
         check_output(paths)
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
-            baseline = find_baseline(settings.suppressions, previous, source, paths)
+            taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
+            baseline = find_baseline(
+                settings.suppressions, previous, source, paths, get_run_logger()
+            )
             with shared_storage(paths, run):
-                return _review(source, paths, run, limit, baseline)
+                return _review(taken, paths, run, limit, baseline)
     except (UserError, StateError) as error:
         return failed(REFUSED, str(error))
 
 
 def _review(
-    source: str, paths: RunPaths, run: Run, limit: int | None, baseline: Baseline
+    taken: SourceRange, paths: RunPaths, run: Run, limit: int | None, baseline: Baseline
 ) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
     pa.set_memory_pool(pa.system_memory_pool())
     make_work(paths, run)
-    loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
+    for line in taken.lines():
+        log.info("%s", line)
+    loaded = load(taken.resolved, paths, limit, settings.max_input_tokens, settings.git.options)
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
 
@@ -127,23 +137,25 @@ def _review(
         log.error("shards lost after retries: %s", "; ".join(lost))
 
     merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, baseline)
-    facts = {"run_id": run.run_id, "source": source}
+    facts = {"run_id": run.run_id, "source": taken.source}
     outputs = write(paths, run.run_id, facts)
     check_written(paths, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
     from tasks.report.task import report  # noqa: PLC0415
 
-    manifest = run_facts(run, source, loaded, merged, started=started, limit=limit)
+    manifest = run_facts(run, taken, loaded, merged, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
-    rename(brief(merged.counts))
+    if trouble := move_on(taken, paths, run, complete=merged.counts.whole):
+        log.warning("%s", trouble)
+    rename(taken.nothing(loaded.rows) or brief(merged.counts))
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
-    return _state(merged.counts)
+    return _state(merged.counts, manifest["result"])
 
 
-def _state(counts: RunCounts) -> State[Any]:
+def _state(counts: RunCounts, result: str) -> State[Any]:
     if counts.whole:
-        return Completed(message=counts.sentence())
-    return failed(INCOMPLETE, counts.sentence())
+        return Completed(message=result)
+    return failed(INCOMPLETE, result)

@@ -30,8 +30,10 @@ def print_estimate(source: str, *, config: str, limit: int | None, fresh: bool) 
     settings = read_config(config)
     check_source(source)
     mute_prefect_console()
+    from flows.setup.source_range import resolved_now  # noqa: PLC0415 - imports Prefect
     from tasks.estimate.estimate import estimate  # noqa: PLC0415 - imports Prefect
 
+    source = resolved_now(source, config, settings)
     show_estimate(estimate(source, settings, limit, fresh=fresh), settings)
     return 0
 

@@ -31,7 +31,7 @@ Source = Annotated[
         metavar="SOURCE",
         show_default=False,
         help="A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or source "
-        "files; git:PATH@BASE..HEAD or git:PATH@since=24h: each file that changed in the "
+        "files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h: each file that changed in the "
         "repository at PATH.",
     ),
 ]

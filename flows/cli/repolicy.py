@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["repolicy_command"]
 
-_BESIDE = ["rejected.jsonl", *(export.file for export in EXPORTS.values())]
+_BESIDE = ["rejected.jsonl", "carried.jsonl", *(export.file for export in EXPORTS.values())]
 """Files of a run that its manifest does not list."""
 
 
@@ -134,9 +134,10 @@ def _carry_over(finished: RunPaths, target: RunPaths, manifest: RunFacts) -> lis
     """What no threshold changes is copied; exports that the run has are made again."""
     from tasks.finished.export.files import export_run  # noqa: PLC0415 - reads tables
 
-    if target != finished and finished.rejected.exists():
-        with output_errors(target.rejected):
-            shutil.copyfile(finished.rejected, target.rejected)
+    for name in ("rejected.jsonl", "carried.jsonl"):
+        if target != finished and (finished.root / name).exists():
+            with output_errors(target.root / name):
+                shutil.copyfile(finished.root / name, target.root / name)
     names = [name for name, export in EXPORTS.items() if (finished.root / export.file).exists()]
     listed = read_manifest(finished)["outputs"]
     return [one for one in export_run(target.root, names, manifest) if one.name in listed]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from prefect.runtime import flow_run
 
+from flows.setup.source_range import SourceRange
 from tasks.core.files import output_errors
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
@@ -45,7 +46,7 @@ def make_work(paths: RunPaths, run: Run) -> None:
 
 def run_facts(
     run: Run,
-    source: str,
+    taken: SourceRange,
     loaded: Loaded,
     merged: Merged,
     *,
@@ -54,12 +55,15 @@ def run_facts(
 ) -> RunFacts:
     """The facts of a merged run; the report stage adds figures and outputs to them."""
     counts, flow_run_id = merged.counts, flow_run.id
+    nothing, commits = taken.nothing(loaded.rows), taken.commits
     return {
         "run_id": run.run_id,
-        "result": counts.sentence(),
+        "result": f"complete: {nothing}" if nothing else counts.sentence(),
         "complete": counts.whole,
-        "source": source,
-        "source_key": source_key(source),
+        "source": taken.source,
+        "source_resolved": taken.resolved,
+        "commits": None if commits is None else commits.facts(),
+        "source_key": source_key(taken.source),
         "limit": limit,
         "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),

@@ -1,7 +1,7 @@
 """
 Prefect events of a run, for automations.
 
-    bulk-review.run.finished     every input was reviewed as planned     run, source, counts, output
+    bulk-review.run.finished     every input was reviewed as planned     run, source, range, counts, output
     bulk-review.run.incomplete   written, with gaps                      the same, and failed by reason
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
@@ -37,6 +37,7 @@ def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
         {
             "run_id": manifest["run_id"],
             "source": manifest["source"],
+            "source_resolved": manifest.get("source_resolved", manifest["source"]),
             "result": manifest["result"],
             "counts": manifest["counts"],
             "output": paths.place,

@@ -3,7 +3,8 @@ A git source as a user writes it, taken apart.
 
     git:PATH@BASE..HEAD    the net change from BASE to HEAD; HEAD may be left out
     git:PATH@BASE...HEAD   the net change on HEAD since it left BASE
-    git:PATH@since=24h     what arrived on the current branch in that time; h, d, w or an ISO date
+    git:PATH@since=last    what arrived since the last finished run of this source; see flows.setup.source_range
+    git:PATH@since=24h     what was committed to the current branch in that time; h, d, w or an ISO date
 """
 
 from __future__ import annotations
@@ -16,14 +17,23 @@ from typing import NoReturn
 
 from tasks.core.errors import SourceError
 
-__all__ = ["GIT_PREFIX", "RANGE", "SHAPES", "GitSource", "parse_git_source", "start_of"]
+__all__ = [
+    "GIT_PREFIX",
+    "RANGE",
+    "SHAPES",
+    "SINCE_LAST",
+    "GitSource",
+    "parse_git_source",
+    "start_of",
+]
 
 GIT_PREFIX = "git:"
+SINCE_LAST = "since=last"
 
 RANGE = re.compile(r"(?P<base>.+?)(?P<dots>\.{2,3})(?P<head>.*)")
 _AGE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
-SHAPES = "write git:PATH@BASE..HEAD or git:PATH@since=24h"
+SHAPES = "write git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,7 @@ def parse_git_source(source: str) -> GitSource:
     wanted = text[at + 1 :]
     if not wanted.startswith("since=") and not RANGE.fullmatch(wanted):
         _fail(source, f"{wanted!r} is neither BASE..HEAD nor since=TIME: {SHAPES}")
-    if wanted.startswith("since="):
+    if wanted.startswith("since=") and wanted != SINCE_LAST:
         start_of(wanted.removeprefix("since="), datetime.now().astimezone())
     return GitSource(text[:at] or ".", wanted)
 
@@ -70,7 +80,7 @@ def start_of(age: str, now: datetime) -> datetime:
             return now - timedelta(hours=int(match["count"]) * _HOURS[match["unit"]])
         return datetime.fromisoformat(age).astimezone()
     except (ValueError, OverflowError):
-        msg = f"since={age} is no time: write 24h, 7d, 2w or a date such as 2026-11-24T01:30"
+        msg = f"since={age} is no time: write last, 24h, 7d, 2w or a date such as 2026-11-24T01:30"
         raise SourceError(msg) from None
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "HISTORY_COUNTS",
+    "CommitFacts",
     "Decided",
     "Figures",
     "GoneFinding",
@@ -143,6 +144,19 @@ class OutputEntry(TypedDict):
     sha256: str
 
 
+class CommitFacts(TypedDict):
+    """The commits of a repository that a run reviewed."""
+
+    base: str
+    """Full id; of a tree where history begins."""
+    head: str
+    commits: int
+    files: int
+    """Files that differ between the two."""
+    note: str | None
+    """Why they begin elsewhere than the last run ended."""
+
+
 class RunFacts(TypedDict):
     """The settings and counts of a run, without what the report adds."""
 
@@ -151,6 +165,10 @@ class RunFacts(TypedDict):
     """The result in one sentence."""
     complete: bool
     source: str
+    source_resolved: NotRequired[str]
+    """What was read: `source`, or of a repository git:PATH@BASE..HEAD."""
+    commits: NotRequired[CommitFacts | None]
+    """None: the source is no repository."""
     source_key: NotRequired[str]
     """What stays the same of `source` from run to run."""
     limit: NotRequired[int | None]

@@ -112,6 +112,11 @@ class RunPaths:
         return self.root / "rejected.jsonl"
 
     @property
+    def carried(self) -> Path:
+        """Findings of earlier runs that are open and that the run did not look at, one a line."""
+        return self.root / "carried.jsonl"
+
+    @property
     def manifest(self) -> Path:
         """Settings and counts of the run, and the checksums of its outputs."""
         return self.root / "manifest.json"

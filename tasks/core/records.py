@@ -103,7 +103,7 @@ class Comment:
 
     comment_id: str
     fingerprint: str
-    """Over path, category and the normalised quote; no line numbers, so it survives edits elsewhere."""
+    """Over path, category, quote and the lines next to it; no line numbers: it survives edits elsewhere."""
     check_model: str
     """Name of the check that raised it."""
     path: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import reprlib
 from numbers import Integral
@@ -13,8 +12,9 @@ import orjson
 from tasks.core.errors import RowError
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
 from tasks.load.jsonable import jsonable
+from tasks.review.inputs.texts import content_id
 
-__all__ = ["content_id", "read_input"]
+__all__ = ["read_input"]
 
 MAX_ID_LENGTH = 512
 _MAX_FLOAT_ID = 2**53
@@ -23,11 +23,6 @@ _HUNK = "@@ -"
 _LISTED = 12
 _TEXT_FIELDS = ("path", "language", "title", "description")
 _KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS}
-
-
-def content_id(content: str) -> str:
-    """The id of an input that came without one: 32 hex digits of the content's sha256."""
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def read_input(row: Any) -> Input:

@@ -42,6 +42,11 @@ class Loaded:
     tokens: int = 0
     """Estimated tokens of all accepted contents."""
 
+    @property
+    def rows(self) -> int:
+        """Rows of the source, accepted or not."""
+        return self.inputs + self.rejected
+
     def sentence(self) -> str:
         """For the log."""
         text = f"{self.inputs:,} inputs accepted"

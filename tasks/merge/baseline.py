@@ -2,15 +2,16 @@
 The baseline of a run's findings: an earlier run to compare with, and known false positives.
 
 The earlier run is the one that `previous` names, or the newest finished one of the same source among
-the folders beside this run's output. The folders themselves are the record: one that was removed or
+the folders beside this run's output, by the instant that each started at. The folders themselves are the record: one that was removed or
 moved away is no longer compared with. A run of a part (--limit), and one that reviewed nothing, are
-passed over; one with gaps is not, what it showed is known.
+passed over; one with gaps is not, what it showed is known. A damaged one is passed over with a line in the log.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,23 +19,29 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from tasks.core.errors import ConfigError, OutputError, SourceError
-from tasks.core.files import read_json
+from tasks.core.files import atomic, output_errors, read_json
 from tasks.core.git_source import GIT_PREFIX, parse_git_source
 from tasks.core.locations import is_url
 from tasks.core.manifest import GoneFinding, HistoryFacts
 from tasks.core.paths import RunPaths
+from tasks.core.records import Row
 from tasks.outputs.fetch import fetch_outputs
-from tasks.outputs.findings import read_findings
+from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.tables import read_manifest, read_reviews
 from tasks.review.findings.findings import worst_first
-from tasks.review.findings.history import Comparison, earlier_findings
+from tasks.review.findings.history import (
+    Comparison,
+    carried_findings,
+    carried_name,
+    earlier_findings,
+)
 from tasks.review.findings.suppressions import read_suppressions
 
 __all__ = [
     "Baseline",
+    "close_comparison",
     "find_baseline",
     "find_previous",
-    "history_facts",
     "load_suppressions",
     "source_key",
     "start_comparison",
@@ -48,13 +55,15 @@ _LISTED = 100
 
 _COLUMNS = (
     "input_id",
+    "kind",
     "extra",
     *(
         f"comments.list.element.{name}"
         for name in ("fingerprint", "path", "outcome", "cluster_id", "existing_code")
     ),
 )
-_FETCHED = ("reviews.parquet", "comments.parquet")
+_FETCHED = ("reviews.parquet", "comments.parquet", "carried.jsonl")
+_DAMAGED = (OutputError, KeyError, TypeError, ValueError)
 
 
 class Baseline(NamedTuple):
@@ -64,13 +73,20 @@ class Baseline(NamedTuple):
     """Reasons by fingerprint, of known false positives."""
     earlier: RunPaths | None
     """The run to compare with; None: there is none."""
+    folder: Path | None = None
+    """The source where it is a folder: a finding in a file that it has no more is gone."""
 
 
 def find_baseline(
-    suppressions: str | None, previous: str | None, source: str, output: RunPaths
+    suppressions: str | None, previous: str | None, source: str, output: RunPaths, log: Log
 ) -> Baseline:
     """The baseline of a run into `output`; raises as `load_suppressions` and `find_previous` do."""
-    return Baseline(load_suppressions(suppressions), find_previous(previous, source, output))
+    folder = None if source.startswith(GIT_PREFIX) else Path(source)
+    return Baseline(
+        load_suppressions(suppressions),
+        find_previous(previous, source, output, log),
+        folder if folder is not None and folder.is_dir() else None,
+    )
 
 
 def source_key(source: str) -> str:
@@ -89,7 +105,7 @@ def source_key(source: str) -> str:
     return f"{GIT_PREFIX}{Path(asked.folder).resolve()}@{form}"
 
 
-def find_previous(named: str | None, source: str, output: RunPaths) -> RunPaths | None:
+def find_previous(named: str | None, source: str, output: RunPaths, log: Log) -> RunPaths | None:
     """The run to compare with; None when there is none.
 
     Raises:
@@ -102,57 +118,107 @@ def find_previous(named: str | None, source: str, output: RunPaths) -> RunPaths 
         read_manifest(paths)
         return paths
     key = source_key(source)
-    folders = (paths for paths in _runs(output.root.parent) if paths.root != output.root)
-    return next((paths for paths in folders if _follows(read_json(paths.manifest), key)), None)
+    others = (one for one in output.root.parent.glob("*/manifest.json") if one != output.manifest)
+    found = [(start, one) for one in others if (start := _started(one, key, log)) is not None]
+    # Not the file's own time, which a copy, a restore or a new decision changes.
+    newest_first = (RunPaths(one.parent) for _, one in sorted(found, reverse=True))
+    return next((paths for paths in newest_first if _is_readable(paths, log)), None)
 
 
-def _runs(folder: Path) -> Iterator[RunPaths]:
-    """Finished runs in `folder`, newest first."""
-    manifests = folder.glob("*/manifest.json")
-    for manifest in sorted(manifests, key=lambda one: one.stat().st_mtime, reverse=True):
-        yield RunPaths(manifest.parent)
+def _started(path: Path, key: str, log: Log) -> datetime | None:
+    """When the run of this manifest started; None: it is damaged, or of another source, or a part."""
+    manifest = read_json(path)
+    try:
+        if manifest.get("source_key") != key or manifest.get("limit") is not None:
+            return None
+        coverage = manifest["counts"]["coverage"]
+        reviewed = sum(coverage.get(name, 0) for name in ("complete", "in_part", "partial"))
+        return datetime.fromisoformat(manifest["started_at"]) if reviewed else None
+    except (AttributeError, *_DAMAGED):
+        log.warning("%s is damaged: that run is not compared with", path)
+        return None
 
 
-def _follows(manifest: Any, key: str) -> bool:
-    if not isinstance(manifest, dict) or manifest.get("source_key") != key:
+def _is_readable(paths: RunPaths, log: Log) -> bool:
+    try:
+        next(read_reviews(paths, _COLUMNS), None)
+        next(read_findings(paths), None)
+    except _DAMAGED as error:
+        log.warning("%s is damaged, that run is not compared with: %s", paths.root, error)
         return False
-    coverage = manifest["counts"]["coverage"]
-    return (
-        manifest.get("limit") is None
-        and sum(coverage.get(name, 0) for name in ("complete", "in_part", "partial")) > 0
-    )
+    return True
 
 
 def start_comparison(earlier: RunPaths | None, log: Log) -> Comparison | None:
     """A comparison that the run's inputs are added to; None without an earlier run."""
     if earlier is None:
         return None
-    reviews = read_reviews(earlier, _COLUMNS)
     try:
-        return Comparison({name: one for row in reviews for name, one in earlier_findings(row)})
-    except OutputError as error:
+        carried = dict(map(carried_findings, read_carried(earlier)))
+        reviews = read_reviews(earlier, _COLUMNS)
+        shown = {name: one for row in reviews for name, one in earlier_findings(row)}
+        return Comparison(carried | shown)
+    except _DAMAGED as error:
         # This run's answers are paid for: they are not given up for a folder that is gone by now.
         log.warning("no comparison with the earlier run: %s", error)
         return None
 
 
-def history_facts(earlier: RunPaths | None, comparison: Comparison | None) -> HistoryFacts | None:
-    """The comparison for the manifest: counts of findings, and the worst of those that are gone."""
+def close_comparison(
+    baseline: Baseline, comparison: Comparison | None, paths: RunPaths, log: Log
+) -> HistoryFacts | None:
+    """The comparison for the manifest: counts of findings, and the worst of those that are gone.
+
+    What is neither raised, nor reviewed, nor in a file that is gone is stored in `paths.carried`.
+    """
+    with output_errors(paths.carried):
+        paths.carried.unlink(missing_ok=True)
+    earlier = baseline.earlier
     if earlier is None or comparison is None:
         return None
-    run_id = read_manifest(earlier)["run_id"]
+    try:
+        for path in _gone_files(baseline, comparison, paths):
+            comparison.leave(path)
+        worst = _worst_gone(earlier, comparison.gone)
+        run_id = read_manifest(earlier)["run_id"]
+        _carry(earlier, comparison.unknown, paths)
+    except _DAMAGED as error:
+        log.warning("the comparison with the earlier run is left out: %s", error)
+        return None
     # A comparison counts by the names that HistoryFacts has.
     counts = comparison.counts()
-    worst = _worst_gone(earlier, comparison.gone)
     history = {"run_id": run_id, "folder": earlier.place, **counts, "worst_gone": worst}
     return cast("HistoryFacts", history)
+
+
+def _gone_files(baseline: Baseline, comparison: Comparison, paths: RunPaths) -> Iterator[str]:
+    """Files with findings that were deleted in this range, or that the folder has no more."""
+    if baseline.folder is not None:
+        yield from (one for one in comparison.files if not (baseline.folder / one).exists())
+    if paths.rejected.exists():
+        with paths.rejected.open("rb") as file:
+            rows = map(orjson.loads, file)
+            yield from (one["snippet"] for one in rows if one["reason"] == "deleted")
+
+
+def _shown(paths: RunPaths) -> Iterator[tuple[str, Row]]:
+    """Every finding that a run showed or carried along, by the name that a comparison gives it."""
+    for found in read_findings(paths):
+        yield from ((one["cluster_id"], {**one, "kind": found.kind}) for one in found.shown)
+    yield from ((carried_name(one), one) for one in read_carried(paths))
+
+
+def _carry(earlier: RunPaths, unknown: Collection[str], paths: RunPaths) -> None:
+    kept = [one for name, one in _shown(earlier) if name in unknown]
+    if kept:
+        with atomic(paths.carried) as file:
+            file.writelines(orjson.dumps(one) + b"\n" for one in kept)
 
 
 def _worst_gone(paths: RunPaths, findings: Collection[str]) -> list[GoneFinding]:
     if not findings:
         return []
-    shown = (one for found in read_findings(paths) for one in found.shown)
-    gone = (one for one in shown if one["cluster_id"] in findings)
+    gone = (one for name, one in _shown(paths) if name in findings)
     return [
         GoneFinding(
             fingerprint=one["fingerprint"],

@@ -15,7 +15,7 @@ from tasks.core.errors import StateError
 from tasks.core.files import atomic
 from tasks.core.manifest import HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
-from tasks.merge.baseline import Baseline, history_facts, start_comparison
+from tasks.merge.baseline import Baseline, close_comparison, start_comparison
 from tasks.review.findings.history import Comparison
 from tasks.review.findings.suppressions import suppress
 
@@ -48,7 +48,7 @@ def merge(
         suppressions=baseline.suppressions,
         comparison=comparison,
     )
-    return Merged(counts, history_facts(baseline.earlier, comparison))
+    return Merged(counts, close_comparison(baseline, comparison, paths, get_run_logger()))
 
 
 def merge_shards(

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
+from tasks.core.records import Row
 from tasks.outputs.tables import read_table
 from tasks.review.findings.findings import Findings, findings_of
 
-__all__ = ["read_findings"]
+__all__ = ["read_carried", "read_findings"]
 
 _SOURCE = ("input_id", "kind", "path")
 
@@ -41,6 +43,22 @@ def read_findings(paths: RunPaths) -> Iterator[Findings]:
             f"(input {waiting[0]!r}): run it again to write both"
         )
         raise OutputError(msg)
+
+
+def read_carried(paths: RunPaths) -> Iterator[Row]:
+    """Open findings of earlier runs that this one did not look at; none where nothing was carried along.
+
+    Raises:
+        OutputError: the file is damaged.
+    """
+    if not paths.carried.exists():
+        return
+    try:
+        with paths.carried.open("rb") as file:
+            yield from map(orjson.loads, file)
+    except (OSError, orjson.JSONDecodeError):
+        msg = f"{paths.carried} cannot be read: remove it to go on without what it carries along"
+        raise OutputError(msg) from None
 
 
 def _shown_or_suppressed(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -12,50 +12,145 @@ import pytest
 
 from tasks.core.errors import ConfigError, OutputError
 from tasks.core.paths import RunPaths
-from tasks.merge.baseline import find_previous, load_suppressions, source_key, start_comparison
+from tasks.merge.baseline import (
+    Baseline,
+    close_comparison,
+    find_previous,
+    load_suppressions,
+    source_key,
+    start_comparison,
+)
+from tasks.outputs.findings import read_carried, read_findings
 from tests.factories import make_run
 
 SOURCE = "diffs.jsonl"
-DAY = 100_000.0
+LOG = logging.getLogger("test")
 
 
-def finished(root: Path, when: float, reviewed: int = 3, **facts: Any) -> RunPaths:
-    """The manifest of a run that ended at `when`."""
-    paths = RunPaths(root)
-    root.mkdir(parents=True)
-    coverage = {"complete": reviewed, "partial": 0, "failed": 1, "skipped": 0}
-    given = {"source_key": source_key(SOURCE), "limit": None, "counts": {"coverage": coverage}}
-    paths.manifest.write_text(json.dumps(given | facts))
-    os.utime(paths.manifest, (when, when))
+def finished(root: Path, day: int, **facts: Any) -> RunPaths:
+    """A run that started on this day of the month; its files are made now."""
+    given = {
+        "source_key": source_key(SOURCE),
+        "limit": None,
+        "started_at": f"2026-11-{day:02}T01:30:00+00:00",
+    }
+    paths, _ = make_run(root, 2, **{**given, **facts})
     return paths
+
+
+def unreviewed() -> dict[str, Any]:
+    """The counts of a run whose every input failed."""
+    return {"coverage": {"complete": 0, "partial": 0, "failed": 1, "skipped": 0}}
 
 
 def test_the_newest_run_of_the_source(tmp_path: Path) -> None:
     """Newer ones of another source, of a part, without a review, unfinished, or the run's own are passed over."""
     runs = tmp_path / "runs"
-    finished(runs / "z-oldest", 1 * DAY)
-    wanted = finished(runs / "a-last", 2 * DAY)
-    finished(runs / "other", 3 * DAY, source_key=source_key("other.jsonl"))
-    finished(runs / "try", 4 * DAY, limit=20)
-    finished(runs / "dead", 5 * DAY, reviewed=0)
-    finished(runs / "broken", 6 * DAY).manifest.write_text("{")
+    finished(runs / "z-oldest", 1)
+    wanted = finished(runs / "a-last", 2)
+    finished(runs / "other", 3, source_key=source_key("other.jsonl"))
+    finished(runs / "try", 4, limit=20)
+    finished(runs / "dead", 5, counts=unreviewed())
+    finished(runs / "broken", 6).manifest.write_text("{")
     (runs / "unfinished").mkdir()
-    current = finished(runs / "current", 7 * DAY)
-    assert find_previous(None, SOURCE, current) == wanted
+    current = finished(runs / "current", 7)
+    assert find_previous(None, SOURCE, current, LOG) == wanted
+
+
+def test_a_run_is_as_old_as_its_start(tmp_path: Path) -> None:
+    """A copy, a restore or a new decision writes an old manifest anew; it is no newer for that."""
+    runs = tmp_path / "runs"
+    wanted = finished(runs / "last", 2)
+    old = finished(runs / "old", 1)
+    os.utime(wanted.manifest, (1, 1))
+    os.utime(old.manifest, (9e8, 9e8))
+    assert find_previous(None, SOURCE, RunPaths(runs / "current"), LOG) == wanted
+
+
+@pytest.mark.parametrize("damage", ["manifest", "counts", "started_at", "reviews", "comments"])
+def test_a_damaged_run_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    """Whatever is wrong with an old folder costs a line in the log, and the run before it is taken."""
+    runs = tmp_path / "runs"
+    wanted = finished(runs / "before", 1)
+    broken = finished(runs / "broken", 2)
+    if damage == "manifest":
+        broken.manifest.write_text("[1]")
+    elif damage in {"reviews", "comments"}:
+        broken.table(damage).write_bytes(b"no table")
+    else:
+        facts = json.loads(broken.manifest.read_text())
+        broken.manifest.write_text(json.dumps({**facts, damage: "?"}))
+    assert find_previous(None, SOURCE, RunPaths(runs / "current"), LOG) == wanted
+    assert str(broken.root) in caplog.text
+    assert "damaged" in caplog.text
+
+
+def test_a_run_damaged_meanwhile_costs_the_history_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may go between the start of a run and its merge, when all is paid for."""
+    earlier = finished(tmp_path / "runs" / "before", 1)
+    comparison = start_comparison(earlier, LOG)
+    earlier.manifest.unlink()
+    current = RunPaths(tmp_path / "runs" / "current")
+    assert close_comparison(Baseline({}, earlier), comparison, current, LOG) is None
+    assert "left out" in caplog.text
+
+
+def test_open_findings_are_carried_along(tmp_path: Path) -> None:
+    """What two runs in a row did not look at is known to the third; a deleted file's is not."""
+    first, _ = make_run(tmp_path / "first", 12)
+    shown = [one for found in read_findings(first) for one in found.shown]
+    assert len({one["path"] for one in shown}) > 1
+    second, third = RunPaths(tmp_path / "second"), RunPaths(tmp_path / "third")
+    for paths in (second, third):
+        paths.root.mkdir()
+    facts = close_comparison(Baseline({}, first), start_comparison(first, LOG), second, LOG)
+    assert facts is not None
+    assert facts["unknown"] == len(shown)
+    carried = {one["comment_id"] for one in read_carried(second)}
+    assert carried == {one["comment_id"] for one in shown}
+
+    make_run(tmp_path / "quiet", 0, source_key=source_key(SOURCE))
+    quiet = RunPaths(tmp_path / "quiet")
+    quiet.carried.write_bytes(second.carried.read_bytes())
+    gone = shown[0]["path"]
+    third.rejected.write_text(json.dumps({"row": 1, "reason": "deleted", "snippet": gone}) + "\n")
+    facts = close_comparison(Baseline({}, quiet), start_comparison(quiet, LOG), third, LOG)
+    assert facts is not None
+    assert {one["path"] for one in facts["worst_gone"]} == {gone}
+    assert facts["gone"] + facts["unknown"] == len({one["fingerprint"] for one in shown})
+    assert gone not in {one["path"] for one in read_carried(third)}
+
+
+def test_a_file_that_left_the_folder_takes_its_findings_along(tmp_path: Path) -> None:
+    """A folder is reviewed whole: what it has no more cannot be open."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    first, second = finished(tmp_path / "first", 1), RunPaths(tmp_path / "second")
+    second.root.mkdir()
+    baseline = Baseline({}, first, folder)
+    facts = close_comparison(baseline, start_comparison(first, LOG), second, LOG)
+    assert facts is not None
+    assert facts["unknown"] == 0
+    assert facts["gone"] > 0
+    assert not second.carried.exists()
 
 
 def test_the_first_run_has_none(tmp_path: Path) -> None:
     """Also where the folder of all runs is not there yet."""
-    assert find_previous(None, SOURCE, RunPaths(tmp_path / "runs" / "current")) is None
+    assert find_previous(None, SOURCE, RunPaths(tmp_path / "runs" / "current"), LOG) is None
 
 
 def test_a_named_run_is_taken_as_it_is(tmp_path: Path) -> None:
     """Of whatever source, and wherever it is; a folder without a run is refused."""
-    named = finished(tmp_path / "elsewhere", DAY, source_key="other", limit=3)
+    named = finished(tmp_path / "elsewhere", 1, source_key="other", limit=3)
     current = RunPaths(tmp_path / "runs" / "current")
-    assert find_previous(str(named.root), SOURCE, current) == named
+    assert find_previous(str(named.root), SOURCE, current, LOG) == named
     with pytest.raises(OutputError, match="name the folder of a finished run"):
-        find_previous(str(tmp_path), SOURCE, current)
+        find_previous(str(tmp_path), SOURCE, current, LOG)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +160,7 @@ def test_a_named_run_is_taken_as_it_is(tmp_path: Path) -> None:
         ("diffs.jsonl", "more/diffs.jsonl", False),
         ("git:.@v1..dev", "git:.@v1..main", True),
         ("git:.@HEAD@{1}..HEAD", "git:@v1..", True),
-        ("git:.@since=24h", "git:.@since=7d", True),
+        ("git:.@since=24h", "git:.@since=last", True),
         ("git:.@since=24h", "git:.@v1..main", False),
         ("git:.@v1..main", "git:..@v1..main", False),
     ],
@@ -80,10 +175,9 @@ def test_a_run_that_went_away_costs_the_comparison_only(
 ) -> None:
     """The run's answers are paid for: the merge goes on without ages, and says so."""
     paths, _ = make_run(tmp_path / "before", 10)
-    log = logging.getLogger("test")
-    assert start_comparison(paths, log) is not None
+    assert start_comparison(paths, LOG) is not None
     paths.table("reviews").unlink()
-    assert start_comparison(paths, log) is None
+    assert start_comparison(paths, LOG) is None
     assert "no comparison with the earlier run" in caplog.text
 
 

@@ -7,16 +7,14 @@ pieces of one file: what it holds in memory does not grow with the texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.errors import UserError
-from tasks.core.manifest import RunFacts
 from tasks.finished.export.gitlab import gitlab
 from tasks.finished.export.markdown import markdown
 from tasks.finished.export.rdjson import rdjsonl
 from tasks.finished.export.sarif import sarif
-from tasks.review.findings.findings import Findings
 
 __all__ = ["EXPORTS", "Export", "export_names"]
 
@@ -27,11 +25,14 @@ class Export:
 
     file: str
     """Name of the file in the run's folder."""
-    pieces: Callable[[RunFacts, Iterable[Findings]], Iterator[bytes]]
+    pieces: Callable[..., Iterator[bytes]]
+    """From RunFacts and an iterable of Findings; and of carried ones, where `carries`."""
+    carries: bool = False
+    """Whether the file is the whole state of its source, open findings of earlier runs included."""
 
 
 EXPORTS = {
-    "sarif": Export("review.sarif", sarif),
+    "sarif": Export("review.sarif", sarif, carries=True),
     "rdjsonl": Export("review.rdjsonl", rdjsonl),
     "gitlab": Export("gl-code-quality.json", gitlab),
     "markdown": Export("review.md", markdown),

@@ -9,7 +9,7 @@ from tasks.core.files import atomic, sha256
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.finished.export import EXPORTS, Export
-from tasks.outputs.findings import read_findings
+from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_manifest
 from tasks.review.findings.findings import Findings
@@ -35,8 +35,9 @@ def export_run(
 
 def _write(paths: RunPaths, facts: RunFacts, export: Export) -> Output:
     target, counted = paths.root / export.file, _Counted()
+    more = (read_carried(paths),) if export.carries else ()
     with atomic(target) as file:
-        for piece in export.pieces(facts, counted.over(read_findings(paths))):
+        for piece in export.pieces(facts, counted.over(read_findings(paths)), *more):
             file.write(piece)
     return Output(export.file, counted.rows, target.stat().st_size, sha256(target))
 

@@ -2,16 +2,24 @@
 Findings as SARIF 2.1.0 (OASIS), for code scanning services and editors.
 
     runs[0].tool.driver.rules   one rule per category, the same list in every run
+    runs[0].automationDetails   a category per source, the same in every run, and the run's id
     runs[0].invocations         executionSuccessful is false when the run has gaps
     runs[0].results             one per finding; known false positives carry `suppressions`
+
+A service that takes an upload for the whole state of its category closes what is not in it. So what
+earlier runs showed and this one did not look at is among the results, as unchanged, and what is gone
+is not: services that do not read `baselineState` would show it as open.
 
 Lines are regions without columns, which cover whole lines but not the last line break.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +38,7 @@ from tasks.review.findings.findings import (
     title_of,
 )
 
-__all__ = ["artifact_uri", "sarif"]
+__all__ = ["NOT_WHOLE", "artifact_uri", "sarif"]
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -47,6 +55,13 @@ _RULES = {
     "other": "Anything else",
 }
 _ROOT = "%SRCROOT%"
+_STATES = {"new": "new", "recurring": "unchanged"}
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+NOT_WHOLE = (
+    "Do not upload this file as the state of its source: some inputs were not reviewed. Run again, "
+    "which asks only what failed, and export that run."
+)
+"""What an export says of an INCOMPLETE run."""
 _KEPT_PROPERTIES = (
     "comment_id", "cluster_id", "input_id", "check_model", "check_models", "agreement",
     "confidence", "severity", "loc_method", "side", "outcome",
@@ -54,11 +69,13 @@ _KEPT_PROPERTIES = (
 _VERDICT = ("review_model", "status", "decision", "score", "reason", "evidence")
 
 
-def sarif(facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
-    """The document in pieces; `facts` are those of manifest.json."""
+def sarif(
+    facts: RunFacts, inputs: Iterable[Findings], carried: Iterable[Finding] = ()
+) -> Iterator[bytes]:
+    """The document in pieces; `facts` are those of manifest.json, `carried` its open earlier findings."""
     yield b'{"$schema":"%b","version":"2.1.0","runs":[' % _SCHEMA.encode()
     yield orjson.dumps(_run(facts))[:-1] + b',"results":'
-    yield from json_array(_results(inputs))
+    yield from json_array(_results(inputs, carried))
     yield b"}]}\n"
 
 
@@ -72,13 +89,20 @@ def _run(facts: RunFacts) -> dict[str, Any]:
             }
         },
         # Services compare runs of one category, which is what stands before the last slash.
-        "automationDetails": {"id": f"nightly-review/{facts['run_id']}"},
+        "automationDetails": {"id": f"nightly-review/{_category(facts)}/{facts['run_id']}"},
         "invocations": [_invocation(facts)],
         "originalUriBaseIds": {
             _ROOT: {"description": {"text": "Root of the repository or folder that was reviewed."}}
         },
         "properties": {"run_id": facts["run_id"], "result": facts["result"]},
     }
+
+
+def _category(facts: RunFacts) -> str:
+    """A name of the source without its folder, which differs from those of other sources."""
+    key = facts.get("source_key", facts["source"])
+    name = _UNFIT.sub("-", PurePath(key).name).strip("-") or "source"
+    return f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def _rule(category: str) -> dict[str, Any]:
@@ -102,7 +126,7 @@ def _invocation(facts: RunFacts) -> dict[str, Any]:
     }
     if not facts["complete"]:
         invocation["toolExecutionNotifications"] = [
-            {"level": "error", "message": {"text": facts["result"]}}
+            {"level": "error", "message": {"text": text}} for text in (facts["result"], NOT_WHOLE)
         ]
     return invocation
 
@@ -111,13 +135,15 @@ def _utc(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _results(inputs: Iterable[Findings]) -> Iterator[dict[str, Any]]:
+def _results(inputs: Iterable[Findings], carried: Iterable[Finding]) -> Iterator[dict[str, Any]]:
     ordinals = Ordinals()
     for findings in inputs:
         for finding in findings.shown:
             yield _result(finding, ordinals)
         for finding in findings.suppressed:
             yield _result(finding, ordinals) | {"suppressions": [_suppression()]}
+    for finding in carried:
+        yield _result({**finding, "age": "recurring"}, ordinals)
 
 
 def _suppression() -> dict[str, str]:
@@ -139,6 +165,8 @@ def _result(finding: Finding, ordinals: Ordinals) -> dict[str, Any]:
     }
     if finding["verdict_score"] is not None:
         result["rank"] = finding["verdict_score"] * 10.0
+    if finding.get("age") is not None:
+        result["baselineState"] = _STATES[finding["age"]]
     fix = fix_of(finding)
     if fix is not None:
         result["fixes"] = [_fix(finding, *fix)]

@@ -3,7 +3,7 @@ Where inputs come from: one reader per form, all yielding numbered rows one at a
 
     .jsonl .ndjson .json .csv .parquet   data files, the text ones also with .gz behind
     a folder                             .diff, .patch and source files
-    git:PATH@BASE..HEAD, git:PATH@since=24h
+    git:PATH@BASE..HEAD, git:PATH@since=last, git:PATH@since=24h
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ Findings of a run against those that an earlier run of the same source showed.
     gone       shown then; its code was reviewed in full now and nobody raised it
     unknown    shown then; its code was not reviewed now
 
-A finding is a cluster, and it is the same one when any of its comments has the same fingerprint.
+A finding is a cluster, and it is the same one when any of its comments has the same fingerprint, or
+the same kin at the same place where no fingerprint decides: the code next to it may have changed.
+What earlier runs showed and no run looked at since is carried along from run to run, as unknown.
 What was reviewed is what the checks were asked about. A snippet, or a diff from the same commit on,
 is all of its file; of any other diff only the lines that it adds or removes count. A change elsewhere
 in a file does not make a finding go away.
@@ -21,10 +23,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.records import Input, Row
+from tasks.review.findings.fingerprints import kin
 from tasks.review.inputs.texts import code_key, lines_of
 from tasks.review.places.places import Page, pages_of
 
-__all__ = ["CURRENT_AGES", "Comparison", "Earlier", "count_ages", "earlier_findings"]
+__all__ = [
+    "CURRENT_AGES",
+    "Comparison",
+    "Earlier",
+    "carried_findings",
+    "carried_name",
+    "count_ages",
+    "earlier_findings",
+]
 
 CURRENT_AGES = ("new", "recurring", "dropped")
 """Ages of this run's findings; `gone` and `unknown` are about the earlier run's."""
@@ -35,13 +46,15 @@ class Earlier:
     """One comment of a finding that the earlier run showed, without its text."""
 
     finding: str
-    """Its cluster_id."""
+    """Its cluster_id, or `carried_name`."""
     place: str
     """Its path, or the id of an input without one."""
     base: str | None
     """The commit that its diff began at."""
     line: int | None
     """Hash of the longest line that it quotes; good in this process only."""
+    kind: str | None = None
+    """Of its input."""
 
 
 def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
@@ -52,7 +65,20 @@ def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
             place = one["path"] or review["input_id"]
             base = _base(review["extra"])
             line = _longest_line(one["existing_code"])
-            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line)
+            kind = review.get("kind")
+            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line, kind)
+
+
+def carried_name(finding: Row) -> str:
+    """The name of a finding that was carried along; cluster ids are unique within a run only."""
+    return f"carried {finding['fingerprint']}"
+
+
+def carried_findings(finding: Row) -> tuple[str, Earlier]:
+    """A finding that the earlier run carried along, as it is stored."""
+    line = _longest_line(finding["existing_code"])
+    name, kind = carried_name(finding), finding.get("kind")
+    return finding["fingerprint"], Earlier(name, finding["path"], None, line, kind)
 
 
 def count_ages(comments: Iterable[Row]) -> Counter[str]:
@@ -69,8 +95,10 @@ class Comparison:
     def __init__(self, before: Mapping[str, Earlier]) -> None:
         self._before = before
         self._at: dict[str, list[Earlier]] = {}
-        for one in before.values():
+        self._kin: dict[tuple[str, str], dict[str, str]] = {}
+        for name, one in before.items():
             self._at.setdefault(one.place, []).append(one)
+            self._kin.setdefault((one.place, kin(name)), {})[name] = one.finding
         self._counts: Counter[str] = Counter()
         self._raised: set[str] = set()
         self._looked_at: set[str] = set()
@@ -78,14 +106,38 @@ class Comparison:
     def add(self, item: Row, review: Row) -> None:
         """Count one input, and give each of its comments its `age`."""
         comments = review["comments"]
-        again = {one["cluster_id"] for one in comments if one["fingerprint"] in self._before}
+        known = self._known(item, comments)
+        again = {one["cluster_id"] for one in comments if one["fingerprint"] in known}
         for one in comments:
             one["age"] = "recurring" if one["cluster_id"] in again else "new"
-            if one["fingerprint"] in self._before:
-                self._raised.add(self._before[one["fingerprint"]].finding)
+        self._raised.update(known.values())
         self._counts.update(count_ages(comments))
         if review["coverage"] == "complete" and self._at:
             self._look(Input(**item))
+
+    @property
+    def files(self) -> list[str]:
+        """Files that the earlier run's findings are in, those apart that a diff is about."""
+        return [at for at, found in self._at.items() if all(one.kind == "snippet" for one in found)]
+
+    def leave(self, path: str) -> None:
+        """Count the findings of a file that is not there any more as gone."""
+        self._looked_at.update(one.finding for one in self._at.get(path, ()))
+
+    def _known(self, item: Row, comments: Iterable[Row]) -> dict[str, str]:
+        """Fingerprints of an input's comments -> the earlier findings that they are."""
+        names = {one["fingerprint"]: one for one in comments}
+        known = {name: self._before[name].finding for name in names if name in self._before}
+        for name, one in names.items():
+            place = one["path"] or item["input_id"]
+            alike = self._kin.get((place, kin(name)), {}) if name not in known else {}
+            taken = known.values()
+            left = (
+                found for old, found in alike.items() if old not in names and found not in taken
+            )
+            if finding := next(left, None):
+                known[name] = finding
+        return known
 
     def _look(self, item: Input) -> None:
         base = _base(item.extra)
@@ -100,16 +152,19 @@ class Comparison:
             )
 
     @property
+    def unknown(self) -> set[str]:
+        """The earlier run's findings that this one says nothing about."""
+        return {one.finding for one in self._before.values()} - self._raised - self._looked_at
+
+    @property
     def gone(self) -> set[str]:
         """The earlier run's cluster ids that are gone."""
         return self._looked_at - self._raised
 
     def counts(self) -> dict[str, int]:
         """Findings by what became of them."""
-        findings = {one.finding for one in self._before.values()}
-        unknown = findings - self._raised - self._looked_at
         current = {name: self._counts[name] for name in CURRENT_AGES}
-        return {**current, "gone": len(self.gone), "unknown": len(unknown)}
+        return {**current, "gone": len(self.gone), "unknown": len(self.unknown)}
 
 
 def _base(extra: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.core.errors import ConfigError
 from tasks.core.records import Row
+from tasks.review.findings.fingerprints import earlier_names
 
 __all__ = ["read_suppressions", "suppress"]
 
@@ -44,13 +45,17 @@ def suppress(comments: Iterable[Row], suppressions: Mapping[str, str]) -> list[R
     """Comments with those known to be false dropped, whatever the review said of it; verdicts stay.
 
     A cluster goes as a whole: another check's words for a known false positive must not take its
-    place in the report.
+    place in the report. Fingerprints of versions that counted equal quotes still name what they did.
     """
     comments = list(comments)
-    false = {one["cluster_id"] for one in comments if one["fingerprint"] in suppressions}
+    earlier = earlier_names(comments) if suppressions else {}
+    known = {
+        name for name, old in earlier.items() if not suppressions.keys().isdisjoint((name, old))
+    }
+    false = {one["cluster_id"] for one in comments if one["fingerprint"] in known}
     return [
         {**one, "outcome": "dropped", "drop_reason": "suppressed"}
-        if one["fingerprint"] in suppressions or one["cluster_id"] in false - {None}
+        if one["fingerprint"] in known or one["cluster_id"] in false - {None}
         else one
         for one in comments
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 
-__all__ = ["code_key", "lines_of", "quote_key", "similarity"]
+__all__ = ["code_key", "content_id", "lines_of", "quote_key", "similarity"]
 
 _WORD = re.compile(r"\w+")
 
@@ -19,6 +20,11 @@ def lines_of(text: str) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return lines
+
+
+def content_id(content: str) -> str:
+    """The id of an input that came without one: 32 hex digits of the content's sha256."""
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def code_key(line: str) -> str:

@@ -22,12 +22,16 @@ from tasks.core.records import (
     Side,
 )
 from tasks.review.findings.fingerprints import fingerprint
+from tasks.review.inputs.texts import content_id
 from tasks.review.places.disambiguate import disambiguate
 from tasks.review.places.places import Page, PageLine, hunk_lines, on_path, pages_of
 from tasks.review.places.quotes import Quote, QuoteMatch, find_quote, read_quote
 from tasks.review.replies.contract import RawComment
 
 __all__ = ["Anchor", "anchor", "build_comment"]
+
+_NEIGHBOURS = 3
+"""Lines on each side that tell inputs without path and id apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Anchor:
     end_line: int | None = None
     text: str | None = None
     """The input's own lines there."""
+    around: tuple[str, ...] = ()
+    """The lines with code before and after it, without whitespace; nearest in the middle."""
 
 
 def anchor(source: Input, raw: RawComment) -> Anchor:
@@ -61,9 +67,10 @@ def build_comment(source: Input, check_name: str, ordinal: int, raw: RawComment)
     `comment_id` is a hash over input, check and ordinal: the same reply gives the same ids again.
     """
     found = anchor(source, raw)
+    place, around = _surroundings(source, found)
     return Comment(
         comment_id=_comment_id(source.input_id, check_name, ordinal),
-        fingerprint=fingerprint(found.path, raw.category, _evidence(found, raw)),
+        fingerprint=fingerprint(place, raw.category, _evidence(found, raw), around),
         check_model=check_name,
         path=found.path,
         side=found.side,
@@ -103,7 +110,8 @@ def _at(match: QuoteMatch, claim: tuple[int, int] | None) -> Anchor:
     start, end = lines[0].number, lines[-1].number
     method: LocMethod = "exact" if claim == (start, end) else "quote"
     side: Side = "left" if left else "right"
-    return Anchor(method, match.page.path, side, start, end, _text(lines))
+    around = _around(match.page, match.lines)
+    return Anchor(method, match.page.path, side, start, end, _text(lines), around)
 
 
 def _by_lines(
@@ -114,7 +122,9 @@ def _by_lines(
     lines = hunk_lines(pages, side, *claim) if claim and len(paths) == 1 else ()
     if not lines:
         return None
-    return Anchor("lines", paths.pop(), side, lines[0].number, lines[-1].number, _text(lines))
+    around = next(_around(page, lines) for page in pages if lines[0] in page.lines)
+    start, end = lines[0].number, lines[-1].number
+    return Anchor("lines", paths.pop(), side, start, end, _text(lines), around)
 
 
 def _unanchored(pages: Sequence[Page], source: Input, raw: RawComment) -> Anchor:
@@ -125,6 +135,28 @@ def _unanchored(pages: Sequence[Page], source: Input, raw: RawComment) -> Anchor
 
 def _text(lines: Sequence[PageLine]) -> str:
     return "\n".join(line.text for line in lines)
+
+
+def _around(page: Page, lines: Sequence[PageLine]) -> tuple[str, ...]:
+    """The code of the same hunk before and after these lines of a page."""
+    first, last = page.lines.index(lines[0]), page.lines.index(lines[-1])
+    before = [one.key for one in page.lines[:first] if one.key and one.hunk == lines[0].hunk]
+    after = [one.key for one in page.lines[last + 1 :] if one.key and one.hunk == lines[-1].hunk]
+    padding = [""] * _NEIGHBOURS
+    return (*(padding + before)[-_NEIGHBOURS:], *(after + padding)[:_NEIGHBOURS])
+
+
+def _surroundings(source: Input, found: Anchor) -> tuple[str, tuple[str, ...]]:
+    """What names the place of a comment beside its quote: a path or an id, and the lines around it.
+
+    An id that was made of the content changes with it, so there the lines around it say more.
+    """
+    nearest = found.around[_NEIGHBOURS - 1 : _NEIGHBOURS + 1]
+    if found.path is not None:
+        return found.path, nearest
+    if source.input_id != content_id(source.content) or not any(found.around):
+        return source.input_id, nearest
+    return "", found.around
 
 
 def _evidence(found: Anchor, raw: RawComment) -> str:

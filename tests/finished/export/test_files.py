@@ -100,3 +100,19 @@ def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:
     """Without a manifest there is no finished run to export."""
     with pytest.raises(OutputError, match="name the folder of a finished run"):
         export_run(RunPaths(tmp_path).root, ["sarif"])
+
+
+def test_carried_findings_are_in_the_whole_state_only(tmp_path: Path) -> None:
+    """SARIF is taken for the whole state of a source; the others tell of one run."""
+    paths, manifest = make_run(tmp_path / "run", inputs=8)
+    shown = [one for found in read_findings(paths) for one in found.shown]
+    old = {**shown[0], "path": "src/old.py", "kind": "snippet"}
+    paths.carried.write_bytes(orjson.dumps(old) + b"\n")
+    counted = {one.rows for one in export_run(paths.root, tuple(EXPORTS), manifest)}
+    assert counted == {len(shown)}
+    assert b"src/old.py" in (paths.root / "review.sarif").read_bytes()
+    assert all(
+        b"src/old.py" not in (paths.root / export.file).read_bytes()
+        for export in EXPORTS.values()
+        if not export.carries
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator, FormatChecker
 
 from tasks.core.cells import RunCounts
-from tasks.core.records import CATEGORIES, SEVERITIES, Verdict
+from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Verdict
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.sarif import artifact_uri
 from tasks.review.findings.findings import Findings
@@ -25,8 +26,8 @@ _VALID = Draft4Validator(_SCHEMA, format_checker=FormatChecker())
 _REFERENCE = re.compile(r"(?:[A-Za-z0-9._~/!$&'()*+,;=@-]|%[0-9A-F]{2})+|file:///.*")
 
 
-def _run(*inputs: Findings, **facts: Any) -> dict[str, Any]:
-    text = b"".join(EXPORTS["sarif"].pieces(manifest_of(RunCounts()) | facts, inputs))
+def _run(*inputs: Findings, carried: Sequence[Any] = (), **facts: Any) -> dict[str, Any]:
+    text = b"".join(EXPORTS["sarif"].pieces(manifest_of(RunCounts()) | facts, inputs, carried))
     document = orjson.loads(text)
     _VALID.validate(document)
     (run,) = document["runs"]
@@ -128,6 +129,50 @@ def test_unverified_findings_are_marked() -> None:
     result = _result(outcome="unverified")
     assert result["message"]["text"].startswith("[unverified] ")
     assert result["properties"]["outcome"] == "unverified"
+
+
+def _rows(*comments: Comment) -> list[Any]:
+    """Findings as an earlier run left them."""
+    return list(findings(*comments).shown)
+
+
+def test_the_category_stays_and_the_run_changes() -> None:
+    """Services compare uploads of one category: what stands before the last slash."""
+    ids = [
+        _run(run_id=run, source_key=key)["automationDetails"]["id"].rpartition("/")
+        for run, key in (
+            ("r1", "git:/a/shop@since"),
+            ("r2", "git:/a/shop@since"),
+            ("r2", "git:/b/shop@since"),
+        )
+    ]
+    assert [one[2] for one in ids] == ["r1", "r2", "r2"]
+    assert ids[0][0] == ids[1][0] != ids[2][0]
+    assert all(one[0].startswith("nightly-review/shop-since-") for one in ids)
+
+
+def test_the_state_against_the_baseline() -> None:
+    """New and unchanged where there was an earlier run, nothing where there was none."""
+    ages = ("new", "recurring", None)
+    states = [_result(age=one).get("baselineState") for one in ages]
+    assert states == ["new", "unchanged", None]
+
+
+def test_open_findings_that_were_not_reviewed_stay_open() -> None:
+    """A service closes what an upload lacks: what nobody looked at is there as unchanged."""
+    run = _run(findings(comment(age="new")), carried=_rows(comment("old", path="src/old.py")))
+    found = {
+        one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]: one["baselineState"]
+        for one in run["results"]
+    }
+    assert found == {"src/app.py": "new", "src/old.py": "unchanged"}
+
+
+def test_an_incomplete_run_is_not_to_be_uploaded() -> None:
+    """It says so itself; a complete one says nothing of the kind."""
+    notes = _run(complete=False)["invocations"][0]["toolExecutionNotifications"]
+    assert "Do not upload" in notes[1]["message"]["text"]
+    assert "Do not upload" not in str(_run())
 
 
 def test_an_incomplete_run_is_not_successful() -> None:

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from tasks.review.findings.history import Comparison, Earlier, earlier_findings
+from tasks.review.findings.history import (
+    Comparison,
+    Earlier,
+    carried_findings,
+    carried_name,
+    earlier_findings,
+)
 
 CODE = "def f(x):\n    return x + 1\n\n\ndef g(y):\n    return y / 0\n"
 
@@ -121,3 +127,53 @@ def test_a_diff_from_the_same_commit_is_its_whole_file(base: str, end: str) -> N
     comparison = Comparison(before(review(raised("x"), extra={"base_commit": "123"})))
     comparison.add(diff("+    return 7\n", base), review())
     assert counts(comparison) == {end: 1}
+
+
+def test_a_repaired_twin_does_not_rename_the_other() -> None:
+    """Of two equal quotes the first is repaired: the second recurs, and the first is the one gone."""
+    comparison = Comparison(before(review(raised("f-aaa"), raised("f-bbb"))))
+    current = review(raised("f-bbb"))
+    comparison.add(snippet(), current)
+    assert counts(comparison) == {"recurring": 1, "gone": 1}
+    assert comparison.gone == {"c-f-aaa"}
+
+
+def test_an_edit_next_to_it_makes_no_news() -> None:
+    """The code around names it no more; its kin at the same place does, once for each."""
+    comparison = Comparison(before(review(raised("f-aaa"), raised("g-ccc"))))
+    current = review(raised("f-bbb"), raised("f-ddd"), raised("h-ccc"))
+    comparison.add(snippet(), current)
+    assert [one["age"] for one in current["comments"]] == ["recurring", "new", "new"]
+    assert comparison.gone == {"c-g-ccc"}
+
+
+def test_kin_of_another_place_is_none() -> None:
+    """Equal quotes of inputs without a path have the same kin."""
+    comparison = Comparison(before(review(raised("f-aaa", path=None), input_id="other")))
+    current = review(raised("f-bbb", path=None))
+    comparison.add(snippet(path=None), current)
+    assert counts(comparison) == {"new": 1, "unknown": 1}
+
+
+def test_names_of_earlier_versions_recur() -> None:
+    """They counted equal quotes: the first run after an upgrade finds its findings again."""
+    comparison = Comparison(before(review(raised("f"), raised("f-2"))))
+    current = review(raised("f-aaa"), raised("f-bbb"))
+    comparison.add(snippet(), current)
+    assert counts(comparison) == {"recurring": 2}
+
+
+def test_a_file_that_is_not_there_any_more() -> None:
+    """Nobody can review it, and what it had is gone."""
+    comparison = Comparison(before(review(raised("x"), raised("y", path="b.py"))))
+    comparison.leave("b.py")
+    assert counts(comparison) == {"gone": 1, "unknown": 1}
+
+
+def test_carried_findings_are_compared() -> None:
+    """One that an earlier run showed and nobody looked at since recurs, or is gone, like any other."""
+    stored = [raised("x"), raised("y"), raised("z", path="b.py")]
+    comparison = Comparison(dict(map(carried_findings, stored)))
+    comparison.add(snippet(), review(raised("x")))
+    assert counts(comparison) == {"recurring": 1, "gone": 1, "unknown": 1}
+    assert comparison.unknown == {carried_name(stored[2])}

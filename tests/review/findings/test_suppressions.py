@@ -13,7 +13,8 @@ from tasks.review.findings.suppressions import read_suppressions, suppress
 def row(name: str, **fields: Any) -> dict[str, Any]:
     """A comment as stored; its cluster is its own."""
     given = {"cluster_id": name, "outcome": "kept", "drop_reason": None, "verdict": {"score": 9}}
-    return {"comment_id": name, "fingerprint": f"f-{name}", **given, **fields}
+    placed = {"comment_id": name, "fingerprint": f"f-{name}", "side": "right", "start_line": 1}
+    return {**placed, **given, **fields}
 
 
 def test_a_known_false_positive_is_dropped() -> None:
@@ -36,6 +37,16 @@ def test_unclustered_comments_are_their_own() -> None:
     """Two comments without a cluster have nothing in common."""
     rows = [row("a", cluster_id=None), row("b", cluster_id=None)]
     assert [one["outcome"] for one in suppress(rows, {"f-a": ""})] == ["dropped", "kept"]
+
+
+def test_names_of_earlier_versions_still_count() -> None:
+    """They had a rank among equal quotes where the code around stands now."""
+    kin = "0123456789abcdef"
+    rows = [row(str(line), fingerprint=f"{kin}-{line:08x}", start_line=line) for line in (30, 10)]
+    outcomes = [one["outcome"] for one in suppress(rows, {f"{kin}-2": ""})]
+    assert outcomes == ["dropped", "kept"]
+    outcomes = [one["outcome"] for one in suppress(rows, {kin: ""})]
+    assert outcomes == ["kept", "dropped"]
 
 
 @pytest.mark.parametrize(

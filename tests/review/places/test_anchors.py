@@ -6,12 +6,15 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Input
+from tasks.review.findings.fingerprints import kin
+from tasks.review.inputs.texts import content_id
 from tasks.review.places.anchors import anchor, build_comment
 from tasks.review.replies.contract import RawComment
 
@@ -347,3 +350,57 @@ def test_damaged_comments(anchoring: ModuleType) -> None:
     assert counts["wrong"] == 0
     assert counts["right"] + counts["unanchored"] >= 0.98 * (total - counts["elsewhere"])
     assert counts["right"] >= 0.8 * total
+
+
+TWINS = """def first(row):
+    value = eval(row)
+    return value
+
+
+def second(row):
+    value = eval(row)
+    log(value)
+"""
+
+
+def named(content: str, line: int, **fields: Any) -> str:
+    """The fingerprint of a comment on `value = eval(row)` at a line."""
+    source = Input("i", content, **fields)
+    return build_comment(source, "check", 0, raw("    value = eval(row)", line, line)).fingerprint
+
+
+def test_equal_quotes_are_told_apart_by_the_code_around() -> None:
+    """The second keeps its name when the first is repaired: a rank would shift."""
+    first, second = named(TWINS, 2, path="a.py"), named(TWINS, 7, path="a.py")
+    assert first != second
+    assert kin(first) == kin(second)
+    repaired = TWINS.replace("value = eval(row)", "value = int(row)", 1)
+    assert named(repaired, 7, path="a.py") == second
+    assert named(f"import os\n\n\n{TWINS}", 10, path="a.py") == second
+
+
+def test_inputs_without_a_path_have_names_of_their_own() -> None:
+    """One false positive that is marked must not silence the same quote in every other snippet."""
+    one = build_comment(Input("one", TWINS), "check", 0, raw(None)).fingerprint
+    other = build_comment(Input("other", TWINS), "check", 0, raw(None)).fingerprint
+    assert one != other
+    same = {named_as("other", TWINS), named_as("other", f"{TWINS}\nx = 1\n")}
+    assert len(same) == 1
+    assert named_as("one", TWINS) not in same
+
+
+def named_as(input_id: str, content: str) -> str:
+    """The fingerprint in an input that has no path."""
+    source = Input(input_id, content)
+    return build_comment(
+        source, "check", 0, raw("def first(row):\n    value = eval(row)")
+    ).fingerprint
+
+
+def test_an_id_made_of_the_content_does_not_count() -> None:
+    """It changes with every edit; the lines around a quote tell snippets without path and id apart."""
+    edited = f"{TWINS}\n\ndef third():\n    return 3\n"
+    same = {named_as(content_id(text), text) for text in (TWINS, edited)}
+    assert len(same) == 1
+    elsewhere = TWINS.replace("def second", "def other")
+    assert named_as(content_id(elsewhere), elsewhere) not in same

@@ -40,8 +40,6 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
     asked = parse_git_source(source)
     git = Git(asked.folder)
     commits = commit_range(git, asked.wanted)
-    if commits is None:
-        return
     selection, found = Selection(options), changes(git, commits)
     facts = {"repo": _name(git), "base_commit": commits.base, "head_commit": commits.head}
     pairs = sections(git, commits, found, context=options.context, most=options.max_bytes)

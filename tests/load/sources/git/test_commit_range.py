@@ -30,6 +30,7 @@ def found(repository: Any, wanted: str) -> dict[str, Any]:
         ("..HEAD", "neither BASE..HEAD nor since=TIME"),
         ("since=soon", "since=soon is no time"),
         ("since=24", "since=24 is no time"),
+        ("since=last", "was not resolved to the head of an earlier run"),
         ("since=999999w", "is no time"),
         ("since=2026-13-01", "is no time"),
     ],
@@ -100,6 +101,31 @@ def test_a_window_takes_what_landed_on_the_branch(repository: Any) -> None:
     repository.commit({"main.py": "x\n"}, ago=48 * HOUR)
     repository.git("merge", "-q", "--no-ff", "-m", "merge", "feature", ago=HOUR)
     assert set(found(repository, "since=24h")) == {"feature.py"}
+
+
+def test_an_old_date_hides_nothing_below_it(repository: Any) -> None:
+    """The time is a filter: the walk goes on past a commit whose date says it is a year old."""
+    repository.commit({"a.py": "1\n"}, ago=240 * HOUR)
+    repository.commit({"b.py": "1\n"}, ago=2 * HOUR)
+    repository.commit({"c.py": "1\n"}, ago=400 * 24 * HOUR)
+    assert set(found(repository, "since=24h")) == {"b.py", "c.py"}
+
+
+def test_a_date_of_the_far_future_takes_no_history_along(repository: Any) -> None:
+    """One commit with a wrong clock would be inside every time from then on; minutes are no matter."""
+    repository.commit({"a.py": "1\n"}, ago=240 * HOUR)
+    repository.commit({"b.py": "1\n"}, ago=-9000 * HOUR)
+    repository.commit({"c.py": "1\n"}, ago=72 * HOUR)
+    assert found(repository, "since=24h") == {}
+    repository.commit({"d.py": "1\n"}, ago=-HOUR)
+    assert set(found(repository, "since=24h")) == {"d.py"}
+
+
+def test_the_empty_tree_is_a_base(repository: Any) -> None:
+    """A range that begins with the history is written with the tree that stands before it."""
+    repository.commit({"a.py": "1\n"})
+    base = found(repository, "since=24h")["a.py"]["base_commit"]
+    assert set(found(repository, f"{base}..HEAD")) == {"a.py"}
 
 
 def test_three_dots_are_the_change_since_the_fork(repository: Any) -> None:

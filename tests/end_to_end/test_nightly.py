@@ -1,0 +1,90 @@
+"""Nights of one repository as the deployment runs them: what each reviewed, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.sandbox import Sandbox
+from tests.conftest import Job
+from tests.load.sources.conftest import repository
+
+__all__ = ["repository"]
+
+CONFIG = """
+processes = 1
+state = "state"
+mode = "check"
+[app_ids.alpha]
+key = "env:KEY_A"
+base_url = "{url}"
+[[check]]
+name = "one"
+model = "check-1"
+"""
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def job(sandbox: Sandbox, make_job: Callable[..., Job]) -> Job:
+    """A job whose check finds nothing, quickly."""
+    return make_job(CONFIG.format(url=sandbox.base_url))
+
+
+def manifest(output: Path) -> Any:
+    """What the run says of itself."""
+    return json.loads((output / "manifest.json").read_text())
+
+
+def paths(output: Path) -> set[str]:
+    """The files that were reviewed."""
+    return set(pd.read_parquet(output / "reviews.parquet")["path"])
+
+
+def flow_run(job: Job, facts: Any) -> FlowRun:
+    """The run as Prefect's server knows it."""
+    url = job.environment["PREFECT_API_URL"]
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(facts["flow_run_id"]))
+
+
+def test_nights_of_a_repository(job: Job, repository: Any) -> None:
+    """The range is in the manifest, the parameters and the name; a quiet night says that it was one."""
+    base = repository.commit({"a.py": "a = 1\n"}, ago=90 * HOUR)
+    one = repository.commit({"b.py": "b = 1\n"}, ago=HOUR)
+    source, runs = f"git:{repository.root}@since=last", job.folder / "runs"
+
+    assert job.run(source, output=runs / "1").code == 0
+    assert paths(runs / "1") == {"b.py"}
+    first = manifest(runs / "1")
+    assert first["source"] == source
+    assert first["source_resolved"] == f"git:{repository.root}@{base}..{one}"
+    assert (first["commits"]["commits"], first["commits"]["files"]) == (1, 1)
+    made = flow_run(job, first)
+    assert made.parameters["resolved"] == first["source_resolved"]
+
+    quiet = job.run(source, output=runs / "2")
+    assert quiet.code == 0
+    told = f"nothing changed since {one[:7]}"
+    assert told in quiet.out
+    second = manifest(runs / "2")
+    assert (second["result"], second["complete"]) == (f"complete: {told}", True)
+    made = flow_run(job, second)
+    assert told in made.name
+    assert made.state is not None
+    assert made.state.message == f"complete: {told}"
+
+    late = repository.commit({"c.py": "c = 1\n"}, ago=80 * HOUR)
+    assert job.run(source, output=runs / "3").code == 0
+    assert paths(runs / "3") == {"c.py"}
+    assert manifest(runs / "3")["commits"]["head"] == late
