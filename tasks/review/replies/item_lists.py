@@ -29,7 +29,7 @@ _SET_ASIDE = re.compile(
 )
 _A_PATH = re.compile(r"[^\s/\\]*[./\\][^\n]*")
 
-Name = Literal["own", "alias", None]
+Name = Literal["own", "alias"] | None
 
 
 @dataclass(frozen=True)
