@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.core.records import CATEGORIES, SEVERITIES, Category, Decision, Severity
+from tasks.core.records import CATEGORIES, Category, Decision, Severity
 from tasks.core.text_safety import ellipsize, storable
 from tasks.review.inputs.chat_tokens import restore
 from tasks.review.replies.contract import (
@@ -36,8 +36,8 @@ MAX_LINE = 2**31 - 1
 MAX_SCORE = 10
 
 _WORD = re.compile(r"[a-z]+[0-9]?")
-_SEVERITY_WORDS: Mapping[str, str] = {
-    **{severity: severity for severity in SEVERITIES},
+_SEVERITY_WORDS: Mapping[str, Severity] = {
+    **{severity: severity for severity in get_args(Severity)},
     **dict.fromkeys(("blocker", "blocking", "fatal", "severe", "p0", "s0"), "critical"),
     **dict.fromkeys(("major", "error", "important", "serious", "urgent", "p1", "s1"), "high"),
     **dict.fromkeys(("moderate", "warning", "warn", "normal", "p2", "s2"), "medium"),
@@ -113,7 +113,7 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         end_line=end,
         category=cast("Category", _one_of(wire.category, CATEGORIES, "other", "category", notes)),
         rationale=rationale,
-        severity=_severity(wire.severity, "medium", "severity", notes),
+        severity=_severity(wire.severity, "severity", notes) or "medium",
         confidence=_clamped(wire.confidence, 1.0, "confidence", notes),
         title=ellipsize((_prose(wire.title) or message).split("\n", 1)[0], MAX_TITLE),
         message=message,
@@ -133,6 +133,8 @@ def read_verdict(item: Any, notes: Counter[str]) -> RawVerdict | None:
     if comment_id is None or decision is None:
         notes["dropped:no_id" if comment_id is None else "dropped:no_decision"] += 1
         return None
+    severity = wire.corrected_severity
+    corrected = _severity(severity, "corrected_severity", notes) if severity else None
     score = _clamped(wire.score, MAX_SCORE, "score", notes)
     start, end = _lines(wire.corrected_start_line, wire.corrected_end_line, notes)
     return RawVerdict(
@@ -141,7 +143,7 @@ def read_verdict(item: Any, notes: Counter[str]) -> RawVerdict | None:
         decision=decision,
         score=None if score is None else round(score),
         reason=_prose(wire.reason),
-        corrected_severity=_corrected(wire.corrected_severity, notes),
+        corrected_severity=corrected,
         corrected_start_line=start,
         corrected_end_line=end,
         duplicate_of=_bounded(wire.duplicate_of, MAX_PATH, "duplicate_of", notes),
@@ -206,20 +208,13 @@ def _one_of(
     return other
 
 
-def _severity(value: str | None, other: str, name: str, notes: Counter[str]) -> Severity:
+def _severity(value: str | None, name: str, notes: Counter[str]) -> Severity | None:
     """By the first word that is one: "Critical (CVSS 9.8)", "P0", "blocker"."""
     words = _WORD.findall(value.lower()) if value else []
-    known = next((_SEVERITY_WORDS[word] for word in words if word in _SEVERITY_WORDS), other)
-    if known == other and not any(word in _SEVERITY_WORDS for word in words):
+    known = next((_SEVERITY_WORDS[word] for word in words if word in _SEVERITY_WORDS), None)
+    if known is None:
         notes[f"unknown:{name}"] += 1
-    return cast("Severity", known)
-
-
-def _corrected(value: str | None, notes: Counter[str]) -> Severity | None:
-    if not value:
-        return None
-    severity: str = _severity(value, "", "corrected_severity", notes)
-    return cast("Severity", severity) if severity else None
+    return known
 
 
 def _decision(value: str | None) -> Decision | None:

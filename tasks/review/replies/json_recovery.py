@@ -160,8 +160,9 @@ def _read(text: str, shape: Shape) -> tuple[ReplyItems | None, bool]:
     return other._replace(mode="repaired"), other_listed
 
 
-def _rank(found: ReplyItems) -> tuple[int, bool]:
-    return sum(isinstance(item, dict) for item in found.items), not found.cut
+def _rank(found: ReplyItems) -> tuple[int, bool, bool]:
+    objects = sum(isinstance(item, dict) for item in found.items)
+    return objects, found.mode == "json", not found.cut
 
 
 def _answer(text: str, parts: list[_Part]) -> tuple[ReplyItems | None, bool]:
