@@ -24,6 +24,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from deployments.automate import install
 from deployments.runs import cancel_runs
 from deployments.services import Service
+from flows.ui.server import new_login, server_login
 from tasks.core.errors import StateError
 
 __all__ = ["FOLDER", "POOL", "ROOT", "Local", "bring_down", "bring_up"]
@@ -70,16 +71,48 @@ class Local:
         return self.folder / "api.url"
 
     @property
+    def login(self) -> Path:
+        """Holds user and password of the API and the UI, for its owner only."""
+        return self.folder / "login"
+
+    def make_login(self) -> None:
+        """Write a new login if there is none yet."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        with suppress(FileExistsError):
+            file = os.open(self.login, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(file, "w") as opened:
+                opened.write(new_login())
+
+    def _read_login(self, known: dict[str, str]) -> str:
+        # A login for another server may be exported: what ours takes is what counts here.
+        exported = known.get("PREFECT_SERVER_API_AUTH_STRING")
+        if exported:
+            return exported
+        try:
+            return self.login.read_text()
+        except FileNotFoundError:
+            msg = f"{self.login} is missing: `nightly-review up` makes it"
+            raise StateError(msg) from None
+
+    @property
     def environment(self) -> dict[str, str]:
         """server.env, then what is exported, then what belongs to this folder."""
         known = read_env(_ENV_FILE) | os.environ
         port = str(self.port or known["PREFECT_SERVER_API_PORT"])
         host = known["PREFECT_SERVER_API_HOST"]
-        return known | {
-            "PREFECT_HOME": str(self.folder),
-            "PREFECT_SERVER_API_PORT": port,
-            "PREFECT_API_URL": f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/api",  # noqa: S104 - compared
-        }
+        shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared
+        origin = f"http://{shown}:{port}"
+        origins = known.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS") or origin
+        return (
+            known
+            | server_login(self._read_login(known), origins)
+            | {
+                "PREFECT_HOME": str(self.folder),
+                "PREFECT_SERVER_API_PORT": port,
+                "PREFECT_API_URL": f"{origin}/api",
+            }
+        )
 
     @property
     def api(self) -> str:
@@ -100,9 +133,13 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
     Raises:
         StateError: something did not come up; the message is its own.
     """
+    local.make_login()
     environment = local.environment
     prefect = [sys.executable, "-m", "prefect"]
-    fresh = local.server.start([*prefect, "server", "start"], environment, ROOT)
+    # Not `prefect server start`: it answers whatever host name it is asked under.
+    host, port = (environment[f"PREFECT_SERVER_API_{name}"] for name in ("HOST", "PORT"))
+    server = [sys.executable, "-m", "flows.ui.server", host, port]
+    fresh = local.server.start(server, environment, ROOT)
     with _client(environment) as client:
         _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
         local.address.write_text(local.api)

@@ -11,6 +11,7 @@ __all__ = ["main"]
 _NEXT = """
 next:
   export PREFECT_API_URL={api}
+  export PREFECT_API_AUTH_STRING="$(cat {login})"   # the browser asks for the same
   prefect deployment run bulk-review/adhoc --param source=data/samples/samples.jsonl --watch
 The worker passes on the variables that were exported when it was started: export the keys that
 review.toml names before that, or keep them in Secret blocks.
@@ -28,5 +29,5 @@ def main(folder: Path | None, port: int | None, runs: int) -> int:
     """
     local = Local((folder or FOLDER).absolute(), port, runs)
     bring_up(local)
-    print(_NEXT.format(api=local.api))
+    print(_NEXT.format(api=local.api, login=local.login))
     return 0

@@ -46,13 +46,18 @@ from tasks.core.run import Run
 from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.load.task import load
-from tasks.merge.baseline import Baseline, find_baseline
+from tasks.merge.baseline import Baseline, find_baseline, is_reviewed
 from tasks.merge.task import merge
 from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
 
 __all__ = ["INCOMPLETE", "REFUSED", "bulk_review"]
+
+_OWN_SETTINGS = (
+    "%s lies inside the code under review, which could change keys, endpoints and policy by it: keep "
+    "it outside, and name it by --config"
+)
 
 _STAGES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
@@ -99,10 +104,11 @@ def bulk_review(
         paths = run_paths(output, run.run_id)
         check_output(paths)
         with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
+            log = get_run_logger()
+            if is_reviewed(Path(config), source):
+                log.warning(_OWN_SETTINGS, config)
             taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
-            baseline = find_baseline(
-                settings.suppressions, previous, source, paths, get_run_logger()
-            )
+            baseline = find_baseline(settings.suppressions, previous, source, paths, log)
             with shared_storage(paths, run):
                 return _review(taken, paths, run, limit, baseline)
     except (UserError, StateError) as error:

@@ -89,11 +89,16 @@ class PrefectServer:
 
     url: str
     home: Path
+    login: str
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to use it."""
-        return {"PREFECT_API_URL": self.url, "PREFECT_HOME": str(self.home)}
+        return {
+            "PREFECT_API_URL": self.url,
+            "PREFECT_API_AUTH_STRING": self.login,
+            "PREFECT_HOME": str(self.home),
+        }
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +109,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
         with embedded_server() as url:
-            yield PrefectServer(url, home)
+            yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from datetime import UTC, datetime
@@ -60,7 +61,8 @@ def _decide(
 
     facts = read_manifest(finished)
     policy, named = _wanted(facts, config)
-    false = load_suppressions(suppressions or named)
+    source = None if suppressions else facts["source"]
+    false = load_suppressions(suppressions or named, source, logging.getLogger(__name__))
     with hold_folder(target.root, target.lock):
         return _rewrite(finished, target, facts, policy, false)
 
@@ -93,7 +95,7 @@ def _rewrite(
 
     with output_errors(target.work):
         shutil.rmtree(target.work, ignore_errors=True)
-        target.work.mkdir(parents=True)
+        target.work.mkdir(0o700, parents=True)
     try:
         decided = decide_anew(finished, target, policy, false)
         named = {name: str(facts[name]) for name in ("run_id", "source")}

@@ -40,7 +40,7 @@ def make_work(paths: RunPaths, run: Run) -> None:
     open_journal(run.journal).close()
     with output_errors(paths.work):
         shutil.rmtree(paths.work, ignore_errors=True)
-        paths.work.mkdir(parents=True)
+        paths.work.mkdir(0o700, parents=True)
     run.write(paths.settings)
 
 

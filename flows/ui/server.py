@@ -3,11 +3,16 @@
 Prefect starts such a server itself when nobody names one, once per process: the shards' processes
 would each start their own, and a killed parent would leave them behind. This one is started once,
 passed on to the shards, and ends with its parent.
+
+Whoever reaches the API can run commands and read Secret blocks. So it asks for a login, answers no
+page of another origin, and no request that was sent to another host name (DNS rebinding).
+`nightly-review up` starts its server by this module too, because Prefect has no setting for the last.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -20,7 +25,10 @@ from typing import IO, Any, NamedTuple
 from flows.shards.watchdog import exit_with_parent
 from tasks.core.errors import StateError
 
-__all__ = ["prefect_server"]
+__all__ = ["HOSTS", "new_login", "prefect_server", "server_login"]
+
+HOSTS = "NIGHTLY_REVIEW_SERVER_HOSTS"
+"""Variable: further host names, with commas between, under which the server is asked."""
 
 _START_TIMEOUT = 120.0
 """Seconds; the first start on a machine creates the database."""
@@ -41,8 +49,23 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+def new_login() -> str:
+    """A user name and a random password, as Prefect's auth strings have them."""
+    return f"admin:{secrets.token_urlsafe(32)}"
+
+
+def server_login(login: str, origin: str) -> dict[str, str]:
+    """Environment of a server that takes only `login`, and pages of `origin` only."""
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_API_AUTH_STRING": login,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
+    }
+
+
 class _Server(NamedTuple):
     url: str
+    login: str
     process: subprocess.Popen[bytes]
     output: IO[bytes]
 
@@ -67,8 +90,9 @@ def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[s
             stack.close()
             yield configured or ""
             return
-        stack.enter_context(temporary_settings(_SETTINGS | {"api.url": starting.url}))
-        stack.enter_context(_exported(starting.url))
+        own = {"api.url": starting.url, "api.auth_string": starting.login}
+        stack.enter_context(temporary_settings(_SETTINGS | own))
+        stack.enter_context(_exported(starting))
         meanwhile()
         _await_health(starting)
         stack.callback(_drain)
@@ -85,17 +109,18 @@ def _drain() -> None:
 
 
 @contextmanager
-def _exported(url: str) -> Iterator[None]:
+def _exported(server: _Server) -> Iterator[None]:
     # The shards' processes use it to their very end, when Prefect's contexts are left already:
     # without it each starts a server of Prefect's own there, which stays behind.
-    earlier = os.environ.get("PREFECT_API_URL")
-    os.environ["PREFECT_API_URL"] = url
+    ours = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.login}
+    earlier = {name: os.environ[name] for name in ours if name in os.environ}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ["PREFECT_API_URL"]
-        if earlier is not None:
-            os.environ["PREFECT_API_URL"] = earlier
+        for name in ours:
+            del os.environ[name]
+        os.environ.update(earlier)
 
 
 @contextmanager
@@ -103,10 +128,11 @@ def _starting() -> Iterator[_Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    origin, login = f"http://127.0.0.1:{port}", new_login()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "flows.ui.server", str(port), str(os.getpid())],
-            env=os.environ | _ENVIRONMENT,
+            [sys.executable, "-m", "flows.ui.server", "127.0.0.1", str(port), str(os.getpid())],
+            env=os.environ | _ENVIRONMENT | server_login(login, origin),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -114,7 +140,7 @@ def _starting() -> Iterator[_Server]:
             start_new_session=True,
         )
         try:
-            yield _Server(f"http://127.0.0.1:{port}/api", process, output)
+            yield _Server(f"{origin}/api", login, process, output)
         finally:
             process.terminate()
             try:
@@ -141,19 +167,23 @@ def _await_health(server: _Server) -> None:
             time.sleep(0.1)
 
 
-def _serve(port: int, parent: int) -> None:
+def _serve(host: str, port: int, parent: int | None) -> None:
     import uvicorn  # noqa: PLC0415 - only the server's own process needs it
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+    from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
 
-    exit_with_parent(parent, grace=5)
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host="127.0.0.1",
-        port=port,
-        log_level="error",
-        timeout_keep_alive=60,
-    )
+    if parent is not None:
+        exit_with_parent(parent, grace=5)
+    guarded = TrustedHostMiddleware(create_app(), allowed_hosts=_host_names(host))
+    uvicorn.run(guarded, host=host, port=port, log_level="error", timeout_keep_alive=60)
+
+
+def _host_names(host: str) -> list[str]:
+    more = os.environ.get(HOSTS, "").split(",")
+    named = ["127.0.0.1", "localhost", host, socket.gethostname(), *map(str.strip, more)]
+    return sorted(set(named) - {"", "0.0.0.0", "*"})  # noqa: S104 - not a name one asks for
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    _host, _port, *_parent = sys.argv[1:]
+    _serve(_host, int(_port), int(_parent[0]) if _parent else None)

@@ -15,7 +15,18 @@ import orjson
 
 from tasks.core.errors import OutputError
 
-__all__ = ["atomic", "hold_folder", "output_errors", "read_json", "sha256", "write_json"]
+__all__ = [
+    "atomic",
+    "hold_folder",
+    "make_private",
+    "open_private",
+    "output_errors",
+    "private_file",
+    "private_folder",
+    "read_json",
+    "sha256",
+    "write_json",
+]
 
 
 @contextmanager
@@ -35,6 +46,38 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputError(msg) from None
 
 
+def private_file(path: Path, flags: int) -> BinaryIO:
+    """Open a file to write, made if needed, that only its owner may read, whatever the umask."""
+    return os.fdopen(open_private(path, flags), "wb")
+
+
+def open_private(path: Path, flags: int) -> int:
+    """The same as a descriptor."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(PermissionError):  # another's file, which this user may write nevertheless
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def make_private(database: Path) -> None:
+    """Make an SQLite file, or keep others out of one that is there.
+
+    SQLite gives -wal and -shm the file's mode. The file is never opened and closed here: that would
+    drop the locks that this process's own connections hold on it.
+    """
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        with suppress(OSError):
+            database.chmod(0o600)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; one that is there stays as it is."""
+    if not path.is_dir():
+        path.mkdir(0o700, parents=True, exist_ok=True)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which appears at `path` whole or not at all.
@@ -45,7 +88,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{path.name}.tmp")
     with output_errors(path):
         try:
-            with temporary.open("wb") as file:
+            with private_file(temporary, os.O_WRONLY | os.O_TRUNC) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -87,8 +130,8 @@ def hold_folder(root: Path, lock: Path) -> Iterator[None]:
         OutputError: not writable, or another run is writing there.
     """
     with output_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("ab")
+        private_folder(root)
+        handle = private_file(lock, os.O_WRONLY | os.O_APPEND)
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -257,7 +257,9 @@ class Settings(_Strict):
     review: ReviewSettings | None = None
     policy: Policy = Policy()
     suppressions: str | None = None
-    """File of known false positives; None: suppressions.jsonl where the run starts, if it is there."""
+    """File of known false positives; None: suppressions.jsonl where the run starts, if it is there.
+
+    Never one inside the code under review."""
     git: GitSettings = GitSettings()
     workers: WorkersSettings | None = None
     """Shards on other machines; None: processes of this one."""

@@ -10,6 +10,7 @@ passed over; one with gaps is not, what it showed is known. A damaged one is pas
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from heapq import nsmallest
@@ -42,6 +43,7 @@ __all__ = [
     "close_comparison",
     "find_baseline",
     "find_previous",
+    "is_reviewed",
     "load_suppressions",
     "source_key",
     "start_comparison",
@@ -83,10 +85,29 @@ def find_baseline(
     """The baseline of a run into `output`; raises as `load_suppressions` and `find_previous` do."""
     folder = None if source.startswith(GIT_PREFIX) else Path(source)
     return Baseline(
-        load_suppressions(suppressions),
+        load_suppressions(suppressions, source, log),
         find_previous(previous, source, output, log),
         folder if folder is not None and folder.is_dir() else None,
     )
+
+
+def is_reviewed(path: Path, source: str) -> bool:
+    """Whether `path` lies in the checkout or folder that SOURCE reviews.
+
+    What is there was written by those whose code is under review.
+    """
+    text = source.removeprefix(GIT_PREFIX)
+    try:
+        given = Path(parse_git_source(source).folder if text != source else text).resolve()
+    except SourceError:
+        return False  # the load stage says what is wrong with it
+    if not given.is_dir():
+        return False
+    upwards = (given, *given.parents) if text != source else ()
+    reviewed = next((one for one in upwards if (one / ".git").exists()), given)
+    # Neither a link into the checkout nor one out of it makes a file trustworthy.
+    seen = Path(os.path.normpath(path.absolute()))
+    return path.resolve().is_relative_to(reviewed) or seen.is_relative_to(reviewed)
 
 
 def source_key(source: str) -> str:
@@ -231,15 +252,31 @@ def _worst_gone(paths: RunPaths, findings: Collection[str]) -> list[GoneFinding]
     ]
 
 
-def load_suppressions(named: str | None) -> dict[str, str]:
+def load_suppressions(named: str | None, source: str | None, log: Log) -> dict[str, str]:
     """Reasons by fingerprint, from the file `named`, or else from suppressions.jsonl if it is there.
 
+    Code under review must not silence its own review: a file inside what SOURCE reviews never counts.
+    `source`: None when the operator named the file in this very command.
+
     Raises:
-        ConfigError: the file that was named is missing, or a row of it is wrong.
+        ConfigError: the file that was named is missing or reviewed, or a row of it is wrong.
     """
     path = Path(named or SUPPRESSIONS)
     if named is None and not path.exists():
         return {}
+    if source is not None and is_reviewed(path, source):
+        remedy = "keep it outside, and name it as `suppressions` in review.toml"
+        if named is not None:
+            msg = f"{path} lies inside the code under review, which would silence itself: {remedy}"
+            raise ConfigError(msg)
+        log.warning("%s is ignored, it lies inside the code under review: %s", path, remedy)
+        return {}
+    known = _read_suppressions(path)
+    log.info("%d known false positives in %s: their findings are dropped", len(known), path)
+    return known
+
+
+def _read_suppressions(path: Path) -> dict[str, str]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -181,16 +181,45 @@ def test_a_run_that_went_away_costs_the_comparison_only(
     assert "no comparison with the earlier run" in caplog.text
 
 
+LOG = logging.getLogger("test")
+
+
+@pytest.mark.parametrize("form", ["git:{}@HEAD~1..HEAD", "git:{}/src@since=24h", "{}"])
+def test_code_under_review_cannot_silence_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    """A file inside the checkout or folder is ignored with a warning, and refused when named."""
+    checkout, mark = tmp_path / "checkout", '{"fingerprint": "f", "reason": "by design"}\n'
+    (checkout / ".git").mkdir(parents=True)
+    (checkout / "src").mkdir()
+    for folder in (checkout, tmp_path):
+        (folder / "suppressions.jsonl").write_text(mark)
+    source = form.format(checkout)
+    monkeypatch.chdir(checkout)
+
+    assert load_suppressions(None, source, LOG) == {}
+    assert "suppressions.jsonl is ignored, it lies inside the code under review" in caplog.text
+    with pytest.raises(ConfigError, match="would silence itself: keep it outside"):
+        load_suppressions(str(checkout / "suppressions.jsonl"), source, LOG)
+    (tmp_path / "link.jsonl").symlink_to(checkout / "suppressions.jsonl")
+    with pytest.raises(ConfigError, match="would silence itself"):
+        load_suppressions(str(tmp_path / "link.jsonl"), source, LOG)
+    (checkout / "out.jsonl").symlink_to(tmp_path / "suppressions.jsonl")
+    with pytest.raises(ConfigError, match="would silence itself"):
+        load_suppressions("out.jsonl", source, LOG)
+    assert load_suppressions("../suppressions.jsonl", source, LOG) == {"f": "by design"}
+
+
 def test_the_usual_file_of_marks_may_be_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """suppressions.jsonl is read where the run starts; only a file that was named must be there."""
     monkeypatch.chdir(tmp_path)
-    assert load_suppressions(None) == {}
+    assert load_suppressions(None, None, LOG) == {}
     Path("suppressions.jsonl").write_text('{"fingerprint": "f", "reason": "by design"}\n')
-    assert load_suppressions(None) == {"f": "by design"}
+    assert load_suppressions(None, None, LOG) == {"f": "by design"}
     with pytest.raises(ConfigError, match=r"known\.jsonl cannot be read \(No such file"):
-        load_suppressions("known.jsonl")
+        load_suppressions("known.jsonl", None, LOG)
     Path("latin.jsonl").write_bytes(b'{"fingerprint": "f", "reason": "\xe9"}\n')
     with pytest.raises(ConfigError, match="not UTF-8"):
-        load_suppressions("latin.jsonl")
+        load_suppressions("latin.jsonl", None, LOG)

@@ -13,7 +13,6 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.sandbox import Sandbox, start_sandbox
 from tests.operations.stack import ALIASES, KEYS, Operator, Stack
@@ -53,7 +52,7 @@ def operator(
     stack: Stack, upstream: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
     """An operator with a client of the stack's API."""
-    with temporary_settings({PREFECT_API_URL: f"{stack.url}/api"}):
+    with stack.using():
         client = get_client(sync_client=True)
     with client:
         yield Operator(stack, upstream, client, tmp_path_factory.mktemp("operator"))

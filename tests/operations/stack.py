@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.sandbox import Sandbox
 
@@ -71,7 +71,23 @@ class Stack:
         """What a shell needs to talk to it."""
         kept = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
         home = str(self.folder / "client")
-        return kept | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_HOME": home}
+        return kept | {
+            "PREFECT_API_URL": f"{self.url}/api",
+            "PREFECT_API_AUTH_STRING": self.login,
+            "PREFECT_HOME": home,
+        }
+
+    @property
+    def login(self) -> str:
+        """What `up` made; blank before that."""
+        file = self.folder / "login"
+        return file.read_text() if file.exists() else ""
+
+    def using(self) -> AbstractContextManager[None]:
+        """Code of ours in the block talks to this server."""
+        return temporary_settings(
+            {PREFECT_API_URL: f"{self.url}/api", PREFECT_API_AUTH_STRING: self.login}
+        )
 
     def module(self, name: str, *arguments: str, **extra: str) -> str:
         """Run `python -m name` in another folder than the project's; returns what it printed."""
@@ -136,7 +152,7 @@ class Operator:
 
     def using(self) -> AbstractContextManager[None]:
         """Code of ours in the block talks to this server."""
-        return temporary_settings({PREFECT_API_URL: f"{self.stack.url}/api"})
+        return self.stack.using()
 
     def read(self, run: FlowRun) -> FlowRun:
         return self.client.read_flow_run(run.id)

@@ -69,6 +69,10 @@ def page(operator: Operator) -> Iterator[Page]:
     options.add_argument("--window-size=1500,1300")
     driver = Chrome(options=options, service=Service(str(DRIVER)))
     try:
+        # What the login page keeps once the password was typed.
+        driver.get(operator.stack.url)
+        login = operator.stack.login
+        driver.execute_script("localStorage.setItem('prefect-password', btoa(arguments[0]))", login)
         yield Page(driver, operator.stack.url)
     finally:
         driver.quit()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 import yaml
 from prefect import Flow
@@ -152,3 +153,20 @@ def test_files_that_are_no_automation_are_refused(
         assert main(["automate", str(wrong)]) == 2
 
     assert str(wrong) in capsys.readouterr().err
+
+
+def test_the_local_server_is_closed_to_others(operator: Operator) -> None:
+    """No login: 401; another origin: refused; another host name: 400. The login is its owner's only."""
+    stack = operator.stack
+    asked = {"Origin": "http://127.0.0.3:9988", "Access-Control-Request-Method": "POST"}
+    with httpx.Client(base_url=f"{stack.url}/api") as http:
+        assert http.post("/block_documents/filter", json={}).status_code == 401
+        preflight = http.options("/block_documents/filter", headers=asked)
+        assert "access-control-allow-origin" not in preflight.headers
+        assert http.get("/health", headers={"Host": "evil.example"}).status_code == 400
+
+    assert (stack.folder / "login").stat().st_mode & 0o777 == 0o600
+    password = stack.login.partition(":")[2]
+    logs = [(stack.folder / f"{name}.log").read_text() for name in ("server", "worker")]
+    assert password
+    assert not [log for log in logs if password in log]

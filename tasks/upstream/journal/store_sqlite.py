@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import StateError
+from tasks.core.files import make_private, private_folder
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.recover import check
 from tasks.upstream.journal.schema import damaged, open_database
@@ -93,7 +94,8 @@ class SqliteStore:
 
     def _open_locks(self) -> Locks:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
+            make_private(self.path)
             return Locks(self.path.with_name(self.path.name + ".lock"))
         except OSError as error:
             folder = self.path.parent

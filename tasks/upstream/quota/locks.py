@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from tasks.core.errors import StateError
+from tasks.core.files import open_private, private_folder
 
 __all__ = ["FileLock", "OwnerFile", "is_alive"]
 
@@ -78,8 +79,8 @@ class FileLock:
 
     def _open(self) -> int:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            private_folder(self._path.parent)
+            return open_private(self._path, os.O_RDWR)
         except OSError as error:
             msg = (
                 f"{self._path} cannot be opened ({error.strerror}): make the state folder writable"
@@ -91,10 +92,10 @@ class OwnerFile:
     """A file whose lock shows other processes that this one lives."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self.name = uuid.uuid4().hex[:16]
         self._path = folder / self.name
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        self._fd = open_private(self._path, os.O_RDWR | os.O_EXCL)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def exists(self) -> bool:

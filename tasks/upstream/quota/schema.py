@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from tasks.core.errors import StateError
+from tasks.core.files import make_private
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.locks import FileLock
 
@@ -105,6 +106,7 @@ def _open(path: Path, lock: FileLock) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    make_private(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     db.execute("PRAGMA journal_mode = WAL")
     # A crash of the process loses nothing. After a crash of the machine another boot begins, and

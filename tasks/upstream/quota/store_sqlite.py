@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tasks.core.errors import StateError
+from tasks.core.files import private_folder
 from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 from tasks.upstream.quota.schema import open_ledger
 from tasks.upstream.quota.store import Db, Meta
@@ -111,6 +112,7 @@ class SqliteStore:
 
     def _begin_session(self) -> OwnerFile:
         try:
+            private_folder(self.path.parent)
             return OwnerFile(self.folder)
         except OSError as error:
             msg = f"{self.folder} cannot be written ({error.strerror}): make it writable"

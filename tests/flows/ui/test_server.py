@@ -1,0 +1,114 @@
+"""Who is answered by the server beside a run: its own processes, and nobody else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+from tests.conftest import PrefectServer
+from tests.runs import named
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FOREIGN = "http://127.0.0.3:9988"
+
+
+@pytest.fixture
+def http(prefect_server: PrefectServer) -> Iterator[httpx.Client]:
+    """A client that knows the address and no login."""
+    with httpx.Client(base_url=prefect_server.url) as client:
+        yield client
+
+
+def _ask(http: httpx.Client, **headers: str) -> httpx.Response:
+    return http.post("/block_documents/filter", json={}, headers=headers)
+
+
+def test_without_the_login_the_api_is_closed(
+    http: httpx.Client, prefect_server: PrefectServer
+) -> None:
+    """No login, or a wrong one, is 401; the run's own is answered."""
+    assert _ask(http).status_code == 401
+    assert http.post("/block_documents/filter", json={}, auth=("admin", "x")).status_code == 401
+    user, password = prefect_server.login.split(":")
+    assert http.post("/block_documents/filter", json={}, auth=(user, password)).status_code == 200
+
+
+def test_another_origin_may_not_even_ask(http: httpx.Client, prefect_server: PrefectServer) -> None:
+    """A preflight of another origin is refused; only the server's own URL is let in."""
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    own = prefect_server.url.removesuffix("/api")
+    foreign = http.options("/block_documents/filter", headers=asked | {"Origin": FOREIGN})
+
+    assert foreign.status_code == 400
+    assert "access-control-allow-origin" not in foreign.headers
+    assert "access-control-allow-origin" not in _ask(http, Origin=FOREIGN).headers
+    assert http.options("/flows/filter", headers=asked | {"Origin": own}).status_code == 200
+
+
+def test_another_host_name_is_refused(http: httpx.Client) -> None:
+    """A name that was bent to loopback (DNS rebinding) gets nothing, not even the health."""
+    assert http.get("/health").status_code == 200
+    for name in ("evil.example", "evil.example:4200", "127.0.0.1.evil.example"):
+        assert http.get("/health", headers={"Host": name}).status_code == 400
+
+
+def test_the_login_is_in_no_command_line_and_no_file(prefect_server: PrefectServer) -> None:
+    """Only environments have it: neither argv nor Prefect's home show it to others."""
+    password = prefect_server.login.partition(":")[2].encode()
+    pids = named("flows.ui.server")
+
+    assert pids
+    assert not [pid for pid in pids if password in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    files = (path for path in prefect_server.home.rglob("*") if path.is_file())
+    assert not [path for path in files if password in path.read_bytes()]
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt")
+def test_a_page_of_another_origin_reads_no_block(
+    prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    """In a browser on this machine, `fetch` of the API fails for a page from elsewhere."""
+    (tmp_path / "index.html").write_text("<title>elsewhere</title>")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    elsewhere = ThreadingHTTPServer(("127.0.0.3", 0), handler)
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    driver = _browser()
+    try:
+        driver.get(f"http://127.0.0.3:{elsewhere.server_port}/index.html")
+        assert driver.title == "elsewhere"
+        read = driver.execute_async_script(_FETCH % json.dumps(prefect_server.url))
+    finally:
+        driver.quit()
+        elsewhere.shutdown()
+        elsewhere.server_close()
+
+    assert read == "BLOCKED TypeError: Failed to fetch"
+
+
+_FETCH = """
+const done = arguments[arguments.length - 1];
+fetch(%s + "/block_documents/filter", {
+  method: "POST", headers: {"content-type": "application/json"}, body: "{}"
+}).then(reply => reply.text()).then(text => done("READ " + text), why => done("BLOCKED " + why));
+"""
+
+
+def _browser() -> Chrome:
+    options = ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    return Chrome(options=options, service=Service(str(DRIVER)))
