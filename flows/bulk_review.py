@@ -108,7 +108,7 @@ def _review(
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
     pa.set_memory_pool(pa.system_memory_pool())
     make_work(paths, run)
-    loaded = load(source, paths, limit, settings.max_input_tokens, settings.git.options)
+    loaded = load(source, paths.staged, limit, settings.max_input_tokens, settings.git.options)
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
 
@@ -128,8 +128,8 @@ def _review(
 
     merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, baseline)
     facts = {"run_id": run.run_id, "source": source}
-    outputs = write(paths, run.run_id, facts)
-    check_written(paths, outputs)
+    outputs = write(paths.staged, run.run_id, facts)
+    check_written(paths.staged, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
     from tasks.report.task import report  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from flows.cli.finished import finished_run
 from tasks.core.errors import ConfigError
-from tasks.core.files import hold_folder, output_errors
+from tasks.core.files import hold_folder, output_errors, publish
 from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import RunPaths
@@ -91,18 +91,20 @@ def _rewrite(
     from tasks.report.task import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
     from tasks.write.task import write_outputs  # noqa: PLC0415
 
+    staged = target.staged
     with output_errors(target.work):
         shutil.rmtree(target.work, ignore_errors=True)
-        target.work.mkdir(parents=True)
+        staged.root.mkdir(parents=True)
     try:
         decided = decide_anew(finished, target, policy, false)
         named = {name: str(facts[name]) for name in ("run_id", "source")}
-        outputs = write_outputs(target, facts["run_id"], named)
+        outputs = write_outputs(staged, facts["run_id"], named)
+        manifest = _updated(facts, policy, decided)
+        outputs += _carry_over(finished, staged, manifest)
+        write_report(staged, manifest, outputs, facts["figures"]["quota"])
+        publish(staged.root, target.root, target.manifest.name)
     finally:
         shutil.rmtree(target.work, ignore_errors=True)
-    manifest = _updated(facts, policy, decided)
-    outputs += _carry_over(finished, target, manifest)
-    write_report(target, manifest, outputs, facts["figures"]["quota"])
     return manifest
 
 
@@ -134,7 +136,7 @@ def _carry_over(finished: RunPaths, target: RunPaths, manifest: RunFacts) -> lis
     """What no threshold changes is copied; exports that the run has are made again."""
     from tasks.finished.export.files import export_run  # noqa: PLC0415 - reads tables
 
-    if target != finished and finished.rejected.exists():
+    if finished.rejected.exists():
         with output_errors(target.rejected):
             shutil.copyfile(finished.rejected, target.rejected)
     names = [name for name, export in EXPORTS.items() if (finished.root / export.file).exists()]
