@@ -124,7 +124,9 @@ def _review(
     make_work(paths, run)
     for line in taken.lines():
         log.info("%s", line)
-    loaded = load(taken.resolved, paths, limit, settings.max_input_tokens, settings.git.options)
+    loaded = load(
+        taken.resolved, paths.staged, limit, settings.max_input_tokens, settings.git.options
+    )
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
 
@@ -144,8 +146,8 @@ def _review(
 
     merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, baseline)
     facts = {"run_id": run.run_id, "source": taken.source}
-    outputs = write(paths, run.run_id, facts)
-    check_written(paths, outputs)
+    outputs = write(paths.staged, run.run_id, facts)
+    check_written(paths.staged, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
     from tasks.report.task import report  # noqa: PLC0415
 

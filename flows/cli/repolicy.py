@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from flows.cli.finished import finished_run
 from tasks.core.errors import ConfigError
-from tasks.core.files import hold_folder, output_errors
+from tasks.core.files import hold_folder, output_errors, publish
 from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import RunPaths
@@ -93,18 +93,20 @@ def _rewrite(
     from tasks.report.task import write_report  # noqa: PLC0415 - pandas and Prefect take seconds
     from tasks.write.task import write_outputs  # noqa: PLC0415
 
+    staged = target.staged
     with output_errors(target.work):
         shutil.rmtree(target.work, ignore_errors=True)
-        target.work.mkdir(0o700, parents=True)
+        staged.root.mkdir(0o700, parents=True)
     try:
         decided = decide_anew(finished, target, policy, false)
         named = {name: str(facts[name]) for name in ("run_id", "source")}
-        outputs = write_outputs(target, facts["run_id"], named)
+        outputs = write_outputs(staged, facts["run_id"], named)
+        manifest = _updated(facts, policy, decided)
+        outputs += _carry_over(finished, staged, manifest)
+        write_report(staged, manifest, outputs, facts["figures"]["quota"])
+        publish(staged.root, target.root, target.manifest.name)
     finally:
         shutil.rmtree(target.work, ignore_errors=True)
-    manifest = _updated(facts, policy, decided)
-    outputs += _carry_over(finished, target, manifest)
-    write_report(target, manifest, outputs, facts["figures"]["quota"])
     return manifest
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from flows.setup.config import new_run_id, read_config, run_paths
+from flows.setup.config import new_run_id, read_config, run_paths, with_run_id
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console
@@ -56,9 +56,11 @@ def run_command(
     try:
         settings = read_config(config)
         check_source(source)
-        paths = run_paths(output, new_run_id())
+        run_id = new_run_id()
+        paths = run_paths(output, run_id)
         wanted = {"config": config, "limit": limit, "fresh": fresh, "previous": previous}
-        return _run(source, settings, paths, wanted)
+        with with_run_id(run_id):
+            return _run(source, settings, paths, wanted)
     except KeyboardInterrupt:
         print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
         return 130

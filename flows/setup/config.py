@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +18,10 @@ from tasks.core.run import Run
 from tasks.core.settings import Settings, load_settings
 from tasks.infer.thread_count import default_threads
 
-__all__ = ["new_run", "new_run_id", "read_config", "run_paths", "with_mode"]
+__all__ = ["new_run", "new_run_id", "read_config", "run_paths", "with_mode", "with_run_id"]
+
+_RUN_ID: ContextVar[str | None] = ContextVar("run_id", default=None)
+"""The id that the next run gets, when its folder was named before it begins."""
 
 
 def read_config(path: str) -> Settings:
@@ -50,8 +56,18 @@ def with_mode(settings: Settings, mode: str) -> Settings:
 
 
 def new_run_id() -> str:
-    """A unique id that sorts by time: 20261124T013000-1a2b3c."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    """A unique id that sorts by time, 20261124T013000-1a2b3c; in `with_run_id` the one named there."""
+    return _RUN_ID.get() or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+@contextmanager
+def with_run_id(run_id: str) -> Iterator[None]:
+    """Give `run_id` to the run of the block, whose folder has that name already."""
+    token = _RUN_ID.set(run_id)
+    try:
+        yield
+    finally:
+        _RUN_ID.reset(token)
 
 
 def run_paths(output: str | None, run_id: str) -> RunPaths:
@@ -65,14 +81,14 @@ def run_paths(output: str | None, run_id: str) -> RunPaths:
     """
     output = (output or "data/runs/{run_id}").replace("{run_id}", run_id)
     if not is_url(output):
-        return RunPaths(Path(output).absolute())
+        return RunPaths(Path(output).absolute(), run_id=run_id)
     try:
         url = without_password(output)
     except ValueError as error:
         msg = f"--output {error}"
         raise ConfigError(msg) from None
     name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
-    return RunPaths(Path(f"data/runs/{name}").absolute(), url)
+    return RunPaths(Path(f"data/runs/{name}").absolute(), url, run_id)
 
 
 def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:

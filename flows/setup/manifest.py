@@ -39,8 +39,8 @@ def make_work(paths: RunPaths, run: Run) -> None:
     """
     open_journal(run.journal).close()
     with output_errors(paths.work):
-        shutil.rmtree(paths.work, ignore_errors=True)
-        paths.work.mkdir(0o700, parents=True)
+        shutil.rmtree(paths.all_work, ignore_errors=True)
+        paths.staged.root.mkdir(0o700, parents=True)
     run.write(paths.settings)
 
 
@@ -83,5 +83,5 @@ def run_facts(
 
 def remove_work(paths: RunPaths) -> None:
     """Remove what only the run itself needs."""
-    shutil.rmtree(paths.work, ignore_errors=True)
+    shutil.rmtree(paths.all_work, ignore_errors=True)
     shutil.rmtree(paths.previous, ignore_errors=True)

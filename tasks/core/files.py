@@ -6,7 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,7 @@ __all__ = [
     "output_errors",
     "private_file",
     "private_folder",
+    "publish",
     "read_json",
     "sha256",
     "write_json",
@@ -41,7 +42,7 @@ def output_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "the file system is read-only: choose another --output",
             errno.ENOTDIR: "a part of the path is a file: choose another --output",
             errno.EEXIST: "it exists and is not a folder: choose another --output",
-        }.get(error.errno or 0, str(error) or type(error).__name__)
+        }.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
         msg = f"{path} cannot be written: {remedy}"
         raise OutputError(msg) from None
 
@@ -82,10 +83,12 @@ def private_folder(path: Path) -> None:
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which appears at `path` whole or not at all.
 
+    Each process writes under a temporary name of its own: of two at one path, the later one stays.
+
     Raises:
         OutputError: disk full, read-only, no permission; an earlier file at `path` is untouched.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with output_errors(path):
         try:
             with private_file(temporary, os.O_WRONLY | os.O_TRUNC) as file:
@@ -97,6 +100,47 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def publish(staged: Path, target: Path, last: str) -> None:
+    """Move every file of the folder `staged` into `target` on the same disk, the file `last` last.
+
+    The files, written by `atomic`, are on the disk already; moving them takes no space. When a move
+    fails all the same, what was moved before it is taken back.
+
+    Raises:
+        OutputError: not permitted; the files of `target` are as they were.
+    """
+    names = sorted((path.name for path in staged.iterdir()), key=lambda name: (name == last, name))
+    earlier = staged.with_name(f"{staged.name}.earlier")
+    with output_errors(target):
+        _sync_folder(staged)
+        earlier.mkdir()
+        try:
+            for name in names:
+                if (target / name).exists():
+                    (earlier / name).hardlink_to(target / name)
+                (staged / name).replace(target / name)
+        except BaseException:
+            _take_back(names, staged, earlier, target)
+            raise
+        _sync_folder(target)
+
+
+def _take_back(names: Sequence[str], staged: Path, earlier: Path, target: Path) -> None:
+    for name in names:
+        if (earlier / name).exists():
+            (earlier / name).replace(target / name)
+        elif not (staged / name).exists():
+            (target / name).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any, *, indent: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 __all__ = ["RunPaths", "ShardPaths"]
@@ -61,6 +61,10 @@ class RunPaths:
     root: Path
     url: str | None = None
     """Where the finished outputs are copied to; None: they stay in `root` only."""
+    run_id: str = field(default="", compare=False)
+    """The run at work here: what a killed one has left at work writes into another folder."""
+    home: Path | None = None
+    """The folder that has the work folder; None: `root`."""
 
     @property
     def place(self) -> str:
@@ -72,9 +76,20 @@ class RunPaths:
         return f"{self.place}/{name}"
 
     @property
+    def staged(self) -> RunPaths:
+        """The run with its outputs in the work folder, where they stay until all are whole."""
+        home = self.home or self.root
+        return replace(self, root=self.work / "outputs", url=self.place, home=home)
+
+    @property
+    def all_work(self) -> Path:
+        """The work folders of the present run and of killed ones; gone when a run is complete."""
+        return (self.home or self.root) / ".work"
+
+    @property
     def work(self) -> Path:
-        """Folder of the files that only the run itself needs; gone when it is complete."""
-        return self.root / ".work"
+        """Folder of the files that only the run itself needs."""
+        return self.all_work / self.run_id
 
     @property
     def previous(self) -> Path:

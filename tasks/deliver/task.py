@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.core.paths import RunPaths
 from tasks.outputs.fetch import storage_errors
 from tasks.outputs.shared_folder import open_shared_folder
+from tasks.outputs.tables import read_manifest
 
 __all__ = ["deliver", "deliver_outputs"]
 
@@ -28,9 +29,9 @@ def deliver(paths: RunPaths) -> None:
 
 
 def deliver_outputs(paths: RunPaths) -> None:
-    """Copy every output to `paths.url`, manifest.json last; without a URL there is nothing to do.
+    """Copy the run's outputs to `paths.url`, manifest.json last; without a URL there is nothing to do.
 
-    A copy that breaks off over an earlier run's leaves that one's manifest, whose checksums show it.
+    What else is in the folder, an export of an earlier run for one, stays there. A copy that breaks off over an earlier run's leaves that one's manifest, whose checksums show it.
 
     Raises:
         OutputError: the storage does not take them, or not whole; those in `paths.root` are whole.
@@ -44,5 +45,5 @@ def deliver_outputs(paths: RunPaths) -> None:
 
 
 def _outputs(paths: RunPaths) -> list[Path]:
-    found = [path for path in paths.root.iterdir() if path.is_file() and path.name[0] != "."]
-    return sorted(found, key=lambda path: (path == paths.manifest, path.name))
+    tables = [paths.root / name for name in read_manifest(paths)["outputs"]]
+    return [*sorted([*tables, paths.rejected, paths.report, paths.html]), paths.manifest]

@@ -6,6 +6,8 @@ beside its place and moved there.
 
 from __future__ import annotations
 
+import os
+import uuid
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -69,7 +71,7 @@ class SharedFolder(NamedTuple):
         Raises:
             FileNotFoundError: it is not in storage.
         """
-        temporary = local.with_name(f"{local.name}.tmp")
+        temporary = local.with_name(f"{local.name}.{os.getpid()}.tmp")
         self.system.get_file(f"{self.root}/{name}", str(temporary))
         temporary.replace(local)
 
@@ -101,7 +103,7 @@ class SharedFolder(NamedTuple):
         if not self._moves:
             return f"{self.root}/{name}"
         self.system.makedirs(self.root, exist_ok=True)
-        return f"{self.root}/{name}.tmp"
+        return f"{self.root}/{name}.{uuid.uuid4().hex[:8]}.tmp"
 
     def _publish(self, path: str, name: str) -> None:
         if self._moves:

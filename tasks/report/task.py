@@ -1,4 +1,4 @@
-"""Stage 6: the finished tables -> report.html, report.md, manifest.json and Prefect artifacts."""
+"""Stage 6: the finished tables -> report.html, report.md, manifest.json, all published, and artifacts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.files import atomic, write_json
+from tasks.core.files import atomic, publish, write_json
 from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
@@ -30,8 +30,13 @@ _LISTED = 20
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def report(paths: RunPaths, manifest: RunFacts, outputs: list[Output], quota: QuotaProof) -> str:
-    """Stage task: write the files, then show the report in the UI."""
-    text = write_report(paths, manifest, outputs, quota)
+    """Stage task: write the last files, publish all in `paths.root`, then show the report in the UI.
+
+    Raises:
+        OutputError: the folder cannot be written; an earlier run's outputs there are as they were.
+    """
+    text = write_report(paths.staged, manifest, outputs, quota)
+    publish(paths.staged.root, paths.root, paths.manifest.name)
     show_run(paths, manifest, outputs, text)
     return text
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from deployments.sandbox import Sandbox
+from tasks.core.paths import RunPaths
+from tasks.deliver.task import deliver_outputs
 from tests.bucket import Bucket, start_bucket
 from tests.conftest import Finished, Job
 from tests.runs import await_condition, config, numbered
@@ -131,3 +133,17 @@ def test_a_password_in_the_url_is_refused(sandbox: Sandbox, job: Job, source: Pa
     assert "must not hold a password" in done.err
     assert "planted-password" not in done.out + done.err
     assert sandbox.stats()["requests"] == 0
+
+
+def test_only_the_outputs_of_the_run_are_delivered(tmp_path: Path) -> None:
+    """An export of an earlier run beside them would speak of findings that are not these."""
+    paths = RunPaths(tmp_path / "out", f"file://{tmp_path}/there")
+    paths.root.mkdir()
+    for name in (*OUTPUTS, "review.sarif", "evaluation.md"):
+        (paths.root / name).write_text("x")
+    tables = {name: {} for name in OUTPUTS if name.endswith(".parquet") or name == "reviews.json"}
+    paths.manifest.write_text(json.dumps({"outputs": tables}))
+
+    deliver_outputs(paths)
+
+    assert {one.name for one in (tmp_path / "there").iterdir()} == OUTPUTS

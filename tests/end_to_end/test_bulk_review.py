@@ -72,10 +72,13 @@ def test_a_run_and_its_rerun(sandbox: Sandbox, make_job: Callable[..., Any]) -> 
     assert facts["figures"]["quota"]["sends"] == seen["requests"]
     _opens_everywhere(job.output, len(samples))
 
-    again = job.run(SAMPLES, output=job.folder / "again")
+    again = job.run(SAMPLES, output=job.folder / "again" / "{run_id}")
     assert again.code == 0, again.err
+    (folder,) = (job.folder / "again").iterdir()
+    assert manifest(folder)["run_id"] == folder.name
+    assert str(folder) in again.out
     assert sandbox.stats()["requests"] == seen["requests"]
-    assert _reviews(job.folder / "again") == _reviews(job.output)
+    assert _reviews(folder) == _reviews(job.output)
 
 
 def _opens_everywhere(output: Path, inputs: int) -> None:

@@ -90,7 +90,7 @@ def test_full_state_disk(
     full = f"mount -t tmpfs -o size=400k tmpfs {state}"
     said = refused(job, numbered(tmp_path / "many.jsonl", 200), mounted(full))
     assert "free space on its disk" in said or "disk is full" in said
-    assert files(job.output) == {**before, "rejected.jsonl": b""}
+    assert files(job.output) == before
 
 
 def test_read_only_output_and_state(
@@ -115,7 +115,7 @@ def test_two_runs_into_one_output(sandbox: Sandbox, make_job: MakeJob, source: P
     sandbox.control(latency=0.5)
     job = make_job(config(sandbox))
     first = job.start(source)
-    await_condition((job.output / ".work" / "run.json").exists, "the first has begun")
+    await_condition(lambda: any(job.output.glob(".work/*/run.json")), "the first has begun")
     os.kill(first.pid, signal.SIGSTOP)
     said = refused(job, source)
     os.kill(first.pid, signal.SIGCONT)

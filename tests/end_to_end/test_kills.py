@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,32 @@ def test_upstream_is_killed_and_comes_back(make_job: MakeJob, source: Path) -> N
         assert process.returncode == 0, complained
         assert "complete" in said
         assert second.stats()["answered"] <= INPUTS * CHECKS - answered
+
+
+@pytest.mark.chaos
+def test_a_rerun_does_not_wait_for_the_orphans_of_a_killed_run(
+    sandbox: Sandbox, make_job: MakeJob, source: Path
+) -> None:
+    """Only the run itself is killed, its shards still write: the next one starts at once and is whole."""
+    sandbox.control(latency=0.3)
+    job = make_job(config(sandbox))
+    process = job.start(source)
+    await_condition(lambda: sandbox.stats()["requests"] >= 24, "both shards call")
+    orphans = shards(process.pid)
+    for pid in orphans:
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    second = job.start(source)
+    await_condition(lambda: len(shards(second.pid)) == len(orphans), "the second run's shards work")
+    for pid in orphans:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    said, complained = second.communicate(timeout=180)
+    assert second.returncode == 0, complained
+    assert "complete" in said
+    assert not (job.output / ".work").exists()
+    await_condition(lambda: group_is_gone(process.pid), "the orphans are gone", 30)
+    undisturbed = job.run(source, "--fresh", output=job.folder / "apart" / "undisturbed")
+    assert undisturbed.code == 0, undisturbed.err
+    assert whole(job.output) == whole(job.folder / "apart" / "undisturbed")

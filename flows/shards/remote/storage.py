@@ -61,8 +61,9 @@ def shared_storage(paths: RunPaths, run: Run) -> Iterator[None]:
 
     An attempt that is still at work somewhere ends when its lease is gone.
     """
-    if read_json(paths.settings) is not None:
-        _remove(Run.read(paths.settings))
+    for settings in paths.all_work.glob(f"*/{paths.settings.name}"):
+        if read_json(settings) is not None:
+            _remove(Run.read(settings))
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,22 @@ def test_a_folder_that_is_no_run_is_refused(
     assert "name the folder of a finished run" in capsys.readouterr().err
     assert read_json(tmp_path / "nothing" / "manifest.json") is None
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_disk_that_fills_up_leaves_the_earlier_outputs(
+    night: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tables fit, the page does not: exit 2, and every file is the earlier run's."""
+    before, config = files(night), night.root.parent / "strict.toml"
+    config.write_text(CONFIG)
+    fits = len(before["report.html"]) // 2
+    assert all(len(found) < fits for name, found in before.items() if name != "report.html")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (fits, hard))
+    try:
+        assert main(["repolicy", str(night.root), "--config", str(config)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "report.html cannot be written" in capsys.readouterr().err
+    assert files(night) == before
+    assert verify(night, manifest(night)) == []

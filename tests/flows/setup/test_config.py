@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.setup.config import run_paths
+from flows.setup.config import new_run_id, run_paths, with_run_id
 from tasks.core.errors import ConfigError
 
 
@@ -53,3 +53,18 @@ def test_help_and_errors_do_not_wait_for_prefect(tmp_path: Path) -> None:
 
     assert done.returncode == 2, done.stderr
     assert "missing.toml cannot be read" in done.stderr
+
+
+def test_a_run_uses_the_id_that_its_folder_has() -> None:
+    """Named before the run begins, it is the next run's id, and nobody's after that."""
+    with with_run_id("r1"):
+        assert new_run_id() == "r1"
+    assert new_run_id() != "r1"
+
+
+def test_two_runs_into_one_folder_have_work_folders_of_their_own(tmp_path: Path) -> None:
+    """What a killed run's process still writes is never in the next run's folder."""
+    first, second = (run_paths(str(tmp_path / "out"), name) for name in ("r1", "r2"))
+    assert first.root == second.root
+    assert first.shard(0).root != second.shard(0).root
+    assert first.staged.root != second.staged.root
