@@ -116,7 +116,9 @@ def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[]
 
 def end_process(process: BaseProcess) -> None:
     """Kill what is still there, also when the fork server is not there to tell."""
-    if process.is_alive() or process.exitcode == _UNKNOWN_EXIT:
+    there = process.is_alive() or process.exitcode == _UNKNOWN_EXIT
+    # Without a pid it never started; 0 would be this process and all that it has started.
+    if there and process.pid:
         with suppress(ProcessLookupError):
-            os.kill(process.pid or 0, SIGKILL)
+            os.kill(process.pid, SIGKILL)
     process.join()

@@ -66,5 +66,5 @@ def test_an_error_without_a_number_is_said_in_its_words(tmp_path: Path) -> None:
         pytest.raises(OutputError, match="cannot be written: torn pipe") as caught,
         output_errors(tmp_path),
     ):
-        raise OSError("torn pipe")
+        raise OSError(*["torn pipe"])
     assert "Success" not in str(caught.value)

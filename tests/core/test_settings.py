@@ -126,3 +126,19 @@ def test_workers_that_could_not_work(change: tuple[str, str], said: str) -> None
     message = refusal('mode = "check"\n' + WORKERS.replace(*change))
     assert said in message
     assert "planted-pass" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:planted-secret@host/v1",
+        "https://planted-secret@host/v1",
+        "https://host/v1?key=planted-secret",
+        "https://host/v1?api-version=1&API_KEY=planted-secret",
+    ],
+)
+def test_an_endpoint_with_a_password_is_refused(url: str) -> None:
+    """It would be stored with every run; the message names the remedy and does not repeat it."""
+    with pytest.raises(ConfigError, match="must not hold a password or key") as caught:
+        load_settings(MINIMAL.replace("http://127.0.0.1:1/v1/", url), "review.toml")
+    assert "planted-secret" not in str(caught.value)
