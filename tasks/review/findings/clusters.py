@@ -110,7 +110,7 @@ def _links(comments: dict[str, _Compared]) -> list[tuple[str, str]]:
 
 def _neighbours(comments: dict[str, _Compared]) -> Iterator[tuple[str, str]]:
     """Pairs of ids at one place, the smaller id first: others are never linked."""
-    places: dict[tuple[str, str, bool], list[tuple[int, int, str]]] = {}
+    places: dict[tuple[str | None, str, bool], list[tuple[int, int, str]]] = {}
     for name, compared in comments.items():
         comment = compared.comment
         key = (comment.path, comment.side, comment.start_line is None)
