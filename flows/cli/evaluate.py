@@ -39,7 +39,7 @@ def evaluate_command(place: str, figures: str | None) -> int:
 
 def _show(found: Evaluated) -> None:
     terminal = Console()
-    console = Console(width=max(_WIDTH, terminal.width))
+    console = Console(width=max(_WIDTH, terminal.width), markup=False)
     for one in evaluation_tables(found.result, reviewed=found.reviewed):
         console.print(_grid(one))
     print(verdict(found.result))

@@ -16,12 +16,13 @@ from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
 from tasks.core.errors import ReviewError
+from tasks.core.text_safety import visible_lines
 
 __all__ = ["app", "main"]
 
 _NAME = "nightly-review"
 _CODES = """
-exit code: 0 complete; 2 bad configuration, input or arguments, nothing written over;
+exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configuration, input or arguments, nothing written over;
            3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
 """
 
@@ -73,11 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     An error of ours or a wrong argument is one `error:` line on stderr that names the remedy.
     """
+    if sys.platform != "linux":
+        print(
+            f"error: {_NAME} needs Linux: run it there, in a container or in WSL", file=sys.stderr
+        )
+        return 2
     try:
         given = None if argv is None else list(argv)
         code: int | None = app(args=given, prog_name=_NAME, standalone_mode=False)
     except ReviewError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
         print(f"error: {error.format_message()}", file=sys.stderr)

@@ -21,6 +21,7 @@ from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
+from tasks.core.text_safety import visible, visible_lines
 from tasks.estimate.loads import duration
 from tasks.load.sources import check_source
 
@@ -134,7 +135,7 @@ def _bar() -> Iterator[None]:
         TextColumn("reviewing"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("starting", total=1.0)
@@ -154,11 +155,12 @@ def _described(status: Any) -> str:
 
 def _conclude(state: Any, paths: RunPaths) -> int:
     if state.name == "Refused":
-        print(f"error: {state.message}", file=sys.stderr)
+        print(f"error: {visible_lines(state.message)}", file=sys.stderr)
         return 2
     manifest = read_json(paths.manifest)
     if state.name not in ("Completed", "Incomplete") or manifest is None:
-        print(f"error: the run ended {state.name}: {state.message}", file=sys.stderr)
+        said = visible_lines(str(state.message))
+        print(f"error: the run ended {state.name}: {said}", file=sys.stderr)
         return 1
     _print_summary(manifest, paths)
     return 0 if state.is_completed() else 3
@@ -166,12 +168,14 @@ def _conclude(state: Any, paths: RunPaths) -> int:
 
 def _print_summary(manifest: dict[str, Any], paths: RunPaths) -> None:
     # Into a pipe or a log Rich would cut at 80 columns.
-    console = Console(width=None if sys.stdout.isatty() else _PIPED)
+    console = Console(width=None if sys.stdout.isatty() else _PIPED, markup=False)
     table = Table(title=manifest["result"], title_justify="left")
     for head in ("model", *_COLUMNS.values()):
         table.add_column(head, justify="left" if head == "model" else "right")
     for one in manifest["figures"]["models"]:
-        table.add_row(f"{one['name']} ({one['model']})", *(_number(one[name]) for name in _COLUMNS))
+        table.add_row(
+            visible(f"{one['name']} ({one['model']})"), *(_number(one[name]) for name in _COLUMNS)
+        )
     console.print(table)
     for row in manifest["figures"]["quota"]["app_ids"]:
         if row["disabled"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 __all__ = [
+    "check_endpoint",
     "check_state",
     "is_database",
     "is_url",
@@ -19,6 +20,11 @@ __all__ = [
 
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRETS = {"password", "sslpassword"}
+_KEYS = {
+    "access_token", "api-key", "api_key", "apikey", "auth", "code", "key", "password", "secret",
+    "sig", "signature", "subscription-key", "token",
+}  # fmt: skip
+"""Parameters of an endpoint's URL by which a key is sent."""
 _HOST = r"(\[[^\[\]]*\]|[^\[\]:,]*)(:[0-9]*)?"
 _ADDRESS = re.compile(f"@?{_HOST}(,{_HOST})*(/[^@]*)?")
 
@@ -46,6 +52,22 @@ def without_password(location: str) -> str:
         )
         raise ValueError(msg)
     return location.rstrip("/")
+
+
+def check_endpoint(url: str) -> None:
+    """Check that the URL of an endpoint holds no password and no key.
+
+    Raises:
+        ValueError: it does; the message does not repeat it.
+    """
+    parts = urlsplit(url)
+    named = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if "@" in parts.netloc or named & _KEYS:
+        msg = (
+            "must not hold a password or key: it is stored with every run. Leave it out of the URL "
+            'and name the key as key = "env:VARIABLE" or "secret:BLOCK"'
+        )
+        raise ValueError(msg)
 
 
 def check_state(state: str) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import ConfigError
-from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.locations import check_endpoint, check_state, is_database, is_url, without_password
 from tasks.core.quotas import AppId, parse_window
 from tasks.core.records import Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
@@ -81,6 +81,7 @@ class AppIdSettings(_Strict):
         if not re.match(r"^https?://[^/\s]+", value):
             msg = 'must start with "http://" or "https://"'
             raise ValueError(msg)
+        check_endpoint(value)
         return value.rstrip("/")
 
     def record(self, alias: str) -> AppId:

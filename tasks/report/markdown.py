@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
+from tasks.core.text_safety import markdown_cell, markdown_line
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.words import cost_text, listed, quota_sentence, warnings_of
 
@@ -43,13 +44,13 @@ def report_text(
 def _header(manifest: RunFacts) -> str:
     seconds, inputs = manifest["seconds"], manifest["counts"]["inputs"]
     facts = [
-        f"Source {manifest['source']}",
+        f"Source {markdown_line(manifest['source'])}",
         f"{seconds:,.0f} s, {inputs * 60 / max(seconds, 0.001):,.0f} inputs per minute",
         f"prompts {manifest['prompt_version'][:12]}",
     ]
     if manifest.get("flow_run_url"):
         facts.append(f"[flow run]({manifest['flow_run_url']})")
-    return f"# Bulk review {manifest['run_id']}\n\n**{manifest['result']}**\n\n{'; '.join(facts)}."
+    return f"# Bulk review {manifest['run_id']}\n\n**{markdown_line(manifest['result'])}**\n\n{'; '.join(facts)}."
 
 
 def _coverage(manifest: RunFacts) -> str:
@@ -186,8 +187,8 @@ def _quota(quota: QuotaProof) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as Markdown; numbers get thousands separators, None is an empty cell."""
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    """A table as Markdown; numbers get thousands separators, None is an empty cell, text no markup."""
+    lines = ["| " + " | ".join(map(markdown_cell, head)) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return "\n".join(lines)
 
@@ -197,7 +198,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return markdown_cell(str(value))
 
 
 def _money(value: float | None) -> str | None:

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tasks.core.text_safety import markdown_cell
 from tasks.review.findings.findings import Finding, Findings, place_text, title_of, worst_first
 
 __all__ = ["FAILED_CALL_COLUMNS", "failed_call_row", "top_findings"]
@@ -22,14 +23,14 @@ def failed_call_row(call: Mapping[str, Any]) -> dict[str, Any]:
     """The row of one failed cell; `call` has FAILED_CALL_COLUMNS."""
     said = " ".join(str(call["raw_snippet"] or "").split())
     return {
-        "input": call["input_id"],
-        "cell": call["name"],
-        "model": call["model"],
+        "input": markdown_cell(call["input_id"]),
+        "cell": markdown_cell(call["name"]),
+        "model": markdown_cell(call["model"] or ""),
         "reason": call["reason"],
         "app_id": call["app_id"] or "",
         "attempts": call["attempts"] or 0,
-        "said": said if len(said) <= _SAID else f"{said[: _SAID - 3]}...",
-        "trace": call["trace_id"] or "",
+        "said": markdown_cell(said if len(said) <= _SAID else f"{said[: _SAID - 3]}..."),
+        "trace": markdown_cell(call["trace_id"] or ""),
     }
 
 
@@ -52,10 +53,10 @@ def _finding_row(input_id: str, finding: Finding) -> dict[str, Any]:
     return {
         "severity": finding["severity"],
         "category": finding["category"],
-        "title": title_of(finding),
-        "where": f"{finding['path']}, {place_text(finding)}",
+        "title": markdown_cell(title_of(finding)),
+        "where": markdown_cell(f"{finding['path']}, {place_text(finding)}"),
         "outcome": finding["outcome"],
         "score": "" if score is None else score,
-        "checks": ", ".join(finding["check_models"] or [finding["check_model"]]),
-        "input": input_id,
+        "checks": markdown_cell(", ".join(finding["check_models"] or [finding["check_model"]])),
+        "input": markdown_cell(input_id),
     }

@@ -147,3 +147,19 @@ def test_extra_wins_and_omit_leaves_out() -> None:
     assert check.params() == {"temperature": 1, "max_tokens": None, "stream_options": None}
     body = body_of(Request("m", (), check.params(), stream=True))
     assert body == {"model": "m", "messages": (), "temperature": 1, "stream": True}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:planted-secret@host/v1",
+        "https://planted-secret@host/v1",
+        "https://host/v1?key=planted-secret",
+        "https://host/v1?api-version=1&API_KEY=planted-secret",
+    ],
+)
+def test_an_endpoint_with_a_password_is_refused(url: str) -> None:
+    """It would be stored with every run; the message names the remedy and does not repeat it."""
+    with pytest.raises(ConfigError, match="must not hold a password or key") as caught:
+        load_settings(MINIMAL.replace("http://127.0.0.1:1/v1/", url), "review.toml")
+    assert "planted-secret" not in str(caught.value)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from tasks.core.manifest import RunFacts
+from tasks.core.text_safety import escape_markdown, markdown_line
 from tasks.review.findings.findings import (
     Finding,
     Findings,
@@ -26,14 +27,12 @@ PER_INPUT = 20
 """Findings shown of one input; the rest is counted."""
 _MAX_CODE_LINES = 30
 _SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
-_MARKUP = re.compile(r"([\\<>\[\]*_#|~!])")
-_LEADING = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 _FENCES = re.compile(r"`{3,}")
 
 
 def markdown(facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
     """The document in pieces; suppressed findings are left out."""
-    yield f"# Review {escape_line(facts['run_id'])}\n\n**{escape_line(facts['result'])}**\n".encode()
+    yield f"# Review {markdown_line(facts['run_id'])}\n\n**{markdown_line(facts['result'])}**\n".encode()
     empty = True
     for findings in inputs:
         if findings.shown:
@@ -45,9 +44,9 @@ def markdown(facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
 
 def _section(findings: Findings) -> str:
     ranked = sorted(findings.shown, key=worst_first)
-    title = escape_line(findings.path)
+    title = markdown_line(findings.path)
     if findings.path != findings.input_id:
-        title += f" ({escape_line(findings.input_id)})"
+        title += f" ({markdown_line(findings.input_id)})"
     parts = [f"\n## {title}\n", *(_item(one, findings.path) for one in ranked[:PER_INPUT])]
     more = len(ranked) - PER_INPUT
     if more > 0:
@@ -58,9 +57,9 @@ def _section(findings: Findings) -> str:
 def _item(finding: Finding, path: str) -> str:
     place = place_text(finding)
     if finding["path"] != path:
-        place = f"{escape_line(finding['path'])}, {place}"
+        place = f"{markdown_line(finding['path'])}, {place}"
     facts = [finding["severity"], category_of(finding), place, *_judgement(finding)]
-    text = f"\n### {escape_line(title_of(finding))}\n\n{', '.join(facts)}\n\n{_prose(finding['message'])}\n"
+    text = f"\n### {markdown_line(title_of(finding))}\n\n{', '.join(facts)}\n\n{_prose(finding['message'])}\n"
     return (
         text + _code("Code", finding["existing_code"]) + _code("Suggestion", finding["suggestion"])
     )
@@ -90,21 +89,7 @@ def _prose(text: str | None) -> str:
     kept: list[str] = []
     start = 0
     for span in _SPAN.finditer(text):
-        kept += [_escape(text[start : span.start()]), span[0].replace("\n", " ")]
+        kept += [escape_markdown(text[start : span.start()]), span[0].replace("\n", " ")]
         start = span.end()
-    kept.append(_escape(text[start:]))
+    kept.append(escape_markdown(text[start:]))
     return "".join(kept)
-
-
-def _escape(text: str) -> str:
-    text = _MARKUP.sub(r"\\\1", text).replace("`", "\\`")
-    return _LEADING.sub(lambda found: f"{found[1]}{_escape_marker(found[2])}", text)
-
-
-def _escape_marker(marker: str) -> str:
-    return f"{marker[:-1]}\\{marker[-1]}"
-
-
-def escape_line(text: str) -> str:
-    """One line without any markup."""
-    return _escape(" ".join(text.split()))

@@ -9,13 +9,14 @@ Members are linked and kept, their text is never merged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from itertools import combinations
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from tasks.core.records import SEVERITIES, Comment
 from tasks.review.findings.fingerprints import with_ordinals
-from tasks.review.inputs.texts import quote_key, similarity
+from tasks.review.inputs.texts import count_words, quote_key, shared_words
 
 __all__ = ["SAME_TEXT", "cluster", "rank"]
 
@@ -34,7 +35,7 @@ def cluster(comments: Iterable[Comment]) -> tuple[Comment, ...]:
     nothing. `cluster_id` is the canonical comment's id: the best by `rank`.
     """
     comments = with_ordinals(comments)
-    roots = _join({comment.comment_id: comment for comment in comments})
+    roots = _join({comment.comment_id: _prepare(comment) for comment in comments})
     groups: dict[str, list[Comment]] = {}
     for comment in comments:
         groups.setdefault(roots[comment.comment_id], []).append(comment)
@@ -68,7 +69,7 @@ def _mark(group: list[Comment]) -> list[Comment]:
     ]
 
 
-def _join(comments: dict[str, Comment]) -> dict[str, str]:
+def _join(comments: dict[str, _Compared]) -> dict[str, str]:
     """Union-find over the links, strongest first; the root of each comment's cluster."""
     clusters = {name: {name} for name in comments}
     for one, other in _links(comments):
@@ -81,47 +82,78 @@ def _join(comments: dict[str, Comment]) -> dict[str, str]:
     return {name: min(members) for name, members in clusters.items()}
 
 
-def _links(comments: dict[str, Comment]) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A comment with what each comparison looks at, worked out once."""
+
+    comment: Comment
+    words: Counter[str]
+    size: int
+    """Words, each as often as it is there."""
+    quote: str
+
+
+def _prepare(comment: Comment) -> _Compared:
+    words = count_words(f"{comment.title} {comment.message}")
+    return _Compared(comment, words, words.total(), quote_key(comment.existing_code))
+
+
+def _links(comments: dict[str, _Compared]) -> list[tuple[str, str]]:
     # Ids break ties, so that the order of links is the same whatever order the comments came in.
     links: list[tuple[Strength, str, str]] = []
-    for one, other in combinations(sorted(comments), 2):
+    for one, other in _neighbours(comments):
         strength = _strength(comments[one], comments[other])
         if strength is not None:
             links.append((strength, one, other))
     return [(one, other) for _, one, other in sorted(links)]
 
 
-def _strength(one: Comment, other: Comment) -> Strength | None:
-    """How strongly two comments are linked, strongest first; None when they are not."""
-    distance = _distance(one, other)
-    if distance is None or distance > _TOUCHING:
-        return None
-    if one.check_model == other.check_model:
+def _neighbours(comments: dict[str, _Compared]) -> Iterator[tuple[str, str]]:
+    """Pairs of ids at one place, the smaller id first: others are never linked."""
+    places: dict[tuple[str | None, str, bool], list[tuple[int, int, str]]] = {}
+    for name, compared in comments.items():
+        comment = compared.comment
+        key = (comment.path, comment.side, comment.start_line is None)
+        places.setdefault(key, []).append((*_span(comment), name))
+    for group in places.values():
+        group.sort()
+        for at, (_, end, one) in enumerate(group):
+            for start, _, other in islice(group, at + 1, None):
+                if start - end > _TOUCHING:
+                    break  # sorted by their first lines: all behind it are further away
+                yield min(one, other), max(one, other)
+
+
+def _strength(one: _Compared, other: _Compared) -> Strength | None:
+    """How strongly two comments at one place are linked, strongest first; None when they are not."""
+    first, second = one.comment, other.comment
+    if first.check_model == second.check_model:
         linked = _repeats(one, other)
     else:
-        placed = one.start_line is not None
-        linked = (placed and one.category == other.category) or _alike(one, other)
-    return (-_words(one, other), float(distance), -_same_quote(one, other)) if linked else None
+        placed = first.start_line is not None
+        linked = (placed and first.category == second.category) or _alike(one, other)
+    if not linked:
+        return None
+    return (
+        -shared_words(one.words, other.words),
+        _distance(first, second),
+        -_same_quote(one, other),
+    )
 
 
-def _same_check_twice(one: set[str], other: set[str], comments: dict[str, Comment]) -> bool:
+def _same_check_twice(one: set[str], other: set[str], comments: dict[str, _Compared]) -> bool:
     return any(
-        comments[a].check_model == comments[b].check_model
+        comments[a].comment.check_model == comments[b].comment.check_model
         and not _repeats(comments[a], comments[b])
         for a in one
         for b in other
     )
 
 
-def _distance(one: Comment, other: Comment) -> int | None:
-    """Lines from one range to the other, 0 when they overlap; None for different places."""
-    if (one.path, one.side) != (other.path, other.side):
-        return None
-    if one.start_line is None or other.start_line is None:
-        # Without lines there is no place to share; two such comments may still say the same.
-        return 0 if one.start_line is other.start_line else None
+def _distance(one: Comment, other: Comment) -> float:
+    """Lines from one range to the other, 0 when they overlap or have none."""
     first, second = sorted((_span(one), _span(other)))
-    return max(0, second[0] - first[1])
+    return float(max(0, second[0] - first[1]))
 
 
 def _span(comment: Comment) -> tuple[int, int]:
@@ -129,18 +161,18 @@ def _span(comment: Comment) -> tuple[int, int]:
     return start, comment.end_line or start
 
 
-def _repeats(one: Comment, other: Comment) -> bool:
-    return one.category == other.category and _alike(one, other)
+def _repeats(one: _Compared, other: _Compared) -> bool:
+    return one.comment.category == other.comment.category and _alike(one, other)
 
 
-def _alike(one: Comment, other: Comment) -> bool:
-    return _same_quote(one, other) or _words(one, other) >= SAME_TEXT
+def _alike(one: _Compared, other: _Compared) -> bool:
+    if _same_quote(one, other):
+        return True
+    # No more words are shared than the shorter text has: most pairs need no closer look.
+    if 2 * min(one.size, other.size) < SAME_TEXT * (one.size + other.size):
+        return False
+    return shared_words(one.words, other.words) >= SAME_TEXT
 
 
-def _same_quote(one: Comment, other: Comment) -> bool:
-    key = quote_key(one.existing_code)
-    return bool(key) and key == quote_key(other.existing_code)
-
-
-def _words(one: Comment, other: Comment) -> float:
-    return similarity(f"{one.title} {one.message}", f"{other.title} {other.message}")
+def _same_quote(one: _Compared, other: _Compared) -> bool:
+    return bool(one.quote) and one.quote == other.quote

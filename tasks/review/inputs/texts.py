@@ -6,7 +6,15 @@ import hashlib
 import re
 from collections import Counter
 
-__all__ = ["code_key", "content_id", "lines_of", "quote_key", "similarity"]
+__all__ = [
+    "code_key",
+    "content_id",
+    "count_words",
+    "lines_of",
+    "quote_key",
+    "shared_words",
+    "similarity",
+]
 
 _WORD = re.compile(r"\w+")
 
@@ -42,7 +50,15 @@ def similarity(left: str, right: str) -> float:
 
     Two empty texts have nothing in common: 0.
     """
-    first = Counter(_WORD.findall(left.lower()))
-    second = Counter(_WORD.findall(right.lower()))
+    return shared_words(count_words(left), count_words(right))
+
+
+def count_words(text: str) -> Counter[str]:
+    """How often each word of a text is in it, without regard to case."""
+    return Counter(_WORD.findall(text.lower()))
+
+
+def shared_words(first: Counter[str], second: Counter[str]) -> float:
+    """`similarity` of two texts whose words are counted already."""
     total = first.total() + second.total()
     return 2 * (first & second).total() / total if total else 0.0

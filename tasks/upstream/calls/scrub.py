@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from tasks.core.text_safety import visible_lines
+
 __all__ = ["ScrubFilter", "Scrubber", "protect_logs"]
 
 MASK = "***"
@@ -30,6 +32,7 @@ class Scrubber:
 
     def __init__(self, keys: Iterable[SecretStr] = ()) -> None:
         values = {key.get_secret_value() for key in keys} - {""}
+        self._values = frozenset(values)
         spellings = values | {quote(value, safe="") for value in values}
         known = [_known(value) for value in sorted(spellings, key=len, reverse=True)]
         self._pattern = re.compile("|".join([*known, *_SHAPES]))
@@ -42,6 +45,10 @@ class Scrubber:
             return clean[: limit - 1] + "…"
         return clean
 
+    def __or__(self, other: Scrubber) -> Scrubber:
+        """A scrubber that knows the keys of both."""
+        return Scrubber(map(SecretStr, self._values | other._values))
+
     def __repr__(self) -> str:
         return f"Scrubber({self._count} keys)"
 
@@ -53,15 +60,19 @@ def _known(value: str) -> str:
 
 
 class ScrubFilter(logging.Filter):
-    """Masks keys in a record's message and traceback; never drops a record."""
+    """Masks keys in a record's message and traceback, shows control characters; drops no record."""
 
     def __init__(self, scrub: Scrubber) -> None:
         super().__init__()
         self._scrub = scrub
 
+    def also(self, scrub: Scrubber) -> None:
+        """Mask the keys of one more run, too."""
+        self._scrub |= scrub
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""
-        record.msg, record.args = self._scrub(_message(record)), None
+        record.msg, record.args = visible_lines(self._scrub(_message(record))), None
         if record.exc_info and record.exc_info[1] is not None:
             lines = traceback.format_exception(record.exc_info[1])
             record.exc_text = self._scrub("".join(lines).rstrip())
@@ -80,8 +91,14 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def protect_logs(scrub: Scrubber) -> None:
-    """Put the filter on every handler there is; handlers added later need their own."""
+    """Put the filter on every handler there is; handlers added later need their own.
+
+    Once for each run of the process: a handler's filter knows the keys of all of them.
+    """
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
-        if not any(isinstance(known, ScrubFilter) for known in handler.filters):
+        known = next((one for one in handler.filters if isinstance(one, ScrubFilter)), None)
+        if known is None:
             handler.addFilter(ScrubFilter(scrub))
+        else:
+            known.also(scrub)

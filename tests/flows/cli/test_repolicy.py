@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_outputs(
     """The tables fit, the page does not: exit 2, and every file is the earlier run's."""
     before, config = files(night), night.root.parent / "strict.toml"
     config.write_text(CONFIG)
-    fits = len(before["report.html"]) // 2
+    fits = len(before["report.html"]) * 9 // 10
     assert all(len(found) < fits for name, found in before.items() if name != "report.html")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (fits, hard))

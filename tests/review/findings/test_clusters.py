@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Verdict
+from tasks.review.findings import clusters
 from tasks.review.findings.clusters import cluster, rank
 
 Make = Callable[..., Comment]
@@ -169,3 +171,30 @@ def test_canonical(
 
     clustered = cluster([make("a", worse), make("b", better)])
     assert {c.cluster_id for c in clustered} == {"b"}
+
+
+def test_many_comments_are_compared_with_their_neighbours_only(
+    comment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,000 comments on as many lines: each text is read once, and far ones are never compared."""
+    counted = Counter[str]()
+
+    def count(name: str) -> None:
+        real = getattr(clusters, name)
+
+        def counting(*given: Any) -> Any:
+            counted[name] += 1
+            return real(*given)
+
+        monkeypatch.setattr(clusters, name, counting)
+
+    count("count_words")
+    count("shared_words")
+    rows = [
+        comment(comment_id=f"c{at}", start_line=at * 3, end_line=at * 3, check_model="ab"[at % 2])
+        for at in range(1, 2001)
+    ]
+    found = cluster(rows)
+    assert len({one.cluster_id for one in found}) == 2000
+    assert counted["count_words"] == 2000
+    assert counted["shared_words"] == 0

@@ -84,3 +84,18 @@ def test_logs_are_scrubbed_with_arguments_and_tracebacks() -> None:
     assert "broken %d ***" in text
     assert "ValueError: invalid literal" in text
     assert "Traceback" in text
+
+
+def test_a_second_run_of_a_process_is_protected_too() -> None:
+    """The keys of every run are masked, not only those of the first; an id forges no line."""
+    stream = io.StringIO()
+    logger = logging.getLogger("tests.scrub.second")
+    logger.propagate = False
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
+    second = "second-run-planted-key-41c7"
+    protect_logs(scrub)
+    protect_logs(Scrubber([SecretStr(second)]))
+    logger.warning("%s and %s in %s", KEY, second, "id\nERROR forged\x1b[2K")
+    logger.removeHandler(handler)
+    assert stream.getvalue() == "*** and *** in id\n    ERROR forged\\x1b[2K\n"
