@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.core.records import Input
-from tasks.review.inputs.diffs import DiffLine, Marker
+from tasks.review.inputs.diffs import DiffLine, LineMark
 from tasks.review.inputs.render import gutter
 from tasks.review.places.anchors import Anchor, anchor
 from tasks.review.places.places import Page, Row, pages_of
@@ -267,7 +267,7 @@ def _shift(raw: Raw, lines: int) -> Raw:
 
 def _shown(row: Row) -> str:
     number = None if row.marker == "-" else row.near
-    marker: Marker = "+" if row.marker == "+" else "-" if row.marker == "-" else " "
+    marker: LineMark = "+" if row.marker == "+" else "-" if row.marker == "-" else " "
     return gutter(DiffLine(marker, row.text, row.number, number))
 
 
