@@ -84,7 +84,7 @@ def _clean(name: str, text: str, code: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        _refuse(code, f"{name} is not valid Unicode (lone surrogate or wrong encoding)")
+        _refuse(code, f"{name} is not valid Unicode: save the source as UTF-8 (a lone surrogate?)")
     return text
 
 

@@ -36,6 +36,7 @@ class ModelFigures:
     comments: int
     confirmed: int
     rejected: int
+    uncertain: int
     unique_confirmed: int
     """Confirmed comments that no other check raised."""
     unanchored: int
@@ -46,7 +47,7 @@ class ModelFigures:
     @property
     def confirmed_rate(self) -> float | None:
         """Share of its judged comments that were confirmed."""
-        judged = self.confirmed + self.rejected
+        judged = self.confirmed + self.rejected + self.uncertain
         return self.confirmed / judged if judged else None
 
     @property
@@ -123,6 +124,7 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         comments=len(own),
         confirmed=len(confirmed),
         rejected=int((own["verdict_decision"] == "rejected").sum()),
+        uncertain=int((own["verdict_decision"] == "uncertain").sum()),
         unique_confirmed=int((confirmed["agreement"] == 1).sum()),
         unanchored=int((own["loc_method"] == "unanchored").sum()),
         input_tokens=_known_int(calls["input_tokens"]),

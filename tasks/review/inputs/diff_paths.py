@@ -47,13 +47,15 @@ def strip_prefixes(
     `diff.noprefix` a folder may itself be called `a` or `b`. For a diff that renames nothing.
     """
     pair = header or (old, new)
-    size, common = _prefix_size(*pair), _common_end(*pair, deep=header is not None)
-    names = (
-        name if name == _NOWHERE else name[size:] if size else common if name in pair else name
-        for name in (old, new)
-    ) if size or common else iter((old, new))  # fmt: skip
-    old, new = (_without_scheme(name) for name in names)
-    return (None if old == _NOWHERE else old), (None if new == _NOWHERE else new)
+    size = _prefix_size(*pair)
+    common = "" if size else _common_end(*pair, deep=header is not None)
+
+    def bare(name: str) -> str | None:
+        if name == _NOWHERE:
+            return None
+        return common if common and name in pair else _without_scheme(name[size:])
+
+    return bare(old), bare(new)
 
 
 def _prefix_size(old: str, new: str) -> int:

@@ -12,14 +12,25 @@ from 1.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 from tasks.core.errors import RowError
 from tasks.review.inputs.diff_paths import git_header_paths, header_path, strip_prefixes
 from tasks.review.inputs.texts import lines_of
 
-__all__ = ["DiffLine", "FileDiff", "Hunk", "LineMark", "looks_like_diff", "parse_diff"]
+__all__ = [
+    "LFS_VERSION",
+    "DiffLine",
+    "FileDiff",
+    "Hunk",
+    "LineMark",
+    "looks_like_diff",
+    "parse_diff",
+    "without_code",
+]
 
 LineMark = Literal[" ", "+", "-"]
 Skipped = Literal["binary", "combined_diff"]
@@ -28,7 +39,10 @@ _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ 
 _COMBINED = ("diff --cc ", "diff --combined ")
 _BINARY = ("Binary files ", "GIT binary patch")
 _HEADERS = ("diff ", "@@ ", "Index: ", "From ", "commit ", "Only in ", "==== ")
-_SIGNATURES = ("-- ", "--")  # close a mailed patch; some tools strip the blank
+_SIGNATURE = "-- "  # closes a mailed patch
+LFS_VERSION = "version https://git-lfs.github.com/spec/v1"
+"""The first line of a Git LFS pointer, which stands for a file that is kept elsewhere."""
+_LFS_LINE = re.compile(r"(?:version https://git-lfs|oid sha256:[0-9a-f]{64}|size \d+|ext-\d)")
 _DEPOT = re.compile(r"==== (.+?)#\d+ (?:- .+|\([^)]*\)) ====")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]")
 _COLOURED = re.compile(r"^(?:\x1b\[[0-9;]*[mK])+(?:diff |--- |@@ -)", re.MULTILINE)
@@ -84,6 +98,27 @@ def parse_diff(text: str) -> tuple[FileDiff, ...]:
         msg = "no unified diff found; give output of `git diff`, or set kind to snippet"
         raise RowError(msg, code="not_a_diff")
     return files
+
+
+def without_code(file: FileDiff) -> Literal["lfs_pointer", "no_text_change"] | None:
+    """Why a file with hunks has no change of code; None when it has one."""
+    lines = [line for hunk in file.hunks for line in hunk.lines]
+    new = [line.text for line in lines if line.new is not None]
+    if new and all(_LFS_LINE.match(text) for text in new) and any("oid sha256" in t for t in new):
+        return "lfs_pointer"
+    changed = any(line.marker != " " for line in lines)
+    same = all(old == new for hunk in file.hunks for old, new in _changes(hunk))
+    return "no_text_change" if changed and same else None
+
+
+def _changes(hunk: Hunk) -> Iterator[tuple[list[str], list[str]]]:
+    """Removed and added texts of each run of marked lines; a line's end is no part of them."""
+    for marked, run in groupby(hunk.lines, lambda line: line.marker != " "):
+        lines = [*run] if marked else []
+        yield (
+            [line.text for line in lines if line.marker == "-"],
+            [line.text for line in lines if line.marker == "+"],
+        )
 
 
 def looks_like_diff(text: str) -> bool:
@@ -242,7 +277,7 @@ class _Reader:
         if room > 0:
             return marker
         full = (old_left, new_left) == (0, 0)
-        if line not in _SIGNATURES and not (full and self._stray(marker)):
+        if line != _SIGNATURE and not (full and self._stray(marker)):
             self._fail("hunk is longer than its header says")
         return ""
 
