@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tasks.finished.export.paths import report_path
 from tasks.finished.export.stream import Facts, Ordinals, json_array
 from tasks.review.findings.findings import (
     Findings,
@@ -41,7 +42,7 @@ def _issue(finding: Row, ordinals: Ordinals) -> dict[str, Any]:
         "check_name": category_of(finding),
         "fingerprint": hashlib.sha256(ordinals.name(finding).encode()).hexdigest(),
         "severity": _SEVERITIES.get(finding["severity"], "minor"),
-        "location": {"path": finding["path"], "lines": {"begin": start, "end": end}},
+        "location": {"path": report_path(finding["path"]), "lines": {"begin": start, "end": end}},
     }
 
 

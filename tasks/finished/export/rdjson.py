@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from tasks.finished.export.fixes import fix_of
+from tasks.finished.export.paths import report_path
 from tasks.finished.export.stream import Facts
 from tasks.review.findings.findings import (
     Findings,
@@ -35,7 +36,7 @@ def rdjsonl(_facts: Facts, inputs: Iterable[Findings]) -> Iterator[bytes]:
 
 
 def _diagnostic(finding: Row) -> dict[str, Any]:
-    location: dict[str, Any] = {"path": finding["path"]}
+    location: dict[str, Any] = {"path": report_path(finding["path"])}
     lines = lines_of(finding)
     if lines is not None:
         location["range"] = _range(*lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-__all__ = ["code_key", "lines_of", "quote_key", "similarity"]
+__all__ = ["code_key", "lines_of", "quote_key", "similarity", "with_line_ends"]
 
 _WORD = re.compile(r"\w+")
 
@@ -19,6 +19,17 @@ def lines_of(text: str) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return lines
+
+
+def with_line_ends(text: str | None, lines: str | None, content: str) -> str | None:
+    """`text` with the line endings that `lines` of `content` have there.
+
+    `lines` are as `lines_of` gives them, joined by newlines; without any, `text` stays as it is.
+    """
+    if text is None or lines is None or ("\r" not in content and "\r" not in text):
+        return text
+    crlf = all(f"{line}\r\n" in content for line in lines.split("\n"))
+    return text.replace("\r\n", "\n").replace("\n", "\r\n" if crlf else "\n")
 
 
 def code_key(line: str) -> str:

@@ -27,6 +27,7 @@ from tasks.core.records import (
     Side,
 )
 from tasks.review.findings.fingerprints import fingerprint
+from tasks.review.inputs.texts import with_line_ends
 from tasks.review.places.disambiguate import settle
 from tasks.review.places.places import Page, Row, hunk_rows, on_path, pages_of
 from tasks.review.places.quotes import Found, Quote, find, read_quote
@@ -112,7 +113,7 @@ def build_comment(source: Input, check_name: str, ordinal: int, raw: RawLike) ->
         message=raw.message,
         rationale=raw.rationale,
         existing_code=raw.existing_code,
-        suggestion=raw.suggestion,
+        suggestion=with_line_ends(raw.suggestion, place.text, source.content),
         check_models=(check_name,),
     )
 
