@@ -64,7 +64,7 @@ def run_name() -> str:
 def shard_name() -> str:
     """The name of a shard's flow run: output folder of its run and number."""
     root = Path(str(flow_run.parameters["root"]))
-    return f"{root.parents[1].name} {root.name}"
+    return f"{root.parents[2].name} {root.name}"
 
 
 def rename(detail: str) -> None:

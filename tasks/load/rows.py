@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import reprlib
+from decimal import Decimal
 from numbers import Integral
 from typing import Any, NoReturn, cast
+from uuid import UUID
 
 import orjson
 
 from tasks.core.errors import RowError
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
 from tasks.load.jsonable import jsonable
+from tasks.review.inputs.diffs import looks_like_diff
 from tasks.review.inputs.texts import content_id
 
 __all__ = ["read_input"]
@@ -19,7 +22,6 @@ __all__ = ["read_input"]
 MAX_ID_LENGTH = 512
 _MAX_FLOAT_ID = 2**53
 """From here on a float does not say which whole number was meant."""
-_HUNK = "@@ -"
 _LISTED = 12
 _TEXT_FIELDS = ("path", "language", "title", "description")
 _KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS}
@@ -35,7 +37,7 @@ def read_input(row: Any) -> Input:
     if not isinstance(row, dict):
         _refuse("not_an_object", f"a row is an object with fields, not {_kind(row)}")
     content = _content(row)
-    kind = _given(row, "kind") or _guess_kind(content)
+    kind = _given(row, "kind") or ("diff" if looks_like_diff(content) else "snippet")
     if kind not in KINDS:
         shown = reprlib.repr(kind) if isinstance(kind, str) else _kind(kind)
         _refuse("bad_kind", f"kind is {shown}; use one of {', '.join(KINDS)}")
@@ -77,14 +79,8 @@ def _clean(name: str, text: str, code: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        _refuse(code, f"{name} is not valid Unicode (lone surrogate or wrong encoding)")
+        _refuse(code, f"{name} is not valid Unicode: save the source as UTF-8 (a lone surrogate?)")
     return text
-
-
-def _guess_kind(content: str) -> str:
-    head = content[:4096]
-    looks = head.startswith(("diff --git ", "--- ")) or "\ndiff --git " in head
-    return "diff" if head.startswith(_HUNK) or (looks and f"\n{_HUNK}" in content) else "snippet"
 
 
 def _input_id(value: Any, content: str) -> str:
@@ -97,10 +93,14 @@ def _input_id(value: Any, content: str) -> str:
 
 
 def _number_id(value: Any) -> str:
+    if isinstance(value, UUID):
+        return str(value)
     # A column of whole numbers with one gap becomes floats in pandas: 7.0 is the id 7.
     exact = isinstance(value, float) and abs(value) < _MAX_FLOAT_ID and value == int(value)
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < MAX_ID_LENGTH:
+        exact = value == int(value)
     if isinstance(value, bool) or not (isinstance(value, Integral) or exact):
-        _refuse("bad_id", f"input_id is {_kind(value)}; use text or a whole number")
+        _refuse("bad_id", f"input_id is {_kind(value)}; use text, a UUID or a whole number")
     if abs(int(value)) >= 10**MAX_ID_LENGTH:
         _refuse("bad_id", f"input_id is longer than {MAX_ID_LENGTH} characters")
     return str(int(value))

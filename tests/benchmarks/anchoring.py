@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.core.records import Input
-from tasks.review.inputs.diffs import DiffLine, Marker
+from tasks.review.inputs.diffs import DiffLine, LineMark
 from tasks.review.inputs.render import gutter
 from tasks.review.places.anchors import Anchor, anchor
 from tasks.review.places.places import Page, PageLine, pages_of
@@ -269,7 +269,7 @@ def _shift(raw: Raw, lines: int) -> Raw:
 
 def _shown(line: PageLine) -> str:
     number = None if line.marker == "-" else line.near
-    marker: Marker = "+" if line.marker == "+" else "-" if line.marker == "-" else " "
+    marker: LineMark = "+" if line.marker == "+" else "-" if line.marker == "-" else " "
     return gutter(DiffLine(marker, line.text, line.number, number))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tasks.core.manifest import RunFacts
+from tasks.finished.export.paths import report_path
 from tasks.finished.export.stream import Ordinals, json_array
 from tasks.review.findings.findings import (
     Finding,
@@ -42,7 +43,7 @@ def _issue(finding: Finding, ordinals: Ordinals) -> dict[str, Any]:
         "check_name": category_of(finding),
         "fingerprint": hashlib.sha256(ordinals.name(finding).encode()).hexdigest(),
         "severity": _SEVERITIES.get(finding["severity"], "minor"),
-        "location": {"path": finding["path"], "lines": {"begin": start, "end": end}},
+        "location": {"path": report_path(finding["path"]), "lines": {"begin": start, "end": end}},
     }
 
 

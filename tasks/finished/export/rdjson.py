@@ -13,6 +13,7 @@ import orjson
 
 from tasks.core.manifest import RunFacts
 from tasks.finished.export.fixes import fix_of
+from tasks.finished.export.paths import report_path
 from tasks.review.findings.findings import (
     Finding,
     Findings,
@@ -35,7 +36,7 @@ def rdjsonl(_facts: RunFacts, inputs: Iterable[Findings]) -> Iterator[bytes]:
 
 
 def _diagnostic(finding: Finding) -> dict[str, Any]:
-    location: dict[str, Any] = {"path": finding["path"]}
+    location: dict[str, Any] = {"path": report_path(finding["path"])}
     lines = line_range(finding)
     if lines is not None:
         location["range"] = _range(*lines)

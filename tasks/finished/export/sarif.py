@@ -21,13 +21,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from tasks.core.manifest import RunFacts
 from tasks.core.records import CATEGORIES
 from tasks.finished.export.fixes import fix_of
+from tasks.finished.export.paths import artifact_uri
 from tasks.finished.export.stream import Ordinals, json_array
 from tasks.review.findings.findings import (
     Finding,
@@ -38,7 +38,7 @@ from tasks.review.findings.findings import (
     title_of,
 )
 
-__all__ = ["NOT_WHOLE", "artifact_uri", "sarif"]
+__all__ = ["NOT_WHOLE", "sarif"]
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -195,12 +195,6 @@ def _region(start: int, end: int) -> dict[str, int]:
 def _artifact(path: str) -> dict[str, str]:
     uri = artifact_uri(path)
     return {"uri": uri} if uri.startswith("file:") else {"uri": uri, "uriBaseId": _ROOT}
-
-
-def artifact_uri(path: str) -> str:
-    """A valid URI reference: relative to the source root, or `file:` for an absolute path."""
-    encoded = quote(path, safe="/")
-    return f"file://{encoded}" if encoded.startswith("/") else encoded
 
 
 def _fix(finding: Finding, start: int, end: int, text: str) -> dict[str, Any]:

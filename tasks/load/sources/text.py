@@ -56,7 +56,8 @@ def read_jsonl(path: Path) -> Iterator[NumberedRow]:
     decoder = _Decoder()
     with open_text(path, newline="\n") as file:
         for number, (line, whole) in enumerate(bounded_lines(file), 1):
-            text = line.strip(_BLANKS)
+            # Files that were joined have a byte order mark in their middle.
+            text = line.strip(_BLANKS).removeprefix("\ufeff")
             if text or not whole:
                 row = _line(decoder, text) if whole else _too_long()
                 yield NumberedRow(number, row, text[:SNIPPET])

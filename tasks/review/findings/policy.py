@@ -78,7 +78,7 @@ def _drop_duplicates(comments: tuple[Comment, ...]) -> tuple[Comment, ...]:
     now = {comment.comment_id: comment for comment in comments}
     for comment in sorted(comments, key=_worst_first):
         target = now.get(comment.verdict.duplicate_of or "") if comment.verdict else None
-        stays = target is not None and target.outcome != "dropped"
+        stays = target is not None and target.outcome == "kept"
         if comment.outcome == "kept" and stays and target is not comment:
             now[comment.comment_id] = replace(comment, outcome="dropped", drop_reason="duplicate")
     return tuple(now[comment.comment_id] for comment in comments)

@@ -3,38 +3,65 @@ Reading unified diffs into files, hunks and numbered lines.
 
     "diff --git ..."  ->  FileDiff(path, hunks)  ->  Hunk(lines)  ->  DiffLine("+", text, None, 7)
 
-Reads git's and plain diff's output: renames, mode changes, new and deleted files, no prefixes,
-quoted names, CRLF, missing newline at the end, hunks without any file header. Binary files and
-combined diffs are recorded with `skipped`, not read. Lines count from 1.
+Reads the output of git, diff, svn, hg and p4: renames, mode changes, new and deleted files, no
+prefixes or one's own, quoted names, colours, CRLF, missing newline at the end, hunks without any
+file header. Binary files and combined diffs are recorded with `skipped`, not read. Lines count
+from 1.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 from tasks.core.errors import RowError
 from tasks.review.inputs.diff_paths import git_header_paths, header_path, strip_prefixes
 from tasks.review.inputs.texts import lines_of
 
-__all__ = ["DiffLine", "FileDiff", "Hunk", "Marker", "parse_diff"]
+__all__ = [
+    "LFS_VERSION",
+    "DiffLine",
+    "FileDiff",
+    "Hunk",
+    "LineMark",
+    "looks_like_diff",
+    "parse_diff",
+    "without_code",
+]
 
-Marker = Literal[" ", "+", "-"]
+LineMark = Literal[" ", "+", "-"]
 Skipped = Literal["binary", "combined_diff"]
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ ?(.*)")
 _COMBINED = ("diff --cc ", "diff --combined ")
 _BINARY = ("Binary files ", "GIT binary patch")
-_HEADERS = ("diff ", "@@ ", "Index: ", "From ", "commit ", "Only in ")
+_HEADERS = ("diff ", "@@ ", "Index: ", "From ", "commit ", "Only in ", "==== ")
 _SIGNATURE = "-- "  # closes a mailed patch
+LFS_VERSION = "version https://git-lfs.github.com/spec/v1"
+"""The first line of a Git LFS pointer, which stands for a file that is kept elsewhere."""
+_LFS_LINE = re.compile(r"(?:version https://git-lfs|oid sha256:[0-9a-f]{64}|size \d+|ext-\d)")
+_DEPOT = re.compile(r"==== (.+?)#\d+ (?:- .+|\([^)]*\)) ====")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[mK]")
+_COLOURED = re.compile(r"^(?:\x1b\[[0-9;]*[mK])+(?:diff |--- |@@ -)", re.MULTILINE)
+_OPENING = re.compile(
+    r"\s*(?:diff |--- |@@ -\d|Index: |From \S+ |commit [0-9a-f]|Only in |==== |# |Change \d"
+    r"|=== |cvs |RCS file|[A-Z][\w-]*: )"
+)
+_FILE_WITH_HUNK = re.compile(
+    r"^(?:diff --git .*\n(?:.*\n){0,12}?|--- .*\n\+\+\+ .*\n|==== .*#\d+ .*====\n\s*?)@@ -\d",
+    re.MULTILINE,
+)
+_BARE_HUNK = re.compile(r"\s*@@ -\d[\d,]* \+\d[\d,]* @@")
 
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
     """One line of a hunk; a side on which the line does not exist has no number."""
 
-    marker: Marker
+    marker: LineMark
     text: str
     old: int | None
     new: int | None
@@ -66,11 +93,50 @@ def parse_diff(text: str) -> tuple[FileDiff, ...]:
     Raises RowError with code `not_a_diff` when there is none in `text`, `bad_diff` when a hunk
     contradicts its header in a way that would put line numbers in doubt.
     """
-    files = _Reader(lines_of(text)).read()
+    files = _Reader(lines_of(_plain(text))).read()
     if not files:
         msg = "no unified diff found; give output of `git diff`, or set kind to snippet"
         raise RowError(msg, code="not_a_diff")
     return files
+
+
+def without_code(file: FileDiff) -> Literal["lfs_pointer", "no_text_change"] | None:
+    """Why a file with hunks has no change of code; None when it has one."""
+    lines = [line for hunk in file.hunks for line in hunk.lines]
+    new = [line.text for line in lines if line.new is not None]
+    if new and all(_LFS_LINE.match(text) for text in new) and any("oid sha256" in t for t in new):
+        return "lfs_pointer"
+    changed = any(line.marker != " " for line in lines)
+    same = all(old == new for hunk in file.hunks for old, new in _changes(hunk))
+    return "no_text_change" if changed and same else None
+
+
+def _changes(hunk: Hunk) -> Iterator[tuple[list[str], list[str]]]:
+    """Removed and added texts of each run of marked lines; a line's end is no part of them."""
+    for marked, run in groupby(hunk.lines, lambda line: line.marker != " "):
+        lines = [*run] if marked else []
+        yield (
+            [line.text for line in lines if line.marker == "-"],
+            [line.text for line in lines if line.marker == "+"],
+        )
+
+
+def looks_like_diff(text: str) -> bool:
+    """Whether `text` opens as a diff, or what mails and tools put before one, and has a hunk.
+
+    Code that quotes a diff does not: it opens otherwise.
+    """
+    text = _plain(text)
+    if _BARE_HUNK.match(text):
+        return True
+    opens = _OPENING.match(text) is not None or "\ndiff --git " in text[:4096]
+    return opens and _FILE_WITH_HUNK.search(text) is not None
+
+
+def _plain(text: str) -> str:
+    """Without a byte order mark and the colours of a terminal; those in code stay."""
+    text = text.removeprefix("\ufeff")
+    return _COLOUR.sub("", text) if "\x1b" in text and _COLOURED.search(text) else text
 
 
 @dataclass(slots=True)
@@ -112,6 +178,8 @@ class _Reader:
             self._open(_Draft(old=name, new=name, skipped="combined_diff"))
         elif line.startswith("diff --git "):
             self._open(_Draft(header=git_header_paths(line.removeprefix("diff --git "))))
+        elif depot := _DEPOT.match(line):
+            self._open(_Draft(old=depot[1], new=depot[1]))
         elif self._names_follow(self._at):
             self._read_names()
         elif line.startswith("@@ "):
@@ -163,9 +231,18 @@ class _Reader:
                 self._fail("hunk header without line numbers")
             self._at += 1
             return
-        self._draft = self._draft or _Draft()
+        if self._draft is None or self._falls_back(self._draft, int(header[3])):
+            self._open(_Draft())
         self._at += 1
-        self._draft.hunks.append(self._read_body(header))
+        if self._draft is not None:
+            self._draft.hunks.append(self._read_body(header))
+
+    def _falls_back(self, draft: _Draft, start: int) -> bool:
+        """Whether a hunk without a name is another file's: its numbers are behind us."""
+        if draft.old or draft.header or not draft.hunks:
+            return False
+        numbers = [line.new for line in draft.hunks[-1].lines if line.new is not None]
+        return bool(numbers) and start < numbers[-1]
 
     def _read_body(self, header: re.Match[str]) -> Hunk:
         old, new = int(header[1]), int(header[3])
@@ -174,7 +251,7 @@ class _Reader:
         lines: list[DiffLine] = []
         while marker := self._marker(last_old - old, last_new - new):
             if marker != "\\":
-                kind: Marker = "+" if marker == "+" else "-" if marker == "-" else " "
+                kind: LineMark = "+" if marker == "+" else "-" if marker == "-" else " "
                 text = self._lines[self._at][1:]
                 lines.append(
                     DiffLine(kind, text, None if kind == "+" else old, None if kind == "-" else new)
@@ -199,9 +276,15 @@ class _Reader:
         room = {"+": new_left, "-": old_left, " ": min(old_left, new_left)}[marker]
         if room > 0:
             return marker
-        if line != _SIGNATURE:
+        full = (old_left, new_left) == (0, 0)
+        if line != _SIGNATURE and not (full and self._stray(marker)):
             self._fail("hunk is longer than its header says")
         return ""
+
+    def _stray(self, marker: str) -> bool:
+        """One line behind a full hunk that is no code: tools pass over it. Several are a hunk's."""
+        after = self._lines[self._at + 1 : self._at + 2]
+        return marker != "+" and not (after and after[0].startswith(("+", "-", " ")))
 
     def _next_file(self, old_left: int, new_left: int) -> bool:
         """True at `---`, `+++`, `@@` of another file, unless the counts claim the first two."""

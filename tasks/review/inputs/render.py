@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tasks.core.errors import RowError
 from tasks.core.records import Input
-from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
+from tasks.review.inputs.diffs import LFS_VERSION, DiffLine, FileDiff, parse_diff, without_code
 from tasks.review.inputs.split import Block, fit, left_out
 from tasks.review.inputs.texts import lines_of
 
@@ -36,8 +36,9 @@ class Rendered:
     left_out: tuple[str, ...] = ()
     """`path:start-end` of what no part shows; not empty makes the input partial."""
     unreviewable: str | None = None
-    """Why there is nothing to review: `binary`, `combined_diff`, `no_added_lines`, `not_a_diff`,
-    `bad_diff`, `empty`, `over_budget`."""
+    """Why there is nothing to review: `binary`, `combined_diff`, `no_added_lines`,
+    `no_text_change` (line endings alone), `lfs_pointer`, `not_a_diff`, `bad_diff`, `empty`,
+    `over_budget`."""
 
     @property
     def partial_reason(self) -> str | None:
@@ -54,6 +55,8 @@ def render_input(source: Input, budget: int, count: Callable[[str], int]) -> Ren
         lines = lines_of(source.content)
         if not any(line.strip() for line in lines):
             return Rendered((), unreviewable="empty")
+        if lines[0] == LFS_VERSION:
+            return Rendered((), unreviewable="lfs_pointer")
         numbered = (DiffLine(" ", text, at, at) for at, text in enumerate(lines, 1))
         return _cut([Block(source.path, (), "", tuple(numbered))], (), budget, count)
     try:
@@ -72,11 +75,12 @@ def gutter(line: DiffLine) -> str:
 def _render_diff(
     source: Input, files: tuple[FileDiff, ...], budget: int, count: Callable[[str], int]
 ) -> Rendered:
-    if not any(line.marker == "+" for line in _lines(files)):
-        skipped = {file.skipped for file in files if file.skipped}
-        reason = skipped.pop() if len(skipped) == 1 and not any(_lines(files)) else None
+    code = [file for file in files if without_code(file) is None]
+    if not any(line.marker == "+" for line in _lines(code)):
+        skipped = {file.skipped or without_code(file) for file in files} - {None}
+        reason = skipped.pop() if len(skipped) == 1 and not any(_lines(code)) else None
         return Rendered((), unreviewable=reason or "no_added_lines")
-    blocks = [block for file in files for block in _blocks(file, source.path)]
+    blocks = [block for file in code for block in _blocks(file, source.path)]
     unread = [
         f"{f.path or source.path}:combined diff" for f in files if f.skipped == "combined_diff"
     ]

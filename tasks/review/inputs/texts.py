@@ -14,6 +14,7 @@ __all__ = [
     "quote_key",
     "shared_words",
     "similarity",
+    "with_line_ends",
 ]
 
 _WORD = re.compile(r"\w+")
@@ -33,6 +34,17 @@ def lines_of(text: str) -> list[str]:
 def content_id(content: str) -> str:
     """The id of an input that came without one: 32 hex digits of the content's sha256."""
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def with_line_ends(text: str | None, lines: str | None, content: str) -> str | None:
+    """`text` with the line endings that `lines` of `content` have there.
+
+    `lines` are as `lines_of` gives them, joined by newlines; without any, `text` stays as it is.
+    """
+    if text is None or lines is None or ("\r" not in content and "\r" not in text):
+        return text
+    crlf = all(f"{line}\r\n" in content for line in lines.split("\n"))
+    return text.replace("\r\n", "\n").replace("\n", "\r\n" if crlf else "\n")
 
 
 def code_key(line: str) -> str:

@@ -22,7 +22,7 @@ from tasks.core.records import (
     Side,
 )
 from tasks.review.findings.fingerprints import fingerprint
-from tasks.review.inputs.texts import content_id
+from tasks.review.inputs.texts import content_id, with_line_ends
 from tasks.review.places.disambiguate import disambiguate
 from tasks.review.places.places import Page, PageLine, hunk_lines, on_path, pages_of
 from tasks.review.places.quotes import Quote, QuoteMatch, find_quote, read_quote
@@ -84,7 +84,7 @@ def build_comment(source: Input, check_name: str, ordinal: int, raw: RawComment)
         message=raw.message,
         rationale=raw.rationale,
         existing_code=raw.existing_code,
-        suggestion=raw.suggestion,
+        suggestion=with_line_ends(raw.suggestion, found.text, source.content),
         check_models=(check_name,),
     )
 

@@ -7,6 +7,7 @@ The pages of an input, in which quotes are found: each side of each file, as num
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +20,8 @@ from tasks.review.inputs.diffs import DiffLine, FileDiff, parse_diff
 from tasks.review.inputs.texts import code_key, lines_of
 
 __all__ = ["Page", "PageLine", "hunk_lines", "on_path", "pages_of"]
+
+_LINES = re.compile(r":\d+(?:-\d+|:\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def on_path(pages: Iterable[Page], path: str | None) -> tuple[Page, ...]:
     """
     pages = tuple(pages)
     wanted = _normal_path(path)
+    if not any(wanted in page.names for page in pages):
+        wanted = _undecorated(wanted)
     exact = tuple(page for page in pages if wanted in page.names)
     if exact or not wanted:
         return exact or pages
@@ -136,6 +141,12 @@ def _page(
 
 def _normal_path(path: str | None) -> str:
     return (path or "").strip().removeprefix("./").replace("\\", "/")
+
+
+def _undecorated(path: str) -> str:
+    """A path without what a model has copied or added: `File: `, quotes, line numbers."""
+    path = path.strip("`'\"* ").removeprefix("File: ").removeprefix("file: ")
+    return _LINES.sub("", _normal_path(path.strip("`'\"* ")))
 
 
 def _same_end(one: str, other: str) -> bool:

@@ -17,7 +17,7 @@ from jsonschema import Draft4Validator, FormatChecker
 from tasks.core.cells import RunCounts
 from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Verdict
 from tasks.finished.export import EXPORTS
-from tasks.finished.export.sarif import artifact_uri
+from tasks.finished.export.paths import artifact_uri
 from tasks.review.findings.findings import Findings
 from tests.factories import comment, findings, manifest_of
 

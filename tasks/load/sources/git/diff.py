@@ -29,6 +29,7 @@ _COMPARE = (
     "--no-color",
     "--no-relative",
     "--submodule=short",
+    "--ignore-submodules=none",
     # The text of a diff must depend on nothing but the two files: it is what was paid for.
     "--diff-algorithm=histogram",
     "--indent-heuristic",
@@ -76,8 +77,7 @@ def changes(git: Git, commits: CommitRange) -> list[Change]:
     """Every file that differs, in the order of `sections`."""
     done = git.run(*_COMPARE, "--raw", "-z", commits.base, commits.head, "--")
     if done.returncode:
-        msg = f"git cannot compare {commits.base} and {commits.head} in {git.folder}"
-        raise SourceError(msg)
+        git.fail(f"diff {commits.base[:12]} {commits.head[:12]}", done.stderr)
     return list(_entries(iter(done.stdout.split(b"\0")[:-1])))
 
 

@@ -2,7 +2,8 @@
 A git repository and a range of commits: one input per changed file, its net diff as content.
 
 What is not taken is a row with its reason: excluded, deleted, binary, too_large, submodule,
-symlink, no_text_change (an empty file, a bare rename, a change of mode).
+symlink, lfs_pointer, no_text_change (an empty file, a bare rename, a change of mode, line endings
+alone).
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from tasks.load.sources.git.command import Git
 from tasks.load.sources.git.commit_range import commit_range
 from tasks.load.sources.git.diff import Change, Section, changes, sections
 from tasks.load.sources.numbered import NumberedRow
+from tasks.review.inputs.diffs import parse_diff, without_code
 
 __all__ = ["read_git"]
 
 _HASH = 12
 _WORDS = {"A": "added", "M": "modified", "R": "renamed", "T": "retyped", "C": "copied"}
+_REASONS = {
+    "lfs_pointer": "a Git LFS pointer: the file itself is kept elsewhere",
+    "no_text_change": "only line endings differ",
+}
 _MODES = {
     "160000": RowError("a submodule: review it in its own repository", code="submodule"),
     "120000": RowError("a symbolic link has no code", code="symlink"),
@@ -40,12 +46,14 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
     asked = parse_git_source(source)
     git = Git(asked.folder)
     commits = commit_range(git, asked.wanted)
-    selection, found = Selection(options), changes(git, commits)
     facts = {"repo": _name(git), "base_commit": commits.base, "head_commit": commits.head}
-    pairs = sections(git, commits, found, context=options.context, most=options.max_bytes)
-    for number, (change, patch) in enumerate(pairs, 1):
-        row = _refusal(change, patch, selection) or _row(change, patch.patch) | facts
-        yield NumberedRow(number, row, path_text(change.path))
+    selection = Selection(options)
+    with git.at_commit(commits.head) as isolated:
+        found = changes(isolated, commits)
+        pairs = sections(isolated, commits, found, context=options.context, most=options.max_bytes)
+        for number, (change, patch) in enumerate(pairs, 1):
+            row = _refusal(change, patch, selection) or _row(change, patch.patch) | facts
+            yield NumberedRow(number, row, path_text(change.path))
 
 
 def _name(git: Git) -> str:
@@ -72,7 +80,18 @@ def _unfit(patch: Section) -> RowError | None:
     if not body:
         msg = "no line differs: an empty file, a bare rename or a mode"
         return RowError(msg, code="no_text_change")
-    return None
+    # Only a patch with one of these can be without code, and reading all of them would take long.
+    marked = any(mark in body for mark in (b"\r\n", b"\n\\ No newline", b"oid sha256:"))
+    return _without_code(decode(patch.patch).text) if marked else None
+
+
+def _without_code(patch: str) -> RowError | None:
+    try:
+        reasons = {without_code(file) for file in parse_diff(patch) if file.hunks}
+    except RowError:
+        return None  # told when it is rendered
+    reason = reasons.pop() if len(reasons) == 1 else None
+    return RowError(_REASONS[reason], code=reason) if reason else None
 
 
 def _row(change: Change, patch: bytes) -> dict[str, Any]:
