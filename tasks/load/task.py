@@ -19,7 +19,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
 from tasks.load.rows import read_input
-from tasks.load.sources import NumberedRow, may_be_empty, read_rows
+from tasks.load.sources import NumberedRow, may_be_empty, read_source
 from tasks.review.inputs.tokens import count_tokens, estimate_tokens
 
 __all__ = ["Loaded", "load", "load_source"]
@@ -90,7 +90,7 @@ def load_source(
             for path in (paths.inputs, paths.index, paths.rejected)
         )
         spool = _Spool(inputs, index, rejected, max_input_tokens)
-        rows = stack.enter_context(closing(read_rows(source, options)))
+        rows = stack.enter_context(closing(read_source(source, options)))
         for row in islice(rows, limit):
             spool.take(row)
         # Raising inside the block leaves an earlier rejected.jsonl as it was.

@@ -21,16 +21,16 @@ from tasks.load.sources.folder import read_folder
 from tasks.load.sources.git.source import read_git
 from tasks.load.sources.numbered import NumberedRow
 from tasks.load.sources.tables import read_csv, read_parquet
-from tasks.load.sources.text import read_json, read_jsonl
+from tasks.load.sources.text import read_json_rows, read_jsonl
 
-__all__ = ["NumberedRow", "check_source", "may_be_empty", "read_rows"]
+__all__ = ["NumberedRow", "check_source", "may_be_empty", "read_source"]
 
 Reader = Callable[[Path], Iterator[NumberedRow]]
 
 _TEXT: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
-    ".json": read_json,
+    ".json": read_json_rows,
     ".csv": read_csv,
 }
 _READERS: dict[str, Reader] = {
@@ -60,7 +60,7 @@ def check_source(source: str) -> None:
             _reader(source)
 
 
-def read_rows(source: str, options: GitOptions = _DEFAULT) -> Generator[NumberedRow, None, None]:
+def read_source(source: str, options: GitOptions = _DEFAULT) -> Generator[NumberedRow, None, None]:
     """The rows of SOURCE in order; a row that cannot be read is yielded as its RowError.
 
     Memory holds a row or a small batch of them, but for .json, whose text is held as a whole.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tasks.load.sources.opening import encoding_of
 
-__all__ = ["FileText", "decode", "file_id", "path_text"]
+__all__ = ["FileText", "decode_file", "file_id", "path_text"]
 
 _MAX_ID = 480
 
@@ -20,7 +20,7 @@ class FileText(NamedTuple):
     """Some bytes were no text and are U+FFFD now: an old encoding must not keep code from review."""
 
 
-def decode(data: bytes) -> FileText:
+def decode_file(data: bytes) -> FileText:
     """UTF-8, or what a byte order mark says."""
     encoding = encoding_of(data[:4])
     # Without a mark a NUL means binary rather than UTF-16.

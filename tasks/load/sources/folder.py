@@ -17,7 +17,7 @@ from typing import Any
 
 from tasks.core.errors import RowError, SourceError
 from tasks.core.selection import GitOptions, Selection
-from tasks.load.sources.file_text import decode, file_id, path_text
+from tasks.load.sources.file_text import decode_file, file_id, path_text
 from tasks.load.sources.numbered import NumberedRow
 from tasks.review.inputs.diffs import LFS_VERSION
 
@@ -111,7 +111,7 @@ def _not_taken(found: os.stat_result, most: int) -> RowError | None:
 
 
 def _row(name: str, data: bytes) -> dict[str, Any] | RowError:
-    text = decode(data)
+    text = decode_file(data)
     if "\0" in text.text:
         return RowError("the file is binary", code="binary")
     if text.text.startswith(LFS_VERSION):

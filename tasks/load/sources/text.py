@@ -12,9 +12,9 @@ from tasks.core.errors import RowError, SourceError
 from tasks.load.sources.numbered import NumberedRow
 from tasks.load.sources.opening import MAX_LINE, bounded_lines, open_text
 
-__all__ = ["read_json", "read_jsonl"]
+__all__ = ["read_json_rows", "read_jsonl"]
 
-SNIPPET = 200
+_SNIPPET = 200
 """Characters of an unreadable row that rejected.jsonl shows."""
 
 _BLANKS = " \t\r\n"
@@ -60,7 +60,7 @@ def read_jsonl(path: Path) -> Iterator[NumberedRow]:
             text = line.strip(_BLANKS).removeprefix("\ufeff")
             if text or not whole:
                 row = _line(decoder, text) if whole else _too_long()
-                yield NumberedRow(number, row, text[:SNIPPET])
+                yield NumberedRow(number, row, text[:_SNIPPET])
 
 
 def _line(decoder: _Decoder, text: str) -> Any:
@@ -81,7 +81,7 @@ def _too_long() -> RowError:
     return _broken(f"the line is longer than {MAX_LINE >> 20} Mi characters")
 
 
-def read_json(path: Path) -> Iterator[NumberedRow]:
+def read_json_rows(path: Path) -> Iterator[NumberedRow]:
     """A list of rows, or a mapping id -> row. The file's text is held in memory, its rows are not.
 
     Raises:
@@ -156,7 +156,7 @@ class _Document:
             row, self._at = self._decoder.at(self._text, start)
         except (ValueError, RecursionError) as error:
             row, self._at = _broken(f"the row is not JSON: {error}"), self._end_of_value()
-        return row, self._text[start : min(self._at, start + SNIPPET)]
+        return row, self._text[start : min(self._at, start + _SNIPPET)]
 
     def _end_of_value(self) -> int:
         """Where the broken value at the current place ends."""

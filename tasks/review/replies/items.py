@@ -26,14 +26,14 @@ from tasks.review.replies.contract import (
 
 __all__ = ["read_comment", "read_verdict"]
 
-MAX_TITLE = 80
-MAX_PROSE = 2_000
-MAX_CODE = 8_000
-MAX_PATH = 500
+_MAX_TITLE = 80
+_MAX_PROSE = 2_000
+_MAX_CODE = 8_000
+_MAX_PATH = 500
 """Characters kept of one field."""
-MAX_LINE = 2**31 - 1
+_LAST_LINE = 2**31 - 1
 """What the int32 columns hold."""
-MAX_SCORE = 10
+_MAX_SCORE = 10
 
 _WORD = re.compile(r"[a-z]+[0-9]?")
 _SEVERITY_WORDS: Mapping[str, Severity] = {
@@ -107,7 +107,7 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         return None
     start, end = _lines(wire.start_line, wire.end_line, notes)
     return RawComment(
-        path=_bounded(wire.path, MAX_PATH, "path", notes),
+        path=_bounded(wire.path, _MAX_PATH, "path", notes),
         existing_code=_code(wire.existing_code, notes),
         start_line=start,
         end_line=end,
@@ -115,10 +115,10 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         rationale=rationale,
         severity=_severity(wire.severity, "severity", notes) or "medium",
         confidence=_clamped(wire.confidence, 1.0, "confidence", notes),
-        title=ellipsize((_prose(wire.title) or message).split("\n", 1)[0], MAX_TITLE),
+        title=ellipsize((_prose(wire.title) or message).split("\n", 1)[0], _MAX_TITLE),
         message=message,
         # Half a replacement would be worse than none.
-        suggestion=_bounded(wire.suggestion, MAX_CODE, "suggestion", notes),
+        suggestion=_bounded(wire.suggestion, _MAX_CODE, "suggestion", notes),
         side="left" if wire.side == "left" else "right",
     )
 
@@ -128,14 +128,14 @@ def read_verdict(item: Any, notes: Counter[str]) -> RawVerdict | None:
     wire = _validated(_Verdict, VERDICT_NAMES, item, notes)
     if wire is None:
         return None
-    comment_id = _bounded(wire.comment_id, MAX_PATH, "comment_id", notes)
+    comment_id = _bounded(wire.comment_id, _MAX_PATH, "comment_id", notes)
     decision = _decision(wire.decision)
     if comment_id is None or decision is None:
         notes["dropped:no_id" if comment_id is None else "dropped:no_decision"] += 1
         return None
     severity = wire.corrected_severity
     corrected = _severity(severity, "corrected_severity", notes) if severity else None
-    score = _clamped(wire.score, MAX_SCORE, "score", notes)
+    score = _clamped(wire.score, _MAX_SCORE, "score", notes)
     start, end = _lines(wire.corrected_start_line, wire.corrected_end_line, notes)
     return RawVerdict(
         comment_id=comment_id,
@@ -146,7 +146,7 @@ def read_verdict(item: Any, notes: Counter[str]) -> RawVerdict | None:
         corrected_severity=corrected,
         corrected_start_line=start,
         corrected_end_line=end,
-        duplicate_of=_bounded(wire.duplicate_of, MAX_PATH, "duplicate_of", notes),
+        duplicate_of=_bounded(wire.duplicate_of, _MAX_PATH, "duplicate_of", notes),
     )
 
 
@@ -178,15 +178,15 @@ def _text(value: str | None) -> str | None:
 
 def _prose(value: str | None) -> str | None:
     text = (_text(value) or "").strip()
-    return ellipsize(text, MAX_PROSE) or None
+    return ellipsize(text, _MAX_PROSE) or None
 
 
 def _code(value: str | None, notes: Counter[str]) -> str | None:
     """A quote, as it stands; a long one keeps its first whole lines."""
     text = (_text(value) or "").strip("\r\n")
-    if len(text) > MAX_CODE:
+    if len(text) > _MAX_CODE:
         notes["cut:quote"] += 1
-        text = text[:MAX_CODE].rpartition("\n")[0] or text[:MAX_CODE]
+        text = text[:_MAX_CODE].rpartition("\n")[0] or text[:_MAX_CODE]
     return text if text.strip() else None
 
 
@@ -235,7 +235,7 @@ def _lines(
     start: int | None, end: int | None, notes: Counter[str]
 ) -> tuple[int | None, int | None]:
     """First and last line in order; a number that no line can have is unknown."""
-    known = [line for line in (start, end) if line is not None and 1 <= line <= MAX_LINE]
+    known = [line for line in (start, end) if line is not None and 1 <= line <= _LAST_LINE]
     wrong = sum(line is not None for line in (start, end)) - len(known)
     if wrong:
         notes["unreadable:line"] += wrong

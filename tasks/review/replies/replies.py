@@ -29,11 +29,11 @@ from tasks.review.replies.json_recovery import ParseMode, ReplyItems, find_items
 
 __all__ = ["ParsedComments", "ParsedVerdicts", "parse_comments", "parse_verdicts"]
 
-MAX_ITEMS = 50
+_MAX_ITEMS = 50
 """Items read of one reply; the prompt asks for ten comments at most."""
-MIN_PREFIX = 6
+_MIN_PREFIX = 6
 """Characters of a comment_id that may stand for all of it."""
-SNIPPET = 400
+_SNIPPET = 400
 
 _ENDED_BY = {"length": "truncated", "content_filter": "content_filter"}
 
@@ -124,11 +124,11 @@ def _items(text: str, shape: Shape, notes: Counter[str]) -> ReplyItems:
     found = find_items(text, shape)
     if found.mode == "schema" and not all(_as_asked(item, shape) for item in found.items):
         found = found._replace(mode="json")
-    if len(found.items) > MAX_ITEMS:
-        notes["dropped:too_many"] += len(found.items) - MAX_ITEMS
+    if len(found.items) > _MAX_ITEMS:
+        notes["dropped:too_many"] += len(found.items) - _MAX_ITEMS
     if found.left_out:
         notes["dropped:taken_back"] += found.left_out
-    return found._replace(items=found.items[:MAX_ITEMS])
+    return found._replace(items=found.items[:_MAX_ITEMS])
 
 
 def _as_asked(item: Any, shape: Shape) -> bool:
@@ -150,7 +150,7 @@ def _dropped(notes: Mapping[str, int]) -> int:
 
 def _explained(error: ReplyError, text: str, finish_reason: str | None) -> ReplyError:
     code = _ENDED_BY.get(finish_reason or "", error.code)
-    return ReplyError(str(error), code=code, snippet=storable(text[:SNIPPET]))
+    return ReplyError(str(error), code=code, snippet=storable(text[:_SNIPPET]))
 
 
 def _file(verdict: RawVerdict | None, items: dict[str, RawVerdict], notes: Counter[str]) -> None:
@@ -181,6 +181,6 @@ def _known(name: str, known: tuple[str, ...]) -> str | None:
         return name
     name = name.strip().strip("\"'`")
     matches = [
-        one for one in known if one == name or (len(name) >= MIN_PREFIX and one.startswith(name))
+        one for one in known if one == name or (len(name) >= _MIN_PREFIX and one.startswith(name))
     ]
     return matches[0] if len(matches) == 1 else None

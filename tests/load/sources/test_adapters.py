@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.errors import RowError
 from tasks.load.rows import read_input
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 from tasks.load.sources.adapters import adapt
 from tasks.review.inputs.render import render_input
 
@@ -93,5 +93,5 @@ def test_forms_are_told_apart_row_by_row(tmp_path: Path) -> None:
     ]
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    ids = [read_input(row.row).input_id for row in read_rows(str(path))]
+    ids = [read_input(row.row).input_id for row in read_source(str(path))]
     assert ids == ["ours", "swe", "reviewer"]

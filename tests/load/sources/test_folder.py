@@ -9,13 +9,13 @@ import pytest
 from tasks.core.errors import RowError, SourceError
 from tasks.core.selection import GitOptions
 from tasks.load.rows import read_input
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 
 DIFF = "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-a\n+b\n"
 
 
 def found(root: Path, **options: Any) -> dict[str, Any]:
-    rows = list(read_rows(str(root), GitOptions(**options)))
+    rows = list(read_source(str(root), GitOptions(**options)))
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     return {row.snippet: row.row for row in rows}
 
@@ -92,7 +92,7 @@ def test_hostile_names(tmp_path: Path) -> None:
     for name in names:
         path = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118 - bytes
         Path(os.fsdecode(path)).write_bytes(b"x = 1\n")
-    rows = list(read_rows(str(tmp_path)))
+    rows = list(read_source(str(tmp_path)))
     ids = {read_input(row.row).input_id for row in rows}
     assert ids == {"a\\nb.py", "\\xff.py", "\\xfe.py", "\N{SNAKE}.py"}
 
@@ -129,4 +129,4 @@ def test_sources_without_a_reader(tmp_path: Path, name: str, said: str) -> None:
     fill(tmp_path, {"a.txt": "x", "noending": "x", "a.parquet.gz": "x"})
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(SourceError, match=said):
-        list(read_rows(f"{tmp_path}/{name}"))
+        list(read_source(f"{tmp_path}/{name}"))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import RowError, SourceError
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 
 
 def rows_of(folder: Path, text: str, encoding: str = "utf-8") -> list[Any]:
     path = folder / "in.json"
     path.write_bytes(text.encode(encoding, "surrogatepass"))
-    rows = list(read_rows(str(path)))
+    rows = list(read_source(str(path)))
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     return [row.row.code if isinstance(row.row, RowError) else row.row for row in rows]
 

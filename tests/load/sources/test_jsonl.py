@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import RowError, SourceError
-from tasks.load.sources import NumberedRow, read_rows
+from tasks.load.sources import NumberedRow, read_source
 from tasks.load.sources.opening import MAX_LINE
 
 GOOD = b'{"content": "x"}\n'
@@ -21,7 +21,7 @@ GOOD = b'{"content": "x"}\n'
 def rows_of(tmp_path: Path, data: bytes, name: str = "in.jsonl") -> list[NumberedRow]:
     path = tmp_path / name
     path.write_bytes(data)
-    return list(read_rows(str(path)))
+    return list(read_source(str(path)))
 
 
 def outcome(row: NumberedRow) -> Any:

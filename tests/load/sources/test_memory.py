@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 MEASURE = """
 import resource, sys
 from itertools import islice
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 for source in sys.argv[1:]:
-    list(islice(read_rows(source), 10))
+    list(islice(read_source(source), 10))
 before = peak()
 for source in sys.argv[1:]:
-    print(sum(1 for row in read_rows(source)), peak() - before)
+    print(sum(1 for row in read_source(source)), peak() - before)
 """
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import RowError, SourceError
 from tasks.load.rows import read_input
-from tasks.load.sources import NumberedRow, read_rows
+from tasks.load.sources import NumberedRow, read_source
 from tasks.outputs.stored import stored_input
 
 FIELDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -26,7 +26,7 @@ FIELDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 def csv_rows(folder: Path, data: bytes) -> list[NumberedRow]:
     path = folder / "in.csv"
     path.write_bytes(data)
-    return list(read_rows(str(path)))
+    return list(read_source(str(path)))
 
 
 def outcomes(rows: list[NumberedRow]) -> list[Any]:
@@ -105,7 +105,7 @@ def test_what_csv_writes_comes_back(values: list[tuple[str, str]]) -> None:
 def parquet_rows(folder: Path, table: pa.Table) -> list[NumberedRow]:
     path = folder / "in.parquet"
     pq.write_table(table, path)
-    return list(read_rows(str(path)))
+    return list(read_source(str(path)))
 
 
 def test_every_kind_of_column_survives(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_damaged_parquet_is_a_source_error(tmp_path: Path) -> None:
     for length in (0, 3, 4, 12, len(whole) // 2, len(whole) - 5, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(SourceError, match=r"in\.parquet"):
-            list(read_rows(str(path)))
+            list(read_source(str(path)))
 
 
 SCHEMA = pa.schema(

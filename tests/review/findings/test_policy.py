@@ -141,6 +141,18 @@ def test_duplicates(
     assert {c.comment_id: c.drop_reason for c in decided} == outcomes
 
 
+def test_a_confirmed_finding_is_no_duplicate_of_an_unverified_one(
+    comment: Make, verdict: MakeVerdict
+) -> None:
+    """What was confirmed stays; nobody has vouched for the comment that it repeats."""
+    pair = [
+        comment(comment_id="1", verdict=verdict(score=9, duplicate_of="2")),
+        comment(comment_id="2", verdict=None),
+    ]
+    decided = apply_policy(pair, Policy(), SOURCE)
+    assert [one.outcome for one in decided] == ["kept", "unverified"]
+
+
 @given(
     targets=st.lists(st.integers(0, 6), min_size=1, max_size=7),
     scores=st.lists(st.integers(0, 10), min_size=7, max_size=7),

@@ -16,7 +16,7 @@ from typing import Any
 from tasks.core.errors import RowError
 from tasks.core.git_source import parse_git_source
 from tasks.core.selection import GitOptions, Selection
-from tasks.load.sources.file_text import decode, file_id, path_text
+from tasks.load.sources.file_text import decode_file, file_id, path_text
 from tasks.load.sources.git.command import Git
 from tasks.load.sources.git.commit_range import commit_range
 from tasks.load.sources.git.diff import Change, Section, changes, sections
@@ -82,7 +82,7 @@ def _unfit(patch: Section) -> RowError | None:
         return RowError(msg, code="no_text_change")
     # Only a patch with one of these can be without code, and reading all of them would take long.
     marked = any(mark in body for mark in (b"\r\n", b"\n\\ No newline", b"oid sha256:"))
-    return _without_code(decode(patch.patch).text) if marked else None
+    return _without_code(decode_file(patch.patch).text) if marked else None
 
 
 def _without_code(patch: str) -> RowError | None:
@@ -95,7 +95,7 @@ def _without_code(patch: str) -> RowError | None:
 
 
 def _row(change: Change, patch: bytes) -> dict[str, Any]:
-    text = decode(patch)
+    text = decode_file(patch)
     row: dict[str, Any] = {
         # Without hashes of commits or files: the same change has the same id on another night.
         "input_id": f"{file_id(change.path)}@{_digest(patch)}",

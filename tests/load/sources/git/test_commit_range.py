@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import RowError, SourceError
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 
 CODE = "x = 1\n"
 HOUR = timedelta(hours=1)
@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 def found(repository: Any, wanted: str) -> dict[str, Any]:
     """By path: the row, or the reason it was not taken for."""
-    rows = list(read_rows(f"git:{repository.root}@{wanted}"))
+    rows = list(read_source(f"git:{repository.root}@{wanted}"))
     return {row.snippet: row.row.code if isinstance(row.row, RowError) else row.row for row in rows}
 
 
@@ -54,10 +54,10 @@ def test_what_is_no_repository_says_so(tmp_path: Path, monkeypatch: pytest.Monke
         ("git:\0@a..b", "does not say which changes"),
     ):
         with pytest.raises(SourceError, match=said):
-            list(read_rows(source))
+            list(read_source(source))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SourceError, match="install git"):
-        list(read_rows(f"git:{tmp_path}@a..b"))
+        list(read_source(f"git:{tmp_path}@a..b"))
 
 
 def test_an_empty_repository_has_no_commit(repository: Any) -> None:
@@ -147,8 +147,8 @@ def test_a_shallow_clone_is_named(repository: Any, tmp_path: Path) -> None:
     repository.git("clone", "-q", "--depth=2", f"file://{repository.root}", str(tmp_path / "clone"))
     for wanted in ("since=24h", f"{old}..HEAD"):
         with pytest.raises(SourceError, match="shallow: run git fetch --unshallow"):
-            list(read_rows(f"git:{tmp_path}/clone@{wanted}"))
-    assert len(list(read_rows(f"git:{tmp_path}/clone@HEAD~1..HEAD"))) == 1
+            list(read_source(f"git:{tmp_path}/clone@{wanted}"))
+    assert len(list(read_source(f"git:{tmp_path}/clone@HEAD~1..HEAD"))) == 1
 
 
 def test_the_border_between_path_and_range(repository: Any, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_border_between_path_and_range(repository: Any, tmp_path: Path) -> N
     repository.commit({"a.py": "2\n"})
     assert set(found(repository, "HEAD@{1}..HEAD@{0}")) == {"a.py"}
     repository.root.rename(tmp_path / "pro@ject")
-    rows = list(read_rows(f"git:{tmp_path}/pro@ject@HEAD~1.."))
+    rows = list(read_source(f"git:{tmp_path}/pro@ject@HEAD~1.."))
     assert [row.row["repo"] for row in rows] == ["pro@ject"]
 
 
@@ -167,7 +167,7 @@ def test_bare_repositories_and_subfolders(repository: Any, tmp_path: Path) -> No
     repository.commit({"a.py": "2\n", "sub/b.py": "2\n"})
     repository.git("clone", "-q", "--bare", ".", str(tmp_path / "bare.git"))
     rows = [
-        list(read_rows(f"git:{tmp_path}/{name}@HEAD~1..")) for name in ("bare.git", "project/sub")
+        list(read_source(f"git:{tmp_path}/{name}@HEAD~1..")) for name in ("bare.git", "project/sub")
     ]
     assert [row.row["repo"] for row in rows[0]] == ["bare", "bare"]
     assert [row.row["repo"] for row in rows[1]] == ["project", "project"]

@@ -10,7 +10,7 @@ import pytest
 from tasks.core.errors import RowError
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions
 from tasks.load.rows import read_input
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 from tasks.review.inputs.diffs import parse_diff
 from tasks.review.inputs.render import render_input
 from tasks.review.prompts import check_messages
@@ -20,7 +20,7 @@ CODE = "".join(f"line {number}\n" for number in range(60))
 
 def found(repository: Any, wanted: str, **options: Any) -> dict[str, Any]:
     """By path: the row, or the reason it was not taken for."""
-    rows = list(read_rows(f"git:{repository.root}@{wanted}", GitOptions(**options)))
+    rows = list(read_source(f"git:{repository.root}@{wanted}", GitOptions(**options)))
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     return {row.snippet: row.row.code if isinstance(row.row, RowError) else row.row for row in rows}
 
@@ -249,7 +249,7 @@ def test_a_closed_reader_leaves_no_process(repository: Any) -> None:
     """--limit stops reading early; git must not stay behind."""
     base = repository.commit()
     repository.commit({f"f{number}.py": CODE * 50 for number in range(200)})
-    rows = read_rows(f"git:{repository.root}@{base}..")
+    rows = read_source(f"git:{repository.root}@{base}..")
     assert next(rows).number == 1
     assert git_children()
     rows.close()
