@@ -7,7 +7,10 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-__all__ = ["Reply", "Request", "TokenCount", "Usage"]
+__all__ = ["MAX_COUNT", "Reply", "Request", "TokenCount", "Usage"]
+
+MAX_COUNT = 2**31 - 1
+"""The largest number of tokens of one reply that is believed; sums of many still fit into 64 bits."""
 
 
 class TokenCount(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tasks.core.calls import Request, Usage
+from tasks.core.calls import MAX_COUNT, Request, Usage
 from tasks.core.errors import ReplyError
 
 __all__ = [
@@ -219,4 +219,5 @@ def first_choice(choices: Any) -> Any:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    return value if known else None

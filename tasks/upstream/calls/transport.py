@@ -15,16 +15,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
 from tasks.core.errors import ReplyError
+from tasks.upstream.calls.decoding import KNOWN, decoded
+from tasks.upstream.calls.lane import Lane
 
 __all__ = ["Probe", "Transport", "watched"]
 
 _local = threading.local()
+
+MAX_UNWATCHED = 2**26
+"""Bytes of a compressed reply that nobody bounds otherwise."""
 
 
 class Probe:
@@ -75,10 +80,8 @@ class Transport(httpx2.BaseTransport):
     def __init__(self, base_url: str, *, keepalive: float = 75.0) -> None:
         self._proxy = _proxy(httpx2.URL(base_url))
         # Servers close idle connections after 5 to 75 s; one that was closed is noticed before use.
-        self._limits = httpx2.Limits(
-            max_connections=1, max_keepalive_connections=1, keepalive_expiry=keepalive
-        )
-        self._idle: deque[httpx2.HTTPTransport] = deque()
+        self._keepalive = keepalive
+        self._idle: deque[Lane] = deque()
         self._closed = False
         self._count_lock = threading.Lock()
         self.opened = 0
@@ -90,6 +93,7 @@ class Transport(httpx2.BaseTransport):
         if probe is not None:
             request.extensions["trace"] = probe
         lane = self._take()
+        lane.until = None if probe is None else probe.deadline
         try:
             response = lane.handle_request(request)
         except BaseException:
@@ -97,7 +101,9 @@ class Transport(httpx2.BaseTransport):
             raise
         finally:
             self._count(probe)
-        response.stream = _Body(response.stream, request, probe, lambda: self._give_back(lane))
+        encoding = _take_encoding(response)
+        give_back = partial(self._give_back, lane)
+        response.stream = _Body(response.stream, request, probe, give_back, encoding)
         return response
 
     def drop_idle(self) -> None:
@@ -117,16 +123,14 @@ class Transport(httpx2.BaseTransport):
                 self.opened += probe.opened
                 probe.opened = 0
 
-    def _take(self) -> httpx2.HTTPTransport:
+    def _take(self) -> Lane:
         try:
             return self._idle.pop()
         except IndexError:
-            return httpx2.HTTPTransport(
-                verify=_ssl_context(), limits=self._limits, proxy=self._proxy, trust_env=False
-            )
+            return Lane(verify=_ssl_context(), keepalive=self._keepalive, proxy=self._proxy)
 
-    def _give_back(self, lane: httpx2.HTTPTransport) -> None:
-        if self._closed:
+    def _give_back(self, lane: Lane) -> None:
+        if self._closed or not lane.is_clean():
             lane.close()
         else:
             self._idle.append(lane)
@@ -141,6 +145,7 @@ class _Body(httpx2.SyncByteStream):
         request: httpx2.Request,
         probe: Probe | None,
         done: Callable[[], None],
+        encoding: str,
     ) -> None:
         if not isinstance(stream, httpx2.SyncByteStream):
             msg = "a synchronous client got an asynchronous reply"
@@ -148,19 +153,23 @@ class _Body(httpx2.SyncByteStream):
         self._stream = stream
         self._probe = probe
         self._done: Callable[[], None] | None = done
+        self._encoding = encoding
         if probe is not None:
             # Waiting for the first byte may take the whole timeout, a gap between two may not.
             left = max(probe.deadline - time.monotonic(), 0.001)
             request.extensions["timeout"]["read"] = min(probe.idle, left)
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._probe is None:
-            yield from self._stream
-            return
+        most = MAX_UNWATCHED if self._probe is None else self._probe.max_bytes
+        chunks = self._bounded() if self._probe is not None else iter(self._stream)
+        yield from decoded(chunks, self._encoding, most) if self._encoding else chunks
+
+    def _bounded(self) -> Iterator[bytes]:
         size = 0
         for chunk in self._stream:
             size += len(chunk)
-            self._check(size, self._probe)
+            if self._probe is not None:
+                self._check(size, self._probe)
             yield chunk
 
     def _check(self, size: int, probe: Probe) -> None:
@@ -177,6 +186,14 @@ class _Body(httpx2.SyncByteStream):
         if self._done is not None:
             self._done()
             self._done = None
+
+
+def _take_encoding(response: httpx2.Response) -> str:
+    """The reply's content-encoding, which is ours to undo and no longer httpx2's; "" if it has none."""
+    encoding: str = response.headers.pop("content-encoding", "").strip().lower()
+    # A refusal says what it has to by its status: one in an unknown encoding is left unread.
+    unread = response.status_code >= httpx2.codes.BAD_REQUEST and encoding not in KNOWN
+    return "" if unread or encoding == "identity" else encoding
 
 
 @cache

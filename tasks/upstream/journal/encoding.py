@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from tasks.core.calls import Reply, Usage
+from tasks.core.calls import MAX_COUNT, Reply, Usage
 
 __all__ = ["DAMAGED", "decode", "decodes", "encode"]
 
@@ -21,6 +21,10 @@ DAMAGED = (ValueError, TypeError, KeyError, zlib.error)
 """What `decode` raises for bytes that are not as they were."""
 
 _DEFAULTS = {"first_token": None, "attempts": 1, "refusal": None, "started": None, "paid_for": ""}
+_MAX_TIME = 1e11
+"""Seconds; what is beyond is no time of ours."""
+_MOST = {"created": _MAX_TIME, "latency": _MAX_TIME, "queue": _MAX_TIME, "attempts": 2**31 - 1}
+_TIMES = ("first_token", "started")
 _NAMES = tuple(item.name for item in fields(Reply) if item.name not in {"usage", "journaled"})
 _USAGE = tuple(item.name for item in fields(Usage))
 
@@ -41,8 +45,20 @@ def decode(body: bytes) -> Reply:
         One of DAMAGED: the bytes are not as they were.
     """
     record = orjson.loads(zlib.decompress(body))
-    record["usage"] = Usage(**record["usage"])
-    return Reply(**{**record, "journaled": True})
+    usage = {name: _bounded(value, MAX_COUNT) for name, value in record["usage"].items()}
+    # Journals of before replies were bounded hold numbers that no column does.
+    record |= {name: _bounded(record.get(name), most) or 0 for name, most in _MOST.items()}
+    record["attempts"] = record["attempts"] or 1
+    for name in _TIMES:
+        record[name] = _bounded(record.get(name), _MAX_TIME)
+    return Reply(**{**record, "usage": Usage(**usage), "journaled": True})
+
+
+def _bounded(value: Any, most: float) -> Any:
+    """The number, or None for what no column holds."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= most else None
 
 
 def decodes(body: bytes) -> bool:

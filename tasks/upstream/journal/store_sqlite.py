@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,12 @@ ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.mod
 _EXPIRE = "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies WHERE created < ? LIMIT ?)"
 
 
+_LOGGER = logging.getLogger(__name__)
+
+PATIENCE = 600.0
+"""Seconds that a lock of another program on the file is waited for."""
+
+
 class SqliteStore:
     """A Store in a file, which is made if it is not there."""
 
@@ -35,6 +43,7 @@ class SqliteStore:
         self._locks = self._open_locks()
         with self._locks.writing():
             self.writing = open_database(path)
+            self._file = _identity(path)
         # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
         # lock meanwhile would keep all others waiting until he gets it back.
         self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
@@ -45,7 +54,7 @@ class SqliteStore:
 
     def write(self, rows: list[Row]) -> None:
         with self._exclusive() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 connection.executemany(_UPSERT, rows)
                 connection.execute("COMMIT")
@@ -53,6 +62,7 @@ class SqliteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        self._check_same_file()
 
     def delete(self, key: bytes) -> None:
         self._change("DELETE FROM replies WHERE key = ?", (key,))
@@ -91,6 +101,29 @@ class SqliteStore:
     def pragma(self, name: str) -> int:
         """A number that SQLite knows about the file."""
         return int(self._query(f"PRAGMA {name}")[0][0])
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Wait for a lock of somebody else, such as a copy or a shell, for minutes: answers are paid."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                _LOGGER.warning(
+                    "journal %s is locked by another program: replies wait for it", self.path
+                )
+            else:
+                return
+
+    def _check_same_file(self) -> None:
+        if _identity(self.path) != self._file:
+            msg = (
+                f"journal {self.path} was deleted or replaced while a run was using it: put the file "
+                "back if you have it, end all runs on this state, then start it again"
+            )
+            raise StateError(msg)
 
     def _open_locks(self) -> Locks:
         try:
@@ -140,3 +173,12 @@ class SqliteStore:
                 yield self.writing
         except sqlite3.Error as error:
             raise damaged(self.path, error) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode; None: there is no file."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino

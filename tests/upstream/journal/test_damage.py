@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import sqlite3
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,3 +153,45 @@ def test_the_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     overwrite_pages(path)
     assert main(["journal", "check", str(path)]) == 1
     assert main(["journal", "salvage", str(path)]) == 0
+
+
+@pytest.mark.parametrize("number", [2**63, -1, float("inf"), float("nan"), 10**30])
+def test_numbers_that_no_table_holds_are_unknown_when_read_back(
+    tmp_path: Path, number: float
+) -> None:
+    """A journal of before replies were bounded gives its answers without their impossible numbers."""
+    old = {name: getattr(REPLY, name) for name in ("content", "model", "finish_reason", "app_id")}
+    old |= {"request_id": None, "trace_id": "t", "endpoint": "http://x.test/v1", "queue": number}
+    old |= {"created": number, "latency": number, "attempts": number, "first_token": number}
+    old |= {"usage": {"prompt_tokens": number, "completion_tokens": 3}}
+    body = zlib.compress(json.dumps(old).encode())
+    path = tmp_path / "journal.sqlite"
+    with open_journal(path) as journal:
+        journal.put(key_of(1), REPLY)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE replies SET body = ?", (body,))
+    connection.close()
+
+    with open_journal(path) as journal:
+        found = journal.get(key_of(1))
+
+    if found is None:  # not JSON as orjson reads it: asked again
+        assert not math.isfinite(number)
+        return
+    assert found.usage == Usage(completion_tokens=3)
+    assert (found.created, found.latency, found.queue, found.attempts) == (0, 0, 0, 1)
+    assert found.first_token is None
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced"])
+def test_a_journal_that_is_gone_is_noticed_by_who_writes(path: Path, change: str) -> None:
+    """A put into a file that nobody will find again is an error that names the remedy."""
+    with open_journal(path) as journal:
+        journal.put(key_of(1000), REPLY)
+        copy = path.with_name("copy.sqlite")
+        copy.write_bytes(path.read_bytes())
+        path.unlink()
+        if change == "replaced":
+            copy.rename(path)
+        with pytest.raises(StateError, match=r"deleted or replaced.*start it again"):
+            journal.put(key_of(1001), REPLY)
