@@ -21,8 +21,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpx2
 
 from tasks.core.errors import ReplyError
+from tasks.upstream.calls.connection import Connection
 from tasks.upstream.calls.decoding import KNOWN, decoded
-from tasks.upstream.calls.lane import Lane
 
 __all__ = ["Probe", "Transport", "watched"]
 
@@ -81,7 +81,7 @@ class Transport(httpx2.BaseTransport):
         self._proxy = _proxy(httpx2.URL(base_url))
         # Servers close idle connections after 5 to 75 s; one that was closed is noticed before use.
         self._keepalive = keepalive
-        self._idle: deque[Lane] = deque()
+        self._idle: deque[Connection] = deque()
         self._closed = False
         self._count_lock = threading.Lock()
         self.opened = 0
@@ -92,17 +92,17 @@ class Transport(httpx2.BaseTransport):
         probe: Probe | None = getattr(_local, "probe", None)
         if probe is not None:
             request.extensions["trace"] = probe
-        lane = self._take()
-        lane.until = None if probe is None else probe.deadline
+        connection = self._take()
+        connection.until = None if probe is None else probe.deadline
         try:
-            response = lane.handle_request(request)
+            response = connection.handle_request(request)
         except BaseException:
-            lane.close()
+            connection.close()
             raise
         finally:
             self._count(probe)
         encoding = _take_encoding(response)
-        give_back = partial(self._give_back, lane)
+        give_back = partial(self._give_back, connection)
         response.stream = _Body(response.stream, request, probe, give_back, encoding)
         return response
 
@@ -123,17 +123,17 @@ class Transport(httpx2.BaseTransport):
                 self.opened += probe.opened
                 probe.opened = 0
 
-    def _take(self) -> Lane:
+    def _take(self) -> Connection:
         try:
             return self._idle.pop()
         except IndexError:
-            return Lane(verify=_ssl_context(), keepalive=self._keepalive, proxy=self._proxy)
+            return Connection(verify=_ssl_context(), keepalive=self._keepalive, proxy=self._proxy)
 
-    def _give_back(self, lane: Lane) -> None:
-        if self._closed or not lane.is_clean():
-            lane.close()
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed or not connection.is_clean():
+            connection.close()
         else:
-            self._idle.append(lane)
+            self._idle.append(connection)
 
 
 class _Body(httpx2.SyncByteStream):

@@ -17,13 +17,14 @@ from tasks.core.calls import MAX_COUNT, Reply, Usage
 
 __all__ = ["DAMAGED", "decode", "decodes", "encode"]
 
-DAMAGED = (ValueError, TypeError, KeyError, zlib.error)
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, zlib.error)
 """What `decode` raises for bytes that are not as they were."""
 
 _DEFAULTS = {"first_token": None, "attempts": 1, "refusal": None, "started": None, "paid_for": ""}
 _MAX_TIME = 1e11
 """Seconds; what is beyond is no time of ours."""
-_MOST = {"created": _MAX_TIME, "latency": _MAX_TIME, "queue": _MAX_TIME, "attempts": 2**31 - 1}
+_MAX_ATTEMPTS = 2**31 - 1
+_KNOWN_TIMES = ("created", "latency", "queue")
 _TIMES = ("first_token", "started")
 _NAMES = tuple(item.name for item in fields(Reply) if item.name not in {"usage", "journaled"})
 _USAGE = tuple(item.name for item in fields(Usage))
@@ -47,8 +48,8 @@ def decode(body: bytes) -> Reply:
     record = orjson.loads(zlib.decompress(body))
     usage = {name: _bounded(value, MAX_COUNT) for name, value in record["usage"].items()}
     # Journals of before replies were bounded hold numbers that no column does.
-    record |= {name: _bounded(record.get(name), most) or 0 for name, most in _MOST.items()}
-    record["attempts"] = record["attempts"] or 1
+    record |= {name: _bounded(record[name], _MAX_TIME) or 0 for name in _KNOWN_TIMES}
+    record["attempts"] = _bounded(record.get("attempts"), _MAX_ATTEMPTS) or 1
     for name in _TIMES:
         record[name] = _bounded(record.get(name), _MAX_TIME)
     return Reply(**{**record, "usage": Usage(**usage), "journaled": True})

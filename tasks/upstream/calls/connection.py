@@ -16,13 +16,13 @@ from typing import Any
 import httpcore2
 import httpx2
 
-__all__ = ["Lane"]
+__all__ = ["Connection"]
 
 _PIECE = 65_536
 """Bytes written before the clock is looked at again."""
 
 
-class Lane(httpx2.HTTPTransport):
+class Connection(httpx2.HTTPTransport):
     """Transport with one connection. `until` is the end of its attempt, on time.monotonic()."""
 
     def __init__(self, *, verify: ssl.SSLContext, keepalive: float, proxy: str | None) -> None:
