@@ -10,7 +10,7 @@ import pytest
 
 from tasks.core.errors import SourceError
 from tasks.load.reviewed_heads import ReviewedHead
-from tasks.load.sources import read_rows
+from tasks.load.sources import read_source
 from tasks.load.sources.git.resolve import ResolvedRange, moves_head, resolve_git
 
 HOUR = timedelta(hours=1)
@@ -30,7 +30,7 @@ def resolved(
 
 def files(found: ResolvedRange) -> set[str]:
     """The files that a run of the range reads."""
-    return {row.snippet for row in read_rows(found.source)}
+    return {row.snippet for row in read_source(found.source)}
 
 
 def test_the_first_run_looks_back_a_day(repository: Any) -> None:
