@@ -32,6 +32,7 @@ __all__ = [
     "CODE",
     "QUOTA",
     "STARTED",
+    "STRICT",
     "comment",
     "findings",
     "made_up",
@@ -44,6 +45,21 @@ CHECKS = {"large": "model-l", "mini": "model-s", "other-family": "model-x"}
 STARTED = 1_795_480_000.0
 QUOTA = (3, 60.0)
 POOL = ("team-a", "team-b", "team-c", "team-d")
+
+STRICT = """
+[app_ids.a]
+key = "env:K"
+base_url = "http://127.0.0.1:1/v1"
+[[check]]
+name = "large"
+model = "m"
+[review]
+model = "r"
+[policy]
+min_severity = "high"
+min_score = 7
+"""
+"""A review.toml whose policy keeps only what is severe and sure."""
 
 CODE = [
     "def total(rows, limit=[]):",

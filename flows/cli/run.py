@@ -75,8 +75,8 @@ def _run(source: str, settings: Settings, paths: RunPaths, wanted: dict[str, Any
     from flows.ui.server import prefect_server  # noqa: PLC0415
 
     with prefect_server(partial(_prepare, settings)), _despite_outages(paths):
-        # Prefect takes a second to import and reads its settings then: after mute_prefect_console, and after all
-        # that is wrong with the arguments was told.
+        # Prefect takes a second to import and reads its settings then: after mute_prefect_console,
+        # and after all that is wrong with the arguments was told.
         from flows.bulk_review import bulk_review  # noqa: PLC0415
 
         filter_prefect_console()

@@ -18,7 +18,7 @@ from tasks.review.replies.contract import RawComment
     ("path", "uri", "shown"),
     [
         ("src\\app\\x.py", "src/app/x.py", "src/app/x.py"),
-        ("C:\\work\\a b.py", "file:///C:/work/a%20b.py", "C:/work/a b.py"),
+        ("C:\\src\\a b.py", "file:///C:/src/a%20b.py", "C:/src/a b.py"),
         ("odd\\name/x.py", "odd%5Cname/x.py", "odd\\name/x.py"),
         ("../x.py", "x.py", "x.py"),
         ("a/../../etc/x", "etc/x", "etc/x"),

@@ -12,7 +12,7 @@ from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.report.task import write_report
-from tests.factories import CHECKS, make_run
+from tests.factories import CHECKS, STRICT, make_run
 
 QUOTA = {
     "kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0, "app_ids": [],
@@ -137,18 +137,3 @@ def test_the_old_way_to_verify_goes_on(there: RunPaths, capsys: pytest.CaptureFi
     shown = capsys.readouterr()
     assert main(["run", "--verify", str(there.root)]) == new != 2
     assert capsys.readouterr() == shown
-
-
-STRICT = """
-[app_ids.a]
-key = "env:K"
-base_url = "http://127.0.0.1:1/v1"
-[[check]]
-name = "large"
-model = "m"
-[review]
-model = "r"
-[policy]
-min_severity = "high"
-min_score = 7
-"""

@@ -20,7 +20,7 @@ from tasks.outputs.stored import comment_of, input_of
 from tasks.outputs.tables import read_reviews, read_table
 from tasks.report.task import write_report
 from tasks.review.findings.policy import apply_policy
-from tests.factories import CODE, make_run
+from tests.factories import CODE, STRICT, make_run
 
 QUOTA = {
     "kept": True,
@@ -37,19 +37,6 @@ SETTINGS: dict[str, Any] = {
     "mode": "check_and_review",
     "check": [{"name": name} for name in ("large", "mini", "other-family")],
 }
-CONFIG = """
-[app_ids.a]
-key = "env:K"
-base_url = "http://127.0.0.1:1/v1"
-[[check]]
-name = "large"
-model = "m"
-[review]
-model = "r"
-[policy]
-min_severity = "high"
-min_score = 7
-"""
 
 
 @pytest.fixture
@@ -105,7 +92,7 @@ def test_new_thresholds_decide_as_if_they_had_been_there(night: RunPaths) -> Non
         )
     }
     config = night.root.parent / "strict.toml"
-    config.write_text(CONFIG)
+    config.write_text(STRICT)
     assert main(["repolicy", str(night.root), "--config", str(config)]) == 0
     after = tables(night)
     found = {
@@ -144,7 +131,7 @@ def test_another_folder_leaves_the_run_as_it_was(night: RunPaths) -> None:
     export_run(night.root, ["sarif"])
     before, other = files(night), RunPaths(night.root.parent / "other")
     config = night.root.parent / "strict.toml"
-    config.write_text(CONFIG)
+    config.write_text(STRICT)
     command = ["repolicy", str(night.root), "--config", str(config), "--output", str(other.root)]
     assert main(command) == 0
     assert files(night) == before
@@ -210,7 +197,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_outputs(
 ) -> None:
     """The tables fit, the page does not: exit 2, and every file is the earlier run's."""
     before, config = files(night), night.root.parent / "strict.toml"
-    config.write_text(CONFIG)
+    config.write_text(STRICT)
     fits = len(before["report.html"]) * 9 // 10
     assert all(len(found) < fits for name, found in before.items() if name != "report.html")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
