@@ -194,6 +194,7 @@ def test_a_small_compressed_reply_is_read(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [(b"anything", "br"), (b"not gzip", "gzip"), (gzip.compress(b"cut" * 99)[:-9], "gzip")],
+    ids=["unknown", "not one", "cut off"],
 )
 def test_an_encoding_that_cannot_be_undone_is_a_bad_reply(body: bytes, encoding: str) -> None:
     """Unknown encodings, damage and a compressed body that breaks off are marked as such."""
