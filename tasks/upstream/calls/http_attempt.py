@@ -12,6 +12,7 @@ import openai
 import orjson
 
 from tasks.core.calls import Reply, Request, Usage
+from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
 from tasks.upstream.calls.completion import Completion, body_of, read_completion
@@ -31,12 +32,18 @@ class Attempt:
     trace_id: str
     probe: Probe
     adaptation: Adaptation = field(default_factory=Adaptation)
+    http: HttpOptions = field(default_factory=HttpOptions)
     replying: bool = False
     headers: Mapping[str, str] | None = None
     refused_headers: Mapping[str, str] = field(default_factory=dict)
     """Of an error response."""
     body: dict[str, Any] = field(default_factory=dict)
     """What was sent."""
+
+    @property
+    def sent_model(self) -> str:
+        """The model's name at the endpoint."""
+        return self.http.sent_name(self.request.model)
 
     def send(self, client: openai.OpenAI) -> Completion:
         """Ask and read the reply to its end.
@@ -91,10 +98,11 @@ class Attempt:
         )
 
     def _post(self, client: openai.OpenAI) -> httpx2.Response:
-        self.body = self.adaptation.apply(body_of(self.request))
+        model = self.request.model
+        self.body = self.adaptation.apply(body_of(self.request)) | {"model": self.sent_model}
         # Always streamed, so that the size and the time of a body are bounded while it comes.
         response: Any = client.post(
-            "/chat/completions",
+            self.http.path(model),
             cast_to=httpx2.Response,
             content=orjson.dumps(self.body),
             options={"headers": {"Content-Type": "application/json", "M-TraceId": self.trace_id}},

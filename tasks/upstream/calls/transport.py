@@ -5,6 +5,11 @@ httpx2's own pool looks at every connection for every request, with a system cal
 Here a call takes the connection that was used last, which is a pop from a stack, and gives it back
 when its reply has been read. Keys that take turns do not each open connections of their own: their
 number is that of the calls in flight, whatever the keys.
+
+Proxies are those of the environment: HTTPS_PROXY for https, HTTP_PROXY for http, ALL_PROXY for both,
+with user and password in the URL where it asks for them, and NO_PROXY for hosts that are reached
+without. Certificates are those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR, and the app_id's
+own ca_file.
 """
 
 from __future__ import annotations
@@ -16,15 +21,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from tasks.core.errors import ReplyError
+from tasks.core.errors import ConfigError, ReplyError
 from tasks.upstream.calls.connection import Connection
 from tasks.upstream.calls.decoding import KNOWN, decoded
 
-__all__ = ["Probe", "Transport", "watched"]
+__all__ = ["Probe", "Transport", "check_proxies", "watched"]
 
 _local = threading.local()
 
@@ -77,8 +84,11 @@ def watched(probe: Probe) -> Iterator[Probe]:
 class Transport(httpx2.BaseTransport):
     """Transport to one endpoint. Closing it drops idle connections; those in use end by themselves."""
 
-    def __init__(self, base_url: str, *, keepalive: float = 75.0) -> None:
+    def __init__(
+        self, base_url: str, *, keepalive: float = 75.0, ca_file: str | None = None
+    ) -> None:
         self._proxy = _proxy(httpx2.URL(base_url))
+        self._ca_file = ca_file
         # Servers close idle connections after 5 to 75 s; one that was closed is noticed before use.
         self._keepalive = keepalive
         self._idle: deque[Connection] = deque()
@@ -127,7 +137,9 @@ class Transport(httpx2.BaseTransport):
         try:
             return self._idle.pop()
         except IndexError:
-            return Connection(verify=_ssl_context(), keepalive=self._keepalive, proxy=self._proxy)
+            return Connection(
+                verify=_ssl_context(self._ca_file), keepalive=self._keepalive, proxy=self._proxy
+            )
 
     def _give_back(self, connection: Connection) -> None:
         if self._closed or not connection.is_clean():
@@ -197,9 +209,29 @@ def _take_encoding(response: httpx2.Response) -> str:
 
 
 @cache
-def _ssl_context() -> ssl.SSLContext:
+def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
     # Loading the certificates takes 20 ms, so once per process and not once per connection.
-    return httpx2.create_ssl_context()
+    context = httpx2.create_ssl_context()
+    if ca_file is not None:
+        context.load_verify_locations(Path(ca_file).expanduser())
+    return context
+
+
+def check_proxies() -> None:
+    """Check that a SOCKS proxy of the environment can be used; HTTP proxies always can.
+
+    Raises:
+        ConfigError: the package that speaks SOCKS is not installed.
+    """
+    if find_spec("socksio") is not None:
+        return
+    for scheme, proxy in getproxies().items():
+        if scheme != "no" and proxy.lower().startswith("socks"):
+            msg = (
+                f"{scheme.upper()}_PROXY names a SOCKS proxy, which needs a package more: pip install "
+                "socksio; or set HTTPS_PROXY to an HTTP proxy, or unset it"
+            )
+            raise ConfigError(msg)
 
 
 def _proxy(url: httpx2.URL) -> str | None:
