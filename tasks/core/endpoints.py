@@ -51,6 +51,11 @@ class HttpOptions:
     ca_file: str | None = None
     """Certificates (PEM) that are trusted beside those of the system."""
 
+    @property
+    def omits_authorization(self) -> bool:
+        """The key is in another header."""
+        return self.auth_header.lower() not in {"", "authorization"}
+
     def sent_name(self, model: str) -> str:
         """The model's name there."""
         return self.names.get(model, model)

@@ -81,6 +81,7 @@ def reply_row(
         started_at=reply.started,
         trace_id=reply.trace_id,
         request_id=reply.request_id,
+        sent_model=reply.sent_model,
     )
 
 

@@ -222,5 +222,5 @@ def _headers(options: HttpOptions, credentials: Credentials) -> dict[str, Any]:
     # Said here, they win over what OPENAI_CUSTOM_HEADERS may hold.
     ours: dict[str, Any] = {"Accept-Encoding": "identity", **options.headers, **secret}
     if options.auth_header:
-        return {"Authorization": openai.Omit(), **ours, options.auth_header: key}
+        return {**ours, options.auth_header: key}
     return {"Authorization": f"Bearer {key}", **ours}

@@ -95,6 +95,7 @@ class Attempt:
             first_token=None if first is None else first - started,
             refusal=completion.refusal,
             started=time.time() - (now - started),
+            sent_model=None if self.sent_model == self.request.model else self.sent_model,
         )
 
     def _post(self, client: openai.OpenAI) -> httpx2.Response:
@@ -105,11 +106,16 @@ class Attempt:
             self.http.path(model),
             cast_to=httpx2.Response,
             content=orjson.dumps(self.body),
-            options={"headers": {"Content-Type": "application/json", "M-TraceId": self.trace_id}},
+            options={"headers": self._headers()},
             stream=True,
             stream_cls=openai.Stream,
         )
         return cast("httpx2.Response", response)
+
+    def _headers(self) -> dict[str, Any]:
+        ours = {"Content-Type": "application/json", "M-TraceId": self.trace_id}
+        # The client's check wants it with each request, and not only among its default headers.
+        return ours | ({"Authorization": openai.Omit()} if self.http.omits_authorization else {})
 
     def _read(self, response: httpx2.Response) -> Completion:
         kind = response.headers.get("content-type", "")

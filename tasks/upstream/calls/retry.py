@@ -78,6 +78,11 @@ _TRY_AGAIN = {
     503: "overloaded",
     529: "overloaded",
 }
+_PROXY_REMEDY = (
+    "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY or "
+    "HTTP_PROXY): mend it, or put the endpoint's host into NO_PROXY. "
+)
+_PROXY_STATUS = 407
 _SERVER = 500  # where the server's own errors begin
 _BUSY = frozenset({503, 529})
 
@@ -175,6 +180,7 @@ def _refused(
     elif refusal.about == "endpoint" and error is not None:
         reason, rule = "bad_reply", _RULES["bad_reply"]  # a page with 200: once is an accident
     text = f"HTTP {status}: {refusal.sentence or 'no reason given'}"
+    text = _PROXY_REMEDY + text if status == _PROXY_STATUS else text
     return _decision(reason, rule, text, refusal=refusal, error=error)
 
 
@@ -196,14 +202,11 @@ def _remedy(error: BaseException) -> str:
     text = " ".join(str(cause) for cause in causes).lower()
     if any(isinstance(c, ssl.SSLCertVerificationError) for c in causes) or "certificate" in text:
         return (
-            "the endpoint's certificate is not trusted: set SSL_CERT_FILE to the file of the "
-            "authority that signed it. "
+            "the endpoint's certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE, "
+            "to the file of the authority that signed it. "
         )
     if any(isinstance(cause, httpx2.ProxyError) for cause in causes) or "407" in text:
-        return (
-            "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY): "
-            "mend HTTPS_PROXY, or put the endpoint's host into NO_PROXY. "
-        )
+        return _PROXY_REMEDY
     if any(isinstance(c, socket.gaierror) for c in causes) or "name or service" in text:
         return (
             "the endpoint's name is not known to DNS: check base_url, or set HTTPS_PROXY where "

@@ -18,11 +18,12 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
@@ -45,7 +46,16 @@ class Probe:
     `on_sent` is called with the instant, on time.monotonic(), at which the last byte was written.
     """
 
-    __slots__ = ("_on_sent", "deadline", "idle", "max_bytes", "opened", "reached", "started")
+    __slots__ = (
+        "_on_sent",
+        "_tunnel",
+        "deadline",
+        "idle",
+        "max_bytes",
+        "opened",
+        "reached",
+        "started",
+    )
 
     def __init__(
         self, *, timeout: float, idle: float, max_bytes: int, on_sent: Callable[[float], None]
@@ -58,14 +68,15 @@ class Probe:
         """A byte of a request was written: from here on it may have cost money and quota."""
         self.started = time.monotonic()
         self._on_sent = on_sent
+        self._tunnel = False
 
-    def __call__(self, event: str, info: object) -> None:
-        """Trace callback of httpcore; `info` is not used, it holds the request."""
-        del info
+    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Trace callback of httpcore. What asks a proxy for a tunnel has not reached the endpoint."""
         if event == "http11.send_request_headers.started":
-            self.reached = True
+            self._tunnel = info["request"].method == b"CONNECT"
+            self.reached = not self._tunnel
             self.started = time.monotonic()
-        elif event == "http11.send_request_body.complete":
+        elif event == "http11.send_request_body.complete" and not self._tunnel:
             self._on_sent(time.monotonic())
         elif event == "connection.connect_tcp.complete":
             self.opened += 1
