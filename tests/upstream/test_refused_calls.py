@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import UpstreamError
 from tasks.core.quotas import AppId, Window
+from tasks.review.replies.replies import parse_comments
 from tasks.upstream.calls.caller import Caller
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 
@@ -351,3 +352,30 @@ def test_an_accident_of_sampling_is_asked_again(
     assert outcomes(open_call(1, base_url=provider.url), [ask(f"q{n}") for n in range(20)], 4) == {
         "ok": 20
     }
+
+
+def test_what_failed_as_json_goes_to_the_parse_ladder(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Groq gives the text back with each refusal: after the attempts it is read like a reply."""
+    text = (
+        '```json\n{"comments": [{"title": "Adds", "message": "It adds.", "start_line": 1,}]}\n```'
+    )
+    provider.rule = lambda _key, _body: refusal(
+        400, "Failed to generate JSON", code="json_validate_failed", failed_generation=text
+    )
+    reply = open_call(1, base_url=provider.url).call(ask("q"))
+    found = parse_comments(reply.content, finish_reason=reply.finish_reason)
+    assert [(one.title, found.mode) for one in found.items] == [("Adds", "repaired")]
+    assert (reply.attempts, len(provider.sent)) == (3, 3), "asked again first"
+
+
+@pytest.mark.parametrize("generation", ["", None, {"a": 1}, "  "])
+def test_a_refusal_without_its_text_stays_one(
+    provider: Provider, open_call: OpenCaller, ask: Ask, generation: Any
+) -> None:
+    """json_validate_failed without a text ends as a bad reply."""
+    provider.rule = lambda _key, _body: refusal(
+        400, "Failed to generate JSON", code="json_validate_failed", failed_generation=generation
+    )
+    assert outcomes(open_call(1, base_url=provider.url), [ask("q")]) == {"bad_reply": 1}

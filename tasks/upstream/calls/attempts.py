@@ -18,6 +18,7 @@ from tasks.core.quotas import AppId
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
+from tasks.upstream.calls.completion import Completion
 from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.key_ring import Credentials
 from tasks.upstream.calls.refusal_breaker import Place, RefusalBreakers
@@ -164,8 +165,25 @@ class CallAttempts:
             outcome = self._attempt(grant)
             if isinstance(outcome, Reply):
                 return outcome
-            if self._after(outcome):
-                return None
+            try:
+                if self._after(outcome):
+                    return None
+            except CallFailed:
+                if not outcome.decision.text.strip():
+                    raise
+                return self._reply_of_text(outcome)
+
+    def _reply_of_text(self, failed: Failed) -> Reply:
+        """The text that the server took for no JSON: what reads replies may make something of it."""
+        completion = Completion(
+            content=failed.decision.text,
+            model=None,
+            finish_reason="json_validate_failed",
+            usage=Usage(),
+            request_id=None,
+            created=time.time(),
+        )
+        return self._reply(failed.attempt, completion, failed.grant)
 
     # -- before an attempt -------------------------------------------------------------------
 
@@ -287,17 +305,20 @@ class CallAttempts:
                 self._settle_failure(failed)
                 return failed
         self._settle(grant, attempt, completion.usage.total_tokens)
-        reply = attempt.reply(
+        reply = self._reply(attempt, completion, grant)
+        if self._up.load is not None:
+            self._up.load.answered(reply.latency)
+        return reply
+
+    def _reply(self, attempt: Attempt, completion: Completion, grant: Grant) -> Reply:
+        return attempt.reply(
             completion,
             app_id=grant.app_id,
-            endpoint=endpoint,
+            endpoint=self._up.app_ids[grant.app_id].base_url,
             queue=self._queue,
             attempts=self._attempts,
             wasted=self._wasted,
         )
-        if self._up.load is not None:
-            self._up.load.answered(reply.latency)
-        return reply
 
     def _circumstances(self, attempt: Attempt) -> Circumstances:
         return Circumstances(

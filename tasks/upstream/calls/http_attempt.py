@@ -17,11 +17,9 @@ from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
 from tasks.upstream.calls.completion import Completion, body_of, read_completion
 from tasks.upstream.calls.streaming import assemble
-from tasks.upstream.calls.transport import Probe, watched
+from tasks.upstream.calls.transport import EVENTS, Probe, watched
 
 __all__ = ["Attempt"]
-
-_EVENTS = "text/event-stream"
 
 
 @dataclass(slots=True)
@@ -121,9 +119,9 @@ class Attempt:
         kind = response.headers.get("content-type", "")
         # A server may answer a stream request in one piece.
         stream = bool(self.body.get("stream"))
-        if stream and kind.startswith(_EVENTS):
+        if stream and kind.startswith(EVENTS):
             return assemble(response.iter_bytes(), self.probe)
-        if kind.startswith(_EVENTS):
+        if kind.startswith(EVENTS):
             msg = "the reply is a stream, and none was asked for"
             raise ReplyError(msg)
         return read_completion(response.read(), kind)

@@ -29,11 +29,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import httpx2
 import openai
+import orjson
 
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
@@ -122,6 +123,8 @@ class Decision:
     """The connection broke; take a new one."""
     error: ReplyError | None = None
     """The reply that could not be used."""
+    text: str = ""
+    """What the model had written when the server found it to be no JSON (json_validate_failed)."""
 
 
 def decide(error: Exception, about: Circumstances) -> Decision:
@@ -181,7 +184,20 @@ def _refused(
         reason, rule = "bad_reply", _RULES["bad_reply"]  # a page with 200: once is an accident
     text = f"HTTP {status}: {refusal.sentence or 'no reason given'}"
     text = _PROXY_REMEDY + text if status == _PROXY_STATUS else text
-    return _decision(reason, rule, text, refusal=refusal, error=error)
+    decision = _decision(reason, rule, text, refusal=refusal, error=error)
+    if refusal.code == "json_validate_failed":
+        return replace(decision, text=_generated(body))
+    return decision
+
+
+def _generated(body: object) -> str:
+    """Groq gives the text back: it may hold all that was asked for, in a fence or cut at its end."""
+    try:
+        record = orjson.loads(body) if isinstance(body, bytes | str) else body
+        text = record["error"]["failed_generation"]  # type: ignore[index]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def _of_connection(error: Exception, about: Circumstances) -> Decision:

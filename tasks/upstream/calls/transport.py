@@ -32,7 +32,10 @@ from tasks.core.errors import ConfigError, ReplyError
 from tasks.upstream.calls.connection import Connection
 from tasks.upstream.calls.decoding import KNOWN, decoded
 
-__all__ = ["Probe", "Transport", "check_proxies", "watched"]
+__all__ = ["EVENTS", "Probe", "Transport", "check_proxies", "watched"]
+
+EVENTS = "text/event-stream"
+"""The content type of a stream."""
 
 _local = threading.local()
 
@@ -49,6 +52,7 @@ class Probe:
     __slots__ = (
         "_on_sent",
         "_tunnel",
+        "begun",
         "deadline",
         "idle",
         "max_bytes",
@@ -64,6 +68,8 @@ class Probe:
         self.idle = idle
         self.max_bytes = max_bytes
         self.opened = 0
+        self.begun = False
+        """The answer itself has begun: from here on `idle` bounds each silence."""
         self.reached = False
         """A byte of a request was written: from here on it may have cost money and quota."""
         self.started = time.monotonic()
@@ -115,6 +121,7 @@ class Transport(httpx2.BaseTransport):
             request.extensions["trace"] = probe
         connection = self._take()
         connection.until = None if probe is None else probe.deadline
+        connection.idle = None
         try:
             response = connection.handle_request(request)
         except BaseException:
@@ -124,7 +131,9 @@ class Transport(httpx2.BaseTransport):
             self._count(probe)
         encoding = _take_encoding(response)
         give_back = partial(self._give_back, connection)
-        response.stream = _Body(response.stream, request, probe, give_back, encoding)
+        response.stream = _Body(
+            response, request, probe, connection, done=give_back, encoding=encoding
+        )
         return response
 
     def drop_idle(self) -> None:
@@ -164,23 +173,27 @@ class _Body(httpx2.SyncByteStream):
 
     def __init__(
         self,
-        stream: httpx2.SyncByteStream | httpx2.AsyncByteStream,
+        response: httpx2.Response,
         request: httpx2.Request,
         probe: Probe | None,
+        connection: Connection,
+        *,
         done: Callable[[], None],
         encoding: str,
     ) -> None:
+        stream = response.stream
         if not isinstance(stream, httpx2.SyncByteStream):
             msg = "a synchronous client got an asynchronous reply"
             raise TypeError(msg)
         self._stream = stream
         self._probe = probe
+        self._connection = connection
+        self._is_stream = response.headers.get("content-type", "").startswith(EVENTS)
         self._done: Callable[[], None] | None = done
         self._encoding = encoding
         if probe is not None:
-            # Waiting for the first byte may take the whole timeout, a gap between two may not.
-            left = max(probe.deadline - time.monotonic(), 0.001)
-            request.extensions["timeout"]["read"] = min(probe.idle, left)
+            # Until the answer begins its silence may take the whole attempt: a model thinks.
+            request.extensions["timeout"]["read"] = max(probe.deadline - time.monotonic(), 0.001)
 
     def __iter__(self) -> Iterator[bytes]:
         most = MAX_UNWATCHED if self._probe is None else self._probe.max_bytes
@@ -193,7 +206,11 @@ class _Body(httpx2.SyncByteStream):
             size += len(chunk)
             if self._probe is not None:
                 self._check(size, self._probe)
+                # Of a stream, who puts it together knows; blank bytes keep a connection alive.
+                self._probe.begun |= not self._is_stream and bool(chunk.strip())
             yield chunk
+            if self._probe is not None and self._probe.begun:
+                self._connection.idle = self._probe.idle
 
     def _check(self, size: int, probe: Probe) -> None:
         if size > probe.max_bytes:
