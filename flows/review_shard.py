@@ -77,13 +77,14 @@ def review_alone(name: str, root: str) -> None:
 
 def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | ExitReport:
     """The shard's counts, or why it could not be finished."""
-    keys: Mapping[str, SecretStr] = {}
+    scrub = None
     try:
         run = Run.read(shard.settings)
         keys = resolve_keys(run.settings)
+        scrub = keys.scrub
         return _work(shard, run, keys, log, submit)
     except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
-        return write_exit_report(shard, error, keys.values())
+        return write_exit_report(shard, error, scrub)
 
 
 def _work(

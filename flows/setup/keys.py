@@ -2,64 +2,89 @@
 
 from __future__ import annotations
 
-import os
+import ssl
+from functools import partial
+from pathlib import Path
 
-from pydantic import SecretStr
-
+from flows.setup.key_sources import check_reachable, read_secret
+from tasks.core.endpoints import is_reference
 from tasks.core.errors import ConfigError
-from tasks.core.settings import Settings
-from tasks.upstream.calls.scrub import Scrubber, protect_logs
+from tasks.core.quotas import parse_duration
+from tasks.core.settings import AppIdSettings, Settings
+from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
+from tasks.upstream.calls.scrub import protect_logs
+from tasks.upstream.calls.transport import check_proxies
 
 __all__ = ["check_variables", "resolve_keys"]
 
 
 def check_variables(settings: Settings) -> None:
-    """Check that the variables of all keys are set; Secret blocks need Prefect's server.
+    """Check what keys need and what is free to look at: variables, files, commands, certificates, proxies.
+
+    Secret blocks need Prefect's server.
 
     Raises:
-        ConfigError: a variable is not set, or empty.
+        ConfigError: one is not there or cannot be used; the message names the remedy.
     """
+    check_proxies()
     for alias, app in settings.app_ids.items():
-        if app.key.startswith("env:"):
-            _resolve(alias, app.key)
+        for place, reference in _references(alias, app).items():
+            check_reachable(place, reference)
+        _check_ca_file(alias, app.ca_file)
 
 
-def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
+def resolve_keys(settings: Settings) -> KeyRing:
     """Keys by alias of their app_id. From here on no log line of this process shows one.
 
     Raises:
-        ConfigError: a variable is not set, a Secret block is not there, or either is empty.
+        ConfigError: a key is not where its reference says, or empty; a ca_file cannot be used.
     """
-    keys = {alias: _resolve(alias, app.key) for alias, app in settings.app_ids.items()}
-    protect_logs(Scrubber(keys.values()))
-    return keys
+    check_proxies()
+    for alias, app in settings.app_ids.items():
+        _check_ca_file(alias, app.ca_file)
+    sources = {alias: _source(alias, app) for alias, app in settings.app_ids.items()}
+    return KeyRing(sources, on_new=protect_logs)
 
 
-def _resolve(alias: str, reference: str) -> SecretStr:
-    kind, _, name = reference.partition(":")
-    found = _from_env(alias, name) if kind == "env" else _from_block(alias, name)
-    if not found.get_secret_value().strip():
-        msg = f"app_ids.{alias}.key: {reference} is empty: set it to the key"
-        raise ConfigError(msg)
-    return found
+def _references(alias: str, app: AppIdSettings) -> dict[str, str]:
+    """The places in review.toml that name a secret of an app_id, and what they name."""
+    headers = {name: value for name, value in app.headers.items() if is_reference(value)}
+    return {
+        f"app_ids.{alias}.key": app.key,
+        **{f"app_ids.{alias}.headers.{name}": value for name, value in headers.items()},
+    }
 
 
-def _from_env(alias: str, name: str) -> SecretStr:
-    if name not in os.environ:
-        msg = f"app_ids.{alias}.key: the variable {name} is not set: export {name}=<the key>"
-        raise ConfigError(msg)
-    return SecretStr(os.environ[name])
+def _source(alias: str, app: AppIdSettings) -> KeySource:
+    references = _references(alias, app).values()
+    return KeySource(
+        read=partial(_read, alias, app),
+        changes=any(not reference.startswith("env:") for reference in references),
+        max_age=None if app.key_max_age is None else parse_duration(app.key_max_age),
+    )
 
 
-def _from_block(alias: str, name: str) -> SecretStr:
-    from prefect.blocks.system import Secret  # noqa: PLC0415 - Prefect takes a second to import
+def _read(alias: str, app: AppIdSettings) -> Credentials:
+    key, *headers = (
+        read_secret(place, reference) for place, reference in _references(alias, app).items()
+    )
+    names = [name for name, value in app.headers.items() if is_reference(value)]
+    return Credentials(key, dict(zip(names, headers, strict=True)))
 
+
+def _check_ca_file(alias: str, name: str | None) -> None:
+    if name is None:
+        return
     try:
-        block = Secret.load(name, _sync=True)  # type: ignore[call-arg]
-    except ValueError:
+        ssl.create_default_context().load_verify_locations(Path(name).expanduser())
+    except (OSError, ssl.SSLError) as error:
+        reason = (
+            "no certificate in PEM form is in it"
+            if isinstance(error, ssl.SSLError)
+            else error.strerror
+        )
         msg = (
-            f"app_ids.{alias}.key: there is no Prefect Secret block {name!r}: create it in the UI "
-            "under Blocks, or with prefect.blocks.system.Secret(value=...).save(...)"
+            f"app_ids.{alias}.ca_file: {name} cannot be used ({reason}): name the file with the "
+            "certificate of the authority (-----BEGIN CERTIFICATE-----)"
         )
         raise ConfigError(msg) from None
-    return SecretStr(str(block.get()))  # type: ignore[union-attr]

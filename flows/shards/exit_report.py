@@ -6,12 +6,10 @@ is room and written over in place, so that a full disk can be told of on that ve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
-from pydantic import SecretStr
 
 from tasks.core.errors import ReviewError, StateError, UserError
 from tasks.core.files import output_errors, read_json
@@ -45,14 +43,14 @@ def reserve_exit_report(shard: ShardPaths) -> None:
 
 
 def write_exit_report(
-    shard: ShardPaths, error: Exception, keys: Iterable[SecretStr] = ()
+    shard: ShardPaths, error: Exception, scrub: Scrubber | None = None
 ) -> ExitReport:
     """Write down what ended the process, without keys; returns what was written."""
     known = isinstance(error, ReviewError)
     text = str(error) if known else f"{type(error).__name__}: {error}"
     words = ExitReport(
         code=error.code if isinstance(error, ReviewError) else "crash",
-        message=Scrubber(keys)(text, _MESSAGE),
+        message=(scrub or Scrubber())(text, _MESSAGE),
         lasting=isinstance(error, UserError | StateError),
     )
     with suppress(OSError), shard.exit_report.open("r+b") as file:

@@ -21,11 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, NamedTuple
+from urllib.request import getproxies
 
 from flows.shards.watchdog import exit_with_parent
 from tasks.core.errors import StateError
+from tasks.core.quotas import is_loopback
 
-__all__ = ["HOSTS", "new_login", "prefect_server", "server_login"]
+__all__ = ["HOSTS", "new_login", "prefect_server", "server_login", "without_proxy_on_loopback"]
 
 HOSTS = "NIGHTLY_REVIEW_SERVER_HOSTS"
 """Variable: further host names, with commas between, under which the server is asked."""
@@ -88,11 +90,15 @@ def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[s
         configured = PREFECT_API_URL.value()
         if configured or starting is None:
             stack.close()
-            yield configured or ""
+            with _exported(without_proxy_on_loopback() if is_loopback(configured or "") else {}):
+                yield configured or ""
             return
         own = {"api.url": starting.url, "api.auth_string": starting.login}
         stack.enter_context(temporary_settings(_SETTINGS | own))
-        stack.enter_context(_exported(starting))
+        # The shards' processes use it to their very end, when Prefect's contexts are left already:
+        # without it each starts a server of Prefect's own there, which stays behind.
+        login = {"PREFECT_API_URL": starting.url, "PREFECT_API_AUTH_STRING": starting.login}
+        stack.enter_context(_exported(login | without_proxy_on_loopback()))
         meanwhile()
         _await_health(starting)
         stack.callback(_drain)
@@ -109,10 +115,7 @@ def _drain() -> None:
 
 
 @contextmanager
-def _exported(server: _Server) -> Iterator[None]:
-    # The shards' processes use it to their very end, when Prefect's contexts are left already:
-    # without it each starts a server of Prefect's own there, which stays behind.
-    ours = {"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.login}
+def _exported(ours: dict[str, str]) -> Iterator[None]:
     earlier = {name: os.environ[name] for name in ours if name in os.environ}
     os.environ.update(ours)
     try:
@@ -121,6 +124,14 @@ def _exported(server: _Server) -> Iterator[None]:
         for name in ours:
             del os.environ[name]
         os.environ.update(earlier)
+
+
+def without_proxy_on_loopback() -> dict[str, str]:
+    """NO_PROXY as it is, and this machine: a proxy elsewhere cannot reach the server here."""
+    said = getproxies().get("no", "")
+    hosts = [host for host in map(str.strip, said.split(",")) if host]
+    value = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 @contextmanager
@@ -132,7 +143,10 @@ def _starting() -> Iterator[_Server]:
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "flows.ui.server", "127.0.0.1", str(port), str(os.getpid())],
-            env=os.environ | _ENVIRONMENT | server_login(login, origin),
+            env=os.environ
+            | _ENVIRONMENT
+            | server_login(login, origin)
+            | without_proxy_on_loopback(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -103,6 +103,8 @@ class Reply:
     refusal: str | None = None
     started: float | None = None
     """When the request's first byte was written, seconds since the epoch by our clock."""
+    sent_model: str | None = None
+    """The model's name at the endpoint, where that is another one than ours."""
     paid_for: str = ""
     """Run and cell that it was bought for; see Request.cell."""
     journaled: bool = False

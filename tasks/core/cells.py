@@ -20,7 +20,10 @@ __all__ = ["REMEDIES", "Cell", "Plan", "RunCounts", "cells_of", "coverage_of", "
 Plan = Sequence[tuple[str, str]]
 """(stage, name) of every cell that each input of a run has."""
 
-REMEDIES = {"truncated": "raise max_tokens"}
+REMEDIES = {
+    "truncated": "raise max_tokens",
+    "prompt_cut": "the server read only a part of the prompt: raise its context length",
+}
 """What to do about a reason that a rerun alone does not mend."""
 
 _WORST_FIRST = ("failed", "ok", "skipped")
@@ -33,7 +36,7 @@ class Cell(NamedTuple):
     name: str
     status: str
     reason: str | None
-    """Why it failed or was skipped; of an ok one, "truncated" when its reply was cut short."""
+    """Why it failed or was skipped; of an ok one, "truncated" when its reply was cut short, "prompt_cut" when its prompt was."""
 
 
 def planned_cells(checks: Sequence[str], *, reviews: bool) -> Plan:
@@ -100,7 +103,7 @@ class RunCounts:
     reasons: Counter[str] = field(default_factory=Counter)
     """Failed cells by reason."""
     cuts: Counter[str] = field(default_factory=Counter)
-    """Ok cells whose reply was cut short, by reason."""
+    """Ok cells whose reply or prompt was cut short, by reason."""
     skips: Counter[str] = field(default_factory=Counter)
     """Skipped cells by reason."""
     coverage: Counter[str] = field(default_factory=Counter)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ConfigError
 
-__all__ = ["AppId", "Window", "is_loopback", "parse_window", "place_of"]
+__all__ = ["AppId", "Window", "is_loopback", "parse_duration", "parse_window", "place_of"]
 
 _WINDOW = re.compile(r"^\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(ms|s|m|min|h|d)\s*$")
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)\s*$")
 _LOOPBACK = frozenset({"::1", "0.0.0.0"})  # noqa: S104  (compared, not bound)
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -42,6 +44,8 @@ class AppId:
     max_in_flight: int | None = None
     provider: str = ""
     """Label of who answers; those with the same one share answers. Empty: the place of base_url."""
+    http: HttpOptions = field(default_factory=HttpOptions)
+    """How its requests are written."""
 
     @property
     def answers_as(self) -> str:
@@ -86,3 +90,17 @@ def parse_window(text: str) -> Window:
         msg = f'"{text}" allows nothing: limit and length must be above 0; use [] for no limit'
         raise ConfigError(msg)
     return Window(int(match[1]), seconds)
+
+
+def parse_duration(text: str) -> float:
+    """`"45m"` in seconds. Units: ms, s, m, min, h, d.
+
+    Raises:
+        ConfigError: not of that form, or 0.
+    """
+    match = _DURATION.match(text)
+    seconds = float(match[1]) * _UNIT[match[2]] if match else 0.0
+    if not seconds:
+        msg = f'"{text}" is not a duration: write a number above 0 and its unit, as "45m" or "1h"'
+        raise ConfigError(msg)
+    return seconds

@@ -178,6 +178,8 @@ class CallRow:
     """Of all its attempts; of a journaled answer, what it cost when it was bought."""
     raw_snippet: str | None = None
     """Start of a reply that could not be read; at most 400 characters."""
+    sent_model: str | None = None
+    """The model's name at the endpoint, where review.toml gives it another one there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """
 review.toml as typed settings. This is a trust boundary: what is wrong is said with file, key and remedy.
 
-The file holds references to keys ("env:NAME", "secret:BLOCK"), never a key, so settings may be
-stored with a run as they are.
+The file holds references to keys ("env:NAME", "secret:BLOCK", "file:PATH", "cmd:COMMAND"), never a
+key, so settings may be stored with a run as they are.
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tasks.core.endpoints import (
+    CHAT_PATH,
+    HttpOptions,
+    check_base_url,
+    check_chat_path,
+    check_header,
+    check_query,
+    check_reference,
+    is_reference,
+)
 from tasks.core.errors import ConfigError
-from tasks.core.locations import check_endpoint, check_state, is_database, is_url, without_password
-from tasks.core.quotas import AppId, parse_window
+from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.quotas import AppId, parse_duration, parse_window
 from tasks.core.records import Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 
@@ -33,7 +43,6 @@ __all__ = [
 ]
 
 _ALIAS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
-_KEY_REF = re.compile(r"^(env|secret):\S+$")
 
 
 class _Strict(BaseModel):
@@ -44,7 +53,10 @@ class AppIdSettings(_Strict):
     """One app_id: where its key is, what it may send."""
 
     key: str
-    """"env:VARIABLE" or "secret:<Prefect Secret block>"; never the key itself."""
+    """"env:VARIABLE", "secret:<Prefect Secret block>", "file:PATH" or "cmd:COMMAND"; never the key
+    itself. It is read anew when it is refused."""
+    key_max_age: str | None = None
+    """"45m": the key is read anew after so long; None: only when it is refused."""
     base_url: str
     quota: tuple[str, ...] = ()
     """Request windows, "LIMIT/SECONDS"; all hold at once; empty: no limit."""
@@ -57,15 +69,68 @@ class AppIdSettings(_Strict):
     max_in_flight: int | None = Field(default=None, ge=1)
     provider: str | None = Field(default=None, min_length=1)
     """Who answers: keys with the same label share journaled answers; None: the place of base_url."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Further headers of each request; a value may be a reference, as `key` is, and is scrubbed then."""
+    auth_header: str | None = Field(default=None, min_length=1)
+    """The header that the key goes into, alone; None: "Authorization: Bearer <key>"."""
+    query: dict[str, str] = Field(default_factory=dict)
+    """Parameters behind the URL of each request."""
+    chat_path: str = CHAT_PATH
+    """Behind base_url; `{model}` in it is the model's name there."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Model -> its name at this endpoint, where that is another one (a deployment)."""
+    ca_file: str | None = Field(default=None, min_length=1)
+    """Certificates (PEM) that are trusted beside those of the system."""
 
     @field_validator("key")
     @classmethod
     def _reference(cls, value: str) -> str:
-        if not _KEY_REF.match(value):
-            # The value itself may be a key that somebody pasted: never repeat it.
-            msg = 'must be "env:VARIABLE" or "secret:BLOCK", not the key itself'
-            raise ValueError(msg)
+        check_reference(value)
         return value
+
+    @field_validator("key_max_age")
+    @classmethod
+    def _age(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_duration(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            check_header(name, text)
+        return value
+
+    @field_validator("auth_header")
+    @classmethod
+    def _auth_header(cls, value: str | None) -> str | None:
+        if value is not None and value.lower() != "authorization":
+            check_header(value)
+        return value
+
+    @field_validator("query")
+    @classmethod
+    def _query(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            check_query(name)
+        return value
+
+    @field_validator("chat_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        check_chat_path(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.auth_header and self.auth_header.lower() in map(str.lower, self.headers):
+            msg = f"{self.auth_header} is both auth_header and one of headers: leave one out"
+            raise ValueError(msg)
+        return self
 
     @field_validator("quota", "tokens", mode="before")
     @classmethod
@@ -78,10 +143,7 @@ class AppIdSettings(_Strict):
     @field_validator("base_url")
     @classmethod
     def _url(cls, value: str) -> str:
-        if not re.match(r"^https?://[^/\s]+", value):
-            msg = 'must start with "http://" or "https://"'
-            raise ValueError(msg)
-        check_endpoint(value)
+        check_base_url(value)
         return value.rstrip("/")
 
     def record(self, alias: str) -> AppId:
@@ -95,6 +157,14 @@ class AppIdSettings(_Strict):
             pace=self.pace,
             max_in_flight=self.max_in_flight,
             provider=self.provider or "",
+            http=HttpOptions(
+                chat_path=self.chat_path,
+                query=self.query,
+                headers={n: v for n, v in self.headers.items() if not is_reference(v)},
+                auth_header=self.auth_header or "",
+                names=self.names,
+                ca_file=self.ca_file,
+            ),
         )
 
 

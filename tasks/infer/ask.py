@@ -11,7 +11,7 @@ from tasks.core.calls import Reply, Request
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
-from tasks.infer.call_rows import failed_row, reply_row
+from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row
 from tasks.infer.query import Messages, Query
 from tasks.review.prompts import reask_messages
 from tasks.review.replies.contract import Level, response_format
@@ -109,7 +109,12 @@ class Asker:
         self, query: Query, parsed: P, reply: Reply, earlier: Reply | None = None
     ) -> Answer[P]:
         row = reply_row(query, reply, self._price(query), earlier)
-        return Answer(parsed, replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped))
+        row = replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped)
+        if is_prompt_cut(query.counted, reply.usage):
+            # What answers a part of the question is no answer to it once the server is mended.
+            self._forget(query, query.messages)
+            row = replace(row, reason="prompt_cut")
+        return Answer(parsed, row)
 
     def _unreadable(
         self, query: Query, reply: Reply, earlier: Reply | None, error: ReplyError

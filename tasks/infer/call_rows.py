@@ -7,13 +7,24 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from tasks.core.calls import Reply, Usage
+from tasks.core.calls import Reply, TokenCount, Usage
 from tasks.core.errors import CallFailed, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.query import Query
 
-__all__ = ["as_broken", "cost", "failed_row", "reply_row", "skipped_row", "with_spent"]
+__all__ = [
+    "as_broken",
+    "cost",
+    "failed_row",
+    "is_prompt_cut",
+    "reply_row",
+    "skipped_row",
+    "with_spent",
+]
+
+_SHORT = 200  # tokens; too few to tell a cut from another encoding
+_CUT_EXACT, _CUT = 0.6, 0.5  # of our count
 
 
 def skipped_row(input_id: str, stage: Any, name: str, model: str, reason: str) -> CallRow:
@@ -81,7 +92,19 @@ def reply_row(
         started_at=reply.started,
         trace_id=reply.trace_id,
         request_id=reply.request_id,
+        sent_model=reply.sent_model,
     )
+
+
+def is_prompt_cut(counted: TokenCount, usage: Usage) -> bool:
+    """Whether the server read far less than was sent, as Ollama does beyond num_ctx, without a word.
+
+    Other encodings count up to a third less; some servers leave out what came from their cache.
+    """
+    if usage.prompt_tokens is None or counted.tokens < _SHORT:
+        return False
+    read = usage.prompt_tokens + (usage.cached_tokens or 0)
+    return 0 < read < counted.tokens * (_CUT_EXACT if counted.exact else _CUT)
 
 
 def with_spent(row: CallRow, other: CallRow) -> CallRow:

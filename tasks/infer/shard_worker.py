@@ -57,6 +57,7 @@ class ShardWorker:
         self._offsets = _line_offsets(shard.inputs)
         self._passes = Passes(run.settings, self.inputs)
         self._failures = 0
+        self._cut: set[str] = set()
         self._broken = 0
         self._latches: set[CountDownLatch] = set()
         self._closed = False
@@ -76,6 +77,8 @@ class ShardWorker:
         self.progress.asked(answer.row)
         if answer.row.status == "failed":
             self._complain(answer.row)
+        elif answer.row.reason == "prompt_cut":
+            self._complain_of_cut(answer.row)
         return answer
 
     def broken(self, input_id: str, error: BaseException) -> None:
@@ -88,6 +91,21 @@ class ShardWorker:
                 input_id,
                 short_traceback(error),
             )
+
+    def _complain_of_cut(self, row: CallRow) -> None:
+        if row.model in self._cut:
+            return
+        self._cut.add(row.model)
+        self._log.warning(
+            "%s at %s read %s of about %s tokens of the prompt for %s: raise its context length "
+            "(Ollama: num_ctx) or lower max_input_tokens; told once for each model, see the reason "
+            "prompt_cut in calls.parquet",
+            row.model,
+            row.endpoint,
+            row.input_tokens,
+            row.counted_tokens,
+            row.input_id,
+        )
 
     def _complain(self, row: CallRow) -> None:
         self._failures += 1

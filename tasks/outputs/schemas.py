@@ -96,6 +96,7 @@ _CALL = _fields(
     reasoning_tokens=_LONG,
     cost_usd=_REAL,
     raw_snippet=_TEXT,
+    sent_model=_TEXT,
 )
 
 _EXPECTED = _fields(

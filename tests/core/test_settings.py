@@ -7,7 +7,7 @@ import pytest
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import CheckSettings, Settings, load_settings
+from tasks.core.settings import AppIdSettings, CheckSettings, Settings, load_settings
 from tasks.upstream.calls.completion import body_of
 
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
@@ -38,7 +38,8 @@ def test_the_shipped_example_is_valid() -> None:
 def test_the_example_names_every_setting() -> None:
     """Nothing that can be set is missing from the commented example."""
     text = EXAMPLE.read_text()
-    missing = [name for name in Settings.model_fields if name not in text]
+    names = [*Settings.model_fields, *AppIdSettings.model_fields, *CheckSettings.model_fields]
+    missing = [name for name in names if name not in text]
     assert not missing
 
 
@@ -163,3 +164,68 @@ def test_an_endpoint_with_a_password_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="must not hold a password or key") as caught:
         load_settings(MINIMAL.replace("http://127.0.0.1:1/v1/", url), "review.toml")
     assert "planted-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('headers = { Authorization = "env:K" }', "Authorization is made of key"),
+        ('headers = { host = "a" }', "host is set by each request itself"),
+        ('headers = { Content-Length = "1" }', "Content-Length is set by each request itself"),
+        ('headers = { "bad name" = "1" }', "is no name of a header"),
+        ('headers = { X-Note = "a\\nb" }', "X-Note must be one line of ASCII characters"),
+        ('headers = { "api-key" = "sk-pasted-secret" }', "api-key must not hold a secret itself"),
+        ('headers = { "api-key" = "env:" }', 'must be "env:VARIABLE"'),
+        ('auth_header = "Host"', "Host is set by each request itself"),
+        ('auth_header = "x-k"\nheaders = { X-K = "1" }', "both auth_header and one of headers"),
+        ('query = { "api-key" = "sk-pasted-secret" }', "query: api-key must not hold a key"),
+        ('chat_path = "openai/chat"', "chat_path: must be a path as"),
+        ('chat_path = "/chat?api-version=1"', 'goes into query = { "api-version"'),
+        ('chat_path = "/{deployment}/chat"', "chat_path: must be a path as"),
+        ('key_max_age = "45"', '"45" is not a duration'),
+        ('key = "cmd:tool \'x"', "close its quotation marks"),
+    ],
+)
+def test_what_an_endpoint_cannot_have(line: str, said: str) -> None:
+    """Headers, query, path and key that would not work or would be stored: each with its remedy."""
+    before = 'key = "env:KEY_A"\n'
+    message = refusal(
+        MINIMAL.replace(before, line + "\n" if line.startswith("key =") else before + line + "\n")
+    )
+    assert said in message
+    assert "app_ids.a" in message
+    assert "sk-pasted-secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://h/openai?api-version=1", 'set query = { "api-version" = "..." } beside it'),
+        ("https://h/v1/chat/completions", "must end before /chat/completions, which is added"),
+        ("https://h/v1/chat/completions/", "must end before /chat/completions, which is added"),
+    ],
+)
+def test_a_base_url_that_is_more_than_a_start(url: str, said: str) -> None:
+    """What is copied from a provider's example is refused with the settings that say the same."""
+    assert said in refusal(MINIMAL.replace("http://127.0.0.1:1/v1/", url))
+
+
+def test_an_endpoint_as_companies_have_it() -> None:
+    """All its settings reach the record of the app_id; references to secrets do not."""
+    lines = """
+headers = { "api-key" = "env:AZURE_KEY", X-Tenant = "blue", X-Author = "us" }
+query = { "api-version" = "2024-10-21" }
+chat_path = "/openai/deployments/{model}/chat/completions"
+names = { m = "my deployment" }
+ca_file = "ca.pem"
+key_max_age = "45m"
+"""
+    http = (
+        load_settings(MINIMAL.replace('key = "env:KEY_A"\n', 'key = "cmd:gcloud x"' + lines))
+        .pool[0]
+        .http
+    )
+    assert http.path("m") == "/openai/deployments/my%20deployment/chat/completions"
+    assert (http.sent_name("m"), http.sent_name("other")) == ("my deployment", "other")
+    assert http.headers == {"X-Tenant": "blue", "X-Author": "us"}
+    assert (http.query, http.ca_file) == ({"api-version": "2024-10-21"}, "ca.pem")

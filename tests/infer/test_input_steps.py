@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +143,27 @@ def test_a_truncated_reply_is_named(sandbox: Sandbox, review_rows: Reviewer) -> 
     (review,) = review_rows([ROW], CHECK)
     assert review["coverage"] in {"partial", "failed"}
     assert "truncated" in review["coverage_reason"]
+
+
+def test_a_prompt_that_the_server_cut_is_named(
+    sandbox: Sandbox, review_rows: Reviewer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ollama reads 256 tokens and says nothing: row and log do, and the next run asks again."""
+    sandbox.control(profile="ollama", models={"c1": {"skill": "silent", "context_tokens": 256}})
+    rows = [ROW | {"input_id": name, "content": f"{CODE}{name} = 1\n"} for name in "ab"]
+    with caplog.at_level(logging.WARNING, logger="test"):
+        reviews = review_rows(rows, CHECK)
+    calls = [call for review in reviews for call in review["calls"]]
+    assert [(call["status"], call["reason"]) for call in calls] == [("ok", "prompt_cut")] * 2
+    assert {review["coverage"] for review in reviews} == {"partial"}
+    assert "raise its context length" in reviews[0]["coverage_reason"]
+    (line,) = (line for line in caplog.messages if "num_ctx" in line)
+    assert "c1 at" in line
+    assert "read 256 of about" in line
+
+    sandbox.control(models={"c1": {"skill": "silent", "context_tokens": 100_000}})
+    again = review_rows(rows, CHECK)
+    assert {review["coverage"] for review in again} == {"complete"}
 
 
 def test_two_checks_with_one_finding_are_one_cluster(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -13,10 +14,14 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import UpstreamError
+from tasks.core.quotas import AppId, Window
+from tasks.review.replies.replies import parse_comments
 from tasks.upstream.calls.caller import Caller
+from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]
@@ -232,16 +237,48 @@ def test_a_key_that_expired_is_read_anew(
     provider: Provider, open_call: OpenCaller, ask: Ask
 ) -> None:
     """A 401 re-reads the key first, and a key that is another one is no suspect."""
-    asked: list[str] = []
-    provider.rule = lambda _key, _body: None if asked else (401, {}, {})
+    keys = iter(["plain-old", "plain-new"])
+    ring = KeyRing({"a0": KeySource(lambda: Credentials(SecretStr(next(keys))), changes=True)})
+    provider.rule = lambda key, _body: None if key == "new" else (401, {}, {})
 
-    def refresh(alias: str) -> bool:
-        asked.append(alias)
-        return True
+    caller = open_call(1, base_url=provider.url, keys=ring)
+    assert outcomes(caller, [ask(f"q{n}") for n in range(40)]) == {"ok": 40}
+    assert Counter(key for key, _ in provider.sent)["old"] == 1, "the canary, and nobody else"
 
-    caller = open_call(1, base_url=provider.url, refresh_key=refresh)
-    assert outcomes(caller, [ask(f"q{n}") for n in range(5)]) == {"ok": 5}
-    assert (asked, len(provider.sent)) == (["a0"], 6)
+
+def test_keys_that_are_refused_though_they_change_end(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """A command that gives another key each time does not keep a refused account alive."""
+    count = itertools.count()
+    ring = KeyRing(
+        {"a0": KeySource(lambda: Credentials(SecretStr(f"plain-{next(count)}")), changes=True)}
+    )
+    provider.rule = lambda _key, _body: refusal(401, "no such key", code="invalid_api_key")
+
+    found = outcomes(
+        open_call(1, base_url=provider.url, keys=ring), [ask(f"q{n}") for n in range(40)]
+    )
+    assert "ok" not in found
+    assert len(provider.sent) <= 5
+
+
+def test_a_new_key_goes_on_in_the_windows_of_the_old(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Three a second, and a key that expires after two answers: never four in a second."""
+    keys, times = iter(["plain-0", "plain-1", "plain-2"]), list[float]()
+    ring = KeyRing({"a0": KeySource(lambda: Credentials(SecretStr(next(keys))), changes=True)})
+
+    def rule(key: str, _body: dict[str, Any]) -> Answer:
+        times.append(time.monotonic())
+        return None if len(times) <= 2 + 3 * int(key) else (401, {}, {})
+
+    provider.rule = rule
+    app_id = AppId("a0", provider.url, (Window(3, 1.0),))
+    caller = open_call(app_ids=[app_id], keys=ring)
+    assert outcomes(caller, [ask(f"q{n}") for n in range(6)], 6) == {"ok": 6}
+    assert all(later - first > 0.9 for first, later in zip(times, times[3:], strict=False))
 
 
 def test_a_model_is_out_on_one_key_alone(
@@ -315,3 +352,30 @@ def test_an_accident_of_sampling_is_asked_again(
     assert outcomes(open_call(1, base_url=provider.url), [ask(f"q{n}") for n in range(20)], 4) == {
         "ok": 20
     }
+
+
+def test_what_failed_as_json_goes_to_the_parse_ladder(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Groq gives the text back with each refusal: after the attempts it is read like a reply."""
+    text = (
+        '```json\n{"comments": [{"title": "Adds", "message": "It adds.", "start_line": 1,}]}\n```'
+    )
+    provider.rule = lambda _key, _body: refusal(
+        400, "Failed to generate JSON", code="json_validate_failed", failed_generation=text
+    )
+    reply = open_call(1, base_url=provider.url).call(ask("q"))
+    found = parse_comments(reply.content, finish_reason=reply.finish_reason)
+    assert [(one.title, found.mode) for one in found.items] == [("Adds", "repaired")]
+    assert (reply.attempts, len(provider.sent)) == (3, 3), "asked again first"
+
+
+@pytest.mark.parametrize("generation", ["", None, {"a": 1}, "  "])
+def test_a_refusal_without_its_text_stays_one(
+    provider: Provider, open_call: OpenCaller, ask: Ask, generation: Any
+) -> None:
+    """json_validate_failed without a text ends as a bad reply."""
+    provider.rule = lambda _key, _body: refusal(
+        400, "Failed to generate JSON", code="json_validate_failed", failed_generation=generation
+    )
+    assert outcomes(open_call(1, base_url=provider.url), [ask("q")]) == {"bad_reply": 1}

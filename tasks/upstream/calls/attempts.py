@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,9 @@ from tasks.core.quotas import AppId
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
+from tasks.upstream.calls.completion import Completion
 from tasks.upstream.calls.http_attempt import Attempt
+from tasks.upstream.calls.key_ring import Credentials
 from tasks.upstream.calls.refusal_breaker import Place, RefusalBreakers
 from tasks.upstream.calls.refusals import Refusal
 from tasks.upstream.calls.retry import Circumstances, RetryDecision, backoff, decide
@@ -86,8 +88,6 @@ class Upstream:
     adaptations: Adaptations
     suspects: Suspects
     load: LoadObserver | None = None
-    refresh_key: Callable[[str], bool] | None = None
-    """Reads an app_id's key anew; True: it is another one."""
 
     def endpoints(self, model: str) -> dict[str, list[str]]:
         """base_url -> aliases that serve the model there."""
@@ -111,6 +111,7 @@ class Failed:
     message: str
     grant: Grant
     attempt: Attempt
+    credentials: Credentials
 
     @property
     def signal(self) -> Signal | None:
@@ -164,8 +165,25 @@ class CallAttempts:
             outcome = self._attempt(grant)
             if isinstance(outcome, Reply):
                 return outcome
-            if self._after(outcome):
-                return None
+            try:
+                if self._after(outcome):
+                    return None
+            except CallFailed:
+                if not outcome.decision.text.strip():
+                    raise
+                return self._reply_of_text(outcome)
+
+    def _reply_of_text(self, failed: Failed) -> Reply:
+        """The text that the server took for no JSON: what reads replies may make something of it."""
+        completion = Completion(
+            content=failed.decision.text,
+            model=None,
+            finish_reason="json_validate_failed",
+            usage=Usage(),
+            request_id=None,
+            created=time.time(),
+        )
+        return self._reply(failed.attempt, completion, failed.grant)
 
     # -- before an attempt -------------------------------------------------------------------
 
@@ -269,7 +287,8 @@ class CallAttempts:
             on_sent=partial(self._up.quota.sent, grant),
         )
         adaptation = self._up.adaptations.at(place)
-        return Attempt(self._request, uuid.uuid4().hex, probe, adaptation)
+        http = self._up.app_ids[grant.app_id].http
+        return Attempt(self._request, uuid.uuid4().hex, probe, adaptation, http)
 
     def _send(self, attempt: Attempt, grant: Grant, endpoint: str) -> Reply | Failed:
         with self._up.pool.lease(grant.app_id, endpoint) as lease:
@@ -281,30 +300,32 @@ class CallAttempts:
                     self._up.pool.replace(lease)
                 usage = error.usage if isinstance(error, ReplyError) else None
                 self._wasted = usage.plus(self._wasted) if usage else self._wasted
-                failed = Failed(
-                    decision, self._up.scrub(decision.message, _MESSAGE), grant, attempt
-                )
+                said = self._up.scrub(decision.message, _MESSAGE)
+                failed = Failed(decision, said, grant, attempt, lease.credentials)
                 self._settle_failure(failed)
                 return failed
         self._settle(grant, attempt, completion.usage.total_tokens)
-        reply = attempt.reply(
+        reply = self._reply(attempt, completion, grant)
+        if self._up.load is not None:
+            self._up.load.answered(reply.latency)
+        return reply
+
+    def _reply(self, attempt: Attempt, completion: Completion, grant: Grant) -> Reply:
+        return attempt.reply(
             completion,
             app_id=grant.app_id,
-            endpoint=endpoint,
+            endpoint=self._up.app_ids[grant.app_id].base_url,
             queue=self._queue,
             attempts=self._attempts,
             wasted=self._wasted,
         )
-        if self._up.load is not None:
-            self._up.load.answered(reply.latency)
-        return reply
 
     def _circumstances(self, attempt: Attempt) -> Circumstances:
         return Circumstances(
             reached=attempt.probe.reached,
             replying=attempt.replying,
             stream=self._request.stream,
-            model=self._request.model,
+            model=attempt.sent_model,
             headers=attempt.headers,
         )
 
@@ -330,6 +351,7 @@ class CallAttempts:
         up = self._up
         up.refusals.succeeded(place)
         up.quota.answered(grant)
+        up.pool.keys.answered(grant.app_id)
         up.adaptations.taken(place, attempt.body)
         out = up.suspects.answered(
             grant.app_id, self._request.model, self._question, set(self._refused_by)
@@ -400,7 +422,7 @@ class CallAttempts:
     def _judge_key(self, failed: Failed, refusal: Refusal) -> None:
         """Suspect the key; raises CallFailed when the question is the suspect, or no key is left."""
         up, alias = self._up, self._last[0]
-        if refusal.about == "key" and up.refresh_key is not None and up.refresh_key(alias):
+        if refusal.about == "key" and up.pool.keys.refresh(alias, failed.credentials):
             return
         sent = failed.attempt.probe.started
         if up.suspects.key_refused(alias, self._question, refusal, sent):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.attempts import CallAttempts, CallLimits, LoadObserver, Upstream
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
+from tasks.upstream.calls.key_ring import KeyRing
 from tasks.upstream.calls.refusal_breaker import RefusalBreakers
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
@@ -81,7 +82,6 @@ class Caller:
         stop: threading.Event | None = None,
         load: LoadObserver | None = None,
         run_id: str = "",
-        refresh_key: Callable[[str], bool] | None = None,
     ) -> None:
         self._counts = CallCounts()
         self._run_id = run_id
@@ -101,7 +101,6 @@ class Caller:
             adaptations=Adaptations(quota),
             suspects=Suspects(),
             load=load,
-            refresh_key=refresh_key,
         )
 
     @property
@@ -212,22 +211,23 @@ def open_caller(
     stop: threading.Event | None = None,
     load: LoadObserver | None = None,
     longest_wait: float = 1800.0,
-    refresh_key: Callable[[str], bool] | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
     `keys` by alias; `margin` and `give_up_after` in seconds. `load` hears of every
     reply and overload. Setting `stop` ends waits within a
     second and lets calls in flight finish. An app_id that its provider holds for longer than
-    `longest_wait` seconds is not waited for; `refresh_key` reads an app_id's key anew.
+    `longest_wait` seconds is not waited for. With a KeyRing, keys that expire are read anew.
 
     Raises:
         StateError: journal or ledger cannot be used.
     """
     limits, stop = limits or CallLimits(), stop or threading.Event()
+    ring = KeyRing.of(keys)
     with ExitStack() as stack:
         pool = ClientPool(
-            keys,
+            ring,
+            options={app_id.alias: app_id.http for app_id in app_ids},
             max_clients=max_clients,
             timeout=limits.timeout,
             connect_timeout=limits.connect_timeout,
@@ -245,9 +245,8 @@ def open_caller(
             store,
             limits=limits,
             breakers=Breakers(give_up_after=give_up_after),
-            scrub=Scrubber(keys.values()),
+            scrub=ring.scrub,
             stop=stop,
             load=load,
             run_id=run_id,
-            refresh_key=refresh_key,
         )

@@ -4,6 +4,8 @@ One openai client per (app_id, base_url) and process, made once, bounded, replac
     with pool.lease(alias, base_url) as lease:
         lease.client.post(...)
 
+An app_id whose key has changed gets a new client with its next lease.
+
 Connections belong to the endpoint and not to the client (see transport), so evicting or replacing a
 client costs a millisecond and no handshake.
 """
@@ -16,13 +18,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 import openai
 from pydantic import SecretStr
 
-from tasks.core.errors import ConfigError
+from tasks.core.endpoints import HttpOptions
+from tasks.upstream.calls.key_ring import Credentials, KeyRing
 from tasks.upstream.calls.transport import Transport
 
 __all__ = ["ClientPool", "PooledClient"]
@@ -31,11 +34,19 @@ __all__ = ["ClientPool", "PooledClient"]
 class PooledClient:
     """A client in use. Not closed before it is given back."""
 
-    __slots__ = ("client", "key", "retired", "users")
+    __slots__ = ("client", "credentials", "key", "retired", "transport", "users")
 
-    def __init__(self, key: tuple[str, str], client: openai.OpenAI) -> None:
+    def __init__(
+        self,
+        key: tuple[str, str],
+        client: openai.OpenAI,
+        credentials: Credentials,
+        transport: Transport,
+    ) -> None:
         self.key = key
         self.client = client
+        self.credentials = credentials
+        self.transport = transport
         self.users = 0
         self.retired = False
 
@@ -55,23 +66,26 @@ class ClientPool:
     Clients by (alias, base_url), at most `max_clients` of them, least recently used out first.
 
     A client in use is never closed: when all are in use, the bound is exceeded until one is free.
-    `timeout` and `connect_timeout` are in seconds.
+    `timeout` and `connect_timeout` are in seconds; `options` by alias, as far as they differ from
+    the defaults.
     """
 
     def __init__(
         self,
         keys: Mapping[str, SecretStr],
         *,
+        options: Mapping[str, HttpOptions] | None = None,
         max_clients: int = 64,
         timeout: float = 600.0,
         connect_timeout: float = 10.0,
     ) -> None:
-        self._keys = dict(keys)
+        self.keys = KeyRing.of(keys)
+        self._options = dict(options or {})
         self._max_clients = max_clients
         self._timeout = httpx2.Timeout(timeout, connect=connect_timeout)
         self._lock = threading.Lock()
         self._leases: OrderedDict[tuple[str, str], PooledClient] = OrderedDict()
-        self._transports: dict[str, Transport] = {}
+        self._transports: dict[tuple[str, str | None], Transport] = {}
         self._counts = dict.fromkeys(("created", "reused", "replaced", "evicted"), 0)
         atexit.register(self.close)
 
@@ -95,9 +109,8 @@ class ClientPool:
                 del self._leases[lease.key]
                 lease.retired = True
                 self._counts["replaced"] += 1
-            transport = self._transports[lease.key[1]]
         # Idle connections lead to the same server that just cut one: do not try them out.
-        transport.drop_idle()
+        lease.transport.drop_idle()
 
     def statistics(self) -> dict[str, int]:
         """Clients now, in use, created, reused, replaced, evicted; connections opened."""
@@ -137,20 +150,33 @@ class ClientPool:
         return f"ClientPool({facts})"
 
     def _enter(self, key: tuple[str, str]) -> PooledClient:
+        self.keys.renew(key[0])  # before the lock: it may take a second
         with self._lock:
+            credentials = self.keys.current(key[0])
+            outdated = self._outdated(key, credentials)
             lease = self._leases.get(key)
             if lease is None:
                 # Made under the lock: one millisecond, once, and never twice for one key.
-                lease = self._leases[key] = PooledClient(key, self._make(*key))
+                lease = self._leases[key] = self._make(key, credentials)
                 self._counts["created"] += 1
             else:
                 self._leases.move_to_end(key)
                 self._counts["reused"] += 1
             lease.users += 1
             evicted = self._evict()
-        for old in evicted:
+        for old in [*outdated, *evicted]:
             old.client.close()
         return lease
+
+    def _outdated(self, key: tuple[str, str], credentials: Credentials) -> list[PooledClient]:
+        """Take a client with an earlier key out of the pool; it is returned if nobody uses it."""
+        lease = self._leases.get(key)
+        if lease is None or lease.credentials == credentials:
+            return []
+        del self._leases[key]
+        lease.retired = True
+        self._counts["replaced"] += 1
+        return [] if lease.users else [lease]
 
     def _leave(self, lease: PooledClient) -> None:
         with self._lock:
@@ -169,22 +195,32 @@ class ClientPool:
         self._counts["evicted"] += len(idle)
         return idle
 
-    def _make(self, alias: str, base_url: str) -> openai.OpenAI:
-        secret = self._keys.get(alias)
-        if secret is None:
-            msg = f"no key is known for app_id {alias}: set the variable or Secret block it names"
-            raise ConfigError(msg)
-        key = secret.get_secret_value()
-        transport = self._transports.setdefault(base_url, Transport(base_url))
+    def _make(self, key: tuple[str, str], credentials: Credentials) -> PooledClient:
+        alias, base_url = key
+        options = self._options.get(alias, HttpOptions())
+        place = base_url, options.ca_file
+        transport = self._transports.get(place)
+        if transport is None:
+            transport = self._transports[place] = Transport(base_url, ca_file=options.ca_file)
         client = openai.OpenAI(
-            api_key=key,
+            api_key=credentials.key.get_secret_value(),
             base_url=base_url,
             max_retries=0,  # a hidden retry is a request that the quota never saw
             timeout=self._timeout.read,
             http_client=httpx2.Client(transport=_Shared(transport), timeout=self._timeout),
-            # Said here, it wins over what OPENAI_CUSTOM_HEADERS may hold.
-            default_headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
+            default_headers=_headers(options, credentials),
+            default_query=options.query,
         )
         # They come from OPENAI_ORG_ID and OPENAI_PROJECT_ID, which belong to one key, not to a pool.
         client.organization = client.project = None
-        return client
+        return PooledClient(key, client, credentials, transport)
+
+
+def _headers(options: HttpOptions, credentials: Credentials) -> dict[str, Any]:
+    key = credentials.key.get_secret_value()
+    secret = {name: value.get_secret_value() for name, value in credentials.headers.items()}
+    # Said here, they win over what OPENAI_CUSTOM_HEADERS may hold.
+    ours: dict[str, Any] = {"Accept-Encoding": "identity", **options.headers, **secret}
+    if options.auth_header:
+        return {**ours, options.auth_header: key}
+    return {"Authorization": f"Bearer {key}", **ours}

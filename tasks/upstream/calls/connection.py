@@ -35,6 +35,15 @@ class Connection(httpx2.HTTPTransport):
         self._pool._network_backend = _Backend(self._pool._network_backend, self._deadline)  # noqa: SLF001
 
     @property
+    def idle(self) -> float | None:
+        """Seconds that one read may wait, once the reply has begun; None: it has not."""
+        return self._deadline.idle
+
+    @idle.setter
+    def idle(self, seconds: float | None) -> None:
+        self._deadline.idle = seconds
+
+    @property
     def until(self) -> float | None:
         """None: no end but that of each timeout."""
         return self._deadline.until
@@ -63,10 +72,11 @@ def _is_clean(connection: Any) -> bool:
 
 
 class _Deadline:
-    __slots__ = ("until",)
+    __slots__ = ("idle", "until")
 
     def __init__(self) -> None:
         self.until: float | None = None
+        self.idle: float | None = None
 
     def left(self, asked: float | None, error: type[Exception]) -> float | None:
         """Seconds that may be waited, of those `asked` for."""
@@ -106,7 +116,9 @@ class _Stream(httpcore2.NetworkStream):
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.left(timeout, httpcore2.ReadTimeout))
+        left = self._deadline.left(timeout, httpcore2.ReadTimeout)
+        idle = self._deadline.idle
+        return self._stream.read(max_bytes, left if idle is None else min(idle, left or idle))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _PIECE):

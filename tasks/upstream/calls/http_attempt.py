@@ -12,15 +12,14 @@ import openai
 import orjson
 
 from tasks.core.calls import Reply, Request, Usage
+from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
 from tasks.upstream.calls.completion import Completion, body_of, read_completion
 from tasks.upstream.calls.streaming import assemble
-from tasks.upstream.calls.transport import Probe, watched
+from tasks.upstream.calls.transport import EVENTS, Probe, watched
 
 __all__ = ["Attempt"]
-
-_EVENTS = "text/event-stream"
 
 
 @dataclass(slots=True)
@@ -31,12 +30,18 @@ class Attempt:
     trace_id: str
     probe: Probe
     adaptation: Adaptation = field(default_factory=Adaptation)
+    http: HttpOptions = field(default_factory=HttpOptions)
     replying: bool = False
     headers: Mapping[str, str] | None = None
     refused_headers: Mapping[str, str] = field(default_factory=dict)
     """Of an error response."""
     body: dict[str, Any] = field(default_factory=dict)
     """What was sent."""
+
+    @property
+    def sent_model(self) -> str:
+        """The model's name at the endpoint."""
+        return self.http.sent_name(self.request.model)
 
     def send(self, client: openai.OpenAI) -> Completion:
         """Ask and read the reply to its end.
@@ -88,28 +93,35 @@ class Attempt:
             first_token=None if first is None else first - started,
             refusal=completion.refusal,
             started=time.time() - (now - started),
+            sent_model=None if self.sent_model == self.request.model else self.sent_model,
         )
 
     def _post(self, client: openai.OpenAI) -> httpx2.Response:
-        self.body = self.adaptation.apply(body_of(self.request))
+        model = self.request.model
+        self.body = self.adaptation.apply(body_of(self.request)) | {"model": self.sent_model}
         # Always streamed, so that the size and the time of a body are bounded while it comes.
         response: Any = client.post(
-            "/chat/completions",
+            self.http.path(model),
             cast_to=httpx2.Response,
             content=orjson.dumps(self.body),
-            options={"headers": {"Content-Type": "application/json", "M-TraceId": self.trace_id}},
+            options={"headers": self._headers()},
             stream=True,
             stream_cls=openai.Stream,
         )
         return cast("httpx2.Response", response)
 
+    def _headers(self) -> dict[str, Any]:
+        ours = {"Content-Type": "application/json", "M-TraceId": self.trace_id}
+        # The client's check wants it with each request, and not only among its default headers.
+        return ours | ({"Authorization": openai.Omit()} if self.http.omits_authorization else {})
+
     def _read(self, response: httpx2.Response) -> Completion:
         kind = response.headers.get("content-type", "")
         # A server may answer a stream request in one piece.
         stream = bool(self.body.get("stream"))
-        if stream and kind.startswith(_EVENTS):
+        if stream and kind.startswith(EVENTS):
             return assemble(response.iter_bytes(), self.probe)
-        if kind.startswith(_EVENTS):
+        if kind.startswith(EVENTS):
             msg = "the reply is a stream, and none was asked for"
             raise ReplyError(msg)
         return read_completion(response.read(), kind)

@@ -29,11 +29,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import httpx2
 import openai
+import orjson
 
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
@@ -78,6 +79,11 @@ _TRY_AGAIN = {
     503: "overloaded",
     529: "overloaded",
 }
+_PROXY_REMEDY = (
+    "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY or "
+    "HTTP_PROXY): mend it, or put the endpoint's host into NO_PROXY. "
+)
+_PROXY_STATUS = 407
 _SERVER = 500  # where the server's own errors begin
 _BUSY = frozenset({503, 529})
 
@@ -117,6 +123,8 @@ class RetryDecision:
     """The connection broke; take a new one."""
     error: ReplyError | None = None
     """The reply that could not be used."""
+    text: str = ""
+    """What the model had written when the server found it to be no JSON (json_validate_failed)."""
 
 
 def decide(error: Exception, about: Circumstances) -> RetryDecision:
@@ -175,7 +183,21 @@ def _refused(
     elif refusal.about == "endpoint" and error is not None:
         reason, rule = "bad_reply", _RULES["bad_reply"]  # a page with 200: once is an accident
     text = f"HTTP {status}: {refusal.sentence or 'no reason given'}"
-    return _decision(reason, rule, text, refusal=refusal, error=error)
+    text = _PROXY_REMEDY + text if status == _PROXY_STATUS else text
+    decision = _decision(reason, rule, text, refusal=refusal, error=error)
+    if refusal.code == "json_validate_failed":
+        return replace(decision, text=_generated(body))
+    return decision
+
+
+def _generated(body: object) -> str:
+    """Groq gives the text back: it may hold all that was asked for, in a fence or cut at its end."""
+    try:
+        record = orjson.loads(body) if isinstance(body, bytes | str) else body
+        text = record["error"]["failed_generation"]  # type: ignore[index]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def _of_connection(error: Exception, about: Circumstances) -> RetryDecision:
@@ -196,14 +218,11 @@ def _remedy(error: BaseException) -> str:
     text = " ".join(str(cause) for cause in causes).lower()
     if any(isinstance(c, ssl.SSLCertVerificationError) for c in causes) or "certificate" in text:
         return (
-            "the endpoint's certificate is not trusted: set SSL_CERT_FILE to the file of the "
-            "authority that signed it. "
+            "the endpoint's certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE, "
+            "to the file of the authority that signed it. "
         )
     if any(isinstance(cause, httpx2.ProxyError) for cause in causes) or "407" in text:
-        return (
-            "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY): "
-            "mend HTTPS_PROXY, or put the endpoint's host into NO_PROXY. "
-        )
+        return _PROXY_REMEDY
     if any(isinstance(c, socket.gaierror) for c in causes) or "name or service" in text:
         return (
             "the endpoint's name is not known to DNS: check base_url, or set HTTPS_PROXY where "

@@ -31,7 +31,13 @@ class Scrubber:
     """Callable that masks keys in a text. Its repr shows how many keys it knows, never one."""
 
     def __init__(self, keys: Iterable[SecretStr] = ()) -> None:
-        values = {key.get_secret_value() for key in keys} - {""}
+        self._know({key.get_secret_value() for key in keys} - {""})
+
+    def learn(self, other: Scrubber) -> None:
+        """Mask the keys that another one knows, too."""
+        self._know({*self._values, *other._values})
+
+    def _know(self, values: set[str]) -> None:
         self._values = frozenset(values)
         spellings = values | {quote(value, safe="") for value in values}
         known = [_known(value) for value in sorted(spellings, key=len, reverse=True)]
@@ -44,10 +50,6 @@ class Scrubber:
         if limit is not None and len(clean) > limit:
             return clean[: limit - 1] + "…"
         return clean
-
-    def __or__(self, other: Scrubber) -> Scrubber:
-        """A scrubber that knows the keys of both."""
-        return Scrubber(map(SecretStr, self._values | other._values))
 
     def __repr__(self) -> str:
         return f"Scrubber({self._count} keys)"
@@ -64,11 +66,12 @@ class ScrubFilter(logging.Filter):
 
     def __init__(self, scrub: Scrubber) -> None:
         super().__init__()
-        self._scrub = scrub
+        self._scrub = Scrubber()
+        self.also(scrub)
 
     def also(self, scrub: Scrubber) -> None:
         """Mask the keys of one more run, too."""
-        self._scrub |= scrub
+        self._scrub.learn(scrub)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""

@@ -148,6 +148,7 @@ class _Parts:
         for name, parts in (("content", self._content), ("refusal", self._refusal)):
             if text := join_text(delta.get(name)):
                 parts.append(text)
+                self._probe.begun = True
                 self._first_token = self._first_token or self._last
         self._thoughts += [join_text(delta.get(THOUGHTS[0]) or delta.get(THOUGHTS[1]))]
 

@@ -20,7 +20,11 @@ __all__ = ["DAMAGED", "decode", "decodes", "encode"]
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, zlib.error)
 """What `decode` raises for bytes that are not as they were."""
 
-_DEFAULTS = {"first_token": None, "attempts": 1, "refusal": None, "started": None, "paid_for": ""}
+_DEFAULTS = {
+    **dict.fromkeys(("first_token", "refusal", "started", "sent_model")),
+    "attempts": 1,
+    "paid_for": "",
+}
 _MAX_TIME = 1e11
 """Seconds; what is beyond is no time of ours."""
 _MAX_ATTEMPTS = 2**31 - 1

@@ -15,6 +15,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from flows.ui.server import without_proxy_on_loopback
 from tests.conftest import PrefectServer
 from tests.runs import named
 
@@ -63,6 +64,24 @@ def test_another_host_name_is_refused(http: httpx.Client) -> None:
     assert http.get("/health").status_code == 200
     for name in ("evil.example", "evil.example:4200", "127.0.0.1.evil.example"):
         assert http.get("/health", headers={"Host": name}).status_code == 400
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_it(
+    prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an HTTP_PROXY that nobody answers at, the server on this machine is reached all the same."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get("http://elsewhere.example.test/")
+    assert httpx.get(f"{prefect_server.url}/health").status_code == 200
+
+
+def test_what_needs_no_proxy_stays_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of this machine are added to the user's own list, in both spellings, and once."""
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "intern.example.test, localhost")
+    both = "intern.example.test,localhost,127.0.0.1"
+    assert without_proxy_on_loopback() == {"NO_PROXY": both, "no_proxy": both}
 
 
 def test_the_login_is_in_no_command_line_and_no_file(prefect_server: PrefectServer) -> None:

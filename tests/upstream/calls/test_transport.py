@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tasks.core.errors import ReplyError
+from tasks.upstream.calls.streaming import assemble
 from tasks.upstream.calls.transport import Probe, Transport, watched
 
 Talk = Callable[[socket.socket, int], None]
@@ -205,3 +206,46 @@ def test_an_encoding_that_cannot_be_undone_is_a_bad_reply(body: bytes, encoding:
         transport.close()
 
     assert caught.value.code == "bad_reply"
+
+
+def _silent_after(*pieces: bytes) -> Talk:
+    def talk(connection: socket.socket, number: int) -> None:
+        del number
+        connection.recv(65_536)
+        for piece in pieces:
+            connection.sendall(piece)
+        while connection.recv(65_536):  # until the client has had enough
+            continue
+
+    return talk
+
+
+_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+_ROLE = b'data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}\n\n'
+_TEXT = b'data: {"choices": [{"index": 0, "delta": {"content": "{"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "timeout", "idle"),
+    [
+        ((_STREAM,), 0.6, 0.1),
+        ((_STREAM, _ROLE), 0.6, 0.1),
+        ((_STREAM, _ROLE, _TEXT), 30.0, 0.6),
+    ],
+)
+def test_a_stream_that_falls_silent(pieces: tuple[bytes, ...], timeout: float, idle: float) -> None:
+    """Before the first text a model thinks, until the attempt's end; after it, `idle` is the bound."""
+    probe = Probe(timeout=timeout, idle=idle, max_bytes=2**20, on_sent=lambda _: None)
+    with _serving(_silent_after(*pieces)) as url:
+        transport = Transport(url)
+        client = httpx2.Client(transport=transport, timeout=60.0)
+        begun = time.monotonic()
+        with watched(probe):
+            response = client.send(client.build_request("POST", url, content=b"{}"), stream=True)
+        with pytest.raises(httpx2.ReadTimeout):
+            assemble(response.iter_bytes(), probe)
+        took = time.monotonic() - begun
+        response.close()
+        transport.close()
+
+    assert 0.5 < took < 5.0

@@ -1,0 +1,386 @@
+"""Endpoints as companies have them: Azure's classic URL, own headers, a private authority, proxies."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
+
+from deployments.sandbox import Sandbox
+from tasks.core.calls import Request
+from tasks.core.endpoints import HttpOptions
+from tasks.core.errors import CallFailed
+from tasks.core.quotas import AppId
+from tasks.core.settings import load_settings
+from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
+
+Ask = Callable[..., Request]
+OpenCaller = Callable[..., Caller]
+ONE_TRY = CallLimits(timeout=5, connect_timeout=2, max_attempts=1)
+HOST = "models.example.test"
+"""A name that only the proxy knows, as in a company whose machines have no DNS of the world."""
+
+
+# -- an endpoint that notes what it is sent ---------------------------------------------------------
+
+
+@dataclass
+class Endpoint:
+    """A model server and the requests that came to it."""
+
+    port: int
+    seen: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    """Path with query, headers in lower case, body."""
+
+
+@contextmanager
+def serve_model(tls: ssl.SSLContext | None = None, echo: str = "") -> Iterator[Endpoint]:
+    """A model server on loopback that answers every question, or refuses with the header `echo`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            found.seen.append((self.path, headers, body))
+            message = {"role": "assistant", "content": '{"comments": []}'}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            data = orjson.dumps({"id": "c", "model": body["model"], "choices": [choice]})
+            if echo:
+                data = orjson.dumps({"error": {"message": f"refused: {headers[echo]}"}})
+            self.send_response(400 if echo else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: pytest shows what matters."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    found = Endpoint(server.server_address[1])
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+# -- a forward proxy --------------------------------------------------------------------------------
+
+
+@dataclass
+class Proxy:
+    """A forward proxy and the first lines of what it was asked."""
+
+    port: int
+    asked: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def serve_proxy(target: int, *, login: str = "") -> Iterator[Proxy]:
+    """A proxy that brings every host to `target` on loopback; with `login`, only who sends it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = Proxy(server.getsockname()[1])
+        args = (server, target, login, found)
+        threading.Thread(target=_accept, args=args, daemon=True).start()
+        yield found
+
+
+def _accept(server: socket.socket, target: int, login: str, found: Proxy) -> None:
+    with suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            args = (client, target, login, found)
+            threading.Thread(target=_forward, args=args, daemon=True).start()
+
+
+def _forward(client: socket.socket, target: int, login: str, found: Proxy) -> None:
+    with suppress(OSError), client:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(65_536)
+        lines = head.decode("latin-1").split("\r\n")
+        found.asked.append(lines[0])
+        found.logins += [line for line in lines if line.lower().startswith("proxy-authorization")]
+        if login and not any(login in line for line in found.logins):
+            client.sendall(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+            )
+            return
+        with socket.create_connection(("127.0.0.1", target)) as upstream:
+            if lines[0].startswith("CONNECT"):
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            else:
+                upstream.sendall(head)
+            _pump(client, upstream)
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    while True:
+        for source in select.select([one, other], [], [])[0]:
+            data = source.recv(65_536)
+            if not data:
+                return
+            (other if source is one else one).sendall(data)
+
+
+# -- a private authority ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate for the endpoint, and the file with that of the authority which signed it."""
+
+    ca_file: Path
+    tls: ssl.SSLContext
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A company's own authority."""
+    folder = tmp_path_factory.mktemp("authority")
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Company authority")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    ca = _certificate(
+        ca_name, ca_key, ca_name, ca_key, x509.BasicConstraints(ca=True, path_length=0)
+    )
+    hosts = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    leaf = _certificate(name, key, ca_name, ca_key, x509.SubjectAlternativeName(hosts))
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "server.pem").write_bytes(leaf.public_bytes(pem) + secret)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "server.pem")
+    return Authority(folder / "ca.pem", tls)
+
+
+def _certificate(
+    name: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Name,
+    signer: ec.EllipticCurvePrivateKey,
+    extension: x509.ExtensionType,
+) -> x509.Certificate:
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(days=1))
+    builder = builder.not_valid_after(now + dt.timedelta(days=1))
+    return builder.add_extension(extension, critical=False).sign(signer, hashes.SHA256())
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def failure(caller: Caller, request: Request) -> str:
+    """What a call that fails says."""
+    with pytest.raises(CallFailed) as caught:
+        caller.call(request)
+    return str(caught.value)
+
+
+# -- Azure and gateways -----------------------------------------------------------------------------
+
+AZURE = """
+mode = "check"
+[app_ids.azure]
+key = "env:AZURE_KEY"
+base_url = "%s"
+auth_header = "api-key"
+query = { "api-version" = "2024-10-21" }
+chat_path = "/openai/deployments/{model}/chat/completions"
+names = { "our-model" = "gpt-4.1" }
+[[check]]
+name = "one"
+model = "our-model"
+"""
+
+
+def test_azures_classic_url(sandbox: Sandbox, open_call: OpenCaller) -> None:
+    """Its header, version and path, and a deployment's name for a model, from review.toml alone."""
+    key = {"azure": {"key": "sk-azure"}}
+    sandbox.control(profile="azure", keys=key, strict_keys=True)
+    settings = load_settings(AZURE % sandbox.root)
+    caller = open_call(app_ids=settings.pool, keys={"azure": SecretStr("sk-azure")}, limits=ONE_TRY)
+    request = Request("our-model", ({"role": "user", "content": "q"},), settings.check[0].params())
+    reply = caller.call(request)
+
+    assert [(row["key"], row["model"], row["status"]) for row in sandbox.log()] == [
+        ("azure", "gpt-4.1", 200)
+    ]
+    assert (reply.sent_model, reply.app_id) == ("gpt-4.1", "azure")
+
+
+def test_the_journal_knows_our_name(sandbox: Sandbox, open_call: OpenCaller) -> None:
+    """A model that is called otherwise there, or elsewhere from now on, is the same question."""
+    sandbox.control(profile="azure")
+    request = Request("our-model", ({"role": "user", "content": "q"},))
+    for name in ("gpt-4.1", "gpt-5"):
+        app_id = AppId(
+            "a0", f"{sandbox.root}/openai/v1", http=HttpOptions(names={"our-model": name})
+        )
+        caller = open_call(app_ids=[app_id], keys={"a0": SecretStr("k")}, limits=ONE_TRY)
+        assert caller.call(request).sent_model == "gpt-4.1"
+    assert sandbox.stats()["requests"] == 1
+
+
+def test_headers_of_a_gateway(open_call: OpenCaller, ask: Ask) -> None:
+    """The key alone in its header and nowhere else, plain and secret headers, the query."""
+    options = HttpOptions(
+        auth_header="api-key", headers={"X-Tenant": "blue"}, query={"api-version": "1", "a": "b c"}
+    )
+    secret = {"X-Signed": SecretStr("planted-header")}
+    source = KeySource(lambda: Credentials(SecretStr("planted-key"), secret))
+    with serve_model() as endpoint:
+        app_id = AppId("a0", f"http://127.0.0.1:{endpoint.port}/v1", http=options)
+        open_call(app_ids=[app_id], keys=KeyRing({"a0": source})).call(ask("q"))
+    path, headers, _ = endpoint.seen[0]
+
+    assert path == "/v1/chat/completions?api-version=1&a=b+c"
+    assert headers["api-key"] == "planted-key"
+    assert (headers["x-tenant"], headers["x-signed"]) == ("blue", "planted-header")
+    assert "authorization" not in headers
+    assert [name for name, value in headers.items() if "planted" in value] == [
+        "x-signed",
+        "api-key",
+    ]
+
+
+def test_a_key_may_be_the_whole_authorization(open_call: OpenCaller, ask: Ask) -> None:
+    """A scheme that is not Bearer: auth_header = "Authorization" sends the key as it is."""
+    with serve_model() as endpoint:
+        http = HttpOptions(auth_header="Authorization")
+        app_id = AppId("a0", f"http://127.0.0.1:{endpoint.port}", http=http)
+        open_call(app_ids=[app_id], keys={"a0": SecretStr("Basic abc")}).call(ask("q"))
+    assert endpoint.seen[0][1]["authorization"] == "Basic abc"
+
+
+def test_a_secret_header_is_scrubbed_like_a_key(open_call: OpenCaller, ask: Ask) -> None:
+    """Where an error repeats it, nobody reads it."""
+    secret = {"X-Signed": SecretStr("planted-header-0123456789")}
+    ring = KeyRing({"a0": KeySource(lambda: Credentials(SecretStr("k"), secret))})
+    with serve_model(echo="x-signed") as endpoint:
+        url = f"http://127.0.0.1:{endpoint.port}/v1"
+        caller = open_call(app_ids=[AppId("a0", url)], keys=ring, limits=ONE_TRY)
+        said = failure(caller, ask("q"))
+    assert "refused: ***" in said
+    assert "planted" not in said
+
+
+# -- certificates and proxies -----------------------------------------------------------------------
+
+
+def test_a_private_authority(authority: Authority, open_call: OpenCaller, ask: Ask) -> None:
+    """Trusted by ca_file, for that app_id; without it the message names both remedies."""
+    with serve_model(authority.tls) as endpoint:
+        url = f"https://127.0.0.1:{endpoint.port}/v1"
+        trusting = AppId("a0", url, http=HttpOptions(ca_file=str(authority.ca_file)))
+        keys = {"a0": SecretStr("k")}
+        assert open_call(app_ids=[trusting], keys=keys, limits=ONE_TRY).call(ask("q")).content
+        said = failure(open_call(app_ids=[AppId("a0", url)], keys=keys, limits=ONE_TRY), ask("r"))
+
+    assert "certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE" in said
+    assert len(endpoint.seen) == 1
+
+
+def test_a_proxy_for_http(open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole URLs go to the proxy, with the login in its URL; its connection is used again."""
+    with serve_model() as endpoint, serve_proxy(endpoint.port, login="Basic dTpw") as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://u:p@127.0.0.1:{proxy.port}")
+        caller = open_call(1, base_url=f"http://{HOST}/v1", limits=ONE_TRY)
+        for n in range(3):
+            assert caller.call(ask(f"q{n}")).content
+
+    assert proxy.asked == [f"POST http://{HOST}/v1/chat/completions HTTP/1.1"]
+    assert len(endpoint.seen) == 3
+
+
+def test_a_proxy_for_https(
+    authority: Authority, open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tunnel (CONNECT), in it TLS with the private authority; it is used again, too."""
+    with serve_model(authority.tls) as endpoint, serve_proxy(endpoint.port) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        http = HttpOptions(ca_file=str(authority.ca_file))
+        app_id = AppId("a0", f"https://{HOST}/v1", http=http)
+        caller = open_call(app_ids=[app_id], keys={"a0": SecretStr("k")}, limits=ONE_TRY)
+        for n in range(3):
+            assert caller.call(ask(f"q{n}")).content
+
+    assert proxy.asked == [f"CONNECT {HOST}:443 HTTP/1.1"]
+    assert len(endpoint.seen) == 3
+
+
+def test_no_proxy_goes_straight(
+    open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host in NO_PROXY is asked without it."""
+    with serve_model() as endpoint, serve_proxy(endpoint.port) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        open_call(1, base_url=f"http://127.0.0.1:{endpoint.port}/v1").call(ask("q"))
+    assert (len(endpoint.seen), proxy.asked) == (1, [])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_login(
+    scheme: str, open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """407, to a request as well as to a tunnel, is told as the proxy's and with what to do."""
+    with serve_model() as endpoint, serve_proxy(endpoint.port, login="Basic dTpw") as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{proxy.port}")
+        said = failure(open_call(1, base_url=f"{scheme}://{HOST}/v1", limits=ONE_TRY), ask("q"))
+    assert (
+        "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY or"
+        in said
+    )
+    assert not endpoint.seen
+
+
+def test_a_name_that_nobody_knows(open_call: OpenCaller, ask: Ask) -> None:
+    """DNS is named, and what to do about it."""
+    said = failure(
+        open_call(1, base_url="http://no-such-host.invalid/v1", limits=ONE_TRY), ask("q")
+    )
+    assert "the endpoint's name is not known to DNS: check base_url, or set HTTPS_PROXY" in said
+
+
+def test_an_address_where_nothing_listens(open_call: OpenCaller, ask: Ask) -> None:
+    """A refused connection is named, and what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    said = failure(open_call(1, base_url=f"http://127.0.0.1:{port}/v1", limits=ONE_TRY), ask("q"))
+    assert "nothing listens at the endpoint's address: check host and port of base_url" in said
