@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,3 +164,43 @@ def test_an_endpoint_with_a_password_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="must not hold a password or key") as caught:
         load_settings(MINIMAL.replace("http://127.0.0.1:1/v1/", url), "review.toml")
     assert "planted-secret" not in str(caught.value)
+
+
+PLANTED = "planted-secret-1234567890"
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (f'{{ api_key = "{PLANTED}" }}', "api_key"),
+        (f'{{ apiKey = "{PLANTED}" }}', "apiKey"),
+        (f'{{ extra_headers = {{ "X-Api-Key" = "{PLANTED}" }} }}', "extra_headers.X-Api-Key"),
+        (f'{{ headers = {{ Authorization = "{PLANTED}" }} }}', "headers.Authorization"),
+        (f'{{ tools = [{{ type = "mcp", access_token = "{PLANTED}" }}] }}', "tools.access_token"),
+        (f'{{ user = "sk-{PLANTED}" }}', "user"),
+        (f'{{ note = ["Bearer {PLANTED}"] }}', "note"),
+    ],
+)
+@pytest.mark.parametrize("table", ["check", "review"])
+def test_a_key_in_extra_is_refused(table: str, extra: str, named: str) -> None:
+    """It would be stored with every run: the message names field and remedy, never the text."""
+    text = MINIMAL + f"extra = {extra}\n"
+    if table == "review":
+        text = MINIMAL + f'[review]\nmodel = "m"\nextra = {extra}\n'
+    message = refusal(text)
+    assert f"extra: {named} looks like a key" in message
+    assert 'key = "env:VARIABLE"' in message
+    assert PLANTED not in message
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"prompt_cache_key": "nightly", "max_completion_tokens": 9, "user": "skill-test"},
+        {"stop": ["sk-"], "logit_bias": {"50256": -100}, "reasoning": {"max_tokens": 5}},
+        {"response_format": {"schema": {"properties": {"password": {"type": "string"}}}}},
+    ],
+)
+def test_what_only_sounds_like_a_key_is_taken(extra: dict[str, Any]) -> None:
+    """Labels, numbers of tokens and the schema of a field are no secrets."""
+    assert CheckSettings(name="a", model="m", extra=extra).extra == extra
