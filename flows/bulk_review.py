@@ -144,7 +144,9 @@ def _review(
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))
 
-    merged = merge(paths, [str(one.root) for one in shards], planned, loaded.inputs, baseline)
+    merged = merge(
+        paths.staged, [str(one.root) for one in shards], planned, loaded.inputs, baseline
+    )
     facts = {"run_id": run.run_id, "source": taken.source}
     outputs = write(paths.staged, run.run_id, facts)
     check_written(paths.staged, outputs)

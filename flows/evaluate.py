@@ -23,6 +23,8 @@ __all__ = ["evaluate"]
 def evaluate(folder: Annotated[str, Field(min_length=1)]) -> State[Any]:
     """Score a finished run against its labels: precision, recall, F1, filter lift, worth of checks.
 
+    All of it by place, and by place and matter.
+
     Args:
         folder: Output folder of a finished run whose source has the field `expected`.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,8 +22,8 @@ def finished_run(place: str, also: Iterable[str] = ()) -> Iterator[RunPaths]:
     """The run at `place`; a run at a URL is a copy that is gone behind the block.
 
     Of a URL, the files of the manifest are there, and those of `also` that the URL has. What the
-    block has written or changed is copied back when the block ends without an error, manifest.json
-    last: a copy that breaks off leaves checksums that do not fit, which verify finds.
+    block has written, changed or removed is so at the URL when the block ends without an error,
+    manifest.json last: a copy that breaks off leaves checksums that do not fit, which verify finds.
 
     Raises:
         ConfigError: fsspec cannot open the URL.
@@ -38,7 +38,8 @@ def finished_run(place: str, also: Iterable[str] = ()) -> Iterator[RunPaths]:
         before = _stamps(paths.root)
         yield paths
         after = _stamps(paths.root)
-        _copy_back(paths, url, {path for path in after if after[path] != before.get(path)})
+        changed = {path for path in after if after[path] != before.get(path)}
+        _copy_back(paths, url, changed, before.keys() - after.keys())
 
 
 def _stamps(root: Path) -> dict[Path, _Stamp]:
@@ -46,11 +47,14 @@ def _stamps(root: Path) -> dict[Path, _Stamp]:
     return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in found if path.name[0] != "."}
 
 
-def _copy_back(paths: RunPaths, url: str, changed: Iterable[Path]) -> None:
+def _copy_back(
+    paths: RunPaths, url: str, changed: Collection[Path], removed: Collection[Path]
+) -> None:
     ordered = sorted(changed, key=lambda path: (path == paths.manifest, path.name))
-    if not ordered:
+    if not ordered and not removed:
         return
     with storage_errors(url, "written"):
         exchange = open_shared_folder(url, "the URL of a run")
+        exchange.remove_files(path.name for path in removed)
         for path in ordered:
             exchange.upload_whole(path)

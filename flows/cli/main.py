@@ -293,6 +293,7 @@ def repolicy(
           {_NAME} evaluate s3://bucket/nights/first
 
         Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
+        Figures come by place (path and lines), and by place and matter (its words or category too).
         Writes evaluation.json and evaluation.md into DIR, or beside the outputs at a URL.
         exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
         """

@@ -14,7 +14,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.files import hold_folder, output_errors, publish
 from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
-from tasks.core.paths import RunPaths
+from tasks.core.paths import DERIVED, RunPaths
 from tasks.core.settings import Policy
 from tasks.finished.export import EXPORTS
 from tasks.outputs.schemas import Output
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["repolicy_command"]
 
-_BESIDE = ["rejected.jsonl", "carried.jsonl", *(export.file for export in EXPORTS.values())]
+_BESIDE = ["rejected.jsonl", "carried.jsonl", *DERIVED]
 """Files of a run that its manifest does not list."""
 
 
@@ -104,7 +104,7 @@ def _rewrite(
         manifest = _updated(facts, policy, decided)
         outputs += _carry_over(finished, staged, manifest)
         write_report(staged, manifest, outputs, facts["figures"]["quota"])
-        publish(staged.root, target.root, target.manifest.name)
+        publish(staged.root, target.root, target.manifest.name, target.optional_files)
     finally:
         shutil.rmtree(target.work, ignore_errors=True)
     return manifest

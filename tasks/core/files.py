@@ -6,7 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -102,36 +102,41 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def publish(staged: Path, target: Path, last: str) -> None:
+def publish(staged: Path, target: Path, last: str, stale: Iterable[str] = ()) -> None:
     """Move every file of the folder `staged` into `target` on the same disk, the file `last` last.
 
-    The files, written by `atomic`, are on the disk already; moving them takes no space. When a move
-    fails all the same, what was moved before it is taken back.
+    Files of `target` that are named in `stale` and not staged are removed first. The files, written
+    by `atomic`, are on the disk already; moving them takes no space. When a move fails all the same,
+    what was moved or removed before it is taken back.
 
     Raises:
         OutputError: not permitted; the files of `target` are as they were.
     """
     names = sorted((path.name for path in staged.iterdir()), key=lambda name: (name == last, name))
+    old = [name for name in stale if name not in names and (target / name).is_file()]
     earlier = staged.with_name(f"{staged.name}.earlier")
     with output_errors(target):
         _sync_folder(staged)
         earlier.mkdir()
         try:
+            for name in old:
+                (target / name).replace(earlier / name)
             for name in names:
                 if (target / name).exists():
                     (earlier / name).hardlink_to(target / name)
                 (staged / name).replace(target / name)
         except BaseException:
-            _take_back(names, staged, earlier, target)
+            _take_back(names, old, staged, target)
             raise
         _sync_folder(target)
 
 
-def _take_back(names: Sequence[str], staged: Path, earlier: Path, target: Path) -> None:
-    for name in names:
+def _take_back(names: Sequence[str], old: Sequence[str], staged: Path, target: Path) -> None:
+    earlier = staged.with_name(f"{staged.name}.earlier")
+    for name in (*names, *old):
         if (earlier / name).exists():
             (earlier / name).replace(target / name)
-        elif not (staged / name).exists():
+        elif name in names and not (staged / name).exists():
             (target / name).unlink(missing_ok=True)
 
 

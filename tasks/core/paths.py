@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-__all__ = ["RunPaths", "ShardPaths"]
+__all__ = ["DERIVED", "RunPaths", "ShardPaths"]
+
+DERIVED = (
+    "evaluation.json", "evaluation.md", "gl-code-quality.json", "review.md", "review.rdjsonl",
+    "review.sarif",
+)  # fmt: skip
+"""Exports and evaluation of a finished run: beside the outputs of another one they would be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,11 @@ class RunPaths:
     def carried(self) -> Path:
         """Findings of earlier runs that are open and that the run did not look at, one a line."""
         return self.root / "carried.jsonl"
+
+    @property
+    def optional_files(self) -> tuple[str, ...]:
+        """Files that a run may have beside its outputs, and that go when the next one has none."""
+        return (self.carried.name, *DERIVED)
 
     @property
     def manifest(self) -> Path:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tasks.core.credentials import credential_in
 from tasks.core.endpoints import (
     CHAT_PATH,
     HttpOptions,
@@ -192,6 +193,18 @@ class _ModelSettings(_Strict):
     """What is asked of the reply's format; an endpoint that refuses one gets the next by itself."""
     expected_tokens: int = Field(default=600, ge=1)
     """Tokens of a usual reply: for token quotas and forecasts."""
+
+    @field_validator("extra")
+    @classmethod
+    def _no_key(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if name := credential_in(value):
+            msg = (
+                f"{name} looks like a key: it would be stored with every run. Leave it out; a key is "
+                'named in [app_ids], as key = "env:VARIABLE" or "secret:BLOCK", and what a gateway '
+                "wants in a header belongs into the headers of the app_id"
+            )
+            raise ValueError(msg)
+        return value
 
     def params(self) -> dict[str, Any]:
         """The part of the request body that does not depend on the input."""

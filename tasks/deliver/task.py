@@ -31,7 +31,9 @@ def deliver(paths: RunPaths) -> None:
 def deliver_outputs(paths: RunPaths) -> None:
     """Copy the run's outputs to `paths.url`, manifest.json last; without a URL there is nothing to do.
 
-    What else is in the folder, an export of an earlier run for one, stays there. A copy that breaks off over an earlier run's leaves that one's manifest, whose checksums show it.
+    Exports and an evaluation of an earlier run there are removed first, with the findings that it
+    carried along: they are not of this run. What else is in the folder stays there. A copy that
+    breaks off over an earlier run's leaves that one's manifest, whose checksums show it.
 
     Raises:
         OutputError: the storage does not take them, or not whole; those in `paths.root` are whole.
@@ -40,10 +42,14 @@ def deliver_outputs(paths: RunPaths) -> None:
         return
     with storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
         shared = open_shared_folder(paths.url, "--output")
-        for path in _outputs(paths):
+        outputs = _outputs(paths)
+        shared.remove_files({*paths.optional_files} - {path.name for path in outputs})
+        for path in outputs:
             shared.upload_whole(path)
 
 
 def _outputs(paths: RunPaths) -> list[Path]:
     tables = [paths.root / name for name in read_manifest(paths)["outputs"]]
-    return [*sorted([*tables, paths.rejected, paths.report, paths.html]), paths.manifest]
+    carried = [paths.carried] if paths.carried.exists() else []
+    others = [*tables, *carried, paths.rejected, paths.report, paths.html]
+    return [*sorted(others), paths.manifest]

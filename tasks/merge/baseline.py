@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from tasks.core.errors import ConfigError, OutputError, SourceError
-from tasks.core.files import atomic, output_errors, read_json
+from tasks.core.files import atomic, read_json
 from tasks.core.git_source import GIT_PREFIX, parse_git_source
 from tasks.core.locations import is_url
 from tasks.core.manifest import GoneFinding, HistoryFacts
@@ -192,8 +192,6 @@ def close_comparison(
 
     What is neither raised, nor reviewed, nor in a file that is gone is stored in `paths.carried`.
     """
-    with output_errors(paths.carried):
-        paths.carried.unlink(missing_ok=True)
     earlier = baseline.earlier
     if earlier is None or comparison is None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -89,6 +90,11 @@ class SharedFolder(NamedTuple):
             return []
         found = sorted(str(path).rstrip("/").rpartition("/")[2] for path in paths)
         return [name for name in found if not name.endswith(".tmp")]
+
+    def remove_files(self, names: Iterable[str]) -> None:
+        """Remove those of `names` that are here."""
+        for name in set(names).intersection(self.names()):
+            self.system.rm_file(f"{self.root}/{name}")
 
     def remove(self) -> None:
         """Remove the folder with all that is in it; a missing one is no error."""

@@ -28,7 +28,7 @@ def report_text(
     """The report of a run as Markdown; `in_part` are ids and reasons of inputs reviewed in part."""
     sections = [
         _header(manifest),
-        "\n".join(f"- {one}" for one in warnings_of(manifest, summary)),
+        "\n".join(f"- {markdown_line(one)}" for one in warnings_of(manifest, summary)),
         _coverage(manifest),
         _in_part(in_part, manifest["counts"]["coverage"].get("in_part", 0)),
         _findings(summary),

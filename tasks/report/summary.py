@@ -24,7 +24,7 @@ SUMMARY_CALL_COLUMNS = (
 )  # fmt: skip
 SUMMARY_COMMENT_COLUMNS = (
     "check_model", "category", "severity", "outcome", "agreement", "loc_method",
-    "verdict_decision", "verdict_status", "verdict_score",
+    "verdict_decision", "verdict_status", "verdict_score", "severity_said",
 )  # fmt: skip
 
 
@@ -57,6 +57,8 @@ class ModelFigures:
     unique_confirmed: int
     """Confirmed comments that no other check raised."""
     unanchored: int
+    unknown_severities: dict[str, int]
+    """Comments by the model's own word where it is no severity; they count as medium."""
     input_tokens: int | None
     """Tokens and cost are of what this run paid for, and not of journaled answers."""
     output_tokens: int | None
@@ -156,6 +158,7 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         truncated=int((calls["reason"] == "truncated").sum()),
         unique_confirmed=int((confirmed["agreement"] == 1).sum()),
         unanchored=int((own["loc_method"] == "unanchored").sum()),
+        unknown_severities=_counts(own["severity_said"].dropna()),
         input_tokens=_known_int(paid["input_tokens"]),
         output_tokens=_known_int(paid["output_tokens"]),
         reasoning_tokens=_known_int(paid["reasoning_tokens"]),

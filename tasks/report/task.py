@@ -32,11 +32,13 @@ _LISTED = 20
 def report(paths: RunPaths, manifest: RunFacts, outputs: list[Output], quota: QuotaProof) -> str:
     """Stage task: write the last files, publish all in `paths.root`, then show the report in the UI.
 
+    Exports and an evaluation of an earlier run in the folder are removed: they are not of this one.
+
     Raises:
         OutputError: the folder cannot be written; an earlier run's outputs there are as they were.
     """
     text = write_report(paths.staged, manifest, outputs, quota)
-    publish(paths.staged.root, paths.root, paths.manifest.name)
+    publish(paths.staged.root, paths.root, paths.manifest.name, paths.optional_files)
     show_run(paths, manifest, outputs, text)
     return text
 

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.quotas import is_loopback
+from tasks.core.records import SEVERITIES
 from tasks.report.summary import Summary
 
 __all__ = ["cost_text", "listed", "quota_sentence", "warnings_of"]
+
+_MOST_WORDS = 8
+"""Of a model's own words for a severity, those that are listed."""
 
 
 def listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
@@ -37,16 +41,33 @@ def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
 
 def warnings_of(manifest: RunFacts, summary: Summary) -> list[str]:
     """What a reader has to know before the figures, one sentence each."""
-    cut = [
+    found = [
         f"{one.name} ({one.model}): replies cut at their length: {one.truncated:,}; raise its "
         "max_tokens, and the next run asks those anew."
         for one in summary.models
         if one.truncated
     ]
+    found += [
+        f"{one.name} ({one.model}): comments whose severity is none of {', '.join(SEVERITIES)}, and "
+        f"counts as medium: {sum(one.unknown_severities.values()):,} ({_said(one.unknown_severities)})."
+        for one in summary.models
+        if one.unknown_severities
+    ]
     app_ids = manifest["settings"].get("app_ids", {}).values()
     if summary.loopback and not any(is_loopback(one.get("base_url", "")) for one in app_ids):
-        cut.append(
+        found.append(
             f"Answers from the journal that were given on this machine's own address, as by a "
             f"rehearsal: {summary.loopback:,}; today's endpoints are elsewhere. Run with --fresh to ask them."
         )
-    return cut
+    return found
+
+
+def _said(words: Mapping[str, int]) -> str:
+    """The words that a model used, most frequent first: `3 "dire", 1 without one`."""
+    order = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    parts = [
+        f'{count:,} "{word}"' if word else f"{count:,} without one"
+        for word, count in order[:_MOST_WORDS]
+    ]
+    rest = sum(count for _, count in order[_MOST_WORDS:])
+    return ", ".join([*parts, f"{rest:,} others"] if rest else parts)

@@ -54,14 +54,26 @@ def test_publish_moves_all_and_the_last_one_last(tmp_path: Path) -> None:
     assert not list(new.iterdir())
 
 
+def test_publish_removes_what_is_stale(tmp_path: Path) -> None:
+    """An old file that is not made anew goes, one that is made anew is the new one."""
+    new, target = staged(tmp_path)
+    (target / "export").write_text("old")
+    (new / "carried").write_text("new carried")
+    publish(new, target, "manifest", ["export", "carried", "nothing"])
+    names = ("a", "b", "c", "carried", "manifest")
+    assert contents(target) == {name: f"new {name}" for name in names}
+
+
 def test_a_move_that_fails_is_taken_back(tmp_path: Path) -> None:
     """A folder stands where one output goes: the earlier outputs stay, and nothing new is beside them."""
     new, target = staged(tmp_path)
     before = contents(target)
     (new / "d").write_text("new d")
     (target / "d" / "in the way").mkdir(parents=True)
+    (target / "e").write_text("export")
+    before["e"] = "export"
     with pytest.raises(OutputError, match="cannot be written"):
-        publish(new, target, "manifest")
+        publish(new, target, "manifest", ["e"])
     assert contents(target) == before
 
 

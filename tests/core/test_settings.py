@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,3 +230,43 @@ key_max_age = "45m"
     assert (http.sent_name("m"), http.sent_name("other")) == ("my deployment", "other")
     assert http.headers == {"X-Tenant": "blue", "X-Author": "us"}
     assert (http.query, http.ca_file) == ({"api-version": "2024-10-21"}, "ca.pem")
+
+
+PLANTED = "planted-secret-1234567890"
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (f'{{ api_key = "{PLANTED}" }}', "api_key"),
+        (f'{{ apiKey = "{PLANTED}" }}', "apiKey"),
+        (f'{{ extra_headers = {{ "X-Api-Key" = "{PLANTED}" }} }}', "extra_headers.X-Api-Key"),
+        (f'{{ headers = {{ Authorization = "{PLANTED}" }} }}', "headers.Authorization"),
+        (f'{{ tools = [{{ type = "mcp", access_token = "{PLANTED}" }}] }}', "tools.access_token"),
+        (f'{{ user = "sk-{PLANTED}" }}', "user"),
+        (f'{{ note = ["Bearer {PLANTED}"] }}', "note"),
+    ],
+)
+@pytest.mark.parametrize("table", ["check", "review"])
+def test_a_key_in_extra_is_refused(table: str, extra: str, named: str) -> None:
+    """It would be stored with every run: the message names field and remedy, never the text."""
+    text = MINIMAL + f"extra = {extra}\n"
+    if table == "review":
+        text = MINIMAL + f'[review]\nmodel = "m"\nextra = {extra}\n'
+    message = refusal(text)
+    assert f"extra: {named} looks like a key" in message
+    assert 'key = "env:VARIABLE"' in message
+    assert PLANTED not in message
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"prompt_cache_key": "nightly", "max_completion_tokens": 9, "user": "skill-test"},
+        {"stop": ["sk-"], "logit_bias": {"50256": -100}, "reasoning": {"max_tokens": 5}},
+        {"response_format": {"schema": {"properties": {"password": {"type": "string"}}}}},
+    ],
+)
+def test_what_only_sounds_like_a_key_is_taken(extra: dict[str, Any]) -> None:
+    """Labels, numbers of tokens and the schema of a field are no secrets."""
+    assert CheckSettings(name="a", model="m", extra=extra).extra == extra

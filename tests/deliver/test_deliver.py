@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from deployments.sandbox import Sandbox
-from tasks.core.paths import RunPaths
+from tasks.core.paths import DERIVED, RunPaths
 from tasks.deliver.task import deliver_outputs
+from tasks.finished.export import EXPORTS
 from tests.bucket import Bucket, start_bucket
 from tests.conftest import Finished, Job
 from tests.runs import await_condition, config, numbered
@@ -135,15 +136,32 @@ def test_a_password_in_the_url_is_refused(sandbox: Sandbox, job: Job, source: Pa
     assert sandbox.stats()["requests"] == 0
 
 
-def test_only_the_outputs_of_the_run_are_delivered(tmp_path: Path) -> None:
-    """An export of an earlier run beside them would speak of findings that are not these."""
+@pytest.mark.parametrize("carries", [True, False])
+def test_only_the_outputs_of_the_run_are_delivered(tmp_path: Path, *, carries: bool) -> None:
+    """An export of an earlier run beside them would speak of findings that are not these.
+
+    Nor does one that was delivered before stay there; what is nobody's of ours does.
+    """
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in (*DERIVED, "carried.jsonl", "report.md", "notes.txt"):
+        (there / name).write_text("of an earlier run")
     paths = RunPaths(tmp_path / "out", f"file://{tmp_path}/there")
     paths.root.mkdir()
-    for name in (*OUTPUTS, "review.sarif", "evaluation.md"):
+    expected = {*OUTPUTS, *(["carried.jsonl"] if carries else [])}
+    for name in (*expected, "review.sarif", "evaluation.md"):
         (paths.root / name).write_text("x")
     tables = {name: {} for name in OUTPUTS if name.endswith(".parquet") or name == "reviews.json"}
     paths.manifest.write_text(json.dumps({"outputs": tables}))
 
     deliver_outputs(paths)
 
-    assert {one.name for one in (tmp_path / "there").iterdir()} == OUTPUTS
+    assert {one.name for one in there.iterdir()} == {*expected, "notes.txt"}
+    assert {(there / name).read_text() for name in expected - {"manifest.json"}} == {"x"}
+
+
+def test_what_is_derived_from_a_run_is_known() -> None:
+    """A new export is one of the files that go when another run takes their place."""
+    run = RunPaths(Path("out"))
+    evaluation = {run.evaluation.name, run.evaluation_json.name}
+    assert set(DERIVED) == evaluation | {export.file for export in EXPORTS.values()}

@@ -20,15 +20,24 @@ FIRST = {
     "b.py": "third = eval(text)\n",
     "c.py": "fourth = {}[key]\n",
     "e.py": "sixth = int(text)\n",
+    "g.py": "seventh = int(size)\n",
 }
 SECOND = {
-    # `first` moves, `second` goes, `fifth` comes; `third` is repaired; e.py is taken back.
+    # `first` moves, `second` goes, `fifth` comes; `third` is repaired; e.py is taken back, g.py deleted.
     "a.py": f"{PADDING}first = 1 / 0\nfifth = rows[len(rows)]\n",
     "b.py": "third = int(text)\n",
     "c.py": FIRST["c.py"],
     "d.py": "nothing = 0\n",
 }
-ISSUES = ("1 / 0", "open(name)", "eval(text)", "{}[key]", "rows[len(rows)]", "sixth = int(text)")
+ISSUES = (
+    "1 / 0",
+    "open(name)",
+    "eval(text)",
+    "{}[key]",
+    "rows[len(rows)]",
+    "sixth = int(text)",
+    "int(size)",
+)
 CONFIG = """
 processes = 1
 state = "state"
@@ -50,7 +59,7 @@ class Repository:
         self.root = root
         root.mkdir()
         self._git("init", "-q", "-b", "main")
-        self.commit("base", {})
+        self.commit("base", {"g.py": "nothing = 1\n"})
 
     def commit(self, tag: str, files: dict[str, str]) -> None:
         """Exactly these files from now on."""
@@ -125,23 +134,27 @@ def review_at(
 
 
 def test_runs_on_an_edited_repository(review_at: Callable[..., Path], sandbox: Sandbox) -> None:
-    """Moved is recurring, removed and repaired are gone, out of the range is unknown, marked stays out."""
+    """Moved is recurring, removed, repaired and of a deleted file are gone, out of the range is unknown, marked stays out."""
     one = review_at("one", FIRST)
-    assert ages(one) == dict.fromkeys(("first", "second", "third", "fourth", "sixth"))
+    assert ages(one) == dict.fromkeys(("first", "second", "third", "fourth", "sixth", "seventh"))
     assert history(one) is None
 
     two = review_at("two", SECOND)
     assert ages(two) == {"first": "recurring", "fifth": "new", "fourth": "recurring"}
     found = history(two)
     assert {name: found[name] for name in ("new", "recurring", "dropped", "gone", "unknown")} == {
-        "new": 1, "recurring": 2, "dropped": 0, "gone": 2, "unknown": 1,
+        "new": 1, "recurring": 2, "dropped": 0, "gone": 3, "unknown": 1,
     }  # fmt: skip
     gone = [(lost["path"], lost["title"]) for lost in found["worst_gone"]]
-    assert sorted(gone) == [("a.py", "See second = open(name)"), ("b.py", "See third = eval(text)")]
+    assert sorted(gone) == [
+        ("a.py", "See second = open(name)"),
+        ("b.py", "See third = eval(text)"),
+        ("g.py", "See seventh = int(size)"),
+    ]
     assert found["folder"] == str(one)
     report = (two / "report.md").read_text()
     assert (
-        "| new | recurring | dropped | gone | unknown |\n| --- | --- | --- | --- | --- |\n| 1 | 2 | 0 | 2 | 1 |"
+        "| new | recurring | dropped | gone | unknown |\n| --- | --- | --- | --- | --- |\n| 1 | 2 | 0 | 3 | 1 |"
         in report
     )
     assert "See third = eval(text)" in report
@@ -160,6 +173,6 @@ def test_runs_on_an_edited_repository(review_at: Callable[..., Path], sandbox: S
     ]
     found = history(three)
     assert {name: found[name] for name in ("new", "recurring", "dropped", "gone", "unknown")} == {
-        "new": 1, "recurring": 1, "dropped": 1, "gone": 2, "unknown": 1,
+        "new": 1, "recurring": 1, "dropped": 1, "gone": 3, "unknown": 1,
     }  # fmt: skip
     assert "1 suppressed" in (three / "report.md").read_text()

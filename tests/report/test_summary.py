@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from tasks.core.cells import RunCounts
+from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.records import CallRow
+from tasks.report.markdown import report_text
 from tasks.report.summary import SUMMARY_COMMENT_COLUMNS, Summary, summarise
 from tasks.report.words import cost_text, warnings_of
 from tests.factories import manifest_of
@@ -72,6 +74,26 @@ def test_answers_of_a_rehearsal_are_warned_of() -> None:
     assert "as by a rehearsal: 1; today's endpoints are elsewhere" in warning
     facts["settings"] = {"app_ids": {"a": own}}
     assert warnings_of(facts, found) == []
+
+
+def test_severities_that_are_no_known_word_are_told() -> None:
+    """Counted per check, with the words that the model used: they count as medium."""
+    said = ["dire", "", "dire", None, "P*9"]
+    found = summary(row("one"), severity_said=said, check_model=["one"] * 5)
+    facts = manifest_of(RunCounts()) | {"prompt_version": "p", "history": None}
+    (warning,) = warnings_of(facts, found)
+    assert warning == (
+        "one (model-one): comments whose severity is none of critical, high, medium, low, and counts "
+        'as medium: 4 (2 "dire", 1 without one, 1 "P*9").'
+    )
+    proof: QuotaProof = {
+        "kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0, "app_ids": [],
+    }  # fmt: skip
+    text = report_text(cast("RunFacts", facts), found, proof)
+    assert 'counts as medium: 4 (2 "dire", 1 without one, 1 "P\\*9")' in text
+    many = {f"word {number}": 1 for number in range(10)}
+    found = summary(row("one"), severity_said=list(many), check_model=["one"] * 10)
+    assert '1 "word 7", 2 others).' in warnings_of(facts, found)[0]
 
 
 def test_cut_replies_are_named_with_the_remedy() -> None:

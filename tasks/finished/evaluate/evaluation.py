@@ -2,7 +2,8 @@
 The worth of a run: the union of its checks, each check alone, and what the review adds.
 
 Every figure comes twice, before review (all comments) and after it (all but dropped ones). Their
-difference is the filter lift: it tells whether the review model earns its cost.
+difference is the filter lift: it tells whether the review model earns its cost. And every figure is
+given for both meanings of a hit, by place and by place and matter (see `matching`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ from typing import TypeVar
 
 from tasks.core.records import CallRow, Comment, Input, InputReview
 from tasks.core.stats import Proportion
-from tasks.finished.evaluate.metrics import MatchCounts, count_matches, group_by_cluster, is_scored
+from tasks.finished.evaluate.matter import says_nothing
+from tasks.finished.evaluate.metrics import (
+    HITS,
+    Hit,
+    MatchCounts,
+    count_matches,
+    group_by_cluster,
+    is_scored,
+)
 
-__all__ = ["CheckScore", "Evaluation", "Lift", "Scored", "Spent", "score_run"]
+__all__ = ["CheckScore", "Evaluation", "Figures", "Lift", "Scored", "Spent", "score_run"]
 
 
 _N = TypeVar("_N", int, float)
-Score = Callable[[Sequence[Comment]], "Scored"]
+Score = Callable[[Sequence[Comment]], "Figures"]
 _NOTHING = MatchCounts()
 
 
@@ -35,7 +44,7 @@ class Lift:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One set of comments before and after review."""
+    """One set of comments before and after review, for one meaning of a hit."""
 
     before: MatchCounts = _NOTHING
     after: MatchCounts = _NOTHING
@@ -51,6 +60,24 @@ class Scored:
             _gain(self.before.recall, self.after.recall),
             _gain(self.before.f1, self.after.f1),
         )
+
+
+_UNSCORED = Scored()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One set of comments, scored for both meanings of a hit."""
+
+    by_place: Scored = _UNSCORED
+    by_place_and_matter: Scored = _UNSCORED
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(*(self.of(hit) + other.of(hit) for hit in HITS))
+
+    def of(self, hit: Hit) -> Scored:
+        """For one meaning of a hit."""
+        return self.by_place if hit == "by_place" else self.by_place_and_matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +96,7 @@ class Spent:
         return Spent(self.calls + 1, _sum(self.tokens, used), _sum(self.cost_usd, call.cost_usd))
 
 
-_UNSCORED = Scored()
+_NO_FIGURES = Figures()
 _UNSPENT = Spent()
 
 
@@ -77,8 +104,8 @@ _UNSPENT = Spent()
 class CheckScore:
     """One check: alone, and what the union would be without it."""
 
-    alone: Scored = _UNSCORED
-    others: Scored = _UNSCORED
+    alone: Figures = _NO_FIGURES
+    others: Figures = _NO_FIGURES
     """The union of all other checks."""
     confirmed: int = 0
     """Findings of this check, over all inputs, that the review confirmed."""
@@ -96,16 +123,20 @@ class Evaluation:
     unscored_inputs: int = 0
     """Labelled, and not reviewed: a failed input is neither a miss nor clean."""
     unlabelled_inputs: int = 0
-    union: Scored = field(default_factory=Scored)
+    labels: int = 0
+    """Defects of the scored inputs."""
+    labels_without_matter: int = 0
+    """Those with neither a message nor a category: their place has to do for both figures."""
+    union: Figures = field(default_factory=Figures)
     checks: dict[str, CheckScore] = field(default_factory=dict)
 
-    def lost(self, check: str) -> int:
+    def lost(self, check: str, hit: Hit) -> int:
         """Defects, after review, that only this check finds."""
-        return self.union.after.true - self.checks[check].others.after.true
+        return self.union.of(hit).after.true - self.checks[check].others.of(hit).after.true
 
-    def spared(self, check: str) -> int:
+    def spared(self, check: str, hit: Hit) -> int:
         """False positives, after review, that only this check brings."""
-        return self.union.after.false - self.checks[check].others.after.false
+        return self.union.of(hit).after.false - self.checks[check].others.of(hit).after.false
 
 
 def score_run(rows: Iterable[tuple[Input, InputReview]], checks: Sequence[str]) -> Evaluation:
@@ -120,6 +151,10 @@ def score_run(rows: Iterable[tuple[Input, InputReview]], checks: Sequence[str]) 
         result.scored_inputs += labelled
         result.unscored_inputs += source.expected is not None and not labelled
         result.unlabelled_inputs += source.expected is None
+        if labelled:
+            labels = source.expected or ()
+            result.labels += len(labels)
+            result.labels_without_matter += sum(map(says_nothing, labels))
         score = partial(_score, source) if labelled else _unscored
         result.union += score(review.comments)
         for name, so_far in result.checks.items():
@@ -145,13 +180,14 @@ def _add(so_far: CheckScore, name: str, review: InputReview, score: Score) -> Ch
     )
 
 
-def _score(source: Input, comments: Sequence[Comment]) -> Scored:
+def _score(source: Input, comments: Sequence[Comment]) -> Figures:
     kept = [comment for comment in comments if comment.outcome != "dropped"]
-    return Scored(count_matches(source, comments), count_matches(source, kept))
+    before, after = count_matches(source, comments), count_matches(source, kept)
+    return Figures(*(Scored(before[hit], after[hit]) for hit in HITS))
 
 
-def _unscored(_: Sequence[Comment]) -> Scored:
-    return _UNSCORED
+def _unscored(_: Sequence[Comment]) -> Figures:
+    return _NO_FIGURES
 
 
 def _confirmed(own: Sequence[Comment], comments: Sequence[Comment]) -> list[Sequence[Comment]]:

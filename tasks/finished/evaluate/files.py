@@ -52,7 +52,7 @@ def evaluate_run(paths: RunPaths) -> Evaluated:
 
 
 def _rows(paths: RunPaths) -> Iterator[tuple[Input, InputReview]]:
-    # Matching looks at paths and lines, never at the code: its text stays on disk.
+    # Matching looks at paths, lines and words of comments: the code stays on disk.
     for row in read_reviews(paths):
         yield input_of(row, ""), review_of(row)
 

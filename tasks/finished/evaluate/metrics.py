@@ -5,6 +5,7 @@ How good findings are, against labelled defects.
     recall      defects that were found, of all defects
     F1          their harmonic mean
 
+Each is given by place, and by place and matter: `matching` says when a finding stands for a defect.
 A finding is a cluster: an issue that three checks raise is found once, not three times.
 """
 
@@ -12,12 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from typing import Literal, get_args
 
 from tasks.core.records import Comment, Input, InputReview
 from tasks.core.stats import Proportion, f1, wilson
 from tasks.finished.evaluate.matching import match
 
-__all__ = ["MatchCounts", "count_matches", "group_by_cluster", "is_scored"]
+__all__ = ["HITS", "Hit", "MatchCounts", "count_matches", "group_by_cluster", "is_scored"]
+
+Hit = Literal["by_place", "by_place_and_matter"]
+"""When a finding stands for a defect."""
+HITS: tuple[Hit, ...] = get_args(Hit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +69,26 @@ def is_scored(source: Input, review: InputReview) -> bool:
     return source.expected is not None and review.coverage in {"complete", "in_part", "partial"}
 
 
-def count_matches(source: Input, comments: Iterable[Comment]) -> MatchCounts:
+def count_matches(source: Input, comments: Iterable[Comment]) -> dict[Hit, MatchCounts]:
     """Score the comments of one labelled input, as they are, without regard to outcomes."""
     expected = source.expected or ()
     findings = group_by_cluster(comments)
-    true = len(match(findings, expected, source))
+    found = match(findings, expected, source)
+    hits: dict[Hit, int] = {
+        "by_place": len(found.by_place),
+        "by_place_and_matter": len(found.by_place_and_matter),
+    }
     clean = not expected
-    return MatchCounts(
-        true=true,
-        false=len(findings) - true,
-        missed=len(expected) - true,
-        clean_inputs=int(clean),
-        false_on_clean=len(findings) if clean else 0,
-    )
+    return {
+        hit: MatchCounts(
+            true=true,
+            false=len(findings) - true,
+            missed=len(expected) - true,
+            clean_inputs=int(clean),
+            false_on_clean=len(findings) if clean else 0,
+        )
+        for hit, true in hits.items()
+    }
 
 
 def group_by_cluster(comments: Iterable[Comment]) -> Sequence[Sequence[Comment]]:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.core.stats import Proportion
-from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, Lift, Scored
-from tasks.finished.evaluate.metrics import MatchCounts
+from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, Figures, Lift, Scored
+from tasks.finished.evaluate.metrics import HITS, Hit, MatchCounts
 from tasks.report.markdown import markdown_table
 
 __all__ = ["EvaluationTable", "as_facts", "as_markdown", "evaluation_tables", "verdict"]
 
 ALL = "all checks"
 """What the union is called."""
+_WORDS: Mapping[Hit, str] = {"by_place": "by place", "by_place_and_matter": "by place and matter"}
+_NOTES: Mapping[Hit, str] = {
+    "by_place": (
+        "A finding is a cluster of comments; here it is true when it is at the place of a labelled "
+        "defect, whatever it says there, one to one. Shares have 95 % intervals. False per clean: "
+        "false findings per input known to be clean."
+    ),
+    "by_place_and_matter": (
+        "Here a finding is true when it is at the place of a labelled defect and means it: the words "
+        "of its title and message overlap with the label's (at least 28 % of the shorter text's), or "
+        "it has the category of a label without a message."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +45,23 @@ def as_facts(result: Evaluation, *, reviewed: bool) -> dict[str, Any]:
     return {
         "inputs": {
             "scored": result.scored_inputs,
-            "clean": result.union.before.clean_inputs,
+            "clean": _clean(result),
             "labelled_not_reviewed": result.unscored_inputs,
             "unlabelled": result.unlabelled_inputs,
         },
+        "labels": {"all": result.labels, "without_matter": result.labels_without_matter},
         "reviewed": reviewed,
-        "union": _scored(result.union),
+        "union": _figures(result.union),
         "checks": {name: _check(result, name, one) for name, one in result.checks.items()},
     }
+
+
+def _clean(result: Evaluation) -> int:
+    return result.union.by_place.before.clean_inputs
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {hit: _scored(figures.of(hit)) for hit in HITS}
 
 
 def _scored(scored: Scored) -> dict[str, Any]:
@@ -60,51 +82,55 @@ def _tally(tally: MatchCounts) -> dict[str, Any]:
 
 
 def _check(result: Evaluation, name: str, one: CheckScore) -> dict[str, Any]:
+    changes = {
+        hit: {"loses_defects": result.lost(name, hit), "spares_false": result.spared(name, hit)}
+        for hit in HITS
+    }
     return {
-        **_scored(one.alone),
+        **_figures(one.alone),
         "confirmed": one.confirmed,
         "unique_confirmed": one.unique_confirmed,
-        "dropping_it": {
-            "loses_defects": result.lost(name),
-            "spares_false": result.spared(name),
-            "saves": asdict(one.spent),
-        },
+        "dropping_it": {**changes, "saves": asdict(one.spent)},
     }
 
 
 def verdict(result: Evaluation) -> str:
     """The inputs in one sentence."""
-    clean = result.union.before.clean_inputs
-    text = f"{result.scored_inputs:,} labelled inputs scored, {clean:,} of them known to be clean"
+    text = f"{result.scored_inputs:,} labelled inputs scored, {_clean(result):,} of them known to be clean"
     if result.unscored_inputs:
         text += f"; {result.unscored_inputs:,} labelled ones were not reviewed and do not count"
     if result.unlabelled_inputs:
         text += f"; {result.unlabelled_inputs:,} have no labels"
+    if result.labels_without_matter:
+        text += (
+            f"; {result.labels_without_matter:,} of {result.labels:,} labels have neither message nor "
+            "category and are matched by place alone"
+        )
     return f"{text}."
 
 
 def evaluation_tables(result: Evaluation, *, reviewed: bool) -> list[EvaluationTable]:
     """Scores, what the review changes if there was one, and what each check is worth."""
-    found = [_scores(result, reviewed=reviewed)]
+    found = [_scores(result, hit, reviewed=reviewed) for hit in HITS]
     if reviewed:
         found.append(_lifts(result))
-    return [*found, _worth(result)]
+    return [*found, _worth(result), _dropping(result)]
 
 
 def as_markdown(run_id: str, result: Evaluation, *, reviewed: bool) -> str:
-    """The tables in the order of `tables`."""
+    """The tables in the order of `evaluation_tables`."""
     parts = [f"# Evaluation of run {run_id}", verdict(result)]
     for one in evaluation_tables(result, reviewed=reviewed):
         parts += [f"## {one.title}", one.note, markdown_table(one.head, one.rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _everyone(result: Evaluation) -> Iterator[tuple[str, Scored]]:
+def _everyone(result: Evaluation) -> Iterator[tuple[str, Figures]]:
     yield ALL, result.union
     yield from ((name, one.alone) for name, one in result.checks.items())
 
 
-def _scores(result: Evaluation, *, reviewed: bool) -> EvaluationTable:
+def _scores(result: Evaluation, hit: Hit, *, reviewed: bool) -> EvaluationTable:
     head = (
         "who",
         "review",
@@ -117,15 +143,12 @@ def _scores(result: Evaluation, *, reviewed: bool) -> EvaluationTable:
         "false per clean",
     )
     rows = []
-    for name, scored in _everyone(result):
+    for name, figures in _everyone(result):
+        scored = figures.of(hit)
         rows.append(_score_row(name, "before" if reviewed else "none", scored.before))
         if reviewed:
             rows.append(_score_row(name, "after", scored.after))
-    note = (
-        "A finding is a cluster of comments; it is true when it stands for a labelled defect, one to "
-        "one. Shares have 95 % intervals. False per clean: false findings per input known to be clean."
-    )
-    return EvaluationTable("Scores", note, head, rows)
+    return EvaluationTable(f"Scores {_WORDS[hit]}", _NOTES[hit], head, rows)
 
 
 def _score_row(name: str, review: str, tally: MatchCounts) -> tuple[Any, ...]:
@@ -137,8 +160,12 @@ def _score_row(name: str, review: str, tally: MatchCounts) -> tuple[Any, ...]:
 
 def _lifts(result: Evaluation) -> EvaluationTable:
     note = "What the review adds to each share, in percentage points."
-    rows = [(name, *_points(scored.lift)) for name, scored in _everyone(result)]
-    return EvaluationTable("Filter lift", note, ("who", "precision", "recall", "F1"), rows)
+    rows = [
+        (name, _WORDS[hit], *_points(figures.of(hit).lift))
+        for name, figures in _everyone(result)
+        for hit in HITS
+    ]
+    return EvaluationTable("Filter lift", note, ("who", "hits", "precision", "recall", "F1"), rows)
 
 
 def _points(lift: Lift) -> Sequence[str | None]:
@@ -147,19 +174,27 @@ def _points(lift: Lift) -> Sequence[str | None]:
 
 
 def _worth(result: Evaluation) -> EvaluationTable:
-    head = (
-        "check", "confirmed", "only by it", "loses defects", "spares false", "saves calls",
-        "saves tokens", "saves $",
-    )  # fmt: skip
+    head = ("check", "confirmed", "only by it", "saves calls", "saves tokens", "saves $")
     rows = [
-        (name, one.confirmed, one.unique_confirmed, result.lost(name), result.spared(name), *_saved(one))
+        (name, one.confirmed, one.unique_confirmed, *_saved(one))
         for name, one in result.checks.items()
-    ]  # fmt: skip
+    ]
     note = (
-        "Confirmed: findings that the review confirms, with labels or without. The rest is what "
-        "dropping the check would do: defects that only it finds, false findings that only it brings."
+        "Confirmed: findings that the review confirms, with labels or without. Saves: the calls, "
+        "tokens and cost without the check."
     )
     return EvaluationTable("What each check is worth", note, head, rows)
+
+
+def _dropping(result: Evaluation) -> EvaluationTable:
+    rows = [
+        (name, _WORDS[hit], result.lost(name, hit), result.spared(name, hit))
+        for name in result.checks
+        for hit in HITS
+    ]
+    note = "Without the check: defects that only it finds, false findings that only it brings."
+    head = ("check", "hits", "loses defects", "spares false")
+    return EvaluationTable("What dropping a check changes", note, head, rows)
 
 
 def _saved(one: CheckScore) -> tuple[Any, ...]:

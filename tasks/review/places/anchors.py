@@ -86,6 +86,7 @@ def build_comment(source: Input, check_name: str, ordinal: int, raw: RawComment)
         existing_code=raw.existing_code,
         suggestion=with_line_ends(raw.suggestion, found.text, source.content),
         check_models=(check_name,),
+        severity_said=raw.severity_said,
     )
 
 

@@ -108,6 +108,8 @@ class RawComment:
     message: str
     suggestion: str | None
     side: Side = "right"
+    severity_said: str | None = None
+    """The model's own word where it is no severity; empty: it gave none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.core.records import CATEGORIES, Category, Decision, Severity
-from tasks.core.text_safety import ellipsize, storable
+from tasks.core.text_safety import ellipsize, storable, visible
 from tasks.review.inputs.chat_tokens import restore
 from tasks.review.replies.contract import (
     COMMENT_NAMES,
@@ -30,6 +30,7 @@ _MAX_TITLE = 80
 _MAX_PROSE = 2_000
 _MAX_CODE = 8_000
 _MAX_PATH = 500
+_MAX_WORD = 40
 """Characters kept of one field."""
 _LAST_LINE = 2**31 - 1
 """What the int32 columns hold."""
@@ -106,6 +107,7 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         notes["dropped:no_message"] += 1
         return None
     start, end = _lines(wire.start_line, wire.end_line, notes)
+    severity = _severity(wire.severity, "severity", notes)
     return RawComment(
         path=_bounded(wire.path, _MAX_PATH, "path", notes),
         existing_code=_code(wire.existing_code, notes),
@@ -113,13 +115,14 @@ def read_comment(item: Any, notes: Counter[str]) -> RawComment | None:
         end_line=end,
         category=cast("Category", _one_of(wire.category, CATEGORIES, "other", "category", notes)),
         rationale=rationale,
-        severity=_severity(wire.severity, "severity", notes) or "medium",
+        severity=severity or "medium",
         confidence=_clamped(wire.confidence, 1.0, "confidence", notes),
         title=ellipsize((_prose(wire.title) or message).split("\n", 1)[0], _MAX_TITLE),
         message=message,
         # Half a replacement would be worse than none.
         suggestion=_bounded(wire.suggestion, _MAX_CODE, "suggestion", notes),
         side="left" if wire.side == "left" else "right",
+        severity_said=None if severity else _word(wire.severity),
     )
 
 
@@ -179,6 +182,11 @@ def _text(value: str | None) -> str | None:
 def _prose(value: str | None) -> str | None:
     text = (_text(value) or "").strip()
     return ellipsize(text, _MAX_PROSE) or None
+
+
+def _word(value: str | None) -> str:
+    """A word as the model wrote it, in one visible line."""
+    return ellipsize(visible(" ".join((_text(value) or "").split())), _MAX_WORD)
 
 
 def _code(value: str | None, notes: Counter[str]) -> str | None:

@@ -10,7 +10,8 @@ import pytest
 from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
 from tasks.core.settings import Policy
 from tasks.finished.evaluate.evaluation import Evaluation, Spent, score_run
-from tasks.finished.evaluate.metrics import MatchCounts
+from tasks.finished.evaluate.metrics import HITS, MatchCounts
+from tasks.finished.evaluate.text import as_facts, as_markdown
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy
 
@@ -86,15 +87,38 @@ def test_inputs_are_counted_apart(evaluation: Evaluation) -> None:
 
 def test_union(evaluation: Evaluation) -> None:
     """An issue that two checks raise counts once; the review takes false alarms and one defect."""
-    assert evaluation.union.before == MatchCounts(4, 4, 1, clean_inputs=1, false_on_clean=2)
-    assert evaluation.union.after == MatchCounts(3, 1, 2, clean_inputs=1, false_on_clean=0)
-    assert evaluation.union.before.false_per_clean_input == 2
-    assert evaluation.union.after.false_per_clean_input == 0
+    assert evaluation.union.by_place.before == MatchCounts(
+        4, 4, 1, clean_inputs=1, false_on_clean=2
+    )
+    assert evaluation.union.by_place.after == MatchCounts(3, 1, 2, clean_inputs=1, false_on_clean=0)
+    assert evaluation.union.by_place.before.false_per_clean_input == 2
+    assert evaluation.union.by_place.after.false_per_clean_input == 0
+
+
+def test_both_figures_are_given(comment: Make) -> None:
+    """A remark of another kind is a hit by place and a false finding by place and matter."""
+    label = Expected(None, 10, category="security", message="Password is logged in plain text")
+    bare = Expected(None, 30)
+    said = [raised(comment, "a", 10, confirmed=True), raised(comment, "b", 30, confirmed=True)]
+    found = score_run(iter([reviewed("1", (label, bare), said)]), ["a", "b"])
+    assert found.union.by_place.after == MatchCounts(2, 0, 0)
+    assert found.union.by_place_and_matter.after == MatchCounts(1, 1, 1)
+    assert [found.lost(name, "by_place") for name in "ab"] == [1, 1]
+    assert [found.lost(name, "by_place_and_matter") for name in "ab"] == [0, 1]
+    assert [found.spared(name, "by_place_and_matter") for name in "ab"] == [1, 0]
+    assert (found.labels, found.labels_without_matter) == (2, 1)
+    facts = as_facts(found, reviewed=True)
+    shares = {hit: facts["union"][hit]["after_review"]["precision"]["value"] for hit in HITS}
+    assert shares == {"by_place": 1.0, "by_place_and_matter": 0.5}
+    text = as_markdown("r", found, reviewed=True)
+    assert "## Scores by place\n" in text
+    assert "## Scores by place and matter\n" in text
+    assert "1 of 2 labels have neither message nor category" in text
 
 
 def test_lift(evaluation: Evaluation) -> None:
     """The review's gain is the difference of the shares."""
-    lift = evaluation.union.lift
+    lift = evaluation.union.by_place.lift
     assert lift.precision == pytest.approx(3 / 4 - 4 / 8)
     assert lift.recall == pytest.approx(3 / 5 - 4 / 5)
     assert lift.f1 == pytest.approx(2 * 3 / (6 + 1 + 2) - 2 * 4 / (8 + 4 + 1))
@@ -103,18 +127,18 @@ def test_lift(evaluation: Evaluation) -> None:
 def test_checks_alone(evaluation: Evaluation) -> None:
     """Each check is scored by its own comments; a silent one has missed everything."""
     a, b, c = (evaluation.checks[name] for name in "abc")
-    assert a.alone.before == MatchCounts(3, 4, 2, 1, 2)
-    assert a.alone.after == MatchCounts(2, 1, 3, 1, 0)
-    assert b.alone.before == MatchCounts(2, 0, 3, 1, 0)
-    assert c.alone.before == MatchCounts(0, 0, 5, 1, 0)
-    assert c.alone.before.precision is None
-    assert c.alone.lift.precision is None
+    assert a.alone.by_place.before == MatchCounts(3, 4, 2, 1, 2)
+    assert a.alone.by_place.after == MatchCounts(2, 1, 3, 1, 0)
+    assert b.alone.by_place.before == MatchCounts(2, 0, 3, 1, 0)
+    assert c.alone.by_place.before == MatchCounts(0, 0, 5, 1, 0)
+    assert c.alone.by_place.before.precision is None
+    assert c.alone.by_place.lift.precision is None
 
 
 def test_dropping_a_check(evaluation: Evaluation) -> None:
     """What only one check finds is lost without it, and what only it gets wrong is spared."""
-    assert [evaluation.lost(name) for name in "abc"] == [1, 1, 0]
-    assert [evaluation.spared(name) for name in "abc"] == [1, 0, 0]
+    assert [evaluation.lost(name, "by_place") for name in "abc"] == [1, 1, 0]
+    assert [evaluation.spared(name, "by_place") for name in "abc"] == [1, 0, 0]
     confirmed = [
         (evaluation.checks[n].confirmed, evaluation.checks[n].unique_confirmed) for n in "abc"
     ]

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.core.errors import ReplyError
+from tasks.core.records import Input
+from tasks.review.places.anchors import build_comment
 from tasks.review.replies.contract import RawComment, RawVerdict
 from tasks.review.replies.replies import parse_comments, parse_verdicts
 
@@ -188,6 +190,18 @@ def test_aliases() -> None:
     assert (item.category, item.message, item.suggestion) == ("security", "d", "f")
     (item,) = _comments('{"comments":[{"message":"m","body":"b","line":null,"start_line":2}]}')
     assert (item.message, item.start_line) == ("m", 2)
+
+
+@pytest.mark.parametrize(
+    ("severity", "said"),
+    [("P0", None), ("Low (style)", None), ("Dire\n straits", "Dire straits"), (None, ""), (3, "3")],
+)
+def test_the_models_own_word_for_a_severity_is_kept(severity: Any, said: str | None) -> None:
+    """Where it is none that we know; it goes along with the comment, in one visible line."""
+    (item,) = _comments(json.dumps({"comments": [{**ITEM, "severity": severity}]}))
+    assert item.severity_said == said
+    comment = build_comment(Input("i", "x = 1\n"), "one", 0, item)
+    assert comment.severity_said == said
 
 
 @pytest.mark.parametrize(

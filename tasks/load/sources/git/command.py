@@ -36,6 +36,12 @@ _ENVIRONMENT = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "LC_ALL": "C",
 }
+_NO_SETTINGS = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_CONFIG_COUNT": "0",
+    "GIT_CONFIG_PARAMETERS": "",
+}
 
 
 class Git:
@@ -64,22 +70,33 @@ class Git:
 
     @contextmanager
     def at_commit(self, commit: str) -> Iterator[Git]:
-        """The same repository with an empty work tree, and of the index only `commit`'s attributes.
+        """The same objects with an empty work tree, no settings, and of the index only `commit`'s attributes.
 
-        Else git reads attributes from files that nobody has committed.
+        Else git reads attributes that nobody has committed, from files and from .git/info, and diff
+        drivers from the settings of the clone, the user and the machine.
         """
         with tempfile.TemporaryDirectory(prefix="nightly-review-git-") as temporary:
             tree = Path(temporary, "tree")
             tree.mkdir()
+            empty = Path(temporary, "empty.git")
+            named = self.text("rev-parse", "--show-object-format")
+            self.text(
+                "init", "--quiet", "--bare", "--template=", f"--object-format={named}", str(empty)
+            )
             places = {
-                "GIT_DIR": self.text("rev-parse", "--absolute-git-dir"),
+                "GIT_DIR": str(empty),
                 "GIT_WORK_TREE": str(tree),
                 "GIT_INDEX_FILE": str(Path(temporary, "index")),
+                "GIT_OBJECT_DIRECTORY": self._objects(),
+                **_NO_SETTINGS,
             }
             isolated = Git(self.folder, places)
             if entries := self._attribute_files(commit):
                 isolated.run("update-index", "-z", "--index-info", stdin=entries)
             yield isolated
+
+    def _objects(self) -> str:
+        return str(Path(self.folder, self.text("rev-parse", "--git-path", "objects")).resolve())
 
     def _attribute_files(self, commit: str) -> bytes:
         """The .gitattributes of a commit, as `update-index` takes them."""
@@ -153,7 +170,8 @@ class Git:
 
     def _is_partial(self) -> bool:
         asked = r"^(extensions\.partialclone|remote\..*\.(promisor|partialclonefilter))$"
-        return self.run("config", "--get-regexp", asked).returncode == 0
+        whole = Git(self.folder) if self._places else self
+        return whole.run("config", "--get-regexp", asked).returncode == 0
 
 
 def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:

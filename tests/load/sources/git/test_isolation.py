@@ -46,6 +46,38 @@ def test_user_settings_do_not_reach_the_diff(
     assert _rows(source) == before
 
 
+def test_no_driver_and_no_attribute_of_the_clone_reaches_the_diff(
+    repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A committed attribute names a diff driver; what it does is not for the reader's settings to say."""
+    attributes = "*.py diff=python\n*.txt diff=own\n"
+    repository.commit({".gitattributes": attributes, "a.py": CODE, "b.txt": CODE})
+    changed = CODE.replace("y = 1", "y = 2")
+    repository.commit({"a.py": changed, "b.txt": changed})
+    source = f"git:{repository.root}@HEAD~1..HEAD"
+    before = _rows(source)
+    assert before.keys() == {"a.py", "b.txt"}
+    info = repository.root / ".git" / "info"
+    info.mkdir(exist_ok=True)
+    (info / "attributes").write_text("*.py -diff\n*.txt binary\n")
+    assert _rows(source) == before
+    (info / "attributes").unlink()
+    for driver in ("python", "own"):
+        repository.git("config", f"diff.{driver}.xfuncname", "^.*(x = 0).*$")
+        repository.git("config", f"diff.{driver}.binary", "true")
+    assert _rows(source) == before
+    for driver in ("python", "own"):
+        repository.git("config", "--remove-section", f"diff.{driver}")
+    settings = tmp_path / "settings"
+    settings.write_text('[diff "own"]\n\txfuncname = "^.*(x = 0).*$"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    assert _rows(source) == before
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "diff.python.binary")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
+    assert _rows(source) == before
+
+
 def test_committed_attributes_count(repository: Any) -> None:
     """What the newer commit itself says of a file holds, whatever the work tree has."""
     repository.commit({"a.dat": "x\n", "sub/.gitattributes": "*.dat -diff\n", "sub/b.dat": "x\n"})
