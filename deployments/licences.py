@@ -92,7 +92,7 @@ def _licence(rules: Rules, package: str, metadata: PackageMetadata) -> Licence:
 
 
 def _field(metadata: PackageMetadata, name: str) -> str:
-    return metadata.get(name, "")
+    return str((metadata.get_all(name) or [""])[0])
 
 
 def _name(package: str) -> str:
