@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.review_shard import SLICES, own_logger, review, state_of
-from flows.setup.keys import check_permitted
+from flows.setup.key_rules import check_permitted
 from flows.shards.exit_report import ExitReport, reserve_exit_report, write_exit_report
 from flows.shards.remote.lease import Heartbeat, Lease
 from flows.shards.remote.worker_sync import LEASE, Mirror, fetch

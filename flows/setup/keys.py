@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
 
 from pydantic import SecretStr
 
+from flows.setup.key_rules import check_distinct
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings
 from tasks.upstream.calls.scrub import Scrubber, protect_logs
 
-__all__ = ["check_permitted", "check_variables", "resolve_keys"]
-
-_PERMIT = "NIGHTLY_REVIEW_KEYS"
-_PERMITTED = "APP_ID_*,app-id-*"
-_NAMED = frozenset({"env", "secret"})
-"""Kinds of a reference that are told by the name alone; of others the whole reference counts."""
+__all__ = ["check_variables", "resolve_keys"]
 
 
 def check_variables(settings: Settings) -> None:
@@ -30,34 +25,15 @@ def check_variables(settings: Settings) -> None:
             _resolve(alias, app.key)
 
 
-def check_permitted(settings: Settings) -> None:
-    """Check that this machine lends the keys to runs that were begun elsewhere.
-
-    NIGHTLY_REVIEW_KEYS lists names of variables and Secret blocks, as patterns with * and commas
-    between them. Unset, it is APP_ID_*,app-id-*: no run gets a worker's other variables.
-
-    Raises:
-        ConfigError: a key's name is not in the list.
-    """
-    patterns = [one.strip() for one in os.environ.get(_PERMIT, _PERMITTED).split(",")]
-    for alias, app in settings.app_ids.items():
-        kind, _, name = app.key.partition(":")
-        asked = name if kind in _NAMED else app.key
-        if not any(fnmatchcase(asked, pattern) for pattern in patterns):
-            msg = (
-                f"app_ids.{alias}.key: {app.key} is not a key that this worker lends to runs of other "
-                f"machines ({_PERMIT} is {','.join(patterns)}): export {_PERMIT} with its name there"
-            )
-            raise ConfigError(msg)
-
-
 def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
     """Keys by alias of their app_id. From here on no log line of this process shows one.
 
     Raises:
-        ConfigError: a variable is not set, a Secret block is not there, or either is empty.
+        ConfigError: a variable is not set, a Secret block is not there, or either is empty; two
+            app_ids have one key.
     """
     keys = {alias: _resolve(alias, app.key) for alias, app in settings.app_ids.items()}
+    check_distinct(settings, keys)
     protect_logs(Scrubber(keys.values()))
     return keys
 

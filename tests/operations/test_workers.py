@@ -253,7 +253,7 @@ def test_who_writes_to_the_storage_gets_no_key(
     if changed == "the key's name":
         told = "AWS_SECRET_ACCESS_KEY is not a key that this worker lends"
     heartbeat = folder.read_json("heartbeat-a1.json")
-    assert told in str(state.message).replace("app_ids.bravo.key: env:", "")
+    assert told in str(state.message).replace("app_ids.bravo: env:", "")
     assert (heartbeat["ended"], heartbeat["words"]["lasting"]) == (True, True)
     assert sandbox.stats()["requests"] == 0
 
