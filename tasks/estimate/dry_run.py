@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tasks.core.calls import Reply, Request
@@ -30,8 +30,6 @@ P = TypeVar("P", bound=Parsed)
 
 _COMMENT_TOKENS = 150
 """Of one comment in a review's prompt."""
-_FORMATS: tuple[dict[str, Any], ...] = ({"response_format": {"type": "json_object"}}, {})
-"""What may have been sent instead, to a model that refuses schemas."""
 _MISSING = "not_in_journal"
 
 
@@ -63,12 +61,7 @@ class _Reader:
         """Nothing: a dry run writes nothing."""
 
     def _read(self, request: Request, not_before: float | None) -> Reply | None:
-        if self._answers is None:
-            return None
-        bare = {key: value for key, value in request.params.items() if key != "response_format"}
-        others = (replace(request, params=bare | extra) for extra in _FORMATS)
-        replies = (self._answers.get(one, not_before=not_before) for one in (request, *others))
-        return next((reply for reply in replies if reply is not None), None)
+        return None if self._answers is None else self._answers.get(request, not_before=not_before)
 
 
 class DryRun:

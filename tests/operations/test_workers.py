@@ -21,6 +21,12 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from deployments.local import ROOT
 from deployments.sandbox import Sandbox
+from flows.remote_shard import remote_shard
+from flows.setup.config import new_run
+from flows.shards.remote.worker_sync import digests
+from tasks.core.paths import ShardPaths
+from tasks.core.settings import load_settings
+from tasks.outputs.shared_folder import open_shared_folder
 from tests.conftest import KEYS, Job, PrefectServer
 from tests.runs import await_condition, numbered, offspring
 
@@ -108,6 +114,7 @@ def all_workers(
 ) -> Iterator[Workers]:
     """The deployment as prefect.yaml has it; nobody works on it yet."""
     ours = {"PYTHONPATH": str(ROOT), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    ours |= {"NIGHTLY_REVIEW_KEYS": "KEY_*"}
     kept = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
     environment = kept | prefect_server.environment | KEYS | ours
     with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
@@ -206,6 +213,49 @@ def test_kill_9_of_the_parent(workers: Workers, job: Job, sandbox: Sandbox, tmp_
     assert seen["billed_twice"] <= SHARDS * THREADS
     assert kept(sandbox)
     assert not list((tmp_path / "storage").iterdir())
+
+
+@pytest.mark.parametrize("changed", ["run.json", "inputs.jsonl", "the key's name"])
+def test_who_writes_to_the_storage_gets_no_key(
+    prefect_server: PrefectServer,  # noqa: ARG001 - it must be up
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: str,
+) -> None:
+    """Settings or inputs that the run did not write, or a key that the worker does not lend: no call."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-key-alpha-7d1f")
+    text = CONFIG.format(
+        shards=1, threads=1, state="postgresql://nobody@127.0.0.1:9/none", storage=tmp_path / "storage", lost=LOST,
+        url=sandbox.base_url, quota=QUOTA, window=WINDOW,
+    ).replace("KEY_A", "APP_ID_A").replace("KEY_B", "AWS_SECRET_ACCESS_KEY")  # fmt: skip
+    shard = ShardPaths(tmp_path / "r1" / "shard-00")
+    shard.root.mkdir(parents=True)
+    new_run("r1", load_settings(text), fresh=False).write(shard.settings)
+    shard.inputs.write_text('{"input_id": "1", "content": "x = 1"}\n')
+    folder = open_shared_folder(str(tmp_path / "storage")).folder("r1").folder("shard-00")
+    known = digests(shard)
+    if not changed.startswith("the"):
+        with (shard.root.parent / changed if changed == "run.json" else shard.inputs).open(
+            "a"
+        ) as f:
+            f.write(" ")
+    folder.upload(shard.settings)
+    folder.upload(shard.inputs)
+    folder.write_json("lease.json", {"attempt": "a1", "beat": 1})
+
+    state = remote_shard(
+        str(tmp_path / "storage"), "r1", "shard-00", "a1", known, return_state=True
+    )
+
+    assert state.is_failed()
+    told = f"{changed} in [workers] storage is not what the run wrote there"
+    if changed == "the key's name":
+        told = "AWS_SECRET_ACCESS_KEY is not a key that this worker lends"
+    heartbeat = folder.read_json("heartbeat-a1.json")
+    assert told in str(state.message).replace("app_ids.bravo: env:", "")
+    assert (heartbeat["ended"], heartbeat["words"]["lasting"]) == (True, True)
+    assert sandbox.stats()["requests"] == 0
 
 
 @pytest.mark.chaos  # Prefect on SQLite may stall for a minute when all end at once on a busy machine

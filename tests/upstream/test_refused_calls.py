@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -379,3 +380,63 @@ def test_a_refusal_without_its_text_stays_one(
         400, "Failed to generate JSON", code="json_validate_failed", failed_generation=generation
     )
     assert outcomes(open_call(1, base_url=provider.url), [ask("q")]) == {"bad_reply": 1}
+
+
+def _no_format(_key: str, body: dict[str, Any]) -> Answer:
+    if "response_format" in body:
+        return refusal(400, "response_format is not supported", param="response_format")
+    return None
+
+
+def test_answers_without_a_format_are_found_when_the_endpoint_is_gone(
+    provider: Provider, open_call: OpenCaller, ask: Ask, tmp_path: Path
+) -> None:
+    """30 questions to an endpoint that takes no response_format: a rerun sends nothing and needs nobody.
+
+    Not even the ledger, which has what was learnt of the endpoint.
+    """
+    provider.rule = _no_format
+    asks = [ask(f"q{n}", response_format=SCHEMA) for n in range(30)]
+    assert outcomes(open_call(1, base_url=provider.url), asks) == {"ok": 30}
+    assert len(provider.sent) <= 30 + 2
+    provider.rule = lambda _key, _body: refusal(503, "gone")
+    before = len(provider.sent)
+    again = open_call(1, base_url=provider.url, run_id="two")
+    other = open_call(1, base_url=provider.url, ledger=tmp_path / "other.sqlite", run_id="three")
+    assert outcomes(again, asks) == outcomes(other, asks) == {"journaled": 30}
+    assert len(provider.sent) == before
+
+
+def test_what_is_learnt_late_makes_no_answer_unknown(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """A limit that only the last question exceeds changes what is sent, and not what was answered."""
+
+    def rule(_key: str, body: dict[str, Any]) -> Answer:
+        if "long" in body["messages"][0]["content"] and body["max_tokens"] > 300:
+            return refusal(400, "max_tokens is too large: at most 300", param="max_tokens")
+        return None
+
+    provider.rule = rule
+    asks = [*(ask(f"q{n}", max_tokens=900) for n in range(9)), ask("long", max_tokens=900)]
+    assert outcomes(open_call(1, base_url=provider.url), asks, threads=1) == {"ok": 10}
+    assert [body["max_tokens"] for _, body in provider.sent] == [900] * 10 + [300]
+    later = open_call(1, base_url=provider.url, run_id="later")
+    assert outcomes(later, asks) == {"journaled": 10}
+
+
+def test_a_key_that_comes_back_in_a_reply_is_masked(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """In content, id, model and headers: neither shown nor stored."""
+    secret = "plain-0123456789-secret"
+    choice = {"message": {"content": f"you sent {secret}, sk-like-words stay"}}
+    said = {"model": f"m {secret}", "choices": [choice]}
+    provider.rule = lambda _key, _body: (200, said, {"x-request-id": f"r-{secret}"})
+    keys = {"a0": SecretStr(secret)}
+    reply = open_call(1, base_url=provider.url, keys=keys).call(ask("q"))
+    stored = open_call(1, base_url=provider.url, run_id="two").call(ask("q"))
+    assert stored.journaled
+    for one in (reply, stored):
+        assert one.content == "you sent ***, sk-like-words stay"
+        assert (one.model, one.request_id) == ("m ***", "r-***")

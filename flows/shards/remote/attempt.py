@@ -21,7 +21,7 @@ from flows.shards.flow_run_states import note_flow_run
 from flows.shards.process import GRACE
 from flows.shards.remote.flow_runs import Phase, Seen, cancel_flow_run, look_at, start_flow_run
 from flows.shards.remote.lease import Heartbeat, Lease, StalenessDetector
-from flows.shards.remote.worker_sync import LEASE
+from flows.shards.remote.worker_sync import LEASE, digests
 from tasks.core.errors import ConfigError
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
@@ -108,6 +108,7 @@ class _Attempt:
             "run_id": self._run.run_id,
             "name": self._shard.root.name,
             "attempt": self._lease.attempt,
+            "digests": digests(self._shard),
         }
         return start_flow_run(self._workers.deployment, parameters)
 

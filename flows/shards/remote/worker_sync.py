@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,12 +13,13 @@ from flows.shards.exit_report import ExitReport
 from flows.shards.remote.lease import Heartbeat, Lease, LeaseMonitor, StalenessDetector
 from flows.shards.watchdog import leave
 from flows.ui.run_log import Log
-from tasks.core.files import read_json
+from tasks.core.errors import ConfigError
+from tasks.core.files import read_json, sha256
 from tasks.core.paths import ShardPaths
 from tasks.core.periodic import PeriodicTask
 from tasks.outputs.shared_folder import SharedFolder
 
-__all__ = ["LEASE", "Mirror", "fetch"]
+__all__ = ["LEASE", "Mirror", "digests", "fetch"]
 
 LEASE = "lease.json"
 _GLANCE = 0.5
@@ -29,10 +30,26 @@ _GRACE = 25.0
 """Seconds that an orderly stop may take."""
 
 
-def fetch(exchange: SharedFolder, shard: ShardPaths) -> None:
-    """Fill the shard's folder as on the run's own machine, with the parts of earlier attempts."""
+def digests(shard: ShardPaths) -> dict[str, str]:
+    """SHA-256 by name of the files that say what a shard does: they travel over Prefect's server."""
+    return {path.name: sha256(path) for path in (shard.settings, shard.inputs)}
+
+
+def fetch(exchange: SharedFolder, shard: ShardPaths, expected: Mapping[str, str]) -> None:
+    """Fill the shard's folder as on the run's own machine, with the parts of earlier attempts.
+
+    Raises:
+        ConfigError: settings or inputs are not those with the `expected` digests.
+    """
     exchange.download(shard.settings.name, shard.settings)
     exchange.download(shard.inputs.name, shard.inputs)
+    changed = [name for name, found in digests(shard).items() if found != expected.get(name)]
+    if changed:
+        msg = (
+            f"{' and '.join(changed)} in [workers] storage is not what the run wrote there: see who "
+            "may write to it, then start the run again; no key was read and nothing was sent"
+        )
+        raise ConfigError(msg)
     for name in exchange.names():
         if name.startswith("part-"):
             exchange.download(name, shard.root / name)

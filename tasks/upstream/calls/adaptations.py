@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping
-from functools import reduce
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -46,10 +45,6 @@ class Adaptations:
                 self._seen[place] = note
                 self._known[place] = self._known.get(place, Adaptation()).merge(_read(note))
         return self._known.get(place, Adaptation())
-
-    def together(self, places: Collection[Place]) -> dict[str, Any]:
-        """The record of all that is adapted at any of the places: what a question's key says."""
-        return reduce(Adaptation.merge, map(self.at, places), Adaptation()).record()
 
     def learn(self, place: Place, sent: Mapping[str, Any], used: Adaptation, of: Refusal) -> bool:
         """Take a refusal of the body `sent`, which `used` made; True: send it again, adapted."""

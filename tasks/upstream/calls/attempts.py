@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Protocol
@@ -97,11 +97,6 @@ class Upstream:
                 found.setdefault(app_id.base_url, []).append(app_id.alias)
         return found
 
-    def adapted(self, request: Request) -> Request:
-        """The request as its journal key has to name it: with what the model's endpoints want."""
-        places = [(endpoint, request.model) for endpoint in self.endpoints(request.model)]
-        return replace(request, adaptation=self.adaptations.together(places))
-
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -130,7 +125,7 @@ class Failed:
 
 
 class CallAttempts:
-    """The state of one call. `run` is called until it returns a reply."""
+    """The state of one call. `run` is called once."""
 
     def __init__(self, upstream: Upstream, request: Request) -> None:
         self._up = upstream
@@ -152,22 +147,20 @@ class CallAttempts:
         self._last = ("", "", "")
         """alias, endpoint and trace id of the last attempt"""
 
-    def run(self, request: Request) -> Reply | None:
-        """The reply, after as many attempts as it takes; None: the request is adapted, ask anew.
+    def run(self) -> Reply:
+        """The reply, after as many attempts as it takes.
 
         Raises:
             CallFailed: it is over, `code` says why.
             NoKeysLeft, QuotaHeld, CircuitOpen, Stopped: nothing more can be sent.
         """
-        self._request = request
         while True:
             grant = self._grant()
             outcome = self._attempt(grant)
             if isinstance(outcome, Reply):
                 return outcome
             try:
-                if self._after(outcome):
-                    return None
+                self._after(outcome)
             except CallFailed:
                 if not outcome.decision.text.strip():
                     raise
@@ -359,8 +352,8 @@ class CallAttempts:
         for alias in out:
             up.quota.disable(alias, "refused what another app_id was answered")
 
-    def _after(self, failed: Failed) -> bool:
-        """Back off, or raise CallFailed. True: the request is adapted."""
+    def _after(self, failed: Failed) -> None:
+        """Back off, or raise CallFailed. A request that has been adapted goes again at once."""
         decision = failed.decision
         self._up.counts.add("failed_attempts", decision.reason)
         if self._up.load is not None and decision.reason in _OVERLOAD:
@@ -369,7 +362,8 @@ class CallAttempts:
         if self._is_adapted(failed):
             self._uncounted += 1
             self._raise_if_spent(failed)
-            return True
+            self._raise_if_stopped()
+            return
         again = self._judge(failed)
         self._failures += decision.counts
         self._uncounted += not decision.counts
@@ -381,7 +375,6 @@ class CallAttempts:
             raise self._failed(late, f"not done in time; at last {failed.message}")
         self._up.stop.wait(self._pause(failed))
         self._raise_if_stopped()
-        return False
 
     def _is_adapted(self, failed: Failed) -> bool:
         refusal, attempt = failed.decision.refusal, failed.attempt

@@ -132,7 +132,7 @@ class Caller:
 
     def forget(self, request: Request) -> None:
         """Do not answer this request from the journal again: its reply was of no use."""
-        self._answers.forget(self._up.adapted(request))
+        self._answers.forget(request)
 
     def statistics(self) -> dict[str, Any]:
         """Counts of calls, clients, breakers and quota, for logs and the report."""
@@ -145,31 +145,30 @@ class Caller:
         }
 
     def _ask(self, request: Request, fresh_since: float | None) -> Reply:
-        attempts = CallAttempts(self._up, request)
-        while True:
-            adapted = self._up.adapted(request)
-            reply = self._ask_once(attempts, adapted, fresh_since)
-            if reply is not None:
-                return reply
-
-    def _ask_once(
-        self, attempts: CallAttempts, request: Request, fresh_since: float | None
-    ) -> Reply | None:
-        """The reply; None: the request is adapted, which makes it another question."""
-        key = request.key
-        with self._claimed(key):
+        with self._claimed(request.key):
             # Only under the claim: what is not there now, nobody else is about to put there.
             paid_for = _paid_for(self._run_id, request.cell)
             answered = self._answers.get(request, not_before=fresh_since)
             if answered is not None:
                 # A second pass, or a shard that starts anew, meets what this run paid for before.
+                answered = self._without_keys(answered)
                 return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
-            reply = attempts.run(request)
-            if reply is not None:
-                reply = replace(reply, paid_for=paid_for)
-                # Another call may have taught us something while this one waited.
-                self._answers.put(self._up.adapted(request), reply)
+            reply = CallAttempts(self._up, request).run()
+            reply = replace(self._without_keys(reply), paid_for=paid_for)
+            self._answers.put(request, reply)
             return reply
+
+    def _without_keys(self, reply: Reply) -> Reply:
+        """A reply of an upstream that repeats what it was sent, on its way in."""
+        mask = self._up.scrub.known
+        return replace(
+            reply,
+            content=mask(reply.content),
+            model=mask(reply.model),
+            finish_reason=mask(reply.finish_reason or "") or None,
+            request_id=mask(reply.request_id or "") or None,
+            refusal=mask(reply.refusal or "") or None,
+        )
 
     @contextmanager
     def _claimed(self, key: str) -> Iterator[None]:

@@ -21,6 +21,8 @@ __all__ = ["ScrubFilter", "Scrubber", "protect_logs"]
 
 MASK = "***"
 _PREFIX = 12
+_LEAST = 8  # characters; what is shorter is a word that a reply may have anyway
+_REST = r"[\w.~+/=%-]*"
 _SHAPES = (
     r"(?i:\bbearer\s+)[\w.~+/=*-]{8,}",
     r"\b(?:sk|pk|rk|gsk|xai|key)-[\w*.-]{8,}",
@@ -50,6 +52,19 @@ class Scrubber:
         if limit is not None and len(clean) > limit:
             return clean[: limit - 1] + "…"
         return clean
+
+    def known(self, text: str) -> str:
+        """`text` without the keys that are known, or half of one; whatever only looks like one stays.
+
+        For replies: they speak of code, whose words may have the shape of a key.
+        """
+        for value in sorted(self._values, key=len, reverse=True):
+            for key in {value, quote(value, safe="")} if len(value) >= _LEAST else ():
+                start = key[: max(_PREFIX, (len(key) + 1) // 2)]
+                if start in text:
+                    cut = re.compile(re.escape(start) + _REST)
+                    text = cut.sub(MASK, text.replace(key, MASK))
+        return text
 
     def __repr__(self) -> str:
         return f"Scrubber({self._count} keys)"

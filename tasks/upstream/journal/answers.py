@@ -6,19 +6,24 @@ The journal as the endpoints of a run see it: a reply answers for the provider t
 
 A question is answered when any provider that serves its model in this run has answered it. Replies
 from before keys had a provider are under the question alone, with their endpoint beside them: they
-are taken when that is an endpoint of today, and are as if not there when it is another.
+are taken when that is an endpoint of today, and are as if not there when it is another. Others were
+stored under the question with the simpler response_format that the endpoint took: they count, too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from tasks.core.calls import Reply, Request
 from tasks.core.quotas import AppId, place_of
 from tasks.upstream.journal.journal import Journal
 
 __all__ = ["Answers"]
+
+_JSON = {"type": "json_object"}
 
 
 class Answers:
@@ -31,13 +36,17 @@ class Answers:
 
     def get(self, request: Request, *, not_before: float | None = None) -> Reply | None:
         """The stored answer, or None; one stored before `not_before` is as if it were not there."""
-        question, keys = request.key, self._keys(request)
-        found = self.journal.get_many([*keys, question], not_before=not_before)
-        own = next((found[key] for key in keys if key in found), None)
-        old = found.get(question)
-        if own is None and old is not None and self._serves(request.model, old.endpoint):
-            return old
-        return own
+        levels = [(one.key, self._keys(one)) for one in _levels(request)]
+        wanted = chain.from_iterable([*keys, question] for question, keys in levels)
+        found = self.journal.get_many(list(wanted), not_before=not_before)
+        for question, keys in levels:
+            own = next((found[key] for key in keys if key in found), None)
+            old = found.get(question)
+            if own is None and old is not None and self._serves(request.model, old.endpoint):
+                own = old
+            if own is not None:
+                return own
+        return None
 
     def put(self, request: Request, reply: Reply) -> None:
         """Store the answer of the app_id that gave it; returns when it is durable."""
@@ -45,8 +54,9 @@ class Answers:
 
     def forget(self, request: Request) -> None:
         """Remove every answer of today's providers, so that the question is asked again."""
-        for key in (*self._keys(request), request.key):
-            self.journal.forget(key)
+        for one in _levels(request):
+            for key in (*self._keys(one), one.key):
+                self.journal.forget(key)
 
     def _keys(self, request: Request) -> list[str]:
         serving = [one.answers_as for one in self._app_ids if one.serves(request.model)]
@@ -55,6 +65,18 @@ class Answers:
     def _serves(self, model: str, endpoint: str) -> bool:
         place = place_of(endpoint)
         return any(one.serves(model) and place_of(one.base_url) == place for one in self._app_ids)
+
+
+def _levels(request: Request) -> Iterator[Request]:
+    """The request, and as it was sent where its response_format is refused."""
+    yield request
+    asked = request.params.get("response_format")
+    if asked is None:
+        return
+    bare = {name: value for name, value in request.params.items() if name != "response_format"}
+    if asked != _JSON:
+        yield replace(request, params={**bare, "response_format": _JSON})
+    yield replace(request, params=bare)
 
 
 def _answer_key(question: str, provider: str) -> str:

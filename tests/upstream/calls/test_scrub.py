@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from urllib.parse import quote
 
@@ -46,6 +47,16 @@ def test_ordinary_words_stay() -> None:
     """Messages about keys and tokens keep their sense."""
     text = "The bearer token is missing; risk-free task-key in a disk-backed cache"
     assert scrub(text).endswith("risk-free task-key in a disk-backed cache")
+
+
+def test_a_reply_loses_known_keys_alone() -> None:
+    """Whole, quoted or cut in half, within JSON that stays whole; words of code stay as they are."""
+    found = f'{{"a": "{KEY}\\n", "b": "{quote(KEY, safe="")}", "c": "{KEY[:20]}..", "d": "short"}}'
+
+    assert json.loads(scrub.known(found)) == {"a": "***\n", "b": "***", "c": "***", "d": "short"}
+    assert scrub.known("team/key is key-value-store, sk-abcdefghijkl") == (
+        "team/key is key-value-store, sk-abcdefghijkl"
+    )
 
 
 @given(st.text(), st.text(), st.integers(1, 60))

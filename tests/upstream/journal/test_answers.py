@@ -70,3 +70,21 @@ def test_answers_from_before_keys_had_a_provider(journal: Journal) -> None:
     assert found.get(QUESTION) is not None
     found.forget(QUESTION)
     assert found.get(QUESTION) is None
+
+
+@pytest.mark.parametrize("sent", [{"response_format": {"type": "json_object"}}, {}])
+def test_an_answer_in_a_simpler_format_counts(journal: Journal, sent: dict[str, object]) -> None:
+    """It was stored under what the endpoint took; forgotten, it is gone in that form as well."""
+    found = answers(journal, REAL)
+    asked = replace(QUESTION, params={"response_format": {"type": "json_schema"}})
+    found.put(replace(QUESTION, params=sent), reply("a", REAL))
+    assert found.get(asked) is not None
+    found.forget(asked)
+    assert found.get(asked) is None
+
+
+def test_an_answer_in_a_stricter_format_is_another(journal: Journal) -> None:
+    """Who asks for text alone does not get what was asked for as JSON."""
+    found = answers(journal, REAL)
+    found.put(replace(QUESTION, params={"response_format": {"type": "x"}}), reply("a", REAL))
+    assert found.get(QUESTION) is None

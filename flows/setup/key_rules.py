@@ -1,0 +1,93 @@
+"""Which keys a run may use: those that its machine lends, and each under one alias."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import Any
+
+from pydantic import SecretStr
+
+from tasks.core.errors import ConfigError
+from tasks.core.quotas import AppId, place_of
+from tasks.core.settings import Settings
+
+__all__ = ["check_distinct", "check_permitted"]
+
+_PERMIT = "NIGHTLY_REVIEW_KEYS"
+_PERMITTED = "APP_ID_*,app-id-*"
+_REFERENCE = re.compile(r"(env|secret|file|cmd):(.*)", re.DOTALL)
+_NAMED = frozenset({"env", "secret"})
+"""Kinds of a reference that are told by the name alone; of others the whole reference counts."""
+
+
+def check_permitted(settings: Settings) -> None:
+    """Check that this machine lends the keys to runs that were begun elsewhere.
+
+    NIGHTLY_REVIEW_KEYS lists names of variables and Secret blocks, as patterns with * and commas
+    between them. Unset, it is APP_ID_*,app-id-*: no run gets a worker's other variables.
+
+    Raises:
+        ConfigError: a name is not in the list.
+    """
+    patterns = [one.strip() for one in os.environ.get(_PERMIT, _PERMITTED).split(",")]
+    for alias, app in settings.app_ids.items():
+        for kind, name in _references(app.model_dump()):
+            asked = name if kind in _NAMED else f"{kind}:{name}"
+            if not any(fnmatchcase(asked, pattern) for pattern in patterns):
+                msg = (
+                    f"app_ids.{alias}: {kind}:{name} is not a key that this worker lends to runs of "
+                    f"other machines ({_PERMIT} is {','.join(patterns)}): export {_PERMIT} with its "
+                    "name there"
+                )
+                raise ConfigError(msg)
+
+
+def _references(value: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name of whatever names a secret in the settings of an app_id."""
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from _references(one)
+    elif isinstance(value, str) and (match := _REFERENCE.fullmatch(value)):
+        yield match[1], match[2]
+
+
+def check_distinct(settings: Settings, keys: Mapping[str, SecretStr]) -> None:
+    """Check that no key is at one endpoint under two aliases that serve a model: that is one quota.
+
+    Aliases without a limit, of different models, or of one `quota_group` are no such pair.
+
+    Raises:
+        ConfigError: there is one; the message names the aliases.
+    """
+    for one, other in combinations(settings.pool, 2):
+        if _digest(keys[one.alias]) == _digest(keys[other.alias]) and _share_quota(one, other):
+            groups = {_group(settings, app) for app in (one, other)}
+            if len(groups) == 1 and all(groups):
+                continue
+            msg = (
+                f"app_ids {one.alias} and {other.alias} have one key at {place_of(one.base_url)}, "
+                "whose quota would be used twice: leave one of them out, or give both the same "
+                "quota_group"
+            )
+            raise ConfigError(msg)
+
+
+def _digest(key: SecretStr) -> bytes:
+    return hashlib.sha256(key.get_secret_value().encode()).digest()
+
+
+def _share_quota(one: AppId, other: AppId) -> bool:
+    limits = (one.windows, one.token_windows, other.windows, other.token_windows)
+    both = None in (one.models, other.models) or bool(
+        (one.models or frozenset()) & (other.models or frozenset())
+    )
+    return any(limits) and both and place_of(one.base_url) == place_of(other.base_url)
+
+
+def _group(settings: Settings, app: AppId) -> str:
+    return getattr(settings.app_ids[app.alias], "quota_group", None) or ""
