@@ -10,7 +10,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings
 from tasks.upstream.calls.scrub import Scrubber, protect_logs
 
-__all__ = ["check_variables", "resolve_keys"]
+__all__ = ["check_variables", "resolve_key", "resolve_keys"]
 
 
 def check_variables(settings: Settings) -> None:
@@ -21,7 +21,7 @@ def check_variables(settings: Settings) -> None:
     """
     for alias, app in settings.app_ids.items():
         if app.key.startswith("env:"):
-            _resolve(alias, app.key)
+            resolve_key(alias, app.key)
 
 
 def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
@@ -30,12 +30,17 @@ def resolve_keys(settings: Settings) -> dict[str, SecretStr]:
     Raises:
         ConfigError: a variable is not set, a Secret block is not there, or either is empty.
     """
-    keys = {alias: _resolve(alias, app.key) for alias, app in settings.app_ids.items()}
+    keys = {alias: resolve_key(alias, app.key) for alias, app in settings.app_ids.items()}
     protect_logs(Scrubber(keys.values()))
     return keys
 
 
-def _resolve(alias: str, reference: str) -> SecretStr:
+def resolve_key(alias: str, reference: str) -> SecretStr:
+    """The key of one app_id.
+
+    Raises:
+        ConfigError: the variable is not set, the Secret block is not there, or either is empty.
+    """
     kind, _, name = reference.partition(":")
     found = _from_env(alias, name) if kind == "env" else _from_block(alias, name)
     if not found.get_secret_value().strip():

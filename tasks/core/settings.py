@@ -89,6 +89,11 @@ class AppIdSettings(_Strict):
         check_endpoint(value)
         return value.rstrip("/")
 
+    @property
+    def says_quota(self) -> bool:
+        """Whether `quota` is written down; left out, there is no limit, which may not be meant."""
+        return "quota" in self.model_fields_set
+
     def record(self, alias: str) -> AppId:
         """The quota as the limiter's record."""
         return AppId(
@@ -383,7 +388,9 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {
-    ("check",): "write [[check]], with two brackets on each side: there is one table per check model",
+    (
+        "check",
+    ): "write [[check]], with two brackets on each side: there is one table per check model",
     ("review",): "write [review], with one bracket on each side: there is one review model",
     ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",
     ("prices",): 'write [prices."<model>"], a table with input and output for each model',

@@ -32,7 +32,7 @@ from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
 from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.journal import Answers, Journal, open_journal
-from tasks.upstream.quota import Quota
+from tasks.upstream.quota import Quota, Signal
 
 __all__ = ["CallLimits", "Caller", "open_caller"]
 
@@ -145,6 +145,10 @@ class Caller:
             "quota": self._up.quota.statistics(),
         }
 
+    def adaptation(self, endpoint: str, model: str) -> str:
+        """How requests to a model at an endpoint are adapted, as a sentence; empty: they are not."""
+        return self._up.adaptations.at((endpoint, model)).describe()
+
     def _ask(self, request: Request, fresh_since: float | None) -> Reply:
         attempts = CallAttempts(self._up, request)
         while True:
@@ -213,13 +217,15 @@ def open_caller(
     load: Load | None = None,
     longest_wait: float = 1800.0,
     refresh_key: Callable[[str], bool] | None = None,
+    on_signal: Callable[[str, Signal], None] | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
     `keys` by alias; `margin` and `give_up_after` in seconds. `load` hears of every
     reply and overload. Setting `stop` ends waits within a
     second and lets calls in flight finish. An app_id that its provider holds for longer than
-    `longest_wait` seconds is not waited for; `refresh_key` reads an app_id's key anew.
+    `longest_wait` seconds is not waited for; `refresh_key` reads an app_id's key anew; `on_signal`
+    hears the rate-limit headers of replies.
 
     Raises:
         StateError: journal or ledger cannot be used.
@@ -235,7 +241,13 @@ def open_caller(
         stack.callback(pool.close)
         store = stack.enter_context(open_journal(journal, patient=True))
         quota = Quota(
-            ledger, app_ids, margin=margin, run_id=run_id, stop=stop, longest_wait=longest_wait
+            ledger,
+            app_ids,
+            margin=margin,
+            run_id=run_id,
+            stop=stop,
+            longest_wait=longest_wait,
+            on_signal=on_signal,
         )
         stack.callback(quota.close)
         yield Caller(
