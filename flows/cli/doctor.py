@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ def doctor_command(source: str | None, *, config: str, calls: bool, as_json: boo
         ConfigError: the configuration cannot be read.
     """
     mute_prefect_console()
+    logging.getLogger("tasks").addHandler(logging.NullHandler())  # the table says it
     settings = read_config(config)
     checkup, keys = _Checkup(quiet=as_json), dict[str, SecretStr]()
     checkup.check("settings", lambda: f"{config}: {_size(settings)}")
@@ -95,21 +97,33 @@ def doctor_command(source: str | None, *, config: str, calls: bool, as_json: boo
     if calls and keys and not checkup.has_problem("state"):
         results = _call(settings, keys, quiet=as_json)
         _compare(settings, results, checkup)
-    failed = any(one.level == "problem" for one in checkup.found)
-    failed |= any(one.outcome == "refused" for one in results)
+    wrong = sum(one.level == "problem" for one in checkup.found)
+    wrong += sum(one.outcome == "refused" for one in results)
     if as_json:
-        print(json.dumps(_facts(checkup, results, estimate, ok=not failed), indent=2))
-    elif estimate is not None:
-        from flows.cli.estimate import show_estimate  # noqa: PLC0415 - only here
+        print(json.dumps(_facts(checkup, results, estimate, ok=not wrong), indent=2))
+    else:
+        _conclude(settings, estimate, wrong)
+    return 2 if wrong else 0
 
-        print()
-        show_estimate(estimate, settings)
-    return 2 if failed else 0
+
+def _conclude(settings: Settings, found: Estimate | None, wrong: int) -> None:
+    from flows.cli.estimate import show_estimate  # noqa: PLC0415 - imports Prefect
+
+    print()
+    if found is not None:
+        show_estimate(found, settings)
+    if wrong:
+        things = "thing is" if wrong == 1 else "things are"
+        print(f"{wrong} {things} wrong, see `problem` and `refused` above")
+    else:
+        print("nothing was found that keeps a run from being whole")
 
 
 def _size(settings: Settings) -> str:
     names = [check.name for check in settings.check] + ["review"] * settings.reviews
-    return f"{len(settings.app_ids)} app_ids, {len(settings.models)} models for {', '.join(names)}"
+    return (
+        f"app_ids: {len(settings.app_ids)}, models: {len(settings.models)}, for {', '.join(names)}"
+    )
 
 
 def _key(alias: str, reference: str, keys: dict[str, SecretStr]) -> str:

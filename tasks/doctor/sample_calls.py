@@ -228,8 +228,15 @@ class _Asking:
         except UpstreamError as error:
             asked = "asked for its reply format: " if self._requests else ""
             self._requests += getattr(error, "attempts", 0)
-            return self._ended("refused", asked + " ".join(str(error).split()))
+            return self._ended("refused", asked + self._said(error))
         return self._answered(replies[-1])
+
+    def _said(self, error: UpstreamError) -> str:
+        """The provider's sentence, also where the last attempt was not sent any more because of it."""
+        endpoint, model = self._call.app_id.base_url, self._call.settings.model
+        closed = error.code == "refused_by_endpoint"
+        told = self._caller.refusal(endpoint, model) if closed else ""
+        return " ".join((told or str(error)).split())
 
     def _ended(self, outcome: Outcome, message: str) -> SampleResult:
         settings, alias = self._call.settings, self._call.app_id.alias

@@ -149,6 +149,10 @@ class Caller:
         """How requests to a model at an endpoint are adapted, as a sentence; empty: they are not."""
         return self._up.adaptations.at((endpoint, model)).describe()
 
+    def refusal(self, endpoint: str, model: str) -> str:
+        """Why requests to a model at an endpoint are refused, in its words; empty: they are not."""
+        return self._up.refusals.said((endpoint, model))
+
     def _ask(self, request: Request, fresh_since: float | None) -> Reply:
         attempts = CallAttempts(self._up, request)
         while True:
