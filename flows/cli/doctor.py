@@ -94,7 +94,9 @@ def doctor_command(source: str | None, *, config: str, calls: bool, as_json: boo
     _check_places(settings, source, checkup)
     estimate = _read_source(source, config, settings, checkup) if source is not None else None
     results: list[SampleResult] = []
-    if calls and keys and not checkup.has_problem("state"):
+    if calls and (why := _why_none(keys, checkup)):
+        checkup.note("calls", f"none was made: {why}")
+    elif calls:
         results = _call(settings, keys, quiet=as_json)
         _compare(settings, results, checkup)
     wrong = sum(one.level == "problem" for one in checkup.found)
@@ -117,6 +119,13 @@ def _conclude(settings: Settings, found: Estimate | None, wrong: int) -> None:
         print(f"{wrong} {things} wrong, see `problem` and `refused` above")
     else:
         print("nothing was found that keeps a run from being whole")
+
+
+def _why_none(keys: dict[str, SecretStr], checkup: _Checkup) -> str | None:
+    """Why no call can be made; None: they can."""
+    if not keys:
+        return "no key can be read"
+    return "they would use the state, see above" if checkup.has_problem("state") else None
 
 
 def _size(settings: Settings) -> str:

@@ -65,7 +65,7 @@ examples:
   nightly-review doctor                                 # settings, folders, one small call each
   nightly-review doctor diffs.jsonl --config review.toml   # and what a run of it would take
   nightly-review doctor diffs.jsonl --no-calls
-  nightly-review doctor --json > doctor.json
+  nightly-review doctor --json
 
 The calls count against the quotas, as those of a run do.
 exit code: 0 a run can start; 2 something is wrong, and the line of it says what
