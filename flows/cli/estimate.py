@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def show_estimate(found: Estimate, settings: Settings) -> None:
     table.add_row("all", *_figures(found.loads, settings))
     console.print(table)
     for line in _notes(found, settings):
-        print(line)
+        print(textwrap.fill(line, 80, break_on_hyphens=False))
 
 
 def _figures(loads: Sequence[Load], settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.getting_started import add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
@@ -56,6 +57,8 @@ app = typer.Typer(
     epilog=examples(
         f"""
         examples:
+          {_NAME} init
+          {_NAME} doctor diffs.jsonl --config review.toml
           {_NAME} estimate diffs.jsonl --config review.toml
           {_NAME} run diffs.jsonl --config review.toml --output data/runs/tonight
           {_NAME} verify data/runs/tonight
@@ -312,6 +315,7 @@ def evaluate(
     return evaluate_command(folder, json)
 
 
+add_getting_started(app)
 add_operations(app)
 
 if __name__ == "__main__":

@@ -59,12 +59,22 @@ def run_command(
         check_source(source)
         run_id = new_run_id()
         paths = run_paths(output, run_id)
+        _look_first(settings, source, paths)
         wanted = {"config": config, "limit": limit, "fresh": fresh, "previous": previous}
         with with_run_id(run_id):
             return _run(source, settings, paths, wanted)
     except KeyboardInterrupt:
         print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
         return 130
+
+
+def _look_first(settings: Settings, source: str, paths: RunPaths) -> None:
+    """Raise what the flow would meet only behind Prefect's server; see `nightly-review doctor`."""
+    from tasks.doctor.preflight import check_before_start, low_space  # noqa: PLC0415 - Arrow
+
+    check_before_start(settings, paths.root, source)
+    if low := low_space(paths.root):
+        print(f"warning: {low}", file=sys.stderr)
 
 
 def _run(source: str, settings: Settings, paths: RunPaths, wanted: dict[str, Any]) -> int:

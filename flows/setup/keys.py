@@ -16,7 +16,7 @@ from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 from tasks.upstream.calls.scrub import protect_logs
 from tasks.upstream.calls.transport import check_proxies
 
-__all__ = ["check_variables", "resolve_keys"]
+__all__ = ["check_variables", "resolve_key", "resolve_keys"]
 
 
 def check_variables(settings: Settings) -> None:
@@ -48,6 +48,16 @@ def resolve_keys(settings: Settings) -> KeyRing:
     ring = KeyRing(sources, on_new=protect_logs)
     check_distinct(settings, ring)
     return ring
+
+
+def resolve_key(alias: str, app: AppIdSettings) -> KeyRing:
+    """The key of one app_id alone. From here on no log line of this process shows it.
+
+    Raises:
+        ConfigError: it is not where its reference says, or empty; its ca_file cannot be used.
+    """
+    _check_ca_file(alias, app.ca_file)
+    return KeyRing({alias: _source(alias, app)}, on_new=protect_logs)
 
 
 def _references(alias: str, app: AppIdSettings) -> dict[str, str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
@@ -137,8 +139,11 @@ class AppIdSettings(_Strict):
     @classmethod
     def _windows(cls, value: Any) -> Any:
         texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
+            msg = 'must be windows as ["3/60s"], LIMIT/SECONDS each; [] is no limit'
+            raise ValueError(msg)
         for text in texts:
-            _as_value_error(str(text))
+            _as_value_error(text)
         return texts
 
     @field_validator("base_url")
@@ -146,6 +151,11 @@ class AppIdSettings(_Strict):
     def _url(cls, value: str) -> str:
         check_base_url(value)
         return value.rstrip("/")
+
+    @property
+    def says_quota(self) -> bool:
+        """Whether `quota` is written down; left out, there is no limit, which may not be meant."""
+        return "quota" in self.model_fields_set
 
     def record(self, alias: str) -> AppId:
         """The quota as the limiter's record."""
@@ -439,8 +449,49 @@ def _place(item: Any) -> str:
 
 
 def _remedy(item: Any) -> str:
+    """What to write instead."""
+    place = tuple(item["loc"])
     if item["type"] == "extra_forbidden":
-        return "unknown key; see deployments/review.example.toml for those that exist"
+        return _unknown(place)
     if item["type"] == "missing":
-        return "is missing; add it"
+        return _MISSING.get(place, "is missing; add it")
+    if item["type"].endswith("_type") and (shape := _SHAPES.get(place[:1])) and len(place) <= 2:  # noqa: PLR2004
+        return shape
     return str(item["msg"]).removeprefix("Value error, ")
+
+
+_TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
+    "app_ids": ("[app_ids.<alias>]", AppIdSettings),
+    "check": ("[[check]]", CheckSettings),
+    "review": ("[review]", ReviewSettings),
+    "policy": ("[policy]", Policy),
+    "git": ("[git]", GitSettings),
+    "workers": ("[workers]", WorkersSettings),
+    "prices": ("[prices.<model>]", Price),
+}
+"""What each table is written as, and what it may hold."""
+_SHAPES = {
+    (
+        "check",
+    ): "write [[check]], with two brackets on each side: there is one table per check model",
+    ("review",): "write [review], with one bracket on each side: there is one review model",
+    ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",
+    ("prices",): 'write [prices."<model>"], a table with input and output for each model',
+}
+_MISSING: Mapping[tuple[Any, ...], str] = {
+    ("check",): "is missing; add a table [[check]] with name and model",
+    ("app_ids",): "is missing; add a table [app_ids.<alias>] with key, base_url and quota",
+}
+
+
+def _unknown(place: tuple[Any, ...]) -> str:
+    name = str(place[-1])
+    own = _TABLES[place[0]][1].model_fields if len(place) > 1 else Settings.model_fields
+    if close := get_close_matches(name, own, n=1):
+        return f"unknown key; did you mean {close[0]}?"
+    if len(place) > 1 and name in Settings.model_fields:
+        return "unknown key in this table; move it above the first [table] of the file"
+    others = [text for table, (text, model) in _TABLES.items() if name in model.model_fields]
+    if others:
+        return f"unknown key here; it belongs in {' or '.join(others)}"
+    return "unknown key; see deployments/review.example.toml for those that exist"

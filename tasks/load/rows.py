@@ -24,6 +24,7 @@ _MAX_FLOAT_ID = 2**53
 """From here on a float does not say which whole number was meant."""
 _LISTED = 12
 _TEXT_FIELDS = ("path", "language", "title", "description")
+_HOLDS_CODE = {"content", "input_code"}
 _KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS}
 
 
@@ -60,6 +61,9 @@ def _given(row: dict[str, Any], name: str) -> Any:
 def _content(row: dict[str, Any]) -> str:
     content = _given(row, "content")
     content = _given(row, "input_code") if content is None else content
+    if content is None and not _HOLDS_CODE.isdisjoint(row):
+        name = next(name for name in row if name in _HOLDS_CODE)
+        _refuse("empty_content", f"the field {name} is there and empty")
     if content is None:
         names = ", ".join(reprlib.repr(name) for name in list(row)[:_LISTED]) or "none"
         _refuse(

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.errors import SourceError
-from tasks.core.git_source import GIT_PREFIX, parse_git_source
+from tasks.core.git_source import GIT_PREFIX
 from tasks.core.selection import GitOptions
 from tasks.load.sources.adapters import adapt
 from tasks.load.sources.folder import read_folder
+from tasks.load.sources.git.resolve import check_git
 from tasks.load.sources.git.source import read_git
 from tasks.load.sources.numbered import NumberedRow
 from tasks.load.sources.tables import read_csv, read_parquet
@@ -50,12 +51,12 @@ def check_source(source: str) -> None:
     """What can be said of SOURCE without reading it.
 
     Raises:
-        SourceError: missing, no regular file, of a form that has no reader, or a malformed git
-            source; the message names the remedy.
+        SourceError: missing, no regular file, of a form that has no reader, or a git source that is
+            malformed or names no repository or commit; the message names the remedy.
     """
     with _disk_errors(source):
         if source.startswith(GIT_PREFIX):
-            parse_git_source(source)
+            check_git(source)
         elif not Path(source).is_dir():
             _reader(source)
 

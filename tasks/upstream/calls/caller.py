@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.singleflight import SingleFlight
 from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.journal import Answers, Journal, open_journal
-from tasks.upstream.quota import Quota
+from tasks.upstream.quota import Quota, Signal
 
 __all__ = ["CallLimits", "Caller", "open_caller"]
 
@@ -144,6 +144,14 @@ class Caller:
             "quota": self._up.quota.statistics(),
         }
 
+    def adaptation(self, endpoint: str, model: str) -> str:
+        """How requests to a model at an endpoint are adapted, as a sentence; empty: they are not."""
+        return self._up.adaptations.at((endpoint, model)).describe()
+
+    def refusal(self, endpoint: str, model: str) -> str:
+        """Why requests to a model at an endpoint are refused, in its words; empty: they are not."""
+        return self._up.refusals.said((endpoint, model))
+
     def _ask(self, request: Request, fresh_since: float | None) -> Reply:
         with self._claimed(request.key):
             # Only under the claim: what is not there now, nobody else is about to put there.
@@ -210,6 +218,7 @@ def open_caller(
     stop: threading.Event | None = None,
     load: LoadObserver | None = None,
     longest_wait: float = 1800.0,
+    on_signal: Callable[[str, Signal], None] | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
@@ -217,6 +226,7 @@ def open_caller(
     reply and overload. Setting `stop` ends waits within a
     second and lets calls in flight finish. An app_id that its provider holds for longer than
     `longest_wait` seconds is not waited for. With a KeyRing, keys that expire are read anew.
+    `on_signal` hears the rate-limit headers of replies.
 
     Raises:
         StateError: journal or ledger cannot be used.
@@ -234,7 +244,13 @@ def open_caller(
         stack.callback(pool.close)
         store = stack.enter_context(open_journal(journal, patient=True))
         quota = Quota(
-            ledger, app_ids, margin=margin, run_id=run_id, stop=stop, longest_wait=longest_wait
+            ledger,
+            app_ids,
+            margin=margin,
+            run_id=run_id,
+            stop=stop,
+            longest_wait=longest_wait,
+            on_signal=on_signal,
         )
         stack.callback(quota.close)
         yield Caller(

@@ -157,6 +157,11 @@ class RefusalBreakers:
                 state.message = message
                 self._close(place, state)
 
+    def said(self, place: Place) -> str:
+        """The last refusal in the provider's words; empty: there was none, or it was one key's own."""
+        with self._changed:
+            return self._state(place).message
+
     def _close(self, place: Place, state: _State) -> bool:
         first = not state.closed
         state.pause = (

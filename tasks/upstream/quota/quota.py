@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,6 +67,7 @@ class Quota:
         run_id: processes that share it share limits, disabled app_ids and statistics.
         stop: when it is set, waiting callers leave with Stopped within a second.
         longest_wait: seconds; callers do not wait for an app_id that its provider holds for longer.
+        on_signal: hears what each response says, with the alias of its app_id.
 
     Raises:
         StateError: the ledger cannot be used.
@@ -82,8 +83,10 @@ class Quota:
         run_id: str = "",
         stop: threading.Event | None = None,
         longest_wait: float = math.inf,
+        on_signal: Callable[[str, Signal], None] | None = None,
     ) -> None:
         self.place = place
+        self._on_signal = on_signal
         self.run_id = run_id
         self.margin = margin
         self._app_ids = tuple(app_ids)
@@ -169,6 +172,8 @@ class Quota:
 
     def feedback(self, grant: Grant, signal: Signal) -> None:
         """What a response said about its app_id: holds, disables, limits."""
+        if self._on_signal is not None:
+            self._on_signal(grant.app_id, signal)
         if signal.kind == "ok" and signal.requests is NOTHING_SAID:
             return
 

@@ -26,7 +26,7 @@ from tasks.load.sources.git.commit_range import (
 )
 from tasks.load.sources.git.diff import changes
 
-__all__ = ["ResolvedRange", "moves_head", "resolve_git"]
+__all__ = ["ResolvedRange", "check_git", "moves_head", "resolve_git"]
 
 FIRST = timedelta(hours=24)
 """How far a first run of `since=last` looks back."""
@@ -89,6 +89,20 @@ def resolve_git(source: str, last: ReviewedHead | None) -> ResolvedRange:
         files=len(changes(git, found)),
         note=note,
     )
+
+
+def check_git(source: str) -> None:
+    """What can be said of a git source without looking at what changed.
+
+    Raises:
+        SourceError: malformed, no git, no repository, no such commit.
+    """
+    asked = parse_git_source(source)
+    git = Git(asked.folder)
+    if asked.wanted.startswith("since="):
+        find_commit(git, "HEAD")
+    else:
+        commit_range(git, asked.wanted)
 
 
 def moves_head(found: ResolvedRange, last: ReviewedHead | None) -> bool:

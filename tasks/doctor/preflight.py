@@ -1,0 +1,144 @@
+"""
+What can be checked of a run without a call: folders, disk space, files that are named, what is not said.
+
+`check_before_start` raises, for a run that is about to start; `settings_notes` and the others return
+what `nightly-review doctor` lists.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tasks.core.errors import OutputError, StateError
+from tasks.core.files import output_errors
+from tasks.core.locations import is_database
+from tasks.core.settings import Settings
+from tasks.merge.baseline import load_suppressions
+
+__all__ = [
+    "Diagnosis",
+    "check_before_start",
+    "check_folder",
+    "check_state_folder",
+    "check_suppressions",
+    "low_space",
+    "settings_notes",
+]
+
+_LOW = 10**9
+"""Bytes; the journal keeps some kilobytes per reply, and a run as much again in its outputs."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was checked."""
+
+    about: str
+    level: Literal["ok", "note", "problem"]
+    """note: a run starts all the same; problem: it does not, or not as it is meant."""
+    message: str
+
+
+def check_before_start(settings: Settings, output: Path, source: str) -> None:
+    """What a run would meet only behind Prefect's server, which takes seconds to start.
+
+    Raises:
+        OutputError: the folder of the outputs cannot be written.
+        StateError: the folder `state` cannot be written.
+        ConfigError: the file of suppressions cannot be used.
+    """
+    check_folder(output)
+    check_state_folder(settings)
+    check_suppressions(settings, source)
+
+
+def check_folder(folder: Path) -> Path:
+    """Check that files can be made in `folder`; makes nothing. Returns the part of it that is there.
+
+    Raises:
+        OutputError: no permission, read-only, or a part of the path is a file.
+    """
+    there = _existing(folder.absolute())
+    with output_errors(folder):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "")
+        if not os.access(there, os.W_OK | os.X_OK):
+            read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+            raise OSError(errno.EROFS if read_only else errno.EACCES, "")
+    return there
+
+
+def check_state_folder(settings: Settings) -> Path | None:
+    """The same of the folder of journal and ledger; None: the state is a database.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    if is_database(settings.state):
+        return None
+    try:
+        return check_folder(Path(settings.state))
+    except OutputError as error:
+        msg = f"state: {str(error).replace('another --output', 'another folder as state')}"
+        raise StateError(msg) from None
+
+
+def check_suppressions(settings: Settings, source: str | None) -> int:
+    """How many false positives are known.
+
+    Raises:
+        ConfigError: the file that settings name is missing, damaged, or part of SOURCE.
+    """
+    return len(load_suppressions(settings.suppressions, source, _log))
+
+
+def low_space(folder: Path) -> str | None:
+    """A warning where the disk of `folder` is nearly full; None: there is room."""
+    free = shutil.disk_usage(_existing(folder.absolute())).free
+    if free >= _LOW:
+        return None
+    return f"{free / 1e6:,.0f} MB are free for {folder}: a long run may need more than {_LOW // 10**9} GB"
+
+
+def settings_notes(settings: Settings) -> Iterator[Diagnosis]:
+    """What review.toml leaves open, and what follows from it."""
+    unsaid = [alias for alias, app in settings.app_ids.items() if not app.says_quota]
+    if unsaid:
+        yield Diagnosis(
+            "quota",
+            "note",
+            f'not said for {", ".join(unsaid)}, so there is no limit: write quota = ["3/60s"], '
+            "or [] where there is none",
+        )
+    idle = [a for a, app in settings.app_ids.items() if not _serves_any(app.models, settings)]
+    if idle:
+        yield Diagnosis("models", "note", f"no check or review uses {', '.join(idle)}")
+    unpriced = [model for model in settings.models if model not in settings.prices]
+    if unpriced:
+        yield Diagnosis(
+            "prices",
+            "note",
+            f"none for {', '.join(unpriced)}: the cost is unknown; add [prices.<model>]",
+        )
+    else:
+        yield Diagnosis("prices", "ok", "known for every model")
+
+
+def _serves_any(models: tuple[str, ...] | None, settings: Settings) -> bool:
+    return models is None or not set(models).isdisjoint(settings.models)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
