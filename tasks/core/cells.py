@@ -20,7 +20,10 @@ __all__ = ["REMEDIES", "Cell", "Plan", "RunCounts", "cells_of", "coverage_of", "
 Plan = Sequence[tuple[str, str]]
 """(stage, name) of every cell that each input of a run has."""
 
-REMEDIES = {"truncated": "raise max_tokens"}
+REMEDIES = {
+    "truncated": "raise max_tokens",
+    "over_budget": "raise the budget in review.toml, or wait for the next day's, and run again",
+}
 """What to do about a reason that a rerun alone does not mend."""
 
 _WORST_FIRST = ("failed", "ok", "skipped")

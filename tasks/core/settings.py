@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tasks.core.budgets import BudgetSettings
+from tasks.core.calls import Usage
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_endpoint, check_state, is_database, is_url, without_password
 from tasks.core.quotas import AppId, parse_window
@@ -161,6 +163,15 @@ class Price(_Strict):
     cached: float | None = Field(default=None, ge=0)
     """Input tokens served from the provider's cache; left out: as `input`."""
 
+    def cost(self, usage: Usage) -> float | None:
+        """US dollars of so many tokens; None when the usage is unknown."""
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+        cached_price = self.input if self.cached is None else self.cached
+        dollars = (usage.prompt_tokens - cached) * self.input + cached * cached_price
+        return (dollars + usage.completion_tokens * self.output) / 1e6
+
 
 class Policy(_Strict):
     """The table [policy]: what verdicts lead to; a finished run can be decided anew with other values.
@@ -266,6 +277,8 @@ class Settings(_Strict):
     """Shards on other machines; None: processes of this one."""
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per model; unknown prices make unknown costs, not free calls."""
+    budget: BudgetSettings = BudgetSettings()
+    """The most that a run, or a day, may spend."""
 
     @field_validator("state")
     @classmethod
@@ -313,6 +326,19 @@ class Settings(_Strict):
             msg = (
                 "[workers] need journal and ledger where every machine reaches them: set state to a "
                 'database as "postgresql://user@host/database"; a folder is for one machine'
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _affordable(self) -> Self:
+        review = [self.review.model] if self.review else []
+        models = [*(check.model for check in self.check), *review]
+        unpriced = [model for model in dict.fromkeys(models) if model not in self.prices]
+        if self.budget.needs_prices and unpriced:
+            msg = (
+                f'budget.usd needs the price of every model: add [prices."{unpriced[0]}"] with input '
+                "and output, or bound tokens or calls instead"
             )
             raise ValueError(msg)
         return self

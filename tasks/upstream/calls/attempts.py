@@ -15,6 +15,7 @@ from typing import Protocol
 from tasks.core.calls import Reply, Request, Usage
 from tasks.core.errors import CallFailed, NoKeysLeft, QuotaHeld, ReplyError, Stopped
 from tasks.core.quotas import AppId
+from tasks.upstream.budget import Budget, Spend
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
@@ -32,7 +33,7 @@ __all__ = ["CallAttempts", "CallLimits", "Counts", "Load", "Upstream"]
 _MESSAGE = 300  # characters kept of what a server says
 _ADAPTABLE = frozenset({"parameter", "format", "input"})
 _READ = frozenset({400, 422})  # statuses of a request that was read and refused
-_OK = 200
+_OK, _REFUSED = 200, 400
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 _SAID = ("x-ratelimit", "anthropic-ratelimit")
 
@@ -85,6 +86,7 @@ class Upstream:
     refusals: RefusalBreakers
     adaptations: Adaptations
     suspects: Suspects
+    budget: Budget
     load: Load | None = None
     refresh_key: Callable[[str], bool] | None = None
     """Reads an app_id's key anew; True: it is another one."""
@@ -156,12 +158,12 @@ class CallAttempts:
 
         Raises:
             CallFailed: it is over, `code` says why.
-            NoKeysLeft, QuotaHeld, CircuitOpen, Stopped: nothing more can be sent.
+            NoKeysLeft, QuotaHeld, OverBudget, CircuitOpen, Stopped: nothing more can be sent.
         """
         self._request = request
         while True:
-            grant = self._grant()
-            outcome = self._attempt(grant)
+            grant, spend = self._grant()
+            outcome = self._attempt(grant, spend)
             if isinstance(outcome, Reply):
                 return outcome
             if self._after(outcome):
@@ -169,9 +171,10 @@ class CallAttempts:
 
     # -- before an attempt -------------------------------------------------------------------
 
-    def _grant(self) -> Grant:
+    def _grant(self) -> tuple[Grant, Spend]:
         up = self._up
         while True:
+            up.budget.await_room(self._request)
             shut = up.breakers.wait(self._endpoints, up.stop)
             self._raise_if_stopped()
             entered = self._enter(shut)
@@ -185,12 +188,30 @@ class CallAttempts:
             for place in entered:
                 if place[0] != endpoint:
                     up.refusals.leave(place)
+            spend = self._reserve(grant, endpoint)
+            if spend is None:
+                continue
             if up.breakers.enter(endpoint):
-                return grant
+                return grant, spend
             # Only keys of a broken endpoint are left: wait for its next probe.
-            up.refusals.leave((endpoint, self._request.model))
-            up.quota.refund(grant)
+            up.budget.settle_unpaid(spend, sent=False)
+            self._give_back(grant, endpoint)
             up.breakers.wait([endpoint], up.stop)
+
+    def _reserve(self, grant: Grant, endpoint: str) -> Spend | None:
+        """The call's part of the budget; without one the slot is given back."""
+        try:
+            spend = self._up.budget.reserve(self._request)
+        except BaseException:
+            self._give_back(grant, endpoint)
+            raise
+        if spend is None:
+            self._give_back(grant, endpoint)
+        return spend
+
+    def _give_back(self, grant: Grant, endpoint: str) -> None:
+        self._up.refusals.leave((endpoint, self._request.model))
+        self._up.quota.refund(grant)
 
     def _enter(self, shut: set[str]) -> list[Place]:
         """Places at the endpoints that may be asked; the one that just failed only if it must be."""
@@ -240,7 +261,7 @@ class CallAttempts:
 
     # -- an attempt --------------------------------------------------------------------------
 
-    def _attempt(self, grant: Grant) -> Reply | Failed:
+    def _attempt(self, grant: Grant, spend: Spend) -> Reply | Failed:
         up, endpoint = self._up, self._up.app_ids[grant.app_id].base_url
         place = (endpoint, self._request.model)
         self._attempts += 1
@@ -249,13 +270,14 @@ class CallAttempts:
         up.counts.add("attempts")
         alive, outcome, said = None, None, ""
         try:
-            outcome = self._send(attempt, grant, endpoint)
+            outcome = self._send(attempt, grant, spend, endpoint)
             alive = True if isinstance(outcome, Reply) else outcome.decision.alive
             said = "" if alive or isinstance(outcome, Reply) else outcome.message
         finally:
             up.breakers.report(endpoint, alive=alive, error=said)
             if outcome is None:
                 up.refusals.leave(place)
+                up.budget.settle(spend, self._request, None)
         if isinstance(outcome, Reply):
             self._answered(place, grant, attempt)
         return outcome
@@ -271,7 +293,7 @@ class CallAttempts:
         adaptation = self._up.adaptations.at(place)
         return Attempt(self._request, uuid.uuid4().hex, probe, adaptation)
 
-    def _send(self, attempt: Attempt, grant: Grant, endpoint: str) -> Reply | Failed:
+    def _send(self, attempt: Attempt, grant: Grant, spend: Spend, endpoint: str) -> Reply | Failed:
         with self._up.pool.lease(grant.app_id, endpoint) as lease:
             try:
                 completion = attempt.send(lease.client)
@@ -285,7 +307,9 @@ class CallAttempts:
                     decision, self._up.scrub(decision.message, _MESSAGE), grant, attempt
                 )
                 self._settle_failure(failed)
+                self._book_failure(spend, decision, usage)
                 return failed
+        self._up.budget.settle(spend, self._request, completion.usage)
         self._settle(grant, attempt, completion.usage.total_tokens)
         reply = attempt.reply(
             completion,
@@ -323,6 +347,13 @@ class CallAttempts:
             quota.refund(failed.grant)
         else:
             quota.settle(failed.grant)
+
+    def _book_failure(self, spend: Spend, decision: Decision, usage: Usage | None) -> None:
+        budget, refusal = self._up.budget, decision.refusal
+        if decision.refund or (refusal is not None and refusal.status >= _REFUSED):
+            budget.settle_unpaid(spend, sent=not decision.refund)
+        else:
+            budget.settle(spend, self._request, usage)  # a reply that was lost may be charged for
 
     # -- after an attempt --------------------------------------------------------------------
 

@@ -20,9 +20,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
+from tasks.core.settings import Price
+from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.attempts import CallAttempts, CallLimits, Load, Upstream
 from tasks.upstream.calls.breaker import Breakers
@@ -82,7 +85,10 @@ class Caller:
         load: Load | None = None,
         run_id: str = "",
         refresh_key: Callable[[str], bool] | None = None,
+        budget: BudgetSettings | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
+        stop = stop or threading.Event()
         self._counts = CallCounts()
         self._run_id = run_id
         self._journal = journal
@@ -96,10 +102,11 @@ class Caller:
             scrub=scrub or Scrubber(),
             limits=limits or CallLimits(),
             counts=self._counts,
-            stop=stop or threading.Event(),
+            stop=stop,
             refusals=RefusalBreakers(quota, run_id=run_id),
             adaptations=Adaptations(quota),
             suspects=Suspects(),
+            budget=Budget(quota, budget or BudgetSettings(), prices or {}, stop),
             load=load,
             refresh_key=refresh_key,
         )
@@ -117,7 +124,7 @@ class Caller:
 
         Raises:
             CallFailed: it is over; `code` is its reason, nothing is journaled.
-            NoKeysLeft, QuotaHeld, CircuitOpen, Stopped: nothing can be sent.
+            NoKeysLeft, QuotaHeld, OverBudget, CircuitOpen, Stopped: nothing can be sent.
             StateError: journal or ledger cannot be used.
         """
         self._counts.add("calls")
@@ -213,13 +220,16 @@ def open_caller(
     load: Load | None = None,
     longest_wait: float = 1800.0,
     refresh_key: Callable[[str], bool] | None = None,
+    budget: BudgetSettings | None = None,
+    prices: Mapping[str, Price] | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
     `keys` by alias; `margin` and `give_up_after` in seconds. `load` hears of every
     reply and overload. Setting `stop` ends waits within a
     second and lets calls in flight finish. An app_id that its provider holds for longer than
-    `longest_wait` seconds is not waited for; `refresh_key` reads an app_id's key anew.
+    `longest_wait` seconds is not waited for; `refresh_key` reads an app_id's key anew. `budget`
+    is counted in the ledger, for all processes of the run, by `prices`.
 
     Raises:
         StateError: journal or ledger cannot be used.
@@ -250,4 +260,6 @@ def open_caller(
             load=load,
             run_id=run_id,
             refresh_key=refresh_key,
+            budget=budget,
+            prices=prices,
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.core.errors import ConfigError, Stopped
+from tasks.core.errors import ConfigError, StateError, Stopped
 from tasks.core.locations import redacted
 from tasks.core.quotas import AppId
 from tasks.upstream.quota import clock
@@ -38,6 +38,7 @@ from tasks.upstream.quota.wait_list import STOPPED, Waiter
 __all__ = ["Grant", "Quota"]
 
 _GRACE_SHARE = 8  # grace is at most this part of the margin, the rest is for the network
+_LEDGER_ANSWERS = 180.0  # seconds; a database that is restarted is waited for
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -202,6 +203,33 @@ class Quota:
             transaction.allocator.notes = {**transaction.allocator.notes, name: value}
 
         self._do(operation)
+
+    # -- who keeps rows of its own in the ledger -----------------------------------------------
+
+    def in_ledger(self, operation: Operation, *, wait: bool = True) -> None:
+        """Have something done in one of the ledger's transactions, and `wait` until it is on disk.
+
+        Raises:
+            Stopped: the stop event was set, or the quota is closed, before it was.
+            StateError: the ledger did not answer in time.
+        """
+        if not wait:
+            self._do(operation, lazy=True)
+            return
+        thread, done = self._running(), threading.Event()
+
+        def marked(transaction: Transaction) -> None:
+            operation(transaction)
+            transaction.after.append(done.set)
+
+        thread.submit(marked)
+        end = clock.now() + _LEDGER_ANSWERS
+        while not done.wait(0.5):
+            self._check_stop()
+            self._running()
+            if clock.now() > end:
+                msg = f"{redacted(self.place)}: the quota ledger does not answer: free its disk, or see its database's log"
+                raise StateError(msg)
 
     # -- operators ---------------------------------------------------------------------------
 

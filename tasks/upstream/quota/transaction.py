@@ -17,6 +17,7 @@ from tasks.upstream.quota.counters import KeyCounters
 from tasks.upstream.quota.key_log import ENDED, GONE, PLANNED, STARTED, KeyLog
 from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.signals import Allowance, Signal
+from tasks.upstream.quota.spending import forget_runs, settle_dead
 from tasks.upstream.quota.store import Db
 
 __all__ = [
@@ -249,6 +250,7 @@ def reap(db: Db, ledger: Ledger, allocator: Allocator, owner: int, now: float) -
             )
             reservation.state = GONE if reservation.state == PLANNED else ENDED
             allocator.changed[reservation.ticket] = reservation
+    settle_dead(db, owner)
     db.execute("UPDATE owners SET alive = 0 WHERE id = ?", (owner,))
 
 
@@ -277,3 +279,4 @@ def prune(db: Db, ledger: Ledger, now: float) -> None:
     )
     db.execute("DELETE FROM controls WHERE run NOT IN (SELECT run FROM owners)")
     db.execute("DELETE FROM counts WHERE run NOT IN (SELECT run FROM owners)")
+    forget_runs(db)
