@@ -22,6 +22,7 @@ from pathlib import Path
 from tasks.core.budgets import NANOS, BudgetSettings, Cap, amount_text
 from tasks.core.calls import Request, Usage
 from tasks.core.errors import OverBudget, StateError, Stopped
+from tasks.core.manifest import BudgetRow
 from tasks.core.settings import Price
 from tasks.upstream.quota import Quota
 from tasks.upstream.quota.open_store import reading
@@ -67,6 +68,17 @@ class CapUse:
         """`budget.usd: $12.30 of $20.00`."""
         unit = self.cap.unit
         return f"{self.cap.name}: {amount_text(unit, self.spent)} of {amount_text(unit, self.cap.limit)}"
+
+    def row(self) -> BudgetRow:
+        """The use as manifest.json has it."""
+        unit = NANOS if self.cap.unit == "nanos" else 1
+        return {
+            "cap": self.cap.name,
+            "limit": self.cap.limit / unit,
+            "spent": round(self.spent / unit, 6),
+            "share": round(self.share, 4),
+            "reached": self.reached,
+        }
 
 
 class Budget:

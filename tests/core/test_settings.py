@@ -163,3 +163,20 @@ def test_an_endpoint_with_a_password_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="must not hold a password or key") as caught:
         load_settings(MINIMAL.replace("http://127.0.0.1:1/v1/", url), "review.toml")
     assert "planted-secret" not in str(caught.value)
+
+
+def test_a_budget_in_dollars_needs_every_price() -> None:
+    """A model whose calls cost nobody knows what is refused before the first one; its price is the remedy."""
+    said = refusal(MINIMAL + "[budget]\nusd = 20\n")
+    assert 'budget.usd needs the price of every model: add [prices."m"]' in said
+    assert "needs the price" in refusal(MINIMAL + "[budget.per_day]\nusd = 20\n")
+    priced = (
+        MINIMAL
+        + '[prices."m"]\ninput = 1\noutput = 2\n[budget]\nusd = 0.5\nper_day = { tokens = 9 }\n'
+    )
+    caps = load_settings(priced).budget.caps
+    assert [(cap.name, cap.limit) for cap in caps] == [
+        ("budget.usd", 500_000_000),
+        ("budget.per_day.tokens", 9),
+    ]
+    assert load_settings(MINIMAL + "[budget]\ncalls = 3\n").budget.caps[0].unit == "calls"

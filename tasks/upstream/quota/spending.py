@@ -30,21 +30,29 @@ __all__ = [
 ]
 
 TABLES = (
-    "CREATE TABLE IF NOT EXISTS spent (account TEXT PRIMARY KEY, nanos BIGINT NOT NULL, "
-    "tokens BIGINT NOT NULL, calls BIGINT NOT NULL, held_nanos BIGINT NOT NULL, "
-    "held_tokens BIGINT NOT NULL, held_calls BIGINT NOT NULL, reached TEXT)",
-    "CREATE TABLE IF NOT EXISTS spending (id TEXT PRIMARY KEY, owner BIGINT NOT NULL, "
-    "run TEXT NOT NULL, day TEXT NOT NULL, nanos BIGINT NOT NULL, tokens BIGINT NOT NULL, "
-    "calls BIGINT NOT NULL)",
+    (
+        "CREATE TABLE IF NOT EXISTS spent (account TEXT PRIMARY KEY, nanos BIGINT NOT NULL, "
+        "tokens BIGINT NOT NULL, calls BIGINT NOT NULL, held_nanos BIGINT NOT NULL, "
+        "held_tokens BIGINT NOT NULL, held_calls BIGINT NOT NULL, reached TEXT)"
+    ),
+    (
+        "CREATE TABLE IF NOT EXISTS spending (id TEXT PRIMARY KEY, owner BIGINT NOT NULL, "
+        "run TEXT NOT NULL, day TEXT NOT NULL, nanos BIGINT NOT NULL, tokens BIGINT NOT NULL, "
+        "calls BIGINT NOT NULL)"
+    ),
 )
 """Ledgers from before have none."""
 
 _BOOK = (
     "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (account) DO UPDATE SET "
-    + ", ".join(
-        f"{name} = spent.{name} + excluded.{name}"
-        for name in ("nanos", "tokens", "calls", "held_nanos", "held_tokens", "held_calls")
-    )
+    "nanos = spent.nanos + excluded.nanos, tokens = spent.tokens + excluded.tokens, "
+    "calls = spent.calls + excluded.calls, held_nanos = spent.held_nanos + excluded.held_nanos, "
+    "held_tokens = spent.held_tokens + excluded.held_tokens, "
+    "held_calls = spent.held_calls + excluded.held_calls"
+)
+_ACCOUNT = (
+    "SELECT nanos, tokens, calls, held_nanos, held_tokens, held_calls, reached "
+    "FROM spent WHERE account = ?"
 )
 _REACHED = "UPDATE spent SET reached = ? WHERE account = ? AND reached IS NULL"
 _END = "DELETE FROM spending WHERE {} RETURNING run, day, nanos, tokens, calls"
@@ -81,14 +89,11 @@ class Account:
 
 def read_accounts(db: Db, names: Sequence[str]) -> dict[str, Account]:
     """The accounts by name; one of which nothing is known is empty."""
-    marks = ", ".join("?" * len(names))
-    rows = db.execute(
-        "SELECT account, nanos, tokens, calls, held_nanos, held_tokens, held_calls, reached "
-        f"FROM spent WHERE account IN ({marks})",
-        tuple(names),
-    )
-    found = {row[0]: Account(Amount(*row[1:4]), Amount(*row[4:7]), row[7]) for row in rows}
-    return {name: found.get(name, Account()) for name in names}
+    found = {name: db.execute(_ACCOUNT, (name,)).fetchone() for name in names}
+    return {
+        name: Account(Amount(*row[:3]), Amount(*row[3:6]), row[6]) if row else Account()
+        for name, row in found.items()
+    }
 
 
 def hold(db: Db, identity: str, owner: int, accounts: tuple[str, str], amount: Amount) -> None:
