@@ -18,7 +18,7 @@ from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Usage
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_endpoint, check_state, is_database, is_url, without_password
-from tasks.core.quotas import AppId, parse_window
+from tasks.core.quotas import AppId, parse_window, shared_quotas
 from tasks.core.records import Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 
@@ -59,6 +59,8 @@ class AppIdSettings(_Strict):
     max_in_flight: int | None = Field(default=None, ge=1)
     provider: str | None = Field(default=None, min_length=1)
     """Who answers: keys with the same label share journaled answers; None: the place of base_url."""
+    quota_group: str | None = Field(default=None, pattern=_ALIAS.pattern)
+    """Keys with the same name share their windows, as those of one subscription; None: its own."""
 
     @field_validator("key")
     @classmethod
@@ -97,7 +99,14 @@ class AppIdSettings(_Strict):
             pace=self.pace,
             max_in_flight=self.max_in_flight,
             provider=self.provider or "",
+            quota_group=self.quota_group or "",
         )
+
+    @property
+    def bounds(self) -> tuple[object, ...]:
+        """What the members of a quota group must have in common."""
+        windows = [tuple(map(parse_window, texts)) for texts in (self.quota, self.tokens)]
+        return (*windows, self.pace, self.max_in_flight)
 
 
 def _as_value_error(text: str) -> None:
@@ -287,6 +296,26 @@ class Settings(_Strict):
 
     @field_validator("app_ids")
     @classmethod
+    def _groups(cls, value: dict[str, AppIdSettings]) -> dict[str, AppIdSettings]:
+        first: dict[str, str] = {}
+        for alias, app in value.items():
+            group = app.quota_group
+            if group is None:
+                continue
+            other = first.setdefault(group, alias)
+            if value[other].bounds != app.bounds:
+                msg = (
+                    f"{other} and {alias} share the quota_group {group!r} and differ in quota, tokens, "
+                    "pace or max_in_flight: say the same in both, it is one quota"
+                )
+                raise ValueError(msg)
+            if group in value:
+                msg = f"the quota_group {group!r} has the name of an app_id: give it its own"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("app_ids")
+    @classmethod
     def _pool(cls, value: dict[str, AppIdSettings]) -> dict[str, AppIdSettings]:
         if not value:
             msg = "the pool is empty: add a table [app_ids.<alias>] with key, base_url and quota"
@@ -358,6 +387,11 @@ class Settings(_Strict):
     def pool(self) -> tuple[AppId, ...]:
         """The app_ids as the limiter's records."""
         return tuple(app.record(alias) for alias, app in self.app_ids.items())
+
+    @property
+    def quotas(self) -> tuple[AppId, ...]:
+        """The quotas of the pool: app_ids, with those of a quota group as one of its name."""
+        return shared_quotas(self.pool)
 
 
 def load_settings(text: str, name: str = "review.toml") -> Settings:

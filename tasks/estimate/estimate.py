@@ -83,4 +83,4 @@ def _seconds(settings: Settings, loads: Sequence[Load]) -> float:
     calls = total(loads, "calls")
     incoming, outgoing = total(loads, "input_tokens"), total(loads, "output_tokens")
     tokens = {model: incoming[model] + outgoing[model] for model in incoming}
-    return least_seconds(settings.pool, settings.margin, calls, tokens)
+    return least_seconds(settings.quotas, settings.margin, calls, tokens)
