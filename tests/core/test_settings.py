@@ -180,3 +180,25 @@ def test_a_budget_in_dollars_needs_every_price() -> None:
         ("budget.per_day.tokens", 9),
     ]
     assert load_settings(MINIMAL + "[budget]\ncalls = 3\n").budget.caps[0].unit == "calls"
+
+
+def test_members_of_a_quota_group_say_the_same_quota() -> None:
+    """One quota that is said differently is refused; said alike it is one, with the models of all."""
+    table = (
+        '[app_ids.{}]\nkey = "env:K"\nbase_url = "http://h/v1"\nquota = "{}"\nquota_group = "{}"\n'
+    )
+    check = '[[check]]\nname = "one"\nmodel = "m"\n'
+
+    def text(second: str, group: str = "s") -> str:
+        return (
+            'mode = "check"\n'
+            + table.format("a", "3/60s", group)
+            + table.format("b", second, group)
+            + check
+        )
+
+    assert "a and b share the quota_group 's' and differ in quota" in refusal(text("4/60s"))
+    assert "has the name of an app_id" in refusal(text("3/60s", "b"))
+    settings = load_settings(text("3/1min"))
+    assert [(one.alias, one.windows) for one in settings.quotas] == [("s", (Window(3, 60.0),))]
+    assert [one.alias for one in settings.pool] == ["a", "b"]
