@@ -33,6 +33,7 @@ from tasks.upstream.quota.transaction import (
     apply_signal,
     change_control,
     end_hold,
+    note_answer,
 )
 from tasks.upstream.quota.wait_list import STOPPED, Waiter
 
@@ -40,6 +41,7 @@ __all__ = ["Grant", "Quota"]
 
 _GRACE_SHARE = 8  # grace is at most this part of the margin, the rest is for the network
 _ALL_OUT = "every key of it is out, "
+_TELL_ANSWERS = 30.0  # seconds between two notes that an app_id without windows answers
 _LEDGER_ANSWERS = 180.0  # seconds; a database that is restarted is waited for
 
 
@@ -221,6 +223,10 @@ class Quota:
         key_log = self._thread.allocator.key_logs[self._groups.name(grant.app_id)]
         if key_log.refused_since is not None:
             key_log.refused_since, key_log.refusals = None, 0
+        now, windows = clock.now(), key_log.app_id.windows
+        if now - key_log.answered_at > max((w.seconds for w in windows), default=_TELL_ANSWERS):
+            key_log.answered_at = now
+            self._do(lambda transaction: note_answer(transaction, key_log.app_id.alias), lazy=True)
 
     # -- what endpoints taught ---------------------------------------------------------------
 
