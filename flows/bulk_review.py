@@ -32,6 +32,7 @@ from flows.setup.source_range import SourceRange, move_on, resolve_source
 from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
+from flows.ui.budget_watch import BudgetWatch
 from flows.ui.events import output_written, run_ended
 from flows.ui.key_status import KeyStatusWatch
 from flows.ui.limit_sync import LimitSync
@@ -139,7 +140,8 @@ def _review(
 
     cells = loaded.inputs * len(planned)
     watch = on_progress(KeyStatusWatch(run, log).look)
-    with LimitSync(run, log) as sync, watch, Monitor(shards, cells, sync.least_seconds):
+    spent = BudgetWatch(run, log).look
+    with LimitSync(run, log) as sync, watch, Monitor(shards, cells, sync.least_seconds, spent):
         lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))

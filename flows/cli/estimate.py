@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.setup.config import read_config
 from flows.ui.terminal import mute_prefect_console
+from tasks.core.budgets import NANOS, amount_text
 from tasks.core.settings import Settings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration
 from tasks.load.sources import check_source
@@ -73,6 +74,7 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
         yield f"at least {duration(found.seconds)} under the quotas, so until {end} if started now"
     elif any(load.calls for load in found.loads):
         yield "the quotas do not bound the time: the endpoints and threads do"
+    yield from _budget_notes(found, settings)
     if found.sampled < found.loaded.inputs:
         yield f"scaled up from an even sample of {found.sampled:,} inputs"
     if assumed := sum(load.assumed for load in found.loads):
@@ -82,6 +84,28 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
         )
     sizes = ", ".join(f"{one.name} {one.expected_tokens}" for one in settings.check)
     yield f"tokens out from expected_tokens in the settings: {sizes}{_review_size(settings)}"
+
+
+def _budget_notes(found: Estimate, settings: Settings) -> Iterator[str]:
+    """Whether the run would fit into what is left of each cap."""
+    needs = {
+        "nanos": sum(cost(load, settings.prices) or 0.0 for load in found.loads) * NANOS,
+        "tokens": sum(load.input_tokens + load.output_tokens for load in found.loads),
+        "calls": sum(load.calls for load in found.loads),
+    }
+    for use in found.budget:
+        cap, needed = use.cap, round(needs[use.cap.unit])
+        left = max(0, cap.limit - use.spent)
+        text = (
+            f"{amount_text(cap.unit, needed)} of {amount_text(cap.unit, left)} left of {cap.name}"
+        )
+        if needed <= left:
+            yield f"{text}: the run fits"
+        else:
+            yield (
+                f"{text}: the run ends INCOMPLETE after {left / needed:.0%} of its calls; raise it, "
+                "or let later runs go on"
+            )
 
 
 def _review_size(settings: Settings) -> str:

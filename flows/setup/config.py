@@ -97,6 +97,6 @@ def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:
         run_id=run_id,
         settings=settings,
         state=resolve_state(settings.state),
-        threads=settings.threads or default_threads(settings.pool),
+        threads=settings.threads or default_threads(settings.quotas),
         fresh_since=time.time() if fresh else None,
     )

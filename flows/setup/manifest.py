@@ -19,6 +19,7 @@ from tasks.merge.baseline import source_key
 from tasks.merge.task import Merged
 from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.review.prompts import PROMPT_VERSION
+from tasks.upstream.budget import read_budget
 from tasks.upstream.journal import open_journal
 
 __all__ = ["make_work", "remove_work", "run_facts"]
@@ -72,6 +73,7 @@ def run_facts(
         "rejected": {"rows": loaded.rejected, "reasons": loaded.reasons},
         "counts": counts.as_dict(),
         "history": merged.history,
+        "budget": [use.row() for use in read_budget(run.ledger, run.run_id, run.settings.budget)],
         "settings": run.settings.model_dump(mode="json"),
         "threads": run.threads,
         "fresh": run.fresh_since is not None,

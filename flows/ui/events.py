@@ -6,8 +6,9 @@ Prefect events of a run, for automations.
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
     bulk-review.margin.raised    a 429 that our log cannot explain       run, app_id, seconds
+    bulk-review.budget.reached   no more calls for this run              run, cap, what is spent of it
 
-The resource is `bulk-review.run.<run id>`, or `bulk-review.app-id.<alias>` for the last two; the
+The resource is `bulk-review.run.<run id>`, or `bulk-review.app-id.<alias>` for news of a key; the
 related resources are Prefect's own: flow run, flow, deployment. A payload has counts, aliases and
 paths; never a key, a prompt or a reply.
 """
@@ -24,7 +25,7 @@ from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 
-__all__ = ["key_disabled", "margin_raised", "output_written", "run_ended"]
+__all__ = ["budget_reached", "key_disabled", "margin_raised", "output_written", "run_ended"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,6 +64,12 @@ def margin_raised(run_id: str, alias: str, seconds: float) -> None:
     """Emit margin.raised: the limiter now keeps `seconds` more between windows of this app_id."""
     payload = {"run_id": run_id, "app_id": alias, "seconds": round(seconds, 3)}
     _emit("margin.raised", f"app-id.{alias}", payload)
+
+
+def budget_reached(run_id: str, cap: str, spent: str) -> None:
+    """Emit budget.reached: a cap of review.toml has no room for the run's next call."""
+    payload = {"run_id": run_id, "cap": cap, "spent": spent}
+    _emit("budget.reached", f"run.{run_id}", payload)
 
 
 def _emit(event: str, resource: str, payload: dict[str, Any]) -> None:

@@ -29,7 +29,8 @@ class KeyStatusWatch:
 
     def look(self, _: object = None) -> None:
         """Tell what is new since the last look. Cheap, and never raises for the ledger."""
-        ours = self._run.settings.app_ids
+        settings = self._run.settings
+        ours = {*settings.app_ids, *(quota.alias for quota in settings.quotas)}
         for status in read_key_status(self._run.ledger, self._run.run_id):
             if status.alias not in ours:
                 continue

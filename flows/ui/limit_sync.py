@@ -56,7 +56,7 @@ class LimitSync:
     """
 
     def __init__(self, run: Run, log: Log, *, every: float = 10.0) -> None:
-        self._pool = pool = run.settings.pool
+        self._pool = pool = run.settings.quotas
         self._margin = run.settings.margin
         self._every = every
         self._log = log

@@ -21,6 +21,7 @@ __all__ = ["Monitor", "Status", "on_progress"]
 
 Show = Callable[["Status"], None]
 Least = Callable[[int], float]
+Spent = Callable[[], str]
 
 _shows: list[Show] = []
 
@@ -46,6 +47,8 @@ class Status:
     """Seconds since the shards started."""
     least: Least | None = None
     """Seconds that a number of calls take under the quotas, at the very best."""
+    budget: str = ""
+    """What is spent of the budget; empty when there is none."""
 
     @property
     def share(self) -> float:
@@ -84,6 +87,8 @@ class Status:
             parts.append(f"{tally.queue / max(1, tally.calls):.1f} s quota wait per call")
         if tally.failed:
             parts.append(f"{tally.failed:,} failed")
+        if self.budget:
+            parts.append(self.budget)
         return ", ".join(parts)
 
 
@@ -95,6 +100,7 @@ class Monitor:
         shards: Sequence[ShardPaths],
         planned: int,
         least: Least | None = None,
+        spent: Spent | None = None,
         *,
         every: float = 1.0,
         artifact_every: float = 10.0,
@@ -102,6 +108,7 @@ class Monitor:
         self._shards = shards
         self._planned = planned
         self._least = least
+        self._spent = spent
         self._every = every
         self._artifact_every = artifact_every
         self._artifact: UUID | None = None
@@ -127,7 +134,8 @@ class Monitor:
 
     def _show(self, *, last: bool = False) -> None:
         elapsed = time.monotonic() - self._started
-        status = Status(self._planned, total(self._shards), elapsed, self._least)
+        spent = self._spent() if self._spent is not None else ""
+        status = Status(self._planned, total(self._shards), elapsed, self._least, spent)
         for show in _shows:
             show(status)
         if last or elapsed - self._drawn >= self._artifact_every:

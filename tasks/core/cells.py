@@ -23,6 +23,7 @@ Plan = Sequence[tuple[str, str]]
 REMEDIES = {
     "truncated": "raise max_tokens",
     "prompt_cut": "the server read only a part of the prompt: raise its context length",
+    "over_budget": "raise the budget in review.toml, or wait for the next day's, and run again",
 }
 """What to do about a reason that a rerun alone does not mend."""
 

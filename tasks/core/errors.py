@@ -14,6 +14,7 @@ Every error the project raises on purpose, as one tree.
         ├── CallFailed         this call is over; `code` says why
         ├── NoKeysLeft         every app_id that could serve the model is disabled
         ├── QuotaHeld          every app_id that could is held by its provider for too long
+        ├── OverBudget         the budget of the run, or of the day, is spent
         ├── CircuitOpen        the endpoint is down; calls are not sent for now
         └── Stopped            the run is being stopped; nothing was sent
 
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigError",
     "NoKeysLeft",
     "OutputError",
+    "OverBudget",
     "QuotaHeld",
     "ReplyError",
     "ReviewError",
@@ -198,6 +200,12 @@ class QuotaHeld(UpstreamError):
     def details(self) -> dict[str, object]:
         """The instant."""
         return {"until": self.until}
+
+
+class OverBudget(UpstreamError):
+    """The budget of the run, or of the day, has no room for the call; nothing was sent."""
+
+    code = "over_budget"
 
 
 class CircuitOpen(UpstreamError):

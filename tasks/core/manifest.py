@@ -13,6 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "HISTORY_COUNTS",
+    "BudgetRow",
     "CommitFacts",
     "Decided",
     "Figures",
@@ -157,6 +158,19 @@ class CommitFacts(TypedDict):
     """Why they begin elsewhere than the last run ended."""
 
 
+class BudgetRow(TypedDict):
+    """A cap of the budget; US dollars where its name ends in usd."""
+
+    cap: str
+    """As in review.toml: budget.per_day.usd."""
+    limit: float
+    spent: float
+    share: float
+    """Of the limit; above 1 where calls in flight cost more than estimated."""
+    reached: bool
+    """Whether it kept calls of the run back."""
+
+
 class RunFacts(TypedDict):
     """The settings and counts of a run, without what the report adds."""
 
@@ -180,6 +194,8 @@ class RunFacts(TypedDict):
     rejected: Rejected
     counts: ManifestCounts
     history: HistoryFacts | None
+    budget: NotRequired[list[BudgetRow]]
+    """Empty when nothing is bounded."""
     settings: dict[str, Any]
     """Settings.model_dump, without any key."""
     threads: int

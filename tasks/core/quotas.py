@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ConfigError
 
-__all__ = ["AppId", "Window", "is_loopback", "parse_duration", "parse_window", "place_of"]
+__all__ = [
+    "AppId",
+    "Window",
+    "is_loopback",
+    "parse_duration",
+    "parse_window",
+    "place_of",
+    "shared_quotas",
+]
 
 _WINDOW = re.compile(r"^\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(ms|s|m|min|h|d)\s*$")
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)\s*$")
@@ -46,6 +55,13 @@ class AppId:
     """Label of who answers; those with the same one share answers. Empty: the place of base_url."""
     http: HttpOptions = field(default_factory=HttpOptions)
     """How its requests are written."""
+    quota_group: str = ""
+    """Name of the quota that it shares with others; empty: it has one of its own."""
+
+    @property
+    def quota_name(self) -> str:
+        """Identity of its quota in the ledger: the group's, or its own alias."""
+        return self.quota_group or self.alias
 
     @property
     def answers_as(self) -> str:
@@ -55,6 +71,20 @@ class AppId:
     def serves(self, model: str) -> bool:
         """Whether calls to `model` may go through this app_id."""
         return self.models is None or model in self.models
+
+
+def shared_quotas(pool: Iterable[AppId]) -> tuple[AppId, ...]:
+    """The quotas of a pool, each once: the app_ids of a group as one, which serves what any of them does."""
+    found: dict[str, AppId] = {}
+    for app_id in pool:
+        name = app_id.quota_name
+        known = found.get(name)
+        models = app_id.models
+        if known is not None:
+            both = known.models is not None and models is not None
+            models = (known.models or frozenset()) | (models or frozenset()) if both else None
+        found[name] = replace(app_id, alias=name, models=models)
+    return tuple(found.values())
 
 
 def place_of(base_url: str) -> str:

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tasks.core.budgets import BudgetSettings
+from tasks.core.calls import Usage
 from tasks.core.credentials import credential_in
 from tasks.core.endpoints import (
     CHAT_PATH,
@@ -29,7 +31,7 @@ from tasks.core.endpoints import (
 )
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
-from tasks.core.quotas import AppId, parse_duration, parse_window
+from tasks.core.quotas import AppId, parse_duration, parse_window, shared_quotas
 from tasks.core.records import Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 
@@ -84,6 +86,8 @@ class AppIdSettings(_Strict):
     """Model -> its name at this endpoint, where that is another one (a deployment)."""
     ca_file: str | None = Field(default=None, min_length=1)
     """Certificates (PEM) that are trusted beside those of the system."""
+    quota_group: str | None = Field(default=None, pattern=_ALIAS.pattern)
+    """Keys with the same name share their windows, as those of one subscription; None: its own."""
 
     @field_validator("key")
     @classmethod
@@ -176,7 +180,14 @@ class AppIdSettings(_Strict):
                 names=self.names,
                 ca_file=self.ca_file,
             ),
+            quota_group=self.quota_group or "",
         )
+
+    @property
+    def bounds(self) -> tuple[object, ...]:
+        """What the members of a quota group must have in common."""
+        windows = [tuple(map(parse_window, texts)) for texts in (self.quota, self.tokens)]
+        return (*windows, self.pace, self.max_in_flight)
 
 
 def _as_value_error(text: str) -> None:
@@ -253,6 +264,15 @@ class Price(_Strict):
     output: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
     """Input tokens served from the provider's cache; left out: as `input`."""
+
+    def cost(self, usage: Usage) -> float | None:
+        """US dollars of so many tokens; None when the usage is unknown."""
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+        cached_price = self.input if self.cached is None else self.cached
+        dollars = (usage.prompt_tokens - cached) * self.input + cached * cached_price
+        return (dollars + usage.completion_tokens * self.output) / 1e6
 
 
 class Policy(_Strict):
@@ -359,11 +379,33 @@ class Settings(_Strict):
     """Shards on other machines; None: processes of this one."""
     prices: dict[str, Price] = Field(default_factory=dict)
     """Per model; unknown prices make unknown costs, not free calls."""
+    budget: BudgetSettings = BudgetSettings()
+    """The most that a run, or a day, may spend."""
 
     @field_validator("state")
     @classmethod
     def _place(cls, value: str) -> str:
         return check_state(value)
+
+    @field_validator("app_ids")
+    @classmethod
+    def _groups(cls, value: dict[str, AppIdSettings]) -> dict[str, AppIdSettings]:
+        first: dict[str, str] = {}
+        for alias, app in value.items():
+            group = app.quota_group
+            if group is None:
+                continue
+            other = first.setdefault(group, alias)
+            if value[other].bounds != app.bounds:
+                msg = (
+                    f"{other} and {alias} share the quota_group {group!r} and differ in quota, tokens, "
+                    "pace or max_in_flight: say the same in both, it is one quota"
+                )
+                raise ValueError(msg)
+            if group in value:
+                msg = f"the quota_group {group!r} has the name of an app_id: give it its own"
+                raise ValueError(msg)
+        return value
 
     @field_validator("app_ids")
     @classmethod
@@ -410,6 +452,19 @@ class Settings(_Strict):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _affordable(self) -> Self:
+        review = [self.review.model] if self.review else []
+        models = [*(check.model for check in self.check), *review]
+        unpriced = [model for model in dict.fromkeys(models) if model not in self.prices]
+        if self.budget.needs_prices and unpriced:
+            msg = (
+                f'budget.usd needs the price of every model: add [prices."{unpriced[0]}"] with input '
+                "and output, or bound tokens or calls instead"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def reviews(self) -> bool:
         """Whether the review stage runs."""
@@ -425,6 +480,11 @@ class Settings(_Strict):
     def pool(self) -> tuple[AppId, ...]:
         """The app_ids as the limiter's records."""
         return tuple(app.record(alias) for alias, app in self.app_ids.items())
+
+    @property
+    def quotas(self) -> tuple[AppId, ...]:
+        """The quotas of the pool: app_ids, with those of a quota group as one of its name."""
+        return shared_quotas(self.pool)
 
 
 def load_settings(text: str, name: str = "review.toml") -> Settings:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.locations import is_database, journal_location
+from tasks.core.locations import is_database, journal_location, ledger_location
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
@@ -17,6 +17,7 @@ from tasks.estimate.loads import Load, pick, total
 from tasks.estimate.quota_time import least_seconds
 from tasks.load.task import Loaded, load_source
 from tasks.outputs.stored import stored_input
+from tasks.upstream.budget import CapUse, read_budget
 from tasks.upstream.journal import Journal, open_journal
 
 __all__ = ["Estimate", "estimate"]
@@ -36,6 +37,8 @@ class Estimate:
     loads: tuple[Load, ...]
     seconds: float
     """Least time that the quotas allow; 0: they do not bound it."""
+    budget: tuple[CapUse, ...] = ()
+    """What is spent of each cap before the run starts; those of a run are whole."""
 
 
 def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool) -> Estimate:
@@ -57,7 +60,13 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
                     dry_run.take(stored_input(line))
     factor = loaded.inputs / len(wanted) if wanted else 0.0
     loads = tuple(load.scaled(factor) for load in dry_run.loads())
-    return Estimate(loaded, len(wanted), loads, _seconds(settings, loads))
+    spent = _budget(settings)
+    return Estimate(loaded, len(wanted), loads, _seconds(settings, loads), spent)
+
+
+def _budget(settings: Settings) -> tuple[CapUse, ...]:
+    known = read_budget(ledger_location(settings.state), "", settings.budget)
+    return known or tuple(CapUse(cap, 0) for cap in settings.budget.caps)
 
 
 @contextmanager
@@ -74,4 +83,4 @@ def _seconds(settings: Settings, loads: Sequence[Load]) -> float:
     calls = total(loads, "calls")
     incoming, outgoing = total(loads, "input_tokens"), total(loads, "output_tokens")
     tokens = {model: incoming[model] + outgoing[model] for model in incoming}
-    return least_seconds(settings.pool, settings.margin, calls, tokens)
+    return least_seconds(settings.quotas, settings.margin, calls, tokens)

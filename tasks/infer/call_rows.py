@@ -13,15 +13,7 @@ from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.query import Query
 
-__all__ = [
-    "as_broken",
-    "cost",
-    "failed_row",
-    "is_prompt_cut",
-    "reply_row",
-    "skipped_row",
-    "with_spent",
-]
+__all__ = ["as_broken", "failed_row", "is_prompt_cut", "reply_row", "skipped_row", "with_spent"]
 
 _SHORT = 200  # tokens; too few to tell a cut from another encoding
 _CUT_EXACT, _CUT = 0.6, 0.5  # of our count
@@ -130,7 +122,7 @@ def _spent(usage: Usage, price: Price | None) -> dict[str, Any]:
         "output_tokens": usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "cost_usd": cost(usage, price),
+        "cost_usd": None if price is None else price.cost(usage),
     }
 
 
@@ -145,16 +137,6 @@ def _asked(query: Query) -> dict[str, Any]:
         "counted_tokens": query.counted.tokens,
         "counted_exact": query.counted.exact,
     }
-
-
-def cost(usage: Usage, price: Price | None) -> float | None:
-    """US dollars of so many tokens; None when the price or the usage is unknown."""
-    if price is None or usage.prompt_tokens is None or usage.completion_tokens is None:
-        return None
-    cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
-    cached_price = price.input if price.cached is None else price.cached
-    dollars = (usage.prompt_tokens - cached) * price.input + cached * cached_price
-    return (dollars + usage.completion_tokens * price.output) / 1e6
 
 
 def _ms(seconds: float | None) -> int | None:

@@ -212,6 +212,8 @@ def _caller(
         run_id=run.run_id,
         stop=stop,
         load=load,
+        budget=settings.budget,
+        prices=settings.prices,
     )
 
 

@@ -9,7 +9,7 @@ from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFac
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
 from tasks.report.summary import ModelFigures, Summary
-from tasks.report.words import cost_text, listed, quota_sentence, warnings_of
+from tasks.report.words import budget_text, cost_text, listed, quota_sentence, warnings_of
 
 __all__ = ["markdown_table", "report_text"]
 
@@ -37,6 +37,7 @@ def report_text(
         _review(summary),
         _upstream(summary),
         _quota(quota),
+        _budget(manifest),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -184,6 +185,12 @@ def _quota(quota: QuotaProof) -> str:
     names = list(rows[0]) if rows else ["app_id"]
     table = markdown_table(names, [[row[name] for name in names] for row in rows])
     return f"## Quota proof\n\n{quota_sentence(quota)}\n\n{table}"
+
+
+def _budget(manifest: RunFacts) -> str:
+    lines = [f"- {budget_text(row)}" for row in manifest.get("budget", ())]
+    note = "Calls under way when a process died count as estimated; days are UTC."
+    return "## Budget\n\n{}\n\n{}".format("\n".join(lines), note) if lines else ""
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

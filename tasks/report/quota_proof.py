@@ -11,7 +11,7 @@ __all__ = ["quota_proof"]
 
 def quota_proof(run: Run) -> QuotaProof:
     """The sends of each app_id against its windows, and the run's span against the optimum."""
-    pool = run.settings.pool
+    pool = run.settings.quotas
     # To read is enough: every process wrote its counts when it left, and to open the ledger for a
     # run that is over would give its disabled keys another chance.
     found = read_statistics(run.ledger, run.run_id, pool, run.settings.margin, patient=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.manifest import BudgetRow, QuotaProof, RunFacts
 from tasks.core.quotas import is_loopback
 from tasks.core.records import SEVERITIES
 from tasks.report.summary import Summary
 
-__all__ = ["cost_text", "listed", "quota_sentence", "warnings_of"]
+__all__ = ["budget_text", "cost_text", "listed", "quota_sentence", "warnings_of"]
 
 _MOST_WORDS = 8
 """Of a model's own words for a severity, those that are listed."""
@@ -37,6 +37,16 @@ def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
     if dollars is None:
         return f"unknown{note}" if gap else "nothing"
     return f"{'over ' if gap else ''}${dollars:,.{digits}f}{note}"
+
+
+def budget_text(row: BudgetRow) -> str:
+    """`budget.usd: $12.30 of $20.00, 62 %`, and whether calls were left for it."""
+    dollars = row["cap"].endswith("usd")
+    spent, limit = (
+        f"${one:,.2f}" if dollars else f"{one:,.0f}" for one in (row["spent"], row["limit"])
+    )
+    end = "; calls were left for it" if row["reached"] else ""
+    return f"{row['cap']}: {spent} of {limit}, {row['share']:.0%}{end}"
 
 
 def warnings_of(manifest: RunFacts, summary: Summary) -> list[str]:

@@ -282,3 +282,42 @@ def test_a_key_in_extra_is_refused(table: str, extra: str, named: str) -> None:
 def test_what_only_sounds_like_a_key_is_taken(extra: dict[str, Any]) -> None:
     """Labels, numbers of tokens and the schema of a field are no secrets."""
     assert CheckSettings(name="a", model="m", extra=extra).extra == extra
+
+
+def test_a_budget_in_dollars_needs_every_price() -> None:
+    """A model whose calls cost nobody knows what is refused before the first one; its price is the remedy."""
+    said = refusal(MINIMAL + "[budget]\nusd = 20\n")
+    assert 'budget.usd needs the price of every model: add [prices."m"]' in said
+    assert "needs the price" in refusal(MINIMAL + "[budget.per_day]\nusd = 20\n")
+    priced = (
+        MINIMAL
+        + '[prices."m"]\ninput = 1\noutput = 2\n[budget]\nusd = 0.5\nper_day = { tokens = 9 }\n'
+    )
+    caps = load_settings(priced).budget.caps
+    assert [(cap.name, cap.limit) for cap in caps] == [
+        ("budget.usd", 500_000_000),
+        ("budget.per_day.tokens", 9),
+    ]
+    assert load_settings(MINIMAL + "[budget]\ncalls = 3\n").budget.caps[0].unit == "calls"
+
+
+def test_members_of_a_quota_group_say_the_same_quota() -> None:
+    """One quota that is said differently is refused; said alike it is one, with the models of all."""
+    table = (
+        '[app_ids.{}]\nkey = "env:K"\nbase_url = "http://h/v1"\nquota = "{}"\nquota_group = "{}"\n'
+    )
+    check = '[[check]]\nname = "one"\nmodel = "m"\n'
+
+    def text(second: str, group: str = "s") -> str:
+        return (
+            'mode = "check"\n'
+            + table.format("a", "3/60s", group)
+            + table.format("b", second, group)
+            + check
+        )
+
+    assert "a and b share the quota_group 's' and differ in quota" in refusal(text("4/60s"))
+    assert "has the name of an app_id" in refusal(text("3/60s", "b"))
+    settings = load_settings(text("3/1min"))
+    assert [(one.alias, one.windows) for one in settings.quotas] == [("s", (Window(3, 60.0),))]
+    assert [one.alias for one in settings.pool] == ["a", "b"]

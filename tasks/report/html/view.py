@@ -10,7 +10,7 @@ from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
 from tasks.report.summary import ModelFigures, Summary
-from tasks.report.words import listed, quota_sentence
+from tasks.report.words import budget_text, listed, quota_sentence
 
 __all__ = [
     "Figure",
@@ -68,8 +68,17 @@ def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> li
         Figure("calls sent", f"{summary.calls:,}", f"{summary.journaled:,} from the journal"),
         Figure("latency", _latency(summary), f"95th percentile; {summary.retries:,} retries"),
         Figure("cost", cost, summary.cost_gap or "US dollars"),
+        *_budget(manifest),
         Figure("time", _duration(manifest["seconds"]), f"{_rate(manifest)} inputs a minute"),
     ]
+
+
+def _budget(manifest: RunFacts) -> list[Figure]:
+    rows = manifest.get("budget", [])
+    if not rows:
+        return []
+    fullest = max(rows, key=lambda row: row["share"])
+    return [Figure("of the budget", f"{fullest['share']:.0%}", budget_text(fullest))]
 
 
 def _news(history: HistoryFacts | None) -> list[Figure]:

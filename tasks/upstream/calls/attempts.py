@@ -15,6 +15,7 @@ from typing import Protocol
 from tasks.core.calls import Reply, Request, Usage
 from tasks.core.errors import CallFailed, NoKeysLeft, QuotaHeld, ReplyError, Stopped
 from tasks.core.quotas import AppId
+from tasks.upstream.budget import Budget, Spend
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
@@ -34,7 +35,7 @@ __all__ = ["CallAttempts", "CallLimits", "Counts", "LoadObserver", "Upstream"]
 _MESSAGE = 300  # characters kept of what a server says
 _ADAPTABLE = frozenset({"parameter", "format", "input"})
 _READ = frozenset({400, 422})  # statuses of a request that was read and refused
-_OK = 200
+_OK, _REFUSED = 200, 400
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 _SAID = ("x-ratelimit", "anthropic-ratelimit")
 
@@ -87,6 +88,7 @@ class Upstream:
     refusals: RefusalBreakers
     adaptations: Adaptations
     suspects: Suspects
+    budget: Budget
     load: LoadObserver | None = None
 
     def endpoints(self, model: str) -> dict[str, list[str]]:
@@ -152,11 +154,11 @@ class CallAttempts:
 
         Raises:
             CallFailed: it is over, `code` says why.
-            NoKeysLeft, QuotaHeld, CircuitOpen, Stopped: nothing more can be sent.
+            NoKeysLeft, QuotaHeld, OverBudget, CircuitOpen, Stopped: nothing more can be sent.
         """
         while True:
-            grant = self._grant()
-            outcome = self._attempt(grant)
+            grant, spend = self._grant()
+            outcome = self._attempt(grant, spend)
             if isinstance(outcome, Reply):
                 return outcome
             try:
@@ -180,9 +182,10 @@ class CallAttempts:
 
     # -- before an attempt -------------------------------------------------------------------
 
-    def _grant(self) -> Grant:
+    def _grant(self) -> tuple[Grant, Spend]:
         up = self._up
         while True:
+            up.budget.await_room(self._request)
             shut = up.breakers.wait(self._endpoints, up.stop)
             self._raise_if_stopped()
             entered = self._enter(shut)
@@ -196,12 +199,30 @@ class CallAttempts:
             for place in entered:
                 if place[0] != endpoint:
                     up.refusals.leave(place)
+            spend = self._reserve(grant, endpoint)
+            if spend is None:
+                continue
             if up.breakers.enter(endpoint):
-                return grant
+                return grant, spend
             # Only keys of a broken endpoint are left: wait for its next probe.
-            up.refusals.leave((endpoint, self._request.model))
-            up.quota.refund(grant)
+            up.budget.settle_unpaid(spend, sent=False)
+            self._give_back(grant, endpoint)
             up.breakers.wait([endpoint], up.stop)
+
+    def _reserve(self, grant: Grant, endpoint: str) -> Spend | None:
+        """The call's part of the budget; without one the slot is given back."""
+        try:
+            spend = self._up.budget.reserve(self._request)
+        except BaseException:
+            self._give_back(grant, endpoint)
+            raise
+        if spend is None:
+            self._give_back(grant, endpoint)
+        return spend
+
+    def _give_back(self, grant: Grant, endpoint: str) -> None:
+        self._up.refusals.leave((endpoint, self._request.model))
+        self._up.quota.refund(grant)
 
     def _enter(self, shut: set[str]) -> list[Place]:
         """Places at the endpoints that may be asked; the one that just failed only if it must be."""
@@ -251,7 +272,7 @@ class CallAttempts:
 
     # -- an attempt --------------------------------------------------------------------------
 
-    def _attempt(self, grant: Grant) -> Reply | Failed:
+    def _attempt(self, grant: Grant, spend: Spend) -> Reply | Failed:
         up, endpoint = self._up, self._up.app_ids[grant.app_id].base_url
         place = (endpoint, self._request.model)
         self._attempts += 1
@@ -260,13 +281,14 @@ class CallAttempts:
         up.counts.add("attempts")
         alive, outcome, said = None, None, ""
         try:
-            outcome = self._send(attempt, grant, endpoint)
+            outcome = self._send(attempt, grant, spend, endpoint)
             alive = True if isinstance(outcome, Reply) else outcome.decision.alive
             said = "" if alive or isinstance(outcome, Reply) else outcome.message
         finally:
             up.breakers.report(endpoint, alive=alive, error=said)
             if outcome is None:
                 up.refusals.leave(place)
+                up.budget.settle(spend, self._request, None)
         if isinstance(outcome, Reply):
             self._answered(place, grant, attempt)
         return outcome
@@ -283,7 +305,7 @@ class CallAttempts:
         http = self._up.app_ids[grant.app_id].http
         return Attempt(self._request, uuid.uuid4().hex, probe, adaptation, http)
 
-    def _send(self, attempt: Attempt, grant: Grant, endpoint: str) -> Reply | Failed:
+    def _send(self, attempt: Attempt, grant: Grant, spend: Spend, endpoint: str) -> Reply | Failed:
         with self._up.pool.lease(grant.app_id, endpoint) as lease:
             try:
                 completion = attempt.send(lease.client)
@@ -296,7 +318,9 @@ class CallAttempts:
                 said = self._up.scrub(decision.message, _MESSAGE)
                 failed = Failed(decision, said, grant, attempt, lease.credentials)
                 self._settle_failure(failed)
+                self._book_failure(spend, decision, usage)
                 return failed
+        self._up.budget.settle(spend, self._request, completion.usage)
         self._settle(grant, attempt, completion.usage.total_tokens)
         reply = self._reply(attempt, completion, grant)
         if self._up.load is not None:
@@ -337,6 +361,13 @@ class CallAttempts:
             quota.refund(failed.grant)
         else:
             quota.settle(failed.grant)
+
+    def _book_failure(self, spend: Spend, decision: RetryDecision, usage: Usage | None) -> None:
+        budget, refusal = self._up.budget, decision.refusal
+        if decision.refund or (refusal is not None and refusal.status >= _REFUSED):
+            budget.settle_unpaid(spend, sent=not decision.refund)
+        else:
+            budget.settle(spend, self._request, usage)  # a reply that was lost may be charged for
 
     # -- after an attempt --------------------------------------------------------------------
 

@@ -20,9 +20,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
+from tasks.core.settings import Price
+from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.attempts import CallAttempts, CallLimits, LoadObserver, Upstream
 from tasks.upstream.calls.breaker import Breakers
@@ -82,7 +85,10 @@ class Caller:
         stop: threading.Event | None = None,
         load: LoadObserver | None = None,
         run_id: str = "",
+        budget: BudgetSettings | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
+        stop = stop or threading.Event()
         self._counts = CallCounts()
         self._run_id = run_id
         self._journal = journal
@@ -96,10 +102,11 @@ class Caller:
             scrub=scrub or Scrubber(),
             limits=limits or CallLimits(),
             counts=self._counts,
-            stop=stop or threading.Event(),
+            stop=stop,
             refusals=RefusalBreakers(quota, run_id=run_id),
             adaptations=Adaptations(quota),
             suspects=Suspects(),
+            budget=Budget(quota, budget or BudgetSettings(), prices or {}, stop),
             load=load,
         )
 
@@ -116,7 +123,7 @@ class Caller:
 
         Raises:
             CallFailed: it is over; `code` is its reason, nothing is journaled.
-            NoKeysLeft, QuotaHeld, CircuitOpen, Stopped: nothing can be sent.
+            NoKeysLeft, QuotaHeld, OverBudget, CircuitOpen, Stopped: nothing can be sent.
             StateError: journal or ledger cannot be used.
         """
         self._counts.add("calls")
@@ -219,6 +226,8 @@ def open_caller(
     load: LoadObserver | None = None,
     longest_wait: float = 1800.0,
     on_signal: Callable[[str, Signal], None] | None = None,
+    budget: BudgetSettings | None = None,
+    prices: Mapping[str, Price] | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
@@ -226,7 +235,8 @@ def open_caller(
     reply and overload. Setting `stop` ends waits within a
     second and lets calls in flight finish. An app_id that its provider holds for longer than
     `longest_wait` seconds is not waited for. With a KeyRing, keys that expire are read anew.
-    `on_signal` hears the rate-limit headers of replies.
+    `on_signal` hears the rate-limit headers of replies. `budget` is counted in the ledger, for all
+    processes of the run, by `prices`.
 
     Raises:
         StateError: journal or ledger cannot be used.
@@ -264,4 +274,6 @@ def open_caller(
             stop=stop,
             load=load,
             run_id=run_id,
+            budget=budget,
+            prices=prices,
         )

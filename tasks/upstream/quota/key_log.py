@@ -132,7 +132,11 @@ class KeyLog:
     refused_since: float | None = None
     """Since when this process has met nothing but 429s on it; None: the last call went well."""
     refusals: int = 0
-    """How many since then."""
+    """How many since then; those of one burst are one."""
+    refused_at: float = -math.inf
+    """When this process heard of the last one that counts."""
+    answered_at: float = -math.inf
+    """When this process last told the others that a call went well."""
     floor: float = -math.inf
     """Nothing is known from before this instant, so it counts as full."""
     past: list[Reservation] = field(default_factory=list)

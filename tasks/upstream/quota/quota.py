@@ -13,15 +13,16 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.core.errors import ConfigError, Stopped
+from tasks.core.errors import ConfigError, NoKeysLeft, StateError, Stopped
 from tasks.core.locations import redacted
 from tasks.core.quotas import AppId
 from tasks.upstream.quota import clock
+from tasks.upstream.quota.groups import QuotaGroups
 from tasks.upstream.quota.key_log import KeyLog
 from tasks.upstream.quota.ledger_thread import LedgerThread
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
@@ -32,12 +33,16 @@ from tasks.upstream.quota.transaction import (
     apply_signal,
     change_control,
     end_hold,
+    note_answer,
 )
 from tasks.upstream.quota.wait_list import STOPPED, Waiter
 
 __all__ = ["Grant", "Quota"]
 
 _GRACE_SHARE = 8  # grace is at most this part of the margin, the rest is for the network
+_ALL_OUT = "every key of it is out, "
+_TELL_ANSWERS = 30.0  # seconds between two notes that an app_id without windows answers
+_LEDGER_ANSWERS = 180.0  # seconds; a database that is restarted is waited for
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -60,7 +65,7 @@ class Quota:
 
     Args:
         place: the ledger file, whose folder is made; or the URL of a PostgreSQL database.
-        app_ids: the pool. An alias is the identity of an app_id in the ledger, over runs.
+        app_ids: the pool. An alias, or its quota group, is its identity in the ledger, over runs.
         margin: seconds added to every window, for jitter between our clock and the server's.
         grace: seconds a start may be late and still count from its planned instant; at most an
             eighth of the margin is used.
@@ -89,7 +94,8 @@ class Quota:
         self._on_signal = on_signal
         self.run_id = run_id
         self.margin = margin
-        self._app_ids = tuple(app_ids)
+        self._groups = QuotaGroups(app_ids)
+        self._in_groups = [a.alias for a in app_ids if self._groups.name(a.alias) != a.alias]
         self._grace = min(grace, margin / _GRACE_SHARE)
         self._stop = stop or threading.Event()
         self._closed = False
@@ -98,7 +104,7 @@ class Quota:
         self._counting = threading.Lock()
         self._thread = LedgerThread(
             place,
-            self._app_ids,
+            self._groups.records,
             margin=margin,
             grace=self._grace,
             run_id=run_id,
@@ -130,15 +136,42 @@ class Quota:
         """
         self._check_stop()
         thread = self._running()
-        free = self._free_key_log(thread, model, avoid, never)
+        while True:
+            out = self._members_out(thread)
+            unable = {*never, *out}
+            names = {
+                name
+                for name in self._groups.closed(model, unable)
+                if name in never or thread.allocator.key_logs[name].control.reason is None
+            }
+            others = self._groups.closed(model, {*unable, *avoid}) - names
+            try:
+                slot = self._slot(thread, Waiter(model, tokens, others, urgent=urgent, never=names))
+            except NoKeysLeft as error:
+                if out:
+                    reasons = ", ".join(f"{alias}: {reason}" for alias, reason in out.items())
+                    msg = f"{error} ({reasons})"
+                    raise NoKeysLeft(msg) from None
+                raise
+            alias = self._groups.next(slot.app_id, model, unable, avoid)
+            if alias is not None:
+                grant = replace(slot, app_id=alias)
+                return self._watched(grant) if grant.ticket else grant
+            self.refund(slot)  # its last key went out meanwhile
+
+    def _slot(self, thread: LedgerThread, waiter: Waiter) -> Grant:
+        """A slot of a quota, in whose name the grant is."""
+        free = self._free_key_log(thread, waiter.model, waiter.avoid, waiter.never)
         if free is not None:
-            return Grant(free.app_id.alias, 0, clock.now(), 0.0, tokens)
-        waiter = Waiter(model, tokens, avoid, urgent=urgent, never=never)
+            return Grant(free.app_id.alias, 0, clock.now(), 0.0, waiter.tokens)
         reservation = thread.wait(waiter)
         waited = max(0.0, clock.now() - waiter.arrived)
-        return self._watched(
-            Grant(reservation.alias, reservation.ticket, waiter.start_at, waited, tokens)
-        )
+        return Grant(reservation.alias, reservation.ticket, waiter.start_at, waited, waiter.tokens)
+
+    def _members_out(self, thread: LedgerThread) -> dict[str, str]:
+        """Keys of groups that are out, with the reason."""
+        controls = {alias: thread.allocator.key_logs[alias].control for alias in self._in_groups}
+        return {alias: one.reason for alias, one in controls.items() if one.reason is not None}
 
     def sent(self, grant: Grant, at: float | None = None) -> None:
         """The request was written, at `at` on time.monotonic(); now if not given."""
@@ -154,7 +187,7 @@ class Quota:
             if grant.ticket:
                 transaction.allocator.cancel(grant.ticket)
             else:
-                transaction.counters[grant.app_id].sends -= 1
+                transaction.counters[self._groups.name(grant.app_id)].sends -= 1
 
         self._do(operation)
 
@@ -163,7 +196,8 @@ class Quota:
         if grant.ticket:
             end = clock.now()
             self._grants.pop(grant.ticket, None)
-            app_id = self._running().allocator.key_logs[grant.app_id].app_id
+            name = self._groups.name(grant.app_id)
+            app_id = self._running().allocator.key_logs[name].app_id
             counted = app_id.max_in_flight is not None or bool(app_id.token_windows)
             self._do(
                 lambda transaction: transaction.allocator.end(grant.ticket, tokens, end),
@@ -178,7 +212,10 @@ class Quota:
             return
 
         def operation(transaction: Transaction) -> None:
-            apply_signal(transaction, grant.app_id, grant.ticket, signal, grant.start_at)
+            name = self._groups.name(grant.app_id)
+            whose = grant.app_id if signal.kind == "out" else name
+            apply_signal(transaction, whose, grant.ticket, signal, grant.start_at)
+            self._follow_members(transaction, name)
 
         if grant.ticket or signal.kind == "ok" or self._closed:
             self._do(operation, lazy=signal.kind == "ok")
@@ -188,9 +225,13 @@ class Quota:
 
     def answered(self, grant: Grant) -> None:
         """A call went well: the app_id is not exhausted, whatever was refused before."""
-        key_log = self._thread.allocator.key_logs[grant.app_id]
+        key_log = self._thread.allocator.key_logs[self._groups.name(grant.app_id)]
         if key_log.refused_since is not None:
             key_log.refused_since, key_log.refusals = None, 0
+        now, windows = clock.now(), key_log.app_id.windows
+        if now - key_log.answered_at > max((w.seconds for w in windows), default=_TELL_ANSWERS):
+            key_log.answered_at = now
+            self._do(lambda transaction: note_answer(transaction, key_log.app_id.alias), lazy=True)
 
     # -- what endpoints taught ---------------------------------------------------------------
 
@@ -208,6 +249,33 @@ class Quota:
 
         self._do(operation)
 
+    # -- who keeps rows of its own in the ledger -----------------------------------------------
+
+    def in_ledger(self, operation: Operation, *, wait: bool = True) -> None:
+        """Have something done in one of the ledger's transactions, and `wait` until it is on disk.
+
+        Raises:
+            Stopped: the stop event was set, or the quota is closed, before it was.
+            StateError: the ledger did not answer in time.
+        """
+        if not wait:
+            self._do(operation, lazy=True)
+            return
+        thread, done = self._running(), threading.Event()
+
+        def marked(transaction: Transaction) -> None:
+            operation(transaction)
+            transaction.after.append(done.set)
+
+        thread.submit(marked)
+        end = clock.now() + _LEDGER_ANSWERS
+        while not done.wait(0.5):
+            self._check_stop()
+            self._running()
+            if clock.now() > end:
+                msg = f"{redacted(self.place)}: the quota ledger does not answer: free its disk, or see its database's log"
+                raise StateError(msg)
+
     # -- operators ---------------------------------------------------------------------------
 
     def set_limit(self, alias: str, limit: int | None) -> None:
@@ -221,7 +289,7 @@ class Quota:
     def enable(self, alias: str) -> None:
         """Put an app_id back, and let it go on where its provider said to wait."""
         self._control(alias, reason=None, paused=False)
-        self._running().ask(lambda transaction: end_hold(transaction, alias))
+        self._running().ask(lambda transaction: end_hold(transaction, self._groups.name(alias)))
 
     def set_external_slots(self, alias: str, slots: int) -> None:
         """Count slots that somebody else holds on the first window, until the next call."""
@@ -230,13 +298,14 @@ class Quota:
     # -- what is known -----------------------------------------------------------------------
 
     def snapshot(self) -> tuple[KeyState, ...]:
-        """Every app_id at this moment, over all processes and runs."""
+        """Every quota at this moment, over all processes and runs."""
         states: list[KeyState] = []
 
         def operation(transaction: Transaction) -> None:
             states[:] = [
                 key_state(key_log, transaction.now)
                 for key_log in transaction.allocator.key_logs.values()
+                if key_log.app_id.alias not in self._in_groups
             ]
 
         self._running().ask(operation)
@@ -249,7 +318,7 @@ class Quota:
             transaction.flush = True
 
         self._running().ask(operation)
-        return read_statistics(self.place, self.run_id, self._app_ids, self.margin)
+        return read_statistics(self.place, self.run_id, self._groups.quotas, self.margin)
 
     def close(self) -> None:
         """Wake waiting callers with Stopped and leave the ledger."""
@@ -271,7 +340,7 @@ class Quota:
 
     def __repr__(self) -> str:
         pool = ", ".join(
-            f"{a.alias} {' '.join(map(str, a.windows)) or 'no limit'}" for a in self._app_ids
+            f"{a.alias} {' '.join(map(str, a.windows)) or 'no limit'}" for a in self._groups.quotas
         )
         return f"<Quota {redacted(self.place)} run={self.run_id!r} margin={self.margin:g}s: {pool}>"
 
@@ -288,10 +357,30 @@ class Quota:
             self._thread.submit(operation, lazy=lazy)
 
     def _control(self, alias: str, **what: Any) -> None:
-        if not any(app_id.alias == alias for app_id in self._app_ids):
+        if alias not in self._thread.allocator.key_logs:
             msg = f"no app_id is called {alias}: use an alias of review.toml"
             raise ConfigError(msg)
-        self._running().ask(lambda transaction: change_control(transaction, alias, **what))
+
+        def operation(transaction: Transaction) -> None:
+            change_control(transaction, alias, **what)
+            name = self._groups.name(alias)
+            if name != alias:
+                self._follow_members(transaction, name)
+
+        self._running().ask(operation)
+
+    def _follow_members(self, transaction: Transaction, name: str) -> None:
+        """A group is out when all of its keys are, and back with the first of them."""
+        key_logs, members = transaction.allocator.key_logs, self._groups.members(name)
+        if not members:
+            return
+        reasons = [key_logs[alias].control.reason for alias in members]
+        known = key_logs[name].control.reason
+        if all(reasons):
+            said = "; ".join(f"{a}: {why}" for a, why in zip(members, reasons, strict=True))
+            change_control(transaction, name, reason=_ALL_OUT + said, paused=False)
+        elif known is not None and known.startswith(_ALL_OUT):
+            change_control(transaction, name, reason=None)
 
     def _watched(self, grant: Grant) -> Grant:
         # A caller that failed and forgot its grant must not block the slot for ever.

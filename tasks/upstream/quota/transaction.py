@@ -7,6 +7,7 @@ Change an app_id's control, heed what a response says about it, reap dead owners
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from tasks.upstream.quota.counters import KeyCounters
 from tasks.upstream.quota.key_log import ENDED, GONE, PLANNED, STARTED, KeyLog
 from tasks.upstream.quota.ledger import Ledger
 from tasks.upstream.quota.signals import Allowance, Signal
+from tasks.upstream.quota.spending import forget_runs, settle_dead
 from tasks.upstream.quota.store import Db
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "apply_signal",
     "change_control",
     "end_hold",
+    "note_answer",
     "prune",
     "reap",
     "reap_dead",
@@ -34,7 +37,8 @@ _LARGEST_MARGIN = 2.0  # seconds
 _NEARLY = 2.0  # seconds of Retry-After up to which a 429 looks like jitter and not like other users
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 60.0
 _NO_WINDOW = 60.0  # seconds that stand for the window of an app_id without one
-_EXHAUSTED_AFTER = 5  # 429s; fewer say nothing
+_EXHAUSTED_AFTER = 3  # bursts of 429s; fewer say nothing
+_ANSWERED = "answered "  # the note of an app_id's last good call, in seconds since the epoch
 _REST = 3600.0  # seconds until an exhausted app_id is tried again
 _SHORTER = 4  # a wait below this part of our window belongs to a shorter one
 _KEEP = 26 * 3600.0  # seconds of history kept beyond every window: a run's proof reads it
@@ -84,7 +88,7 @@ def apply_signal(
     if signal.kind == "rate_limited":
         transaction.counters[alias].rate_limited += 1
         _heed_refusal(transaction, key_log, ticket, signal, sent)
-        _heed_exhaustion(transaction, key_log, signal)
+        _heed_exhaustion(transaction, key_log, signal, _sent_at(transaction, ticket, sent))
     elif signal.kind == "hold" and signal.retry_after is not None:
         _hold(transaction, key_log, transaction.now + signal.retry_after, signal.reason)
     else:
@@ -107,10 +111,29 @@ def _hold(transaction: Transaction, key_log: KeyLog, until: float, reason: str) 
         transaction.ledger.hold(transaction.db, key_log.app_id.alias, until)
 
 
-def _heed_exhaustion(transaction: Transaction, key_log: KeyLog, signal: Signal) -> None:
-    """Nothing but 429s for two windows: no window explains that, so the app_id rests."""
-    if key_log.refused_since is None:
-        key_log.refused_since = transaction.now
+def note_answer(transaction: Transaction, alias: str) -> None:
+    """Tell the other processes that a call went well on an app_id, whatever they are refused."""
+    name, value = _ANSWERED + alias, repr(time.time())
+    transaction.ledger.note(transaction.db, name, value)
+    transaction.allocator.notes = {**transaction.allocator.notes, name: value}
+
+
+def _sent_at(transaction: Transaction, ticket: int, sent: float) -> float:
+    reservation = transaction.allocator.by_ticket.get(ticket)
+    return sent if reservation is None else reservation.sent or reservation.at
+
+
+def _heed_exhaustion(
+    transaction: Transaction, key_log: KeyLog, signal: Signal, sent: float
+) -> None:
+    """Nothing but 429s for two windows, in any process: no window explains that, so the app_id rests."""
+    if sent <= key_log.refused_at:
+        return  # of the burst that was counted
+    key_log.refused_at = transaction.now
+    answered = float(transaction.allocator.notes.get(_ANSWERED + key_log.app_id.alias, "-inf"))
+    last = transaction.now - (time.time() - answered)
+    if key_log.refused_since is None or last > key_log.refused_since:
+        key_log.refused_since, key_log.refusals = transaction.now, 0
     key_log.refusals += 1
     window = max((window.seconds for window in key_log.app_id.windows), default=_NO_WINDOW)
     patience = 2 * min(window + key_log.eps, transaction.allocator.longest_wait)
@@ -127,9 +150,7 @@ def _heed_exhaustion(transaction: Transaction, key_log: KeyLog, signal: Signal) 
 def _heed_refusal(
     transaction: Transaction, key_log: KeyLog, ticket: int, signal: Signal, sent: float
 ) -> None:
-    reservation = transaction.allocator.by_ticket.get(ticket)
-    if reservation is not None:
-        sent = reservation.sent or reservation.at
+    sent = _sent_at(transaction, ticket, sent)
     legal = key_log.limit is not None and _window_count(key_log, sent) <= key_log.limit
     wait = signal.retry_after
     if wait is None:
@@ -249,6 +270,7 @@ def reap(db: Db, ledger: Ledger, allocator: Allocator, owner: int, now: float) -
             )
             reservation.state = GONE if reservation.state == PLANNED else ENDED
             allocator.changed[reservation.ticket] = reservation
+    settle_dead(db, owner)
     db.execute("UPDATE owners SET alive = 0 WHERE id = ?", (owner,))
 
 
@@ -277,3 +299,4 @@ def prune(db: Db, ledger: Ledger, now: float) -> None:
     )
     db.execute("DELETE FROM controls WHERE run NOT IN (SELECT run FROM owners)")
     db.execute("DELETE FROM counts WHERE run NOT IN (SELECT run FROM owners)")
+    forget_runs(db)

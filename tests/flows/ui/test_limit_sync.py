@@ -310,3 +310,25 @@ def run_limit(run: Run) -> int | None:
     with Quota(run.ledger, run.settings.pool, margin=0.1, run_id=run.run_id) as quota:
         key_log = quota._running().allocator.key_logs["a"]
         return None if key_log.limit is None else key_log.limit - key_log.control.external_slots
+
+
+def test_quota_group_has_one_limit(
+    sandbox: Sandbox, api: SyncPrefectClient, tmp_path: Path
+) -> None:
+    """Operators see one number for keys that share one quota; making it inactive stops them all."""
+    text = 'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n' + "".join(
+        f'[app_ids.{alias}]\nkey = "env:KEY"\nbase_url = "{sandbox.base_url}"\nquota = "3/1s"\n'
+        'quota_group = "both"\n'
+        for alias in "ab"
+    )
+    run = Run("grouped", load_settings(text), str(tmp_path / "state"), 4)
+    with (
+        Quota(run.ledger, run.settings.pool, run_id=run.run_id) as quota,
+        LimitSync(run, LOG, every=PACE) as sync,
+    ):
+        assert [one.name for one in api.read_global_concurrency_limits()] == ["app-id-both"]
+        assert sync.least_seconds(6) >= 1.0
+        api.update_global_concurrency_limit(
+            "app-id-both", GlobalConcurrencyLimitUpdate(active=False)
+        )
+        until(lambda: quota.snapshot()[0].state == "paused", "the group is paused")

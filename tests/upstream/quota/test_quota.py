@@ -243,6 +243,35 @@ def test_key_with_nothing_but_429_rests(make_quota: MakeQuota) -> None:
         refused()
 
 
+def test_key_that_answers_elsewhere_is_not_exhausted(make_quota: MakeQuota) -> None:
+    """A process that meets only 429s does not take out a key that answers another one's calls."""
+    quota, other = (make_quota(a=(9, 0.05), longest_wait=10.0, margin=0.01) for _ in range(2))
+    words = Signal("rate_limited", retry_after=0.0, reason="slow down")
+    for _ in range(20):
+        good = other.acquire("m")
+        other.settle(good)
+        other.answered(good)
+        other.snapshot()  # the note is on disk
+        bad = quota.acquire("m")
+        quota.sent(bad)
+        quota.feedback(bad, words)
+        quota.settle(bad)
+        time.sleep(0.02)  # a fifth of two windows
+
+
+def test_refusals_of_two_bursts_exhaust_no_key(make_quota: MakeQuota) -> None:
+    """However many calls were refused at once: two refusals, two windows apart, are two."""
+    quota = make_quota(a=(6, 0.05), longest_wait=10.0, margin=0.01)
+    words = Signal("rate_limited", retry_after=0.0, reason="slow down")
+    for _ in range(2):
+        grants = _send(quota, 6)
+        for grant in grants:
+            quota.feedback(grant, words)
+        quota.snapshot()
+        time.sleep(0.15)  # past two windows
+    assert quota.acquire("m").app_id == "a"
+
+
 def test_burst_of_refusals_is_one_refusal(make_quota: MakeQuota) -> None:
     """Without a limit of ours, five refusals of one burst hold the key for one second and not for 16."""
     quota = make_quota(AppId("a"))

@@ -1,0 +1,68 @@
+"""
+The app_ids behind each quota: those of a group share one, and take turns.
+
+The ledger knows quotas, by name: a group's, or the alias of an app_id that has its own. Of the app_ids
+in a group it has a record each as well, which serves nothing and says only whether the key is out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from tasks.core.quotas import AppId, shared_quotas
+
+__all__ = ["QuotaGroups"]
+
+
+class QuotaGroups:
+    """The quotas of a pool and their members. Thread-safe."""
+
+    def __init__(self, pool: Iterable[AppId]) -> None:
+        app_ids = tuple(pool)
+        self.quotas = shared_quotas(app_ids)
+        self._names = {app_id.alias: app_id.quota_name for app_id in app_ids}
+        self._members: dict[str, list[AppId]] = {}
+        for app_id in app_ids:
+            if app_id.alias != app_id.quota_name:
+                self._members.setdefault(app_id.quota_name, []).append(app_id)
+        self._turns: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @property
+    def records(self) -> tuple[AppId, ...]:
+        """What the ledger has: the quotas, then the members of groups."""
+        members = (app_id.alias for found in self._members.values() for app_id in found)
+        return (*self.quotas, *(AppId(alias, models=frozenset()) for alias in members))
+
+    def name(self, alias: str) -> str:
+        """The quota of an app_id."""
+        return self._names.get(alias, alias)
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """Aliases that share a quota; empty for an app_id that has its own."""
+        return tuple(app_id.alias for app_id in self._members.get(name, ()))
+
+    def closed(self, model: str, aliases: Collection[str]) -> set[str]:
+        """The quotas of which every app_id that serves the model is among `aliases`."""
+        found = {alias for alias in aliases if self.name(alias) == alias}
+        for name, members in self._members.items():
+            if all(one.alias in aliases for one in members if one.serves(model)):
+                found.add(name)
+        return found
+
+    def next(
+        self, name: str, model: str, never: Collection[str], avoid: Collection[str]
+    ) -> str | None:
+        """Whose turn it is in a quota: who was chosen least often; None: nobody may."""
+        members = self._members.get(name)
+        if members is None:
+            return name
+        able = [one.alias for one in members if one.serves(model) and one.alias not in never]
+        if not able:
+            return None
+        with self._lock:
+            alias = min(able, key=lambda alias: (alias in avoid, self._turns[alias]))
+            self._turns[alias] += 1
+        return alias
