@@ -2,7 +2,7 @@
 Prefect events of a run, for automations.
 
     bulk-review.run.finished     every input was reviewed as planned     run, source, range, counts, output
-    bulk-review.run.incomplete   written, with gaps                      the same, and failed by reason
+    bulk-review.run.incomplete   written, with gaps                      the same
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
     bulk-review.margin.raised    a 429 that our log cannot explain       run, app_id, seconds
@@ -10,7 +10,7 @@ Prefect events of a run, for automations.
 
 The resource is `bulk-review.run.<run id>`, or `bulk-review.app-id.<alias>` for news of a key; the
 related resources are Prefect's own: flow run, flow, deployment. A payload has counts, aliases and
-paths; never a key, a prompt or a reply.
+paths; no key, prompt or reply.
 """
 
 from __future__ import annotations

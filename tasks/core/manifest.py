@@ -118,7 +118,9 @@ class QuotaProof(TypedDict):
     """What each app_id sent against what its windows allow. Times in seconds."""
 
     kept: bool
-    """No window of any app_id ever held more sends than it may."""
+    """No request window held more sends of this state than the highest limit in force during the run.
+
+    Token windows are not in it, nor what others send with the same keys."""
     sends: int
     rate_limited: int
     """Sends that were answered with 429."""

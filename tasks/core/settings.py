@@ -1,8 +1,8 @@
 """
 review.toml as typed settings. This is a trust boundary: what is wrong is said with file, key and remedy.
 
-The file holds references to keys ("env:NAME", "secret:BLOCK", "file:PATH", "cmd:COMMAND"), never a
-key, so settings may be stored with a run as they are.
+The file holds references to keys ("env:NAME", "secret:BLOCK", "file:PATH", "cmd:COMMAND"); what looks
+like a key is refused, so settings may be stored with a run as they are.
 """
 
 from __future__ import annotations

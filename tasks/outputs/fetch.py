@@ -19,7 +19,7 @@ def fetch_outputs(
 ) -> RunPaths:
     """Copy a run from `url` to `folder`: its manifest, and `wanted`, or all that the manifest lists.
 
-    `also` names further files: rejected.jsonl and exports are not in the manifest.
+    `also` names further files: rejected.jsonl, carried.jsonl and exports are not in the manifest.
 
     A file that is not there is left out: whoever reads it says so.
 

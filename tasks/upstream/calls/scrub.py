@@ -1,5 +1,5 @@
 """
-Keys never reach a text: known ones are replaced wherever they stand, unknown ones by their shape.
+Keys masked in texts: known ones wherever they stand, unknown ones where they have a usual shape.
 
 A server may echo a key in an error, whole or cut off; so a known key is matched by its first
 characters and whatever follows them without a break.

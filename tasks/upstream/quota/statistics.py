@@ -91,7 +91,7 @@ class QuotaStatistics:
 
     @property
     def kept(self) -> bool:
-        """Whether no window of any app_id held more sends than it may."""
+        """Whether no request window held more sends than the highest limit in force during the run."""
         return all(w.most <= w.limit for use in self.app_ids for w in use.windows)
 
 
