@@ -244,6 +244,8 @@ class CheckSettings(_ModelSettings):
 
     name: Annotated[str, Field(pattern=_ALIAS.pattern)]
     """Label in the output; one model may appear under several names."""
+    fallback: tuple[str, ...] = ()
+    """Models that answer instead, in their order, when this one is closed or out of quota for the run."""
 
 
 class ReviewSettings(_ModelSettings):
@@ -472,9 +474,10 @@ class Settings(_Strict):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Every model that the run calls, once each."""
+        """Every model that the run may call, once each."""
         review = [self.review.model] if self.reviews and self.review else []
-        return tuple(dict.fromkeys([check.model for check in self.check] + review))
+        checks = [model for check in self.check for model in (check.model, *check.fallback)]
+        return tuple(dict.fromkeys(checks + review))
 
     @property
     def pool(self) -> tuple[AppId, ...]:

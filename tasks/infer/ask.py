@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -10,9 +10,10 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
-from tasks.core.settings import Price
-from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row
+from tasks.core.settings import CheckSettings, Price
+from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
 from tasks.infer.query import Messages, Query
+from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import reask_messages
 from tasks.review.replies.contract import Level, response_format
 
@@ -20,6 +21,12 @@ __all__ = ["Answer", "Asker", "CallsModels"]
 
 _ASK_AGAIN = frozenset({"unparseable", "empty_reply", "wrong_shape", "no_usable_item"})
 """Defects of form: the model may do better when told. A truncated reply would be cut again."""
+
+
+_NOT_TO_BE_HAD = frozenset(
+    {"refused_by_endpoint", "endpoint_refused", "model_unavailable", "quota_held", "no_keys_left"}
+)
+"""Failures of the model's place or quota, which any question would meet in this run."""
 
 
 class Parsed(Protocol):
@@ -63,9 +70,22 @@ class Asker:
     def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
         """Ask once, and once more if the reply had the wrong form.
 
+        A model that is not to be had in this run is replaced by the next one of its `fallback`; the
+        row says which has answered.
+
         Raises:
             Stopped: the run is ending; the cell was not answered.
         """
+        answer = self._ask(query, parse)
+        for other in _fallbacks(query):
+            if answer.row.status != "failed" or answer.row.reason not in _NOT_TO_BE_HAD:
+                break
+            spent, answer = answer.row, self._ask(other, parse)
+            if spent.attempts:
+                answer = Answer(answer.parsed, with_spent(answer.row, spent))
+        return answer
+
+    def _ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
         try:
             reply = self._reply(query, query.messages)
         except Stopped:
@@ -124,6 +144,14 @@ class Asker:
         return replace(
             row, status="failed", reason=error.code, parse_mode="failed", raw_snippet=snippet
         )
+
+
+def _fallbacks(query: Query) -> Iterator[Query]:
+    """The same question to each model of its `fallback`."""
+    settings = query.settings
+    for model in settings.fallback if isinstance(settings, CheckSettings) else ():
+        changed = settings.model_copy(update={"model": model})
+        yield replace(query, settings=changed, counted=count_tokens(query.messages, model))
 
 
 @cache

@@ -146,7 +146,7 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
     confirmed = own[own["verdict_decision"] == "confirmed"]
     return ModelFigures(
         name=name,
-        model=str(calls["model"].iloc[0]),
+        model=" / ".join(map(str, calls["model"].unique())),  # several with a fallback
         calls=int((calls["status"] != "skipped").sum()),
         failed=int((calls["status"] == "failed").sum()),
         journaled=int(calls["journaled"].fillna(value=False).astype(bool).sum()),

@@ -62,6 +62,13 @@ def test_minimal_file_gets_defaults() -> None:
         (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["3 per minute"]'), "is not a window"),
         (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["0/60s"]'), "allows nothing"),
         (('key = "env:KEY_A"', 'key = "env:KEY_A"\nmodels = ["other"]'), "no app_id serves 'm'"),
+        (
+            (
+                '"http://127.0.0.1:1/v1/"\n[[check]]',
+                '"http://127.0.0.1:1/v1/"\nmodels = ["m"]\n[[check]]\nfallback = ["other"]',
+            ),
+            "no app_id serves 'other'",
+        ),
         (("http://127", "ftp://127"), 'must start with "http://"'),
         (('"check"', '"check_and_review"'), "needs a [review] table"),
         (("[app_ids.a]", '[app_ids."a b"]'), "an alias is letters"),

@@ -166,6 +166,34 @@ def test_a_prompt_that_the_server_cut_is_named(
     assert {review["coverage"] for review in again} == {"complete"}
 
 
+def test_the_next_model_answers_for_one_that_is_closed(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """A model that is gone costs a few requests; the fallback answers all, and its rows say so."""
+    sandbox.control(
+        strict_models=True, models={"c2": {"skill": "scripted"}}, answers=[{"comments": [ADDS]}]
+    )
+    rows = [ROW | {"input_id": f"r{n}", "content": f"{CODE}a = {n}\n"} for n in range(20)]
+    reviews = review_rows(rows, CHECK + 'fallback = ["gone-too", "c2"]\n')
+
+    assert {review["coverage"] for review in reviews} == {"complete"}
+    calls = [call for review in reviews for call in review["calls"]]
+    assert {(call["model"], call["name"], call["status"]) for call in calls} == {
+        ("c2", "one", "ok")
+    }
+    assert all(review["comments"] for review in reviews)
+    wasted = [row for row in sandbox.log() if row["status"] != 200]
+    assert len(wasted) <= 10
+
+
+def test_a_failure_of_the_question_has_no_fallback(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """What another question would not meet is told as it is."""
+    sandbox.control(models={"c1": {"skill": "silent"}}, faults={"content_filter": 1.0})
+    (review,) = review_rows([ROW], CHECK + 'fallback = ["c2"]\n')
+    (call,) = review["calls"]
+    assert (call["model"], call["reason"]) == ("c1", "content_filter")
+
+
 def test_two_checks_with_one_finding_are_one_cluster(
     sandbox: Sandbox, review_rows: Reviewer
 ) -> None:

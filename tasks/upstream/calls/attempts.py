@@ -429,6 +429,9 @@ class CallAttempts:
         if refusal is None:
             self._up.refusals.leave(place)
             return False
+        if self._is_renewed(failed, refusal):
+            self._up.refusals.leave(place)
+            return False
         if refusal.about == "try_again" and refusal.status != _OK:
             self._up.refusals.leave(place)
         else:
@@ -443,11 +446,18 @@ class CallAttempts:
                 return len(self._questioned) == 1 and bool(self._others())
         return False
 
+    def _is_renewed(self, failed: Failed, refusal: Refusal) -> bool:
+        """Whether there is a newer key than the refused one, which is read before others ask."""
+        keys, alias = self._up.pool.keys, self._last[0]
+        return (
+            refusal.about == "key"
+            and refusal.wait is None
+            and keys.refresh(alias, failed.credentials)
+        )
+
     def _judge_key(self, failed: Failed, refusal: Refusal) -> None:
         """Suspect the key; raises CallFailed when the question is the suspect, or no key is left."""
         up, alias = self._up, self._last[0]
-        if refusal.about == "key" and up.pool.keys.refresh(alias, failed.credentials):
-            return
         sent = failed.attempt.probe.started
         if up.suspects.key_refused(alias, self._question, refusal, sent):
             reason = f"{failed.decision.reason}: {failed.message}"
