@@ -24,7 +24,7 @@ def open_store(place: Path | str, hurry: Callable[[], bool]) -> Store:
     if is_database(place):
         store: Store = postgres_driver().PostgresStore(str(place), hurry)
         return store
-    return store_sqlite.SqliteStore(Path(place))
+    return store_sqlite.SqliteStore(Path(place), hurry)
 
 
 @contextmanager
