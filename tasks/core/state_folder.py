@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from tasks.core.errors import StateError
@@ -48,7 +49,7 @@ def _take_over(folder: Path, mode: str) -> None:
     if found.st_uid == os.geteuid():
         # A folder that is named as state and is something else as well keeps its mode.
         if permissions & 0o777 != wanted & 0o777 and _is_state(folder, permissions):
-            folder.chmod(wanted)
+            _change(folder, wanted)
         return
     if permissions & 0o022 and not (mode == "0770" and is_shared(folder)):
         msg = (
@@ -56,6 +57,15 @@ def _take_over(folder: Path, mode: str) -> None:
             f"use a folder of your own, {_SHARE}"
         )
         raise StateError(msg)
+
+
+def _change(folder: Path, mode: int) -> None:
+    """Give our own folders and files in it the mode as well, for what is in a closed one is closed."""
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):  # another run works in it
+            found = path.lstat()
+            if found.st_uid == os.geteuid() and not path.is_symlink():
+                path.chmod(mode if path.is_dir() else mode & 0o660)
 
 
 def _is_state(folder: Path, permissions: int) -> bool:

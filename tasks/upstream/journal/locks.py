@@ -72,7 +72,7 @@ class Locks:
         """Whether others who open the lock file now meet our locks."""
         try:
             return os.path.samestat(os.fstat(self._file), self._path.stat())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     @contextmanager

@@ -261,6 +261,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; None: there is no file."""
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino

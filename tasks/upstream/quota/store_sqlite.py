@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tasks.core.errors import StateError
@@ -119,11 +119,16 @@ class SqliteStore:
 
     def close(self) -> None:
         self._file.close()
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        # A folder that is gone has nobody else's lock to wait for.
+        with suppress(StateError), self._lock:
+            self._close_db()
+        self._close_db()
         self._lock.close()
+
+    def _close_db(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
     def _open(self) -> None:
         self._db = open_ledger(self.path, self._lock)
@@ -135,7 +140,7 @@ class SqliteStore:
     def _is_same_file(self) -> bool:
         try:
             stat = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return self._inode == (stat.st_dev, stat.st_ino)
 
