@@ -46,6 +46,7 @@ from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
 from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
+from tasks.infer.thread_count import ensure_open_files
 from tasks.load.task import load
 from tasks.merge.baseline import Baseline, find_baseline, is_reviewed
 from tasks.merge.task import merge
@@ -102,9 +103,13 @@ def bulk_review(
             resolve_keys(settings)
             fork_server.warm_up()
         run = new_run(new_run_id(), settings, fresh=fresh)
+        ensure_open_files(run.threads if settings.workers is None else 0)
         paths = run_paths(output, run.run_id)
         check_output(paths)
-        with hold_folder(paths.root, paths.lock), into_run(get_run_logger()):
+        with (
+            hold_folder(paths.root, paths.lock, settings.state_mode),
+            into_run(get_run_logger()),
+        ):
             log = get_run_logger()
             if is_reviewed(Path(config), source):
                 log.warning(_OWN_SETTINGS, config)

@@ -32,6 +32,7 @@ from tasks.core.run import Run
 from tasks.infer.shard_worker import ShardWorker, open_shard_worker
 from tasks.infer.slices import AT_ONCE, guided
 from tasks.infer.task import infer
+from tasks.infer.thread_count import ensure_open_files
 
 __all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 
@@ -90,6 +91,7 @@ def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | Exit
 def _work(
     shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: Submit
 ) -> dict[str, Any]:
+    ensure_open_files(run.threads)
     log.info("up to %d calls in flight", run.threads)
     with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():
         slices = guided(worker.inputs, run.threads)

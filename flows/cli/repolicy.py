@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from flows.cli.finished import finished_run
 from tasks.core.errors import ConfigError
-from tasks.core.files import hold_folder, output_errors, publish
+from tasks.core.files import hold_folder, output_errors, private_folder, publish
 from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import DERIVED, RunPaths
@@ -96,7 +96,8 @@ def _rewrite(
     staged = target.staged
     with output_errors(target.work):
         shutil.rmtree(target.work, ignore_errors=True)
-        staged.root.mkdir(0o700, parents=True)
+        for folder in (target.work, staged.root):
+            private_folder(folder)
     try:
         decided = decide_anew(finished, target, policy, false)
         named = {name: str(facts[name]) for name in ("run_id", "source")}

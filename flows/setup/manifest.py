@@ -6,14 +6,17 @@ import shutil
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 from prefect.runtime import flow_run
 
 from flows.setup.source_range import SourceRange
-from tasks.core.files import output_errors
+from tasks.core.files import output_errors, private_folder
+from tasks.core.locations import is_database
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
+from tasks.core.state_folder import prepare_state_folder
 from tasks.load.task import Loaded
 from tasks.merge.baseline import source_key
 from tasks.merge.task import Merged
@@ -36,12 +39,15 @@ def make_work(paths: RunPaths, run: Run) -> None:
 
     Raises:
         OutputError: the output folder cannot be written.
-        StateError: the state folder or its journal cannot be used.
+        StateError: the state folder or its journal cannot be used, or its disk is full.
     """
+    if not is_database(run.state):
+        prepare_state_folder(Path(run.state), run.settings.state_mode)
     open_journal(run.journal).close()
     with output_errors(paths.work):
         shutil.rmtree(paths.all_work, ignore_errors=True)
-        paths.staged.root.mkdir(0o700, parents=True)
+        for folder in (paths.all_work, paths.work, paths.staged.root):
+            private_folder(folder)
     run.write(paths.settings)
 
 

@@ -24,6 +24,7 @@ from typing import Any, Self
 from flows.ui.concurrency_limits import PREFIX, Limits, open_limits
 from flows.ui.limit_slots import Entry, Limit, external_slots, settled, step
 from flows.ui.limit_sync_state import LimitSyncState
+from tasks.core.errors import OutputError, ReviewError, StateError
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
 from tasks.estimate.quota_time import least_seconds
@@ -67,6 +68,8 @@ class LimitSync:
         self._begun = False
         self._lost: str | None = None
         """Why the API does not answer; None: it does."""
+        self._unwritten = False
+        """Whether the log has said that our own memory of the limits cannot be used."""
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:
@@ -82,7 +85,11 @@ class LimitSync:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._leave()
+        # A display: a state folder that is gone costs slots that look taken, and not the run.
+        try:
+            self._leave()
+        except (OSError, ReviewError) as error:
+            self._log.warning("the slots of the app_ids' limits were not given back: %s", error)
         self._quota.close()
 
     def _run(self) -> None:
@@ -128,6 +135,9 @@ class LimitSync:
         try:
             with self._state, open_limits() as limits:
                 self._sync(limits, used())
+        except (OSError, StateError, OutputError) as error:
+            self._say_unwritten(error)
+            return False
         except Exception as error:  # noqa: BLE001 - whatever Prefect does must not cost the run
             self._say_lost(type(error).__name__)
             return False
@@ -135,6 +145,11 @@ class LimitSync:
             self._lost = None
             self._log.info("Prefect's API answers again: its limits hold")
         return True
+
+    def _say_unwritten(self, error: Exception) -> None:
+        if not self._unwritten:
+            self._log.warning("the app_ids' limits are not followed for now: %s", error)
+        self._unwritten = True
 
     def _say_lost(self, reason: str) -> None:
         if self._lost is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ __all__ = ["Monitor", "Status", "on_progress"]
 Show = Callable[["Status"], None]
 Least = Callable[[int], float]
 Spent = Callable[[], str]
+
+_LOGGER = logging.getLogger(__name__)
 
 _shows: list[Show] = []
 
@@ -113,6 +116,7 @@ class Monitor:
         self._artifact_every = artifact_every
         self._artifact: UUID | None = None
         self._drawn = 0.0
+        self._failing = False
         self._started = time.monotonic()
         self._ended = threading.Event()
         # Artifacts attach to the flow run of the thread's context.
@@ -137,13 +141,23 @@ class Monitor:
         spent = self._spent() if self._spent is not None else ""
         status = Status(self._planned, total(self._shards), elapsed, self._least, spent)
         for show in _shows:
-            show(status)
+            self._call(show, status)
         if last or elapsed - self._drawn >= self._artifact_every:
             self._drawn = elapsed
             # A progress bar that the server cannot take now must not cost the run.
             with suppress(Exception):
                 if server_answers():
                     self._draw(status)
+
+    def _call(self, show: Show, status: Status) -> None:
+        try:
+            show(status)
+        except Exception as error:  # noqa: BLE001 - a display that fails must not cost the run
+            if not self._failing:
+                _LOGGER.warning(
+                    "progress is not shown for now: %s: %s", type(error).__name__, error
+                )
+            self._failing = True
 
     def _draw(self, status: Status) -> None:
         text, percent = status.sentence(), status.share * 100

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks.core.errors import OutputError
 __all__ = [
     "atomic",
     "hold_folder",
+    "is_shared",
     "make_private",
     "open_private",
     "output_errors",
@@ -28,6 +30,9 @@ __all__ = [
     "sha256",
     "write_json",
 ]
+
+_GROUP_FOLDER = 0o2770
+"""With the bit that gives new files the folder's group, and not their maker's own."""
 
 
 @contextmanager
@@ -41,6 +46,7 @@ def output_errors(path: Path) -> Iterator[None]:
             errno.EACCES: "no permission: choose another --output or change its owner",
             errno.EROFS: "the file system is read-only: choose another --output",
             errno.ENOTDIR: "a part of the path is a file: choose another --output",
+            errno.ENOLCK: "its file system has no locks: choose an --output on a local disk",
             errno.EEXIST: "it exists and is not a folder: choose another --output",
         }.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
         msg = f"{path} cannot be written: {remedy}"
@@ -48,15 +54,19 @@ def output_errors(path: Path) -> Iterator[None]:
 
 
 def private_file(path: Path, flags: int) -> BinaryIO:
-    """Open a file to write, made if needed, that only its owner may read, whatever the umask."""
+    """Open a file to write, made if needed, that only its owner may read, whatever the umask.
+
+    In a folder that is shared with its group (mode 0770), the group may as well.
+    """
     return os.fdopen(open_private(path, flags), "wb")
 
 
 def open_private(path: Path, flags: int) -> int:
     """The same as a descriptor."""
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    mode = _file_mode(path)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
     with suppress(PermissionError):  # another's file, which this user may write nevertheless
-        os.fchmod(descriptor, 0o600)
+        os.fchmod(descriptor, mode)
     return descriptor
 
 
@@ -66,17 +76,36 @@ def make_private(database: Path) -> None:
     SQLite gives -wal and -shm the file's mode. The file is never opened and closed here: that would
     drop the locks that this process's own connections hold on it.
     """
+    mode = _file_mode(database)
     try:
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        descriptor = os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        with suppress(OSError):
-            database.chmod(0o600)
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                database.with_name(database.name + suffix).chmod(mode)
+    else:
+        os.fchmod(descriptor, mode)
+        os.close(descriptor)
 
 
-def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may enter; one that is there stays as it is."""
+def private_folder(path: Path, mode: str | None = None) -> None:
+    """Make a folder that only its owner may enter; one that is there stays as it is.
+
+    `mode` "0770" gives it to its group too; None: as the folder that it is in.
+    """
     if not path.is_dir():
         path.mkdir(0o700, parents=True, exist_ok=True)
+        shared = is_shared(path.parent) if mode is None else mode == "0770"
+        path.chmod(_GROUP_FOLDER if shared else 0o700)
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether a folder is its group's as well and nobody else's, which no umask leads to."""
+    return stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0o070  # noqa: PLR2004
+
+
+def _file_mode(path: Path) -> int:
+    return 0o660 if is_shared(path.parent) else 0o600
 
 
 @contextmanager
@@ -170,21 +199,22 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def hold_folder(root: Path, lock: Path) -> Iterator[None]:
-    """Make `root` and keep other runs out of it until the block ends.
+def hold_folder(root: Path, lock: Path, mode: str = "0700") -> Iterator[None]:
+    """Make `root`, with a mode as `state_mode` has it, and keep other runs out until the block ends.
 
     The kernel frees the lock when the holder dies, however it dies.
 
     Raises:
-        OutputError: not writable, or another run is writing there.
+        OutputError: not writable, without locks, or another run is writing there.
     """
     with output_errors(root):
-        private_folder(root)
+        private_folder(root, mode)
         handle = private_file(lock, os.O_WRONLY | os.O_APPEND)
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{root} is being written by another run: wait for it or choose another --output"
-            raise OutputError(msg) from None
+        with output_errors(root):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                msg = f"{root} is being written by another run: wait for it or choose another --output"
+                raise OutputError(msg) from None
         yield

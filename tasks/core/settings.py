@@ -354,6 +354,8 @@ class Settings(_Strict):
     """None: computed from the number of inputs."""
     state: str = "data/state"
     """Folder of journal and ledger, relative to where the run starts; or postgresql://user@host/db."""
+    state_mode: Literal["0700", "0770"] = "0700"
+    """Who may enter the state folder and new output folders: their owner, or their group as well."""
     margin: float = Field(default=0.4, ge=0, le=10)
     """Seconds added to each window against jitter on the way to the upstream."""
     timeout: float = Field(default=600, gt=0)

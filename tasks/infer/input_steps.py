@@ -25,6 +25,7 @@ from tasks.infer.review_steps import (
     to_review,
     with_verdicts,
 )
+from tasks.infer.storable import refuse_unstorable, storable_row
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
 from tasks.review.inputs.render import Rendered, render_input
@@ -192,11 +193,12 @@ class InputSteps:
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
         judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
         decided = apply_policy(judged, self._worker.settings.policy, self._item)
+        refuse_unstorable(decided, self._checked)
         self._report(decided, self._checked)
 
     def _finish_broken(self) -> None:
         """What was paid keeps its rows."""
-        rows = [as_broken(row) for row in self._checked]
+        rows = [as_broken(storable_row(row)) for row in self._checked]
         known = {(row.stage, row.name) for row in rows}
         lost = [
             as_broken(skipped_row(self._item.input_id, stage, name, model, INTERNAL_ERROR))

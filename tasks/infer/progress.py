@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.core.cells import Cell, cells_of, planned_cells
+from tasks.core.errors import OutputError
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, InputReview
 from tasks.core.settings import Settings
 
 __all__ = ["Progress", "Reporter", "Tally", "total"]
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -77,12 +81,16 @@ class Progress:
 
 
 class Reporter:
-    """Writes the tally to the shard's folder at a fixed rate, whatever the speed."""
+    """Writes the tally to the shard's folder at a fixed rate, whatever the speed.
+
+    It is for those who watch: what cannot be written is logged once and costs nothing.
+    """
 
     def __init__(self, progress: Progress, path: Path, every: float = 1.0) -> None:
         self._progress = progress
         self._path = path
         self._every = every
+        self._failing = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -100,7 +108,14 @@ class Reporter:
             self._write()
 
     def _write(self) -> None:
-        write_json(self._path, self._progress.snapshot())
+        try:
+            write_json(self._path, self._progress.snapshot())
+        except OutputError as error:
+            if not self._failing:
+                _LOGGER.warning("progress is not shown for now: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
 
 
 def total(shards: Iterable[ShardPaths]) -> Tally:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import OutputError, StateError
-from tasks.core.files import read_json, write_json
+from tasks.core.files import private_folder, read_json, write_json
 from tasks.core.locations import is_database
 from tasks.upstream.drivers import load_driver
 
@@ -82,7 +82,7 @@ def write_head(state: str, key: str, head: ReviewedHead) -> None:
         return
     path = _path(state, key)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         write_json(path, {"key": key, **asdict(head)}, indent=True)
     except (OSError, OutputError) as error:
         msg = f"{path} cannot be written ({error}): make the state folder writable"

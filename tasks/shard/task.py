@@ -13,7 +13,7 @@ import orjson
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.files import atomic, output_errors
+from tasks.core.files import atomic, output_errors, private_folder
 from tasks.core.paths import RunPaths, ShardPaths
 
 __all__ = ["cut", "default_shards", "shard", "shard_inputs"]
@@ -71,7 +71,7 @@ def cut(weights: Sequence[int], pieces: int) -> list[tuple[int, int]]:
 def _write(paths: RunPaths, number: int, entries: Sequence[_Entry]) -> ShardPaths:
     made = paths.shard(number)
     with output_errors(made.root):
-        made.root.mkdir(parents=True, exist_ok=True)
+        private_folder(made.root)
     with atomic(made.inputs) as target:
         target.writelines(_lines(paths, entries))
     return made

@@ -87,10 +87,26 @@ def test_full_state_disk(
     state = job.folder / "state"
     state.mkdir()
     before = earlier(job.output)
-    full = f"mount -t tmpfs -o size=400k tmpfs {state}"
-    said = refused(job, numbered(tmp_path / "many.jsonl", 200), mounted(full))
+    begun = f"ls {job.output}/.work/*/shard-000/flow_run.txt"
+    filled = (
+        f"mount -t tmpfs -o size=9m tmpfs {state} && {{ ( until {begun}; do sleep 0.1; done; "
+        f"dd if=/dev/zero of={state}/other bs=4k ) >/dev/null 2>&1 & }}"
+    )
+    said = refused(job, numbered(tmp_path / "many.jsonl", 200), mounted(filled))
     assert "free space on its disk" in said or "disk is full" in said
     assert files(job.output) == before
+
+
+def test_state_disk_that_is_full_from_the_start(
+    sandbox: Sandbox, make_job: MakeJob, source: Path, mounted: Under
+) -> None:
+    """The room that is there and that is needed is told before the first call."""
+    job = make_job(config(sandbox))
+    state = job.folder / "state"
+    state.mkdir()
+    said = refused(job, source, mounted(f"mount -t tmpfs -o size=400k tmpfs {state}"))
+    assert "MB free and a run needs at least 8 MB: free some space" in said
+    assert sandbox.stats()["requests"] == 0
 
 
 def test_read_only_output_and_state(

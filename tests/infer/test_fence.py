@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from deployments.sandbox import Sandbox
-from tasks.infer import input_steps
+from tasks.core.records import CallRow, Verdict
+from tasks.infer import ask, input_steps
+from tasks.infer.storable import misfits
+from tasks.outputs.schemas import CALLS, COMMENTS
+from tests.factories import comment
 
 Reviewer = Callable[..., list[dict[str, Any]]]
 
@@ -74,3 +80,51 @@ def test_a_reply_that_breaks_our_parser_is_paid_for(
     (call,) = review["calls"]
     assert (call["status"], call["reason"]) == ("failed", "internal_error")
     assert call["cost_usd"] > 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"attempts": 2**31}, {"input_tokens": 2**63}, {"latency_ms": 2**90}, {"trace_id": "\ud800"}],
+)
+def test_a_value_that_no_table_holds_fails_its_cell(
+    sandbox: Sandbox,
+    review_rows: Reviewer,
+    monkeypatch: pytest.MonkeyPatch,
+    value: dict[str, Any],
+) -> None:
+    """The other input is complete, and both have rows that the table takes."""
+    assert sandbox
+    made = ask.reply_row
+
+    def huge(query: Any, *args: Any) -> CallRow:
+        row = made(query, *args)
+        return replace(row, **value) if query.input_id == "bad" else row
+
+    monkeypatch.setattr(ask, "reply_row", huge)
+    bad, good = review_rows(ROWS, CHECK)
+    assert [(call["status"], call["reason"]) for call in bad["calls"]] == [
+        ("failed", "internal_error")
+    ]
+    assert good["coverage"] == "complete"
+    table = pa.Table.from_pylist([*bad["calls"], *good["calls"]], schema=CALLS)
+    assert table.num_rows == 2
+
+
+def test_bounds_are_those_of_the_columns() -> None:
+    """Every whole number of the tables: the largest that the column takes is taken, one more is not."""
+    row, found = CallRow("a", "check", "one", 0, "m", "ok"), comment("a")
+    judged = replace(found, verdict=Verdict("m", "ok"))
+    for record, schema, prefix in (
+        (row, CALLS, ""),
+        (judged, COMMENTS, ""),
+        (judged.verdict, COMMENTS, "verdict_"),
+    ):
+        for name in record.__slots__:
+            kind = (
+                schema.field(f"{prefix}{name}").type if f"{prefix}{name}" in schema.names else None
+            )
+            if kind is None or not pa.types.is_integer(kind):
+                continue
+            most = 2 ** (kind.bit_width - 1) - 1
+            assert list(misfits(replace(record, **{name: most}))) == []
+            assert list(misfits(replace(record, **{name: most + 1}))) == [name]

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+
+import pytest
+
 from tasks.core.quotas import AppId, Window
 from tasks.infer.thread_count import MOST, UNLIMITED, default_threads
 
@@ -19,3 +25,32 @@ def test_bounds() -> None:
     assert default_threads([AppId("a")]) == UNLIMITED
     assert default_threads([AppId("a", max_in_flight=2)]) == 2
     assert default_threads([AppId("a", windows=(Window(5000, 60),))]) == MOST
+
+
+_ENSURE = """
+import resource, sys
+from tasks.infer.thread_count import ensure_open_files
+soft, hard, threads = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+ensure_open_files(threads)
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "threads", "said"),
+    [
+        ((64, 64), 6, "64 64"),
+        ((64, 4096), 512, "576 4096"),
+        ((64, 64), 200, "need 254 open files in a process and 64 are allowed: run `ulimit -n 254`"),
+    ],
+)
+def test_open_files_are_enough_or_refused_with_the_number(
+    limits: tuple[int, int], threads: int, said: str
+) -> None:
+    """Few calls work under `ulimit -n 64`, the soft limit is raised, a hard one is named."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < max(limits):
+        pytest.skip("the hard limit here is lower already")
+    command = [sys.executable, "-c", _ENSURE, *map(str, (*limits, threads))]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert said in done.stdout + done.stderr

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.core.errors import StateError
+from tasks.core.files import make_private
 from tasks.upstream.journal.encoding import decodes
+from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.schema import open_database
 from tasks.upstream.journal.writer import JournalRow
 
@@ -37,13 +39,20 @@ def _bad_bodies(connection: sqlite3.Connection) -> list[str]:
 def salvage(path: Path) -> tuple[int, Path]:
     """Put a new journal in the place of a damaged one; returns the replies kept and the old file.
 
-    Must not run while a run uses the journal.
-
     Raises:
-        StateError: the new file cannot be written.
+        StateError: a run uses the journal, or the new file cannot be written.
     """
+    locks = Locks(path, alone=True)
+    try:
+        return _salvage(path)
+    finally:
+        locks.close()
+
+
+def _salvage(path: Path) -> tuple[int, Path]:
     fresh = path.with_name(path.name + ".salvaged")
     fresh.unlink(missing_ok=True)
+    make_private(fresh)
     target = open_database(fresh)
     kept = 0
     with target:

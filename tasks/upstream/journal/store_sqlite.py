@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from tasks.upstream.journal.recover import check
 from tasks.upstream.journal.schema import damaged, open_database
 from tasks.upstream.journal.store import MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import JournalRow
+from tasks.upstream.lock_waits import USUAL, Patience, execute_patiently
 
 __all__ = ["SqliteJournalStore"]
 
@@ -29,32 +29,46 @@ ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.mod
 _EXPIRE = "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies WHERE created < ? LIMIT ?)"
 
 
-_LOGGER = logging.getLogger(__name__)
+# Rows of another file: what is newer there stays.
+_MERGE = _UPSERT + "WHERE excluded.created > created"
+_ALL = "SELECT key, created, model, body FROM replies"
+_CARRIED = (
+    "journal %s was deleted or replaced while a run was using it: %d answers were written again into "
+    "the file that is there now"
+)
+_BLOCK = 500
+"""Rows that are carried over at a time."""
 
-PATIENCE = 600.0
-"""Seconds that a lock of another program on the file is waited for."""
+_LOGGER = logging.getLogger(__name__)
 
 
 class SqliteJournalStore:
-    """A JournalStore in a file, which is made if it is not there."""
+    """A JournalStore in a file, which is made if it is not there.
 
-    def __init__(self, path: Path) -> None:
+    A file that is deleted or replaced while this process has it open goes on existing for it: what
+    it holds is carried over into the file that is there then.
+    """
+
+    def __init__(self, path: Path, patience: Patience = USUAL) -> None:
         self.path = path
+        self._patience = patience
         self._locks = self._open_locks()
         with self._locks.writing():
-            self.writing = open_database(path)
-            self._file = _identity(path)
+            self.writing = self._open_writing()
+            self._files = self._identities()
         # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
         # lock meanwhile would keep all others waiting until he gets it back.
         self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
         self._write_lock = threading.Lock()
+        self._has_written = False
 
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         yield from self._select("key, body", keys, not_before)
 
     def write(self, rows: list[JournalRow]) -> None:
         with self._exclusive() as connection:
-            self._begin(connection)
+            self._has_written = True
+            self._execute(connection, "BEGIN IMMEDIATE")
             try:
                 connection.executemany(_UPSERT, rows)
                 connection.execute("COMMIT")
@@ -62,7 +76,7 @@ class SqliteJournalStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        self._check_same_file()
+        self._follow_file()
 
     def delete(self, key: bytes) -> None:
         self._change("DELETE FROM replies WHERE key = ?", (key,))
@@ -93,6 +107,8 @@ class SqliteJournalStore:
         yield from check(self.path)
 
     def close(self) -> None:
+        if self._has_written:
+            self._follow_file()
         for connection in self._readers:
             connection.close()
         self.writing.close()
@@ -102,34 +118,89 @@ class SqliteJournalStore:
         """A number that SQLite knows about the file."""
         return int(self._query(f"PRAGMA {name}")[0][0])
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Wait for a lock of somebody else, such as a copy or a shell, for minutes: answers are paid."""
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > until:
-                    raise
-                _LOGGER.warning(
-                    "journal %s is locked by another program: replies wait for it", self.path
-                )
-            else:
-                return
+    def _execute(
+        self, connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()
+    ) -> sqlite3.Cursor:
+        return execute_patiently(
+            connection, sql, parameters, path=self.path, patience=self._patience
+        )
 
-    def _check_same_file(self) -> None:
-        if _identity(self.path) != self._file:
+    def _open_writing(self) -> sqlite3.Connection:
+        """Make the file, with the right to write; a log whose file is gone belongs to nothing."""
+        if not self.path.exists():
+            for name in _beside(self.path):
+                name.unlink(missing_ok=True)
+        make_private(self.path)
+        connection = open_database(self.path)
+        connection.execute(self._patience.pragma)
+        return connection
+
+    def _identities(self) -> list[tuple[int, int] | None]:
+        """Of the file, its log and the log's index, which are the same until it is closed."""
+        return [_identity(path) for path in (self.path, *_beside(self.path))]
+
+    def _is_in_place(self) -> bool:
+        return _identity(self.path) == self._files[0] and self._locks.is_in_place()
+
+    def _follow_file(self) -> None:
+        """Carry everything over into the file that is there now, if it is another one."""
+        if self._is_in_place():
+            return
+        try:
+            with self._write_lock:
+                if not self._is_in_place():
+                    self._carry_over()
+        except (sqlite3.Error, OSError, StateError) as error:
             msg = (
-                f"journal {self.path} was deleted or replaced while a run was using it: put the file "
-                "back if you have it, end all runs on this state, then start it again"
+                f"journal {self.path} was deleted or replaced while a run was using it, and the file "
+                f"that is there now cannot take its answers ({error}): put the file back if you have "
+                "it, end all runs on this state, then start again"
             )
-            raise StateError(msg)
+            raise StateError(msg) from error
+
+    def _carry_over(self) -> None:
+        old, old_locks, old_readers = self.writing, self._locks, self._readers
+        locks = self._open_locks()
+        with locks.writing():
+            moved = _identity(self.path) != self._files[0]
+            if moved:
+                self._drop_old_log()
+            writing = self._open_writing()
+            files = self._identities()
+            if moved:
+                _LOGGER.warning(_CARRIED, self.path, self._copy(old, writing))
+        self.writing, self._locks, self._files = writing, locks, files
+        self._readers = deque([open_database(self.path)])
+        # Readers at work close theirs when they see that the stack is another one.
+        while old_readers:
+            old_readers.pop().close()
+        old.close()
+        old_locks.close()
+
+    def _drop_old_log(self) -> None:
+        """SQLite would read the log of the file that is gone into the one that is there now."""
+        for path, earlier in zip(_beside(self.path), self._files[1:], strict=True):
+            if earlier is not None and _identity(path) == earlier:
+                path.unlink()
+
+    def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+        self._execute(new, "BEGIN IMMEDIATE")
+        before = new.total_changes
+        try:
+            found = old.execute(_ALL)
+            while rows := found.fetchmany(_BLOCK):
+                new.executemany(_MERGE, rows)
+            new.execute("COMMIT")
+        except BaseException:
+            if new.in_transaction:
+                new.execute("ROLLBACK")
+            raise
+        return new.total_changes - before
 
     def _open_locks(self) -> Locks:
         try:
             private_folder(self.path.parent)
-            make_private(self.path)
-            return Locks(self.path.with_name(self.path.name + ".lock"))
+            return Locks(self.path, self._patience)
         except OSError as error:
             folder = self.path.parent
             msg = f"journal {self.path} cannot be used ({error.strerror}): make {folder} a writable folder"
@@ -152,18 +223,25 @@ class SqliteJournalStore:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        readers = self._readers
         try:
-            connection = self._readers.pop()
+            connection = readers.pop()
         except IndexError:
+            if _identity(self.path) != self._files[0]:
+                self._follow_file()
+                readers = self._readers
             connection = open_database(self.path)
         try:
             yield connection
         finally:
-            self._readers.append(connection)
+            if readers is self._readers:
+                readers.append(connection)
+            else:
+                connection.close()
 
     def _change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         with self._exclusive() as connection:
-            return connection.execute(sql, parameters).rowcount
+            return self._execute(connection, sql, parameters).rowcount
 
     @contextmanager
     def _exclusive(self) -> Iterator[sqlite3.Connection]:
@@ -175,10 +253,14 @@ class SqliteJournalStore:
             raise damaged(self.path, error) from error
 
 
+def _beside(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm")]
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; None: there is no file."""
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.st_dev, stat.st_ino

@@ -10,12 +10,15 @@ import fcntl
 import os
 import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tasks.core.errors import StateError
 from tasks.core.files import open_private, private_folder
+from tasks.core.state_folder import open_lock_file
+from tasks.upstream.lock_waits import USUAL, Patience, SlowWait, lock_error
 
 __all__ = ["FileLock", "OwnerFile", "is_alive"]
 
@@ -26,10 +29,11 @@ class FileLock:
     The file may hold a note; `note` is read and written under the lock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: Patience = USUAL) -> None:
         self._path = path
         self._fd = -1
         self._threads = threading.Lock()
+        self._slow = SlowWait(path, patience)
 
     def __enter__(self) -> Self:
         self._threads.acquire()
@@ -60,6 +64,10 @@ class FileLock:
 
     def close(self) -> None:
         """Close the file."""
+        self._slow.close()
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -69,18 +77,24 @@ class FileLock:
             if self._fd < 0:
                 self._fd = self._open()
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                self._lock()
             except OSError as error:
-                msg = f"{self._path} cannot be locked ({error.strerror}): use a local disk"
-                raise StateError(msg) from error
+                raise lock_error(self._path, error) from error
             if _same_file(self._fd, self._path):
                 return
-            self.close()  # somebody removed it meanwhile: two files would be two locks
+            self._close_file()  # somebody removed it meanwhile: two files would be two locks
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with self._slow:
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def _open(self) -> int:
         try:
             private_folder(self._path.parent)
-            return open_private(self._path, os.O_RDWR)
+            return open_lock_file(self._path)
         except OSError as error:
             msg = (
                 f"{self._path} cannot be opened ({error.strerror}): make the state folder writable"
@@ -89,14 +103,22 @@ class FileLock:
 
 
 class OwnerFile:
-    """A file whose lock shows other processes that this one lives."""
+    """A file whose lock shows other processes that this one lives.
+
+    Raises:
+        StateError: it cannot be written or locked; the message names the remedy.
+    """
 
     def __init__(self, folder: Path) -> None:
-        private_folder(folder)
         self.name = uuid.uuid4().hex[:16]
         self._path = folder / self.name
-        self._fd = open_private(self._path, os.O_RDWR | os.O_EXCL)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            private_folder(folder.parent)
+            private_folder(folder)
+            self._fd = open_private(self._path, os.O_RDWR | os.O_EXCL)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as error:
+            raise lock_error(self._path, error) from error
 
     def exists(self) -> bool:
         """Whether others can still see the file."""
@@ -107,7 +129,8 @@ class OwnerFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is read-only by now: the lock is gone all the same
+            self._path.unlink(missing_ok=True)
 
 
 def is_alive(folder: Path, name: str) -> bool:
@@ -131,5 +154,5 @@ def is_alive(folder: Path, name: str) -> bool:
 def _same_file(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -24,7 +24,7 @@ def open_store(place: Path | str, hurry: Callable[[], bool]) -> QuotaStore:
     if is_database(place):
         store: QuotaStore = postgres_driver().PostgresQuotaStore(str(place), hurry)
         return store
-    return store_sqlite.SqliteQuotaStore(Path(place))
+    return store_sqlite.SqliteQuotaStore(Path(place), hurry)
 
 
 @contextmanager

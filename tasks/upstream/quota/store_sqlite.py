@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tasks.core.errors import StateError
-from tasks.core.files import private_folder
+from tasks.upstream.lock_waits import USUAL, Patience, execute_patiently
 from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 from tasks.upstream.quota.schema import open_ledger
 from tasks.upstream.quota.store import Db, Meta
@@ -27,21 +27,30 @@ _META = "SELECT rev, controls, ticket, floor FROM meta"
 class SqliteQuotaStore:
     """A QuotaStore whose clock is this machine's own; its owners are locked files.
 
+    `hurry` says whether nobody wants to wait for another program's lock any longer.
+
     Raises:
         StateError: the file, its folder or its disk cannot be used.
     """
 
     ahead = behind = patience = 0.0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        hurry: Callable[[], bool] = lambda: False,
+        patience: Patience = USUAL,
+    ) -> None:
         self.path = path
+        self._hurry = hurry
+        self._patience = patience
         self.opened = 0
         self.stepped = False
         self.folder = path.with_name(path.name + ".owners")
-        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._lock = FileLock(path.with_name(path.name + ".lock"), patience)
         self._inode = (0, 0)
         self._db: sqlite3.Connection | None = None
-        self._file = self._begin_session()
+        self._file = OwnerFile(self.folder)
         try:
             with self._lock:
                 self._open()
@@ -73,7 +82,13 @@ class SqliteQuotaStore:
                     self._db.close()
                 self._open()
             db = self.db
-            db.execute("BEGIN IMMEDIATE")
+            execute_patiently(
+                db,
+                "BEGIN IMMEDIATE",
+                path=self.path,
+                patience=self._patience,
+                hurried=self._hurry,
+            )
             try:
                 yield db
                 db.execute("COMMIT")
@@ -104,22 +119,20 @@ class SqliteQuotaStore:
 
     def close(self) -> None:
         self._file.close()
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        # A folder that is gone has nobody else's lock to wait for.
+        with suppress(StateError), self._lock:
+            self._close_db()
+        self._close_db()
         self._lock.close()
 
-    def _begin_session(self) -> OwnerFile:
-        try:
-            private_folder(self.path.parent)
-            return OwnerFile(self.folder)
-        except OSError as error:
-            msg = f"{self.folder} cannot be written ({error.strerror}): make it writable"
-            raise StateError(msg) from error
+    def _close_db(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
 
     def _open(self) -> None:
         self._db = open_ledger(self.path, self._lock)
+        self._db.execute(self._patience.pragma)
         stat = self.path.stat()
         self._inode = (stat.st_dev, stat.st_ino)
         self.opened += 1
@@ -127,7 +140,7 @@ class SqliteQuotaStore:
     def _is_same_file(self) -> bool:
         try:
             stat = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return self._inode == (stat.st_dev, stat.st_ino)
 

@@ -171,7 +171,10 @@ class WaitList:
         self._allocator.mine.clear()
         self._allocator.lost.clear()
         self._waiting = []
-        msg = f"the quota ledger failed ({error}): free its disk or set another state folder"
+        msg = (
+            f"the quota ledger failed ({error}): see that its disk is writable and has space, or set "
+            "another state folder"
+        )
         for waiter in waiters:
             waiter.fail(error if isinstance(error, ReviewError) else StateError(msg))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -332,3 +334,21 @@ def test_quota_group_has_one_limit(
             "app-id-both", GlobalConcurrencyLimitUpdate(active=False)
         )
         until(lambda: quota.snapshot()[0].state == "paused", "the group is paused")
+
+
+def test_a_state_folder_that_is_gone_costs_no_run(
+    api: SyncPrefectClient,  # noqa: ARG001 - it must be up
+    make_run: MakeRun,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A file stands where the limits' memory was: that is said, and the block ends as it would."""
+    state = tmp_path / "state"
+    run = replace(make_run(), state=str(state))
+    with LimitSync(run, LOG, every=60) as sync:
+        shutil.rmtree(state)
+        state.touch()
+        assert not sync.sync()
+        assert not sync.sync()
+    assert caplog.text.count("limits are not followed for now") == 1
+    assert "were not given back" in caplog.text

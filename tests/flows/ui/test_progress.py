@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from flows.ui.progress import Status
-from tasks.infer.progress import Tally
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.ui.progress import Monitor, Status, on_progress
+from tasks.core.paths import ShardPaths
+from tasks.infer.progress import Progress, Reporter, Tally
 
 
 def _least(calls: int) -> float:
@@ -31,3 +37,26 @@ def test_nothing_is_said_before_the_first_answer() -> None:
     """No answer, no estimate."""
     assert Status(300, Tally(), 5.0, _least).remaining is None
     assert Status(300, Tally(calls=30), 5.0, _least).remaining == 9 * 60 - 5
+
+
+def test_counts_that_cannot_be_written_cost_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The shard's folder is gone: said once, and the shard goes on to its end."""
+    folder = tmp_path / "shard-000"
+    folder.mkdir()
+    reporter = Reporter(Progress(), folder / "progress.json", every=0.01)
+    with reporter:
+        shutil.rmtree(folder)
+    assert caplog.text.count("progress is not shown for now") == 1
+
+
+def test_a_bar_that_fails_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A terminal that went away, say: said once, and the run goes on."""
+
+    def show(_: Status) -> None:
+        raise BrokenPipeError
+
+    with on_progress(show), Monitor([ShardPaths(tmp_path / "shard-000")], 4, every=0.01):
+        pass
+    assert caplog.text.count("progress is not shown for now: BrokenPipeError") == 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +19,8 @@ from flows.cli.main import main
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
+from tasks.upstream.journal.encoding import encode
+from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.recover import check, salvage
 
 ROWS = 400
@@ -33,9 +37,14 @@ def path(tmp_path: Path) -> Path:
     """A journal of 400 replies, all in the main file."""
     path = tmp_path / "journal.sqlite"
     with open_journal(path) as journal:
-        for n in range(ROWS):
-            content = hashlib.sha512(f"{n}".encode()).hexdigest() * 8
-            journal.put(key_of(n), replace(REPLY, content=content))
+        contents = [hashlib.sha512(f"{n}".encode()).hexdigest() * 8 for n in range(ROWS)]
+        replies = [replace(REPLY, content=content) for content in contents]
+        journal.store.write(
+            [
+                (bytes.fromhex(key_of(n)), time.time(), reply.model, encode(reply))
+                for n, reply in enumerate(replies)
+            ]
+        )
         journal.compact()
     return path
 
@@ -183,15 +192,124 @@ def test_numbers_that_no_table_holds_are_unknown_when_read_back(
     assert found.first_token is None
 
 
-@pytest.mark.parametrize("change", ["deleted", "replaced"])
-def test_a_journal_that_is_gone_is_noticed_by_who_writes(path: Path, change: str) -> None:
-    """A put into a file that nobody will find again is an error that names the remedy."""
+def delete(path: Path) -> None:
+    """The file alone; its log and index stay."""
+    path.unlink()
+
+
+def delete_all(path: Path) -> None:
+    """All its files, locks too."""
+    for one in path.parent.glob(f"{path.name}*"):
+        one.unlink()
+
+
+def delete_folder(path: Path) -> None:
+    """The state folder."""
+    shutil.rmtree(path.parent)
+
+
+def put_older(path: Path) -> None:
+    """An older copy, as from a backup, which lacks what was written since."""
+    copy = path.with_name("copy.sqlite")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+
+
+def put_empty(path: Path) -> None:
+    """Another program has begun anew."""
+    delete_all(path)
+    open_journal(path).close()
+
+
+CHANGES = [delete, delete_all, delete_folder, put_older, put_empty]
+
+
+@pytest.fixture
+def lively(tmp_path: Path) -> Path:
+    """A journal of 4 replies in a folder of its own."""
+    path = tmp_path / "state" / "journal.sqlite"
     with open_journal(path) as journal:
+        for n in range(4):
+            journal.put(key_of(n), REPLY)
+    return path
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_journal_that_is_gone_is_written_again(
+    lively: Path, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next commit notices, says so, and every reply, of this run and before, is where runs look."""
+    with open_journal(lively) as journal:
         journal.put(key_of(1000), REPLY)
-        copy = path.with_name("copy.sqlite")
-        copy.write_bytes(path.read_bytes())
-        path.unlink()
-        if change == "replaced":
-            copy.rename(path)
-        with pytest.raises(StateError, match=r"deleted or replaced.*start it again"):
+        change(lively)
+        journal.put(key_of(1001), REPLY)
+        assert "was deleted or replaced while a run was using it" in caplog.text
+        journal.put(key_of(1002), REPLY)
+        everything = {key_of(n) for n in (*range(4), 1000, 1001, 1002)}
+        with open_journal(lively) as other:
+            assert set(other.get_many(everything)) == everything
+        assert set(journal.get_many(everything)) == everything
+    assert check(lively) == []
+
+
+@pytest.mark.parametrize("change", [delete_all, put_older])
+def test_a_journal_that_is_gone_at_the_end_is_written_again(
+    lively: Path, change: Callable[[Path], None]
+) -> None:
+    """Nothing is put after it went away: closing it notices."""
+    with open_journal(lively) as journal:
+        journal.put(key_of(1000), REPLY)
+        change(lively)
+    with open_journal(lively) as found:
+        assert found.statistics()["rows"] == 5
+
+
+def test_two_processes_share_what_was_written_again(lively: Path) -> None:
+    """Each carries its own over; none takes anything of the other away."""
+    first, second = open_journal(lively), open_journal(lively)
+    delete_all(lively)
+    first.put(key_of(1000), REPLY)
+    second.put(key_of(1001), REPLY)
+    first.put(key_of(1002), REPLY)
+    everything = {key_of(n) for n in (*range(4), 1000, 1001, 1002)}
+    assert set(first.get_many(everything)) == set(second.get_many(everything)) == everything
+    # Their locks are the same file again: a claim of one keeps the other off.
+    assert first.claim(key_of(7))
+    assert not second.claim(key_of(7))
+    first.close()
+    second.close()
+
+
+def test_something_else_in_its_place_ends_the_run(lively: Path) -> None:
+    """A file that is no journal is left alone, and the error names the remedy."""
+    journal = open_journal(lively)
+    delete_all(lively)
+    lively.write_text("not a database, but long enough to look at\n" * 100)
+    for _ in range(2):  # of a run and of its end
+        with pytest.raises(StateError, match=r"deleted or replaced.*start again"):
             journal.put(key_of(1001), REPLY)
+    with pytest.raises(StateError, match="deleted or replaced"):
+        journal.close()
+    assert lively.read_text().startswith("not a database")
+
+
+def test_salvage_is_refused_while_a_journal_is_open(lively: Path) -> None:
+    """An open journal keeps a salvage off, and what it does afterwards is kept; then it works."""
+    with open_journal(lively) as journal:
+        journal.put(key_of(1000), REPLY)
+        assert main(["journal", "salvage", str(lively)]) == 2
+        with pytest.raises(StateError, match="is in use: end all runs"):
+            salvage(lively)
+        assert main(["journal", "compact", str(lively)]) == 0
+        journal.put(key_of(1001), REPLY)
+    kept, _ = salvage(lively)
+    assert kept == 6
+
+
+def test_a_journal_is_not_opened_during_a_salvage(lively: Path) -> None:
+    """What a run would write then would be in the file that is moved aside."""
+    locks = Locks(lively, alone=True)
+    with pytest.raises(StateError, match="is being salvaged"):
+        open_journal(lively)
+    locks.close()
+    open_journal(lively).close()

@@ -1,0 +1,58 @@
+"""A bound before what tables hold: a value that no column takes fails a cell, and not the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields, replace
+from typing import Any
+
+from tasks.core.records import CallRow, Comment, Verdict
+
+__all__ = ["misfits", "refuse_unstorable", "storable_row"]
+
+_LONG = ("_ms", "_tokens")
+"""Ends of the names of 64-bit columns; other whole numbers have 32 bits."""
+
+
+def refuse_unstorable(comments: Sequence[Comment], rows: Sequence[CallRow]) -> None:
+    """See that every value of an input's comments and calls fits its column.
+
+    Raises:
+        ValueError: one does not; the message has its column.
+    """
+    verdicts = [one.verdict for one in comments if one.verdict is not None]
+    for record in (*comments, *verdicts, *rows):
+        for name in misfits(record):
+            msg = f"column {name} of {type(record).__name__} does not hold its value"
+            raise ValueError(msg)
+
+
+def storable_row(row: CallRow) -> CallRow:
+    """The row without the values that no column holds: unknown, or as by default."""
+    wrong = set(misfits(row))
+    if not wrong:
+        return row
+    defaults = {one.name: one.default for one in fields(row) if one.default is not MISSING}
+    return replace(row, **{name: defaults.get(name, 0) for name in wrong})
+
+
+def misfits(record: Comment | Verdict | CallRow) -> Iterator[str]:
+    """Names of the fields whose value no column holds."""
+    return (name for name in record.__slots__ if not _fits(name, getattr(record, name)))
+
+
+def _fits(name: str, value: Any) -> bool:
+    if isinstance(value, int):
+        most = 2**63 if name.endswith(_LONG) else 2**31
+        return -most <= value < most
+    if isinstance(value, str):
+        return value.isascii() or _is_text(value)
+    return True
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
