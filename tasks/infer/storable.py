@@ -21,7 +21,8 @@ def refuse_unstorable(comments: Sequence[Comment], rows: Sequence[CallRow]) -> N
         ValueError: one does not; the message has its column.
     """
     verdicts = [one.verdict for one in comments if one.verdict is not None]
-    for record in (*comments, *verdicts, *rows):
+    records: list[Comment | Verdict | CallRow] = [*comments, *verdicts, *rows]
+    for record in records:
         for name in misfits(record):
             msg = f"column {name} of {type(record).__name__} does not hold its value"
             raise ValueError(msg)
