@@ -12,7 +12,7 @@ from rich.table import Table
 from flows.setup.config import read_config
 from flows.ui.terminal import mute_prefect_console
 from tasks.core.settings import Settings
-from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration
+from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, duration, load_cost
 from tasks.load.sources import check_source
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def show_estimate(found: Estimate, settings: Settings) -> None:
 def _figures(loads: Sequence[Load], settings: Settings) -> list[str]:
     fields = ("calls", "journaled", "input_tokens", "output_tokens")
     sums = [sum(getattr(load, field) for load in loads) for field in fields]
-    costs = [cost(load, settings.prices) for load in loads]
+    costs = [load_cost(load, settings.prices) for load in loads]
     known = [one for one in costs if one is not None]
     dollars = f"${sum(known):,.2f}"
     if len(known) < len(costs):
