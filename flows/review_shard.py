@@ -35,7 +35,7 @@ from tasks.infer.task import infer
 
 __all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 
-Submit = Callable[[ShardWorker, int, int], Any]
+SubmitSlice = Callable[[ShardWorker, int, int], Any]
 """Starts one slice; returns its future."""
 
 SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
@@ -75,7 +75,7 @@ def review_alone(name: str, root: str) -> None:
         )
 
 
-def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | ExitReport:
+def review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> dict[str, Any] | ExitReport:
     """The shard's counts, or why it could not be finished."""
     keys: Mapping[str, SecretStr] = {}
     try:
@@ -87,7 +87,7 @@ def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | Exit
 
 
 def _work(
-    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: Submit
+    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: SubmitSlice
 ) -> dict[str, Any]:
     log.info("up to %d calls in flight", run.threads)
     with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():

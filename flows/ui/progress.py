@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.core.paths import ShardPaths
-from tasks.infer.progress import Tally, total
+from tasks.infer.progress import Tally, total_tally
 from tasks.report.server_health import server_answers
 
 __all__ = ["Monitor", "Status", "on_progress"]
@@ -127,7 +127,7 @@ class Monitor:
 
     def _show(self, *, last: bool = False) -> None:
         elapsed = time.monotonic() - self._started
-        status = Status(self._planned, total(self._shards), elapsed, self._least)
+        status = Status(self._planned, total_tally(self._shards), elapsed, self._least)
         for show in _shows:
             show(status)
         if last or elapsed - self._drawn >= self._artifact_every:

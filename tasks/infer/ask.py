@@ -12,8 +12,8 @@ from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.call_rows import failed_row, reply_row
-from tasks.infer.query import Messages, Query
-from tasks.review.prompts import reask_messages
+from tasks.infer.query import Query
+from tasks.review.prompts import Messages, reask_messages
 from tasks.review.replies.contract import Level, response_format
 
 __all__ = ["Answer", "Asker", "CallsModels"]
@@ -31,8 +31,8 @@ class Parsed(Protocol):
     def dropped(self) -> int: ...
 
 
-P = TypeVar("P", bound=Parsed)
-Parse = Callable[[Reply], P]
+_P = TypeVar("_P", bound=Parsed)
+Parse = Callable[[Reply], _P]
 
 
 class CallsModels(Protocol):
@@ -43,10 +43,10 @@ class CallsModels(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[P]):
+class Answer(Generic[_P]):
     """Parsed items, or None when there are none to be had; the row says why."""
 
-    parsed: P | None
+    parsed: _P | None
     row: CallRow
 
 
@@ -60,7 +60,7 @@ class Asker:
         self._prices = prices
         self._fresh_since = fresh_since
 
-    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         """Ask once, and once more if the reply had the wrong form.
 
         Raises:
@@ -77,7 +77,7 @@ class Asker:
         except ReplyError as error:
             return self._again(query, parse, reply, error)
 
-    def _again(self, query: Query, parse: Parse[P], first: Reply, error: ReplyError) -> Answer[P]:
+    def _again(self, query: Query, parse: Parse[_P], first: Reply, error: ReplyError) -> Answer[_P]:
         if error.code not in _ASK_AGAIN:
             return Answer(None, self._unreadable(query, first, None, error))
         messages = reask_messages(query.messages, first.content, str(error))
@@ -106,8 +106,8 @@ class Asker:
         return self._prices.get(query.settings.model)
 
     def _answer(
-        self, query: Query, parsed: P, reply: Reply, earlier: Reply | None = None
-    ) -> Answer[P]:
+        self, query: Query, parsed: _P, reply: Reply, earlier: Reply | None = None
+    ) -> Answer[_P]:
         row = reply_row(query, reply, self._price(query), earlier)
         return Answer(parsed, replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped))
 

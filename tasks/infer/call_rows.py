@@ -13,7 +13,7 @@ from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.query import Query
 
-__all__ = ["as_broken", "cost", "failed_row", "reply_row", "skipped_row", "with_spent"]
+__all__ = ["as_broken", "call_cost", "failed_row", "reply_row", "skipped_row", "with_spent"]
 
 
 def skipped_row(input_id: str, stage: Any, name: str, model: str, reason: str) -> CallRow:
@@ -107,7 +107,7 @@ def _spent(usage: Usage, price: Price | None) -> dict[str, Any]:
         "output_tokens": usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "cost_usd": cost(usage, price),
+        "cost_usd": call_cost(usage, price),
     }
 
 
@@ -124,7 +124,7 @@ def _asked(query: Query) -> dict[str, Any]:
     }
 
 
-def cost(usage: Usage, price: Price | None) -> float | None:
+def call_cost(usage: Usage, price: Price | None) -> float | None:
     """US dollars of so many tokens; None when the price or the usage is unknown."""
     if price is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None

@@ -14,7 +14,7 @@ from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, InputReview
 from tasks.core.settings import Settings
 
-__all__ = ["Progress", "Reporter", "Tally", "total"]
+__all__ = ["Progress", "Reporter", "Tally", "total_tally"]
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Reporter:
         write_json(self._path, self._progress.snapshot())
 
 
-def total(shards: Iterable[ShardPaths]) -> Tally:
+def total_tally(shards: Iterable[ShardPaths]) -> Tally:
     """The tallies of all shards, as last written, in one."""
     whole = Tally()
     for shard in shards:
