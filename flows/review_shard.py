@@ -36,7 +36,7 @@ from tasks.infer.thread_count import ensure_open_files
 
 __all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
 
-Submit = Callable[[ShardWorker, int, int], Any]
+SubmitSlice = Callable[[ShardWorker, int, int], Any]
 """Starts one slice; returns its future."""
 
 SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
@@ -76,7 +76,7 @@ def review_alone(name: str, root: str) -> None:
         )
 
 
-def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | ExitReport:
+def review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> dict[str, Any] | ExitReport:
     """The shard's counts, or why it could not be finished."""
     scrub = None
     try:
@@ -89,7 +89,7 @@ def review(shard: ShardPaths, log: Log, submit: Submit) -> dict[str, Any] | Exit
 
 
 def _work(
-    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: Submit
+    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: SubmitSlice
 ) -> dict[str, Any]:
     ensure_open_files(run.threads)
     log.info("up to %d calls in flight", run.threads)

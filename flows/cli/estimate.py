@@ -14,7 +14,7 @@ from flows.setup.config import read_config
 from flows.ui.terminal import mute_prefect_console
 from tasks.core.budgets import NANOS, amount_text
 from tasks.core.settings import Settings
-from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, cost, duration
+from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, duration, load_cost
 from tasks.load.sources import check_source
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def show_estimate(found: Estimate, settings: Settings) -> None:
 def _figures(loads: Sequence[Load], settings: Settings) -> list[str]:
     fields = ("calls", "journaled", "input_tokens", "output_tokens")
     sums = [sum(getattr(load, field) for load in loads) for field in fields]
-    costs = [cost(load, settings.prices) for load in loads]
+    costs = [load_cost(load, settings.prices) for load in loads]
     known = [one for one in costs if one is not None]
     dollars = f"${sum(known):,.2f}"
     if len(known) < len(costs):
@@ -89,7 +89,7 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
 def _budget_notes(found: Estimate, settings: Settings) -> Iterator[str]:
     """Whether the run would fit into what is left of each cap."""
     needs = {
-        "nanos": sum(cost(load, settings.prices) or 0.0 for load in found.loads) * NANOS,
+        "nanos": sum(load_cost(load, settings.prices) or 0.0 for load in found.loads) * NANOS,
         "tokens": sum(load.input_tokens + load.output_tokens for load in found.loads),
         "calls": sum(load.calls for load in found.loads),
     }

@@ -14,13 +14,13 @@ from tasks.core.files import write_json
 from tasks.finished.evaluate.files import Evaluated, evaluate_run
 from tasks.finished.evaluate.text import EvaluationTable, evaluation_tables, verdict
 
-__all__ = ["evaluate_command"]
+__all__ = ["print_scores"]
 
 _WIDTH = 140
 """Columns that the widest table may take: figures are wrapped rather than cut off."""
 
 
-def evaluate_command(place: str, figures: str | None) -> int:
+def print_scores(place: str, figures: str | None) -> int:
     """Score the run at `place` and print its tables; `figures` is a file for the figures as JSON.
 
     Returns the exit code. Needs no Prefect server: only the flow leaves an artifact.

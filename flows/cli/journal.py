@@ -20,7 +20,7 @@ __all__ = ["journal"]
 
 _DAY = 86400.0
 
-Place = Annotated[
+JournalArgument = Annotated[
     str,
     typer.Argument(
         metavar="JOURNAL",
@@ -49,7 +49,7 @@ journal = typer.Typer(
 
 
 @journal.command(epilog=examples("example: nightly-review journal statistics JOURNAL"))
-def statistics(place: Place) -> None:
+def statistics(place: JournalArgument) -> None:
     """Rows, bytes, bytes per reply, age, rows per model."""
     with _opened(place) as found:
         shown = found.statistics()
@@ -58,8 +58,10 @@ def statistics(place: Place) -> None:
     print(json.dumps(shown, indent=2))
 
 
-@journal.command(epilog=examples("example: nightly-review journal check backup/journal.sqlite"))
-def check(place: Place) -> int:
+@journal.command(
+    "check", epilog=examples("example: nightly-review journal check backup/journal.sqlite")
+)
+def check_command(place: JournalArgument) -> int:
     """Read every page and every reply; exit code 1 if something is wrong."""
     from tasks.upstream.journal import recover  # noqa: PLC0415 - see _opened
 
@@ -74,7 +76,7 @@ def check(place: Place) -> int:
 
 @journal.command(epilog=examples("example: nightly-review journal expire --days 90 JOURNAL"))
 def expire(
-    place: Place,
+    place: JournalArgument,
     *,
     days: Annotated[float, typer.Option(min=0, metavar="N", help="Age of what is deleted.")],
 ) -> None:
@@ -85,7 +87,7 @@ def expire(
 
 
 @journal.command(epilog=examples("example: nightly-review journal compact JOURNAL"))
-def compact(place: Place) -> None:
+def compact(place: JournalArgument) -> None:
     """Give the space of deleted replies back to the disk."""
     with _opened(place) as found:
         before = found.statistics()["bytes"]
@@ -93,8 +95,8 @@ def compact(place: Place) -> None:
         print(f"{before:,} -> {found.statistics()['bytes']:,} bytes")
 
 
-@journal.command(epilog=examples("example: nightly-review journal salvage JOURNAL"))
-def salvage(place: Place) -> None:
+@journal.command("salvage", epilog=examples("example: nightly-review journal salvage JOURNAL"))
+def salvage_command(place: JournalArgument) -> None:
     """Copy what can be read of a damaged journal; only while no run uses it."""
     from tasks.upstream.journal import recover  # noqa: PLC0415 - see _opened
 

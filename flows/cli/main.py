@@ -38,7 +38,7 @@ Source = Annotated[
     ),
 ]
 Config = Annotated[str, typer.Option(metavar="FILE", help="The settings.")]
-Limit = Annotated[
+LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ask anew, ignore the journal.")]
@@ -107,7 +107,7 @@ def _print_version(context: typer.Context, *, wanted: bool) -> None:
 def _verify_instead(context: typer.Context, folder: str | None) -> None:
     """`--verify DIR` without a SOURCE, as scripts type it."""
     if folder and not context.resilient_parsing:
-        raise typer.Exit(verify(folder))
+        raise typer.Exit(verify_command(folder))
 
 
 @app.callback()
@@ -146,7 +146,7 @@ def run(
             metavar="DIR", help="Folder or URL of the outputs; default: data/runs/{run_id}."
         ),
     ] = None,
-    limit: Limit = None,
+    limit: LimitOption = None,
     fresh: Fresh = False,
     previous: Annotated[
         str | None,
@@ -185,7 +185,11 @@ def run(
     ),
 )
 def estimate_command(
-    source: Source, *, config: Config = "review.toml", limit: Limit = None, fresh: Fresh = False
+    source: Source,
+    *,
+    config: Config = "review.toml",
+    limit: LimitOption = None,
+    fresh: Fresh = False,
 ) -> int:
     """Say what a run would take: calls, tokens, hours, cost."""
     from flows.cli.estimate import print_estimate  # noqa: PLC0415 - imports Prefect
@@ -194,6 +198,7 @@ def estimate_command(
 
 
 @app.command(
+    "verify",
     epilog=examples(
         f"""
         examples:
@@ -202,9 +207,9 @@ def estimate_command(
 
         exit code: 0 whole and complete; 3 whole, and marked INCOMPLETE; 2 changed, or no finished run
         """
-    )
+    ),
 )
-def verify(folder: Finished) -> int:
+def verify_command(folder: Finished) -> int:
     """Check a finished run: is it whole, and as it was left?
 
     Checksums, rows, schemas, and every cell accounted for.
@@ -288,6 +293,7 @@ def repolicy(
 
 
 @app.command(
+    "evaluate",
     epilog=examples(
         f"""
         examples:
@@ -300,9 +306,9 @@ def repolicy(
         Writes evaluation.json and evaluation.md into DIR, or beside the outputs at a URL.
         exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
         """
-    )
+    ),
 )
-def evaluate(
+def evaluate_command(
     folder: Finished,
     *,
     json: Annotated[
@@ -310,9 +316,9 @@ def evaluate(
     ] = None,
 ) -> int:
     """Score a finished run against the labels of its inputs."""
-    from flows.cli.evaluate import evaluate_command  # noqa: PLC0415 - Arrow takes a while to import
+    from flows.cli.evaluate import print_scores  # noqa: PLC0415 - Arrow takes a while to import
 
-    return evaluate_command(folder, json)
+    return print_scores(folder, json)
 
 
 add_getting_started(app)

@@ -25,14 +25,14 @@ Many = list[str] | None
 
 def add_operations(app: typer.Typer) -> None:
     """Give `app` the subcommands up, down, automate, sandbox and local-model."""
-    for command, epilog in (
-        (up, _UP),
-        (down, _DOWN),
-        (automate, _AUTOMATE),
-        (sandbox, _SANDBOX),
-        (local_model, _LOCAL_MODEL),
+    for name, command, epilog in (
+        ("up", up, _UP),
+        ("down", down, _DOWN),
+        ("automate", automate, _AUTOMATE),
+        ("sandbox", sandbox, _SANDBOX),
+        ("local-model", local_model_command, _LOCAL_MODEL),
     ):
-        app.command(command.__name__.replace("_", "-"), epilog=examples(epilog))(command)
+        app.command(name, epilog=examples(epilog))(command)
 
 
 def _deployment(name: str) -> Any:
@@ -212,7 +212,7 @@ exit code: 0 stopped; 2 a package is missing, or the port is taken
 """
 
 
-def local_model(
+def local_model_command(
     *,
     port: Annotated[int, typer.Option(metavar="N", help="0: any free one.")] = 8081,
     threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 2,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import datetime
-from typing import Any
 
 from flows.ui.events import key_disabled, margin_raised
+from flows.ui.run_log import Log
 from tasks.core.run import Run
 from tasks.upstream.quota.key_status import KeyStatus, read_key_status
 
 __all__ = ["KeyStatusWatch"]
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
 
 _LONG = 60.0
 """Seconds of a hold that are worth a line."""

@@ -13,17 +13,17 @@ writes at a time, and when a run dies the next turn of any other mends what it l
 from __future__ import annotations
 
 import contextvars
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from flows.ui.concurrency_limits import PREFIX, Limits, open_limits
 from flows.ui.limit_slots import Entry, Limit, external_slots, settled, step
 from flows.ui.limit_sync_state import LimitSyncState
+from flows.ui.run_log import Log
 from tasks.core.errors import OutputError, ReviewError, StateError
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
@@ -32,7 +32,6 @@ from tasks.upstream.quota import Quota
 
 __all__ = ["LimitSync"]
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
 
 _LAST_TRIES = 3
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.core.paths import ShardPaths
-from tasks.infer.progress import Tally, total
+from tasks.infer.progress import Tally, total_tally
 from tasks.report.server_health import server_answers
 
 __all__ = ["Monitor", "Status", "on_progress"]
@@ -139,7 +139,7 @@ class Monitor:
     def _show(self, *, last: bool = False) -> None:
         elapsed = time.monotonic() - self._started
         spent = self._spent() if self._spent is not None else ""
-        status = Status(self._planned, total(self._shards), elapsed, self._least, spent)
+        status = Status(self._planned, total_tally(self._shards), elapsed, self._least, spent)
         for show in _shows:
             self._call(show, status)
         if last or elapsed - self._drawn >= self._artifact_every:

@@ -26,7 +26,7 @@ from tasks.upstream.journal import Answers, Journal
 
 __all__ = ["DryRun"]
 
-P = TypeVar("P", bound=Parsed)
+_P = TypeVar("_P", bound=Parsed)
 
 _COMMENT_TOKENS = 150
 """Of one comment in a review's prompt."""
@@ -101,7 +101,7 @@ class DryRun:
         """Steps run at once, one after the other."""
         step(*args)
 
-    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         """What the journal says; None, as after a failed call, when it says nothing."""
         hits, misses = self._reader.hits, self._reader.misses
         answer = self._asker.ask(query, parse)

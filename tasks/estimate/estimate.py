@@ -13,7 +13,7 @@ from tasks.core.locations import is_database, journal_location, ledger_location
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
-from tasks.estimate.loads import Load, pick, total
+from tasks.estimate.loads import Load, pick, sum_by_model
 from tasks.estimate.quota_time import least_seconds
 from tasks.load.task import Loaded, load_source
 from tasks.outputs.stored import stored_input
@@ -80,7 +80,7 @@ def _journal(settings: Settings) -> Iterator[Journal | None]:
 
 
 def _seconds(settings: Settings, loads: Sequence[Load]) -> float:
-    calls = total(loads, "calls")
-    incoming, outgoing = total(loads, "input_tokens"), total(loads, "output_tokens")
+    calls = sum_by_model(loads, "calls")
+    incoming, outgoing = sum_by_model(loads, "input_tokens"), sum_by_model(loads, "output_tokens")
     tokens = {model: incoming[model] + outgoing[model] for model in incoming}
     return least_seconds(settings.quotas, settings.margin, calls, tokens)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Load", "Priced", "assumed_calls", "cost", "duration", "pick", "total"]
+__all__ = ["Load", "Priced", "assumed_calls", "duration", "load_cost", "pick", "sum_by_model"]
 
 COMMENTS_PER_CHECK = 2.0
 """Comments that a check is assumed to make on one part of an input nobody asked about yet."""
@@ -48,7 +48,7 @@ def assumed_calls(checks: int, batch: int) -> int:
     return math.ceil(COMMENTS_PER_CHECK * checks / batch)
 
 
-def total(loads: Iterable[Load], field: str) -> dict[str, float]:
+def sum_by_model(loads: Iterable[Load], field: str) -> dict[str, float]:
     """Sum of a field of `loads` by model."""
     sums: dict[str, float] = {}
     for load in loads:
@@ -56,7 +56,7 @@ def total(loads: Iterable[Load], field: str) -> dict[str, float]:
     return sums
 
 
-def cost(load: Load, prices: Mapping[str, Priced]) -> float | None:
+def load_cost(load: Load, prices: Mapping[str, Priced]) -> float | None:
     """US dollars of the calls to be made; None: the model has no price, and they are not free."""
     if not load.calls:
         return 0.0

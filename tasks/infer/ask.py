@@ -12,9 +12,9 @@ from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import CheckSettings, Price
 from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
-from tasks.infer.query import Messages, Query
+from tasks.infer.query import Query
 from tasks.review.inputs.tokens import count_tokens
-from tasks.review.prompts import reask_messages
+from tasks.review.prompts import Messages, reask_messages
 from tasks.review.replies.contract import Level, response_format
 
 __all__ = ["Answer", "Asker", "CallsModels"]
@@ -38,8 +38,8 @@ class Parsed(Protocol):
     def dropped(self) -> int: ...
 
 
-P = TypeVar("P", bound=Parsed)
-Parse = Callable[[Reply], P]
+_P = TypeVar("_P", bound=Parsed)
+Parse = Callable[[Reply], _P]
 
 
 class CallsModels(Protocol):
@@ -50,10 +50,10 @@ class CallsModels(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[P]):
+class Answer(Generic[_P]):
     """Parsed items, or None when there are none to be had; the row says why."""
 
-    parsed: P | None
+    parsed: _P | None
     row: CallRow
 
 
@@ -67,7 +67,7 @@ class Asker:
         self._prices = prices
         self._fresh_since = fresh_since
 
-    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         """Ask once, and once more if the reply had the wrong form.
 
         A model that is not to be had in this run is replaced by the next one of its `fallback`; the
@@ -85,7 +85,7 @@ class Asker:
                 answer = Answer(answer.parsed, with_spent(answer.row, spent))
         return answer
 
-    def _ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+    def _ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         try:
             reply = self._reply(query, query.messages)
         except Stopped:
@@ -97,7 +97,7 @@ class Asker:
         except ReplyError as error:
             return self._again(query, parse, reply, error)
 
-    def _again(self, query: Query, parse: Parse[P], first: Reply, error: ReplyError) -> Answer[P]:
+    def _again(self, query: Query, parse: Parse[_P], first: Reply, error: ReplyError) -> Answer[_P]:
         if error.code not in _ASK_AGAIN:
             return Answer(None, self._unreadable(query, first, None, error))
         messages = reask_messages(query.messages, first.content, str(error))
@@ -126,8 +126,8 @@ class Asker:
         return self._prices.get(query.settings.model)
 
     def _answer(
-        self, query: Query, parsed: P, reply: Reply, earlier: Reply | None = None
-    ) -> Answer[P]:
+        self, query: Query, parsed: _P, reply: Reply, earlier: Reply | None = None
+    ) -> Answer[_P]:
         row = reply_row(query, reply, self._price(query), earlier)
         row = replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped)
         if is_prompt_cut(query.counted, reply.usage):

@@ -6,21 +6,21 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["CountDownLatch", "Submit", "fan_out"]
+__all__ = ["CountDownLatch", "SubmitStep", "fan_out"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-class Submit(Protocol):
+class SubmitStep(Protocol):
     """Queue a call on the pool."""
 
     def __call__(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
 
 
 def fan_out(
-    submit: Submit,
-    steps: Sequence[Callable[[], T]],
-    then: Callable[[list[T]], None],
+    submit: SubmitStep,
+    steps: Sequence[Callable[[], _T]],
+    then: Callable[[list[_T]], None],
     fail: Callable[[BaseException], None],
 ) -> None:
     """Queue every step; the thread that ends the last one calls `then` with results in order.

@@ -11,7 +11,7 @@ from tasks.core.errors import ReplyError, ReviewError
 
 __all__ = ["INTERNAL_ERROR", "fenced_parse", "is_ours", "short_traceback"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 INTERNAL_ERROR = "internal_error"
 _FRAMES = 6
@@ -25,11 +25,11 @@ def is_ours(error: BaseException) -> bool:
 
 
 def fenced_parse(
-    parse: Callable[[Reply], T], broken: Callable[[Exception], None]
-) -> Callable[[Reply], T]:
+    parse: Callable[[Reply], _T], broken: Callable[[Exception], None]
+) -> Callable[[Reply], _T]:
     """`parse`, of which a defect becomes a ReplyError of code internal_error, told to `broken`."""
 
-    def fenced(reply: Reply) -> T:
+    def fenced(reply: Reply) -> _T:
         try:
             return parse(reply)
         except Exception as error:

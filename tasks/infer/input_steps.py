@@ -36,7 +36,7 @@ from tasks.review.replies.replies import ParsedComments, parse_comments
 
 __all__ = ["InputSteps", "Worker"]
 
-P = TypeVar("P", bound=Parsed)
+_P = TypeVar("_P", bound=Parsed)
 
 
 class Worker(Protocol):
@@ -47,7 +47,7 @@ class Worker(Protocol):
     @property
     def progress(self) -> Progress: ...
     def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
-    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]: ...
+    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
     def broken(self, input_id: str, error: BaseException) -> None: ...
 
 

@@ -16,7 +16,7 @@ from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, InputReview
 from tasks.core.settings import Settings
 
-__all__ = ["Progress", "Reporter", "Tally", "total"]
+__all__ = ["Progress", "Reporter", "Tally", "total_tally"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Reporter:
             self._failing = False
 
 
-def total(shards: Iterable[ShardPaths]) -> Tally:
+def total_tally(shards: Iterable[ShardPaths]) -> Tally:
     """The tallies of all shards, as last written, in one."""
     whole = Tally()
     for shard in shards:

@@ -7,10 +7,9 @@ from typing import Literal
 
 from tasks.core.calls import TokenCount
 from tasks.core.settings import CheckSettings, ReviewSettings
+from tasks.review.prompts import Messages
 
-__all__ = ["Messages", "Query"]
-
-Messages = tuple[dict[str, str], ...]
+__all__ = ["Query"]
 
 
 @dataclass(frozen=True, slots=True)

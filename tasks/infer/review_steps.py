@@ -20,13 +20,13 @@ from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 
 __all__ = ["Batch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
 
-P = TypeVar("P", bound=Parsed)
+_P = TypeVar("_P", bound=Parsed)
 
 
 class Asks(Protocol):
     """Who puts a query to a model."""
 
-    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]: ...
+    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
     def broken(self, input_id: str, error: BaseException) -> None: ...
 
 

@@ -34,8 +34,8 @@ from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 __all__ = ["ShardWorker", "current", "open_shard_worker"]
 
-P = TypeVar("P", bound=Parsed)
-Log = logging.Logger | logging.LoggerAdapter[Any]
+_P = TypeVar("_P", bound=Parsed)
+_Log = logging.Logger | logging.LoggerAdapter[Any]
 
 _LOUD = 20
 """Failed cells that are logged one by one; after them only every hundredth, with the count."""
@@ -45,7 +45,7 @@ class ShardWorker:
     """All that work on an input needs. Thread-safe."""
 
     def __init__(
-        self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: Log
+        self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: _Log
     ) -> None:
         self.settings: Settings = run.settings
         self.progress = Progress()
@@ -71,7 +71,7 @@ class ShardWorker:
         """Queue a step on the shard's threads."""
         self._pool.submit(partial(step, *args))
 
-    def ask(self, query: Query, parse: Parse[P]) -> Answer[P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         """Ask, count and log a failure."""
         answer = self._asker.ask(query, parse)
         self.progress.asked(answer.row)
@@ -230,7 +230,7 @@ def current() -> ShardWorker:
 
 @contextmanager
 def open_shard_worker(
-    shard: ShardPaths, keys: Mapping[str, SecretStr], log: Log, stop: threading.Event
+    shard: ShardPaths, keys: Mapping[str, SecretStr], log: _Log, stop: threading.Event
 ) -> Iterator[ShardWorker]:
     """Open journal, ledger, clients and threads for a shard; close them whatever happens."""
     global _current  # noqa: PLW0603 - one process, one worker; see `current`

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["AT_ONCE", "MOST", "guided"]
+__all__ = ["AT_ONCE", "MOST_INPUTS", "guided"]
 
 AT_ONCE = 4
 """Slices of a shard in work at a time. Their calls share the process's threads, so this does not
 bound the calls in flight; it bounds what is in memory and the number of task runs."""
 
-MOST = 500
+MOST_INPUTS = 500
 """Inputs of the largest slice."""
 
 
@@ -22,7 +22,7 @@ def guided(inputs: int, threads: int, *, at_once: int = AT_ONCE) -> list[tuple[i
     ranges, first = [], 0
     while first < inputs:
         share = -(-(inputs - first) // (at_once + 1))
-        last = min(inputs, first + min(MOST, max(share, least)))
+        last = min(inputs, first + min(MOST_INPUTS, max(share, least)))
         ranges.append((first, last))
         first = last
     return ranges

@@ -17,7 +17,7 @@ LATENCY = 20.0
 UNLIMITED = 512
 """Most threads where an app_id has no quota; how many of them work is found while they do."""
 
-MOST = 512
+MOST_THREADS = 512
 """Threads of one process; beyond it they cost more than they bring."""
 
 _OWN_FILES, _THREADS_PER_FILE = 48, 32
@@ -31,7 +31,7 @@ def default_threads(pool: Sequence[AppId]) -> int:
     An app_id of q requests per W seconds needs q threads for the burst at a window's start, and
     q * L / W in steady state (Little's law), whichever is more.
     """
-    return max(1, min(MOST, sum(map(_wanted, pool))))
+    return max(1, min(MOST_THREADS, sum(map(_wanted, pool))))
 
 
 def _wanted(app: AppId) -> int:

@@ -49,7 +49,7 @@ __all__ = [
     "start_comparison",
 ]
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
+_Log = logging.Logger | logging.LoggerAdapter[Any]
 
 SUPPRESSIONS = "suppressions.jsonl"
 _LISTED = 100
@@ -80,7 +80,7 @@ class Baseline(NamedTuple):
 
 
 def find_baseline(
-    suppressions: str | None, previous: str | None, source: str, output: RunPaths, log: Log
+    suppressions: str | None, previous: str | None, source: str, output: RunPaths, log: _Log
 ) -> Baseline:
     """The baseline of a run into `output`; raises as `load_suppressions` and `find_previous` do."""
     folder = None if source.startswith(GIT_PREFIX) else Path(source)
@@ -126,7 +126,7 @@ def source_key(source: str) -> str:
     return f"{GIT_PREFIX}{Path(asked.folder).resolve()}@{form}"
 
 
-def find_previous(named: str | None, source: str, output: RunPaths, log: Log) -> RunPaths | None:
+def find_previous(named: str | None, source: str, output: RunPaths, log: _Log) -> RunPaths | None:
     """The run to compare with; None when there is none.
 
     Raises:
@@ -146,7 +146,7 @@ def find_previous(named: str | None, source: str, output: RunPaths, log: Log) ->
     return next((paths for paths in newest_first if _is_readable(paths, log)), None)
 
 
-def _started(path: Path, key: str, log: Log) -> datetime | None:
+def _started(path: Path, key: str, log: _Log) -> datetime | None:
     """When the run of this manifest started; None: it is damaged, or of another source, or a part."""
     manifest = read_json(path)
     try:
@@ -160,7 +160,7 @@ def _started(path: Path, key: str, log: Log) -> datetime | None:
         return None
 
 
-def _is_readable(paths: RunPaths, log: Log) -> bool:
+def _is_readable(paths: RunPaths, log: _Log) -> bool:
     try:
         next(read_reviews(paths, _COLUMNS), None)
         next(read_findings(paths), None)
@@ -170,7 +170,7 @@ def _is_readable(paths: RunPaths, log: Log) -> bool:
     return True
 
 
-def start_comparison(earlier: RunPaths | None, log: Log) -> Comparison | None:
+def start_comparison(earlier: RunPaths | None, log: _Log) -> Comparison | None:
     """A comparison that the run's inputs are added to; None without an earlier run."""
     if earlier is None:
         return None
@@ -186,7 +186,7 @@ def start_comparison(earlier: RunPaths | None, log: Log) -> Comparison | None:
 
 
 def close_comparison(
-    baseline: Baseline, comparison: Comparison | None, paths: RunPaths, log: Log
+    baseline: Baseline, comparison: Comparison | None, paths: RunPaths, log: _Log
 ) -> HistoryFacts | None:
     """The comparison for the manifest: counts of findings, and the worst of those that are gone.
 
@@ -250,7 +250,7 @@ def _worst_gone(paths: RunPaths, findings: Collection[str]) -> list[GoneFinding]
     ]
 
 
-def load_suppressions(named: str | None, source: str | None, log: Log) -> dict[str, str]:
+def load_suppressions(named: str | None, source: str | None, log: _Log) -> dict[str, str]:
     """Reasons by fingerprint, from the file `named`, or else from suppressions.jsonl if it is there.
 
     Code under review must not silence its own review: a file inside what SOURCE reviews never counts.

@@ -20,7 +20,7 @@ from tasks.core.locations import redacted
 
 __all__ = ["Database", "Tables", "open_session", "persist", "state_error"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _AWAY = 30.0  # seconds that a database may be gone, as when it is restarted
 _PAUSE = 0.2  # seconds between two tries
@@ -128,7 +128,7 @@ def open_session(url: str, tables: Tables, **settings: str) -> Database:
     return session
 
 
-def persist(attempt: Callable[[], T], give_up: Callable[[], bool]) -> T:
+def persist(attempt: Callable[[], _T], give_up: Callable[[], bool]) -> _T:
     """What `attempt` returns, tried again while the database is gone and nobody gives up.
 
     Raises:

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.settings import Price
-from tasks.estimate.loads import Load, assumed_calls, cost, duration, pick, total
+from tasks.estimate.loads import Load, assumed_calls, duration, load_cost, pick, sum_by_model
 
 
 def test_an_unknown_price_is_not_a_free_call() -> None:
     """Known prices give dollars, no price gives None, and no calls cost nothing either way."""
     load = Load("one", "m", calls=2, input_tokens=1_000_000, output_tokens=500_000)
-    assert cost(load, {"m": Price(input=0.4, output=1.6)}) == pytest.approx(1.2)
-    assert cost(load, {}) is None
-    assert cost(Load("one", "m", journaled=9), {}) == 0
+    assert load_cost(load, {"m": Price(input=0.4, output=1.6)}) == pytest.approx(1.2)
+    assert load_cost(load, {}) is None
+    assert load_cost(Load("one", "m", journaled=9), {}) == 0
 
 
 @given(st.integers(1, 20_000), st.integers(1, 3000))
@@ -34,7 +34,7 @@ def test_a_sample_is_even(count: int, most: int) -> None:
 def test_sums_and_words() -> None:
     """Sums go by model, samples scale to whole calls, durations read as a person says them."""
     loads = [Load("a", "m", calls=1), Load("b", "m", calls=2), Load("c", "n", calls=4)]
-    assert total(loads, "calls") == {"m": 3, "n": 4}
+    assert sum_by_model(loads, "calls") == {"m": 3, "n": 4}
     assert Load("a", "m", calls=3, input_tokens=10).scaled(2.5).calls == 8
     assert (assumed_calls(2, 8), assumed_calls(5, 8)) == (1, 2)
     assert (duration(11_220), duration(125)) == ("3 h 07 min", "2 min 05 s")

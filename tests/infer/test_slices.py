@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.infer.slices import AT_ONCE, MOST, guided
+from tasks.infer.slices import AT_ONCE, MOST_INPUTS, guided
 from tasks.shard.task import default_shards
 
 
@@ -13,7 +13,7 @@ def test_slices_cover_the_shard_once(inputs: int, threads: int) -> None:
     """Every input is in exactly one slice, in order, and none is larger than the bound."""
     ranges = guided(inputs, threads)
     assert [one for first, last in ranges for one in range(first, last)] == list(range(inputs))
-    assert all(0 < last - first <= MOST for first, last in ranges)
+    assert all(0 < last - first <= MOST_INPUTS for first, last in ranges)
 
 
 @given(st.integers(1, 20_000), st.integers(1, 256))

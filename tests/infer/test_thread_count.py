@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tasks.core.quotas import AppId, Window
-from tasks.infer.thread_count import MOST, UNLIMITED, default_threads
+from tasks.infer.thread_count import MOST_THREADS, UNLIMITED, default_threads
 
 
 def test_the_burst_of_a_small_quota_decides() -> None:
@@ -24,7 +24,7 @@ def test_bounds() -> None:
     """No quota gets a fair default, max_in_flight is obeyed, and there is an upper bound."""
     assert default_threads([AppId("a")]) == UNLIMITED
     assert default_threads([AppId("a", max_in_flight=2)]) == 2
-    assert default_threads([AppId("a", windows=(Window(5000, 60),))]) == MOST
+    assert default_threads([AppId("a", windows=(Window(5000, 60),))]) == MOST_THREADS
 
 
 _ENSURE = """

@@ -16,7 +16,7 @@ from pathlib import Path
 from tasks.core.errors import SourceError
 from tasks.core.git_source import GIT_PREFIX
 from tasks.core.selection import GitOptions
-from tasks.load.sources.adapters import adapt
+from tasks.load.sources.adapters import adapt_row
 from tasks.load.sources.folder import read_folder
 from tasks.load.sources.git.resolve import check_git
 from tasks.load.sources.git.source import read_git
@@ -77,7 +77,7 @@ def read_source(source: str, options: GitOptions = _DEFAULT) -> Generator[Number
             yield from read_folder(Path(source), options)
         else:
             for row in _reader(source)(Path(source)):
-                yield row._replace(row=adapt(row.row))
+                yield row._replace(row=adapt_row(row.row))
 
 
 @contextmanager

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["adapt"]
+__all__ = ["adapt_row"]
 
 _OURS = {"content", "input_code"}
 _REVIEWER_MARKS = {"msg", "y", "oldf", "cmtid"}
 _CLEAN = {"0", "0.0", "False", "false"}
 
 
-def adapt(row: Any) -> Any:
+def adapt_row(row: Any) -> Any:
     """`row` as one of ours where its fields say what it is."""
     if not isinstance(row, dict) or _OURS & row.keys() or row.get("patch") is None:
         return row

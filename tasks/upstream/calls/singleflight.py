@@ -11,33 +11,33 @@ from tasks.core.errors import ReviewError
 
 __all__ = ["SingleFlight"]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _POLL = 0.25
 """Seconds between two looks at `pause`; the result itself wakes the waiters at once."""
 
 
-class _Flight(Generic[T]):
+class _Flight(Generic[_T]):
     __slots__ = ("done", "error", "result")
 
     def __init__(self) -> None:
         self.done: threading.Event | None = None
         """Made by the first that waits: nearly always there is none."""
-        self.result: T | None = None
+        self.result: _T | None = None
         self.error: ReviewError | None = None
 
 
-class SingleFlight(Generic[T]):
+class SingleFlight(Generic[_T]):
     """One piece of work per key at a time, within a process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._flights: dict[str, _Flight[T]] = {}
+        self._flights: dict[str, _Flight[_T]] = {}
         self.shared = 0
 
     def run(
-        self, key: str, work: Callable[[], T], *, pause: Callable[[], None] = lambda: None
-    ) -> tuple[T, bool]:
+        self, key: str, work: Callable[[], _T], *, pause: Callable[[], None] = lambda: None
+    ) -> tuple[_T, bool]:
         """The result of `work`, and whether somebody else did it.
 
         `pause` is called while waiting and may raise to leave early. An error of the project is
@@ -56,7 +56,7 @@ class SingleFlight(Generic[T]):
             if flight.result is not None:
                 return flight.result, True
 
-    def _join(self, key: str) -> tuple[_Flight[T], threading.Event | None]:
+    def _join(self, key: str) -> tuple[_Flight[_T], threading.Event | None]:
         """The flight, and what to wait for; None: the caller leads it."""
         with self._lock:
             flight = self._flights.get(key)
@@ -67,7 +67,7 @@ class SingleFlight(Generic[T]):
             flight.done = flight.done or threading.Event()
             return flight, flight.done
 
-    def _lead(self, key: str, flight: _Flight[T], work: Callable[[], T]) -> T:
+    def _lead(self, key: str, flight: _Flight[_T], work: Callable[[], _T]) -> _T:
         try:
             flight.result = work()
         except ReviewError as error:
