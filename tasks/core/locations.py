@@ -65,7 +65,7 @@ def check_endpoint(url: str) -> None:
     if "@" in parts.netloc or named & _KEYS:
         msg = (
             "must not hold a password or key: it is stored with every run. Leave it out of the URL "
-            'and name the key as key = "env:VARIABLE" or "secret:BLOCK"'
+            'and name the key as key = "env:VARIABLE", "secret:BLOCK", "file:PATH" or "cmd:COMMAND"'
         )
         raise ValueError(msg)
 

@@ -150,9 +150,10 @@ class KeyRing(Mapping[str, SecretStr]):
         began = time.monotonic()
         try:
             found = held.source.read()
-        except ReviewError as error:
+        except Exception as error:  # noqa: BLE001 - Prefect's server may be gone; the key may be good
             held.began, held.due = began, time.monotonic() + _AGAIN
-            _LOG.warning("app_id %s goes on with the key it has: %s", alias, error)
+            said = str(error) if isinstance(error, ReviewError) else type(error).__name__
+            _LOG.warning("app_id %s goes on with the key it has: %s", alias, said)
             return
         if found != held.current:
             self._learn(found.secrets)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
 from tasks.upstream.calls.client_pool import ClientPool, PooledClient
 from tasks.upstream.calls.http_attempt import Attempt
+from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 from tasks.upstream.calls.transport import Probe
 
 KEYS = {f"a{n}": SecretStr(f"key-of-a{n}-0123456789") for n in range(6)}
@@ -173,3 +175,22 @@ def test_closing_ends_connections(sandbox: Sandbox) -> None:
             return
         pause.wait(0.01)
     pytest.fail("the connection is still open")
+
+
+def test_a_key_that_changed_gets_a_new_client(sandbox: Sandbox) -> None:
+    """By age: the next lease carries the new key; the client in use keeps the old one until it is free."""
+    numbers = count()
+    source = KeySource(
+        lambda: Credentials(SecretStr(f"key-number-{next(numbers)}-0123456789")), max_age=0.0
+    )
+    with ClientPool(KeyRing({"a0": source})) as pool:
+        with pool.lease("a0", sandbox.base_url) as first:
+            assert send(first, "one")
+            with pool.lease("a0", sandbox.base_url) as second:
+                assert send(second, "two")
+                assert send(first, "three")
+            assert not first.client.is_closed()
+        assert first.client.is_closed()
+        assert pool.statistics()["connections"] == 1
+    one, two, three = (row["key"] for row in sandbox.log())
+    assert one == three != two
