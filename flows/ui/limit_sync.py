@@ -5,6 +5,10 @@ The operators' limits: one Prefect global concurrency limit per app_id, `app-id-
     inactive          the app_id is out of rotation until it is active again
     its taken slots   what the pool has used of the window, and what others hold, which counts too
 
+A number is an operator's once somebody has edited it, and it is for the window that it was written
+for: a run with another window goes by its own review.toml. No run writes a number while another one
+lives on the state, whose calls it would reach.
+
 Prefect is not asked per call: the ledger enforces, this thread carries news between the two every
 few seconds, the operators' edits first. All runs on one state take turns under one lock, so one
 writes at a time, and when a run dies the next turn of any other mends what it left.
@@ -43,6 +47,8 @@ class _Applied:
     number: int
     active: bool = True
     external_slots: int = 0
+    own_window: bool = True
+    """The limit is for the window that this run's review.toml has."""
 
 
 class LimitSync:
@@ -109,7 +115,9 @@ class LimitSync:
         return pool
 
     def _used(self) -> dict[str, int]:
-        return {state.alias: state.used for state in self._quota.snapshot()}
+        """By alias; of another window than the limit's nothing is shown."""
+        other = {alias for alias, applied in self._applied.items() if not applied.own_window}
+        return {one.alias: one.used for one in self._quota.snapshot() if one.alias not in other}
 
     def _nothing(self) -> dict[str, int]:
         return dict.fromkeys(self._windows, 0)
@@ -146,11 +154,13 @@ class LimitSync:
         found = self._complete(limits, limits.read(self._windows))
         for alias, read in found.items():
             entry = settled(self._state.entry(read.id), read)
-            number = read.number if self._begun else self._renew(limits, entry, read)
-            limit = found[alias] = replace(read, number=number)
-            ours = None if entry.written is None else number
-            self._state.entries[read.id] = replace(entry, written=ours)
-            self._follow(limit, external_slots(entry, limit))
+            if not self._begun:
+                entry = self._renew(limits, entry, read)
+            self._state.entries[read.id] = entry
+            number = self._ordered(entry, read)
+            # What is free on it is told by the limit's own number, what may be sent by ours.
+            found[alias] = replace(read, number=entry.written or read.number)
+            self._follow(replace(read, number=number), external_slots(entry, read))
         self._begun = True
         self._show(limits, found.values(), used)
 
@@ -163,17 +173,39 @@ class LimitSync:
             limits.create(alias, self._windows[alias].limit)
         found = limits.read(self._windows)
         for alias in missing & found.keys():
-            written = self._windows[alias].limit
-            self._state.entries[found[alias].id] = Entry(written=written)
+            window = self._windows[alias]
+            entry = Entry(written=window.limit, seconds=window.seconds)
+            self._state.entries[found[alias].id] = entry
         return found
 
-    def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> int:
-        """The number to use: one that nobody edited since we wrote it follows review.toml."""
-        wanted = self._windows[limit.alias].limit
-        if entry.written is None or limit.number == wanted:
-            return limit.number
-        limits.renumber(limit.alias, wanted)
-        return wanted
+    def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> Entry:
+        """The entry, with review.toml's number on a limit that nobody edited for this window."""
+        window = self._windows[limit.alias]
+        if entry.seconds is None:
+            entry = replace(entry, seconds=window.seconds)
+        edited = entry.written is None and entry.seconds == window.seconds
+        same = (limit.number, entry.seconds) == (window.limit, window.seconds)
+        if edited or same or self._state.others():
+            self._applied[limit.alias].own_window = entry.seconds == window.seconds
+            self._say_other_window(limit, entry)
+            return entry
+        limits.renumber(limit.alias, window.limit)
+        return replace(entry, written=window.limit, seconds=window.seconds)
+
+    def _say_other_window(self, limit: Limit, entry: Entry) -> None:
+        window = self._windows[limit.alias]
+        if entry.seconds != window.seconds:
+            self._log.warning(
+                "app_id %s: the limit %s%s is for windows of %g s, of another run that goes on; "
+                "this run goes by review.toml's %s",
+                *(limit.alias, PREFIX, limit.alias, entry.seconds, window),
+            )
+
+    def _ordered(self, entry: Entry, limit: Limit) -> int:
+        """Requests of the first window: an operator's number if it is for it, or review.toml's."""
+        window = self._windows[limit.alias]
+        ordered = entry.written is None and entry.seconds == window.seconds
+        return limit.number if ordered else window.limit
 
     def _follow(self, limit: Limit, external: int) -> None:
         applied, alias = self._applied[limit.alias], limit.alias

@@ -34,6 +34,8 @@ class _Memory(Protocol):
 
     def write(self, entries: dict[str, Any]) -> None: ...
 
+    def others(self) -> bool: ...
+
     def leave(self) -> bool: ...
 
     def close(self) -> None: ...
@@ -78,6 +80,10 @@ class LimitSyncState:
         """Write the entries now: a change is stored before it is sent."""
         self._memory.write({key: asdict(entry) for key, entry in self.entries.items()})
 
+    def others(self) -> bool:
+        """Whether another run on this state goes on."""
+        return self._memory.others()
+
     def leave(self) -> bool:
         """Say that this run is over; returns whether no other one on this state goes on."""
         return self._memory.leave()
@@ -115,10 +121,14 @@ class _Folder:
     def write(self, entries: dict[str, Any]) -> None:
         write_json(self._path, entries)
 
+    def others(self) -> bool:
+        names = {path.name for path in self._runs.iterdir()} - {self._session.name}
+        return any(is_alive(self._runs, name) for name in names)
+
     def leave(self) -> bool:
         self._session.close()
         with self._lock:
-            return not any(is_alive(self._runs, path.name) for path in list(self._runs.iterdir()))
+            return not self.others()
 
     def close(self) -> None:
         self._lock.close()

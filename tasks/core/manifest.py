@@ -117,7 +117,11 @@ class QuotaProof(TypedDict):
     """What each app_id sent against what its windows allow. Times in seconds."""
 
     kept: bool
-    """No window of any app_id ever held more sends than it may."""
+    """No window of any app_id ever held more sends than it may, and none was answered with 429."""
+    exceeded: NotRequired[bool]
+    """A window held more sends than the limits in force allowed."""
+    raised: NotRequired[list[str]]
+    """Windows that held more than review.toml says, within an operator's limit."""
     sends: int
     rate_limited: int
     """Sends that were answered with 429."""

@@ -56,11 +56,11 @@ def api(prefect_server: object) -> Iterator[SyncPrefectClient]:  # noqa: ARG001 
         yield client
 
 
-def settings(sandbox: Sandbox, quota: int) -> Settings:
-    """Two app_ids of `quota` requests per WINDOW."""
+def settings(sandbox: Sandbox, quota: int, window: float = WINDOW) -> Settings:
+    """Two app_ids of `quota` requests per `window` seconds."""
     pool = "".join(
         f'[app_ids.{alias}]\nkey = "env:KEY"\nbase_url = "{sandbox.base_url}"\n'
-        f'quota = "{quota}/{WINDOW:g}s"\n'
+        f'quota = "{quota}/{window:g}s"\n'
         for alias in "ab"
     )
     return load_settings(
@@ -138,8 +138,8 @@ def make_run(sandbox: Sandbox, tmp_path: Path) -> Callable[..., Run]:
     keys = {alias: {"key": alias} for alias in "ab"}
     sandbox.control(keys=keys, strict_keys=True, quota=[f"6/{WINDOW:g}s"])
 
-    def make(quota: int = 3, run_id: str = "night") -> Run:
-        return Run(run_id, settings(sandbox, quota), str(tmp_path), threads=16)
+    def make(quota: int = 3, run_id: str = "night", window: float = WINDOW) -> Run:
+        return Run(run_id, settings(sandbox, quota, window), str(tmp_path), threads=16)
 
     return make
 
@@ -270,6 +270,30 @@ def test_limits_are_made_once_and_an_edited_number_stays(
     edit(api, "a", limit=2)
     with LimitSync(make_run(quota=6), LOG):
         assert number(api, "a") == 2, "once an operator's, always an operator's"
+
+
+def test_no_run_carries_its_number_into_another_one(
+    api: SyncPrefectClient, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """3/1s and 30/30s on one state at once: each keeps its own, until one is alone on the limit."""
+    first, second = make_run(3), make_run(30, "second", 30.0)
+    with LimitSync(first, LOG) as one, caplog.at_level(logging.WARNING):
+        with LimitSync(make_run(4, "third"), LOG) as third:
+            assert number(api, "a") == 3, "not while another run lives"
+            assert one.sync()
+            assert third.sync()
+            assert (run_limit(first), run_limit(make_run(4, "third"))) == (3, 4)
+        with LimitSync(second, LOG) as two:
+            edit(api, "a", limit=2)
+            assert one.sync()
+            assert two.sync()
+            assert (run_limit(first), run_limit(second)) == (2, 30), "it is for windows of 1 s"
+            assert number(api, "a") == 2
+        assert "app-id-a is for windows of 1 s" in caplog.text
+    with LimitSync(second, LOG):
+        assert number(api, "a") == 30
+    with LimitSync(first, LOG):
+        assert number(api, "a") == 3
 
 
 def test_without_the_api_the_run_goes_on_and_says_so_once(
