@@ -1,5 +1,6 @@
 """
-The operators' limits: one Prefect global concurrency limit per app_id, `app-id-<alias>`.
+The operators' limits: one Prefect global concurrency limit per app_id, `app-id-<alias>`; where another
+state on the same server has that name, `app-id-<alias>-<six characters of this state's identity>`.
 
     its number        requests of the app_id's first window; an edit reaches the running job
     inactive          the app_id is out of rotation until it is active again
@@ -71,6 +72,7 @@ class LimitSync:
         self._windows = {app.alias: app.windows[0] for app in pool if app.windows}
         self._applied = {alias: _Applied(window.limit) for alias, window in self._windows.items()}
         self._begun = False
+        self._suffixes: dict[str, str] = {}
         self._lost: str | None = None
         """Why the API does not answer; None: it does."""
         self._ended = threading.Event()
@@ -134,8 +136,11 @@ class LimitSync:
 
     def _try(self, used: Callable[[], Mapping[str, int]]) -> bool:
         try:
-            with self._state, open_limits() as limits:
-                self._sync(limits, used())
+            with self._state:
+                if not self._begun:
+                    self._suffixes = self._find_names()
+                with open_limits(self._suffixes) as limits:
+                    self._sync(limits, used())
         except Exception as error:  # noqa: BLE001 - whatever Prefect does must not cost the run
             self._say_lost(type(error).__name__)
             return False
@@ -143,6 +148,27 @@ class LimitSync:
             self._lost = None
             self._log.info("Prefect's API answers again: its limits hold")
         return True
+
+    def _find_names(self) -> dict[str, str]:
+        """What ends the names of limits, by alias, where another state has the plain name."""
+        with open_limits() as limits:
+            others = [
+                alias
+                for alias, limit in limits.read(self._windows).items()
+                if limit.id not in self._state.entries
+                and limits.owner(limit.id, self._state.identity) != self._state.identity
+            ]
+        ending = f"-{self._state.identity[:6]}"
+        for alias in others:
+            self._log.warning(
+                "app_id %s: the limit %s%s is another project's; this one's is %s%s%s. If that project "
+                "is gone: prefect gcl delete %s%s",
+                *(alias, PREFIX, alias, PREFIX, alias, ending, PREFIX, alias),
+            )
+        return dict.fromkeys(others, ending)
+
+    def _name(self, alias: str) -> str:
+        return f"{PREFIX}{alias}{self._suffixes.get(alias, '')}"
 
     def _say_lost(self, reason: str) -> None:
         if self._lost is None:
@@ -176,6 +202,7 @@ class LimitSync:
             window = self._windows[alias]
             entry = Entry(written=window.limit, seconds=window.seconds)
             self._state.entries[found[alias].id] = entry
+            limits.owner(found[alias].id, self._state.identity)
         return found
 
     def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> Entry:
@@ -196,9 +223,9 @@ class LimitSync:
         window = self._windows[limit.alias]
         if entry.seconds != window.seconds:
             self._log.warning(
-                "app_id %s: the limit %s%s is for windows of %g s, of another run that goes on; "
+                "app_id %s: the limit %s is for windows of %g s, of another run that goes on; "
                 "this run goes by review.toml's %s",
-                *(limit.alias, PREFIX, limit.alias, entry.seconds, window),
+                *(limit.alias, self._name(limit.alias), entry.seconds, window),
             )
 
     def _ordered(self, entry: Entry, limit: Limit) -> int:
@@ -223,7 +250,7 @@ class LimitSync:
             applied.external_slots = external
 
     def _say_number(self, limit: Limit, configured: int) -> None:
-        number, name = limit.number, PREFIX + limit.alias
+        number, name = limit.number, self._name(limit.alias)
         if number == configured:
             self._log.info("app_id %s: %d requests again, as in review.toml", limit.alias, number)
             return
@@ -238,9 +265,9 @@ class LimitSync:
             self._quota.enable(limit.alias)
             self._log.info("app_id %s: back in rotation", limit.alias)
         else:
-            self._quota.disable(limit.alias, f"{PREFIX}{limit.alias} is inactive", pause=True)
+            self._quota.disable(limit.alias, f"{self._name(limit.alias)} is inactive", pause=True)
             self._log.warning(
-                "app_id %s: out of rotation, %s%s is inactive", limit.alias, PREFIX, limit.alias
+                "app_id %s: out of rotation, %s is inactive", limit.alias, self._name(limit.alias)
             )
 
     def _show(self, limits: Limits, found: Iterable[Limit], used: Mapping[str, int]) -> None:

@@ -296,6 +296,31 @@ def test_no_run_carries_its_number_into_another_one(
         assert number(api, "a") == 3
 
 
+def test_two_projects_on_one_server_share_no_limit(
+    api: SyncPrefectClient,
+    sandbox: Sandbox,
+    make_run: MakeRun,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another state with the same aliases gets limits of its own: neither number nor slots go over."""
+    run = make_run(3)
+    other = Run("other", settings(sandbox, 5), str(tmp_path / "other"), threads=16)
+    with LimitSync(run, LOG) as one, LimitSync(other, LOG) as two:
+        assert (number(api, "a"), run_limit(run), run_limit(other)) == (3, 3, 5)
+        edit(api, "a", limit=2)
+        api.increment_concurrency_slots(["app-id-a"], 1, "concurrency")
+        assert one.sync()
+        assert two.sync()
+        assert (run_limit(run), run_limit(other)) == (1, 5)
+    names = {one.name: one.limit for one in api.read_global_concurrency_limits(limit=200)}
+    (ending,) = {name.removeprefix("app-id-a") for name in names if name.startswith("app-id-a-")}
+    assert names == {"app-id-a": 2, "app-id-b": 3, f"app-id-a{ending}": 5, f"app-id-b{ending}": 5}
+    assert "the limit app-id-a is another project's" in caplog.text
+    with LimitSync(other, LOG), LimitSync(run, LOG):
+        assert len(api.read_global_concurrency_limits(limit=200)) == 4, "each finds its own again"
+
+
 def test_without_the_api_the_run_goes_on_and_says_so_once(
     sandbox: Sandbox, make_run: MakeRun, caplog: pytest.LogCaptureFixture
 ) -> None:
