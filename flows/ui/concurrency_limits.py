@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
@@ -10,6 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
     GlobalConcurrencyLimitCreate,
     GlobalConcurrencyLimitUpdate,
+    VariableCreate,
 )
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
@@ -27,32 +28,52 @@ _TIMEOUT = 5.0  # seconds; the caller comes back in a moment anyway
 
 
 class Limits:
-    """The limits, over one client. Every method raises what the client raises."""
+    """The limits, over one client. Every method raises what the client raises.
 
-    def __init__(self, client: SyncPrefectClient) -> None:
+    `suffixes`: by alias, what ends the name of a limit where another state has the plain one.
+    """
+
+    def __init__(
+        self, client: SyncPrefectClient, suffixes: Mapping[str, str] | None = None
+    ) -> None:
         self._client = client
+        self._suffixes = suffixes or {}
+
+    def name(self, alias: str) -> str:
+        """The name of an app_id's limit."""
+        return f"{PREFIX}{alias}{self._suffixes.get(alias, '')}"
 
     def read(self, aliases: Collection[str]) -> dict[str, Limit]:
         """Those that exist, by alias: one request for every 200 limits of the server."""
         found: dict[str, Limit] = {}
+        named = {self.name(alias): alias for alias in aliases}
         for one in self._all():
-            alias = one.name.removeprefix(PREFIX)
-            if one.name.startswith(PREFIX) and alias in aliases:
+            alias = named.get(one.name)
+            if alias is not None:
                 found[alias] = Limit(
                     str(one.id), alias, one.limit, bool(one.active), one.active_slots
                 )
         return found
 
+    def owner(self, limit_id: str, state: str) -> str:
+        """The state that a limit belongs to: the given one, if no other state has taken it before."""
+        name = f"app_id_limit_{limit_id.replace('-', '_')}"
+        with suppress(ObjectAlreadyExists):
+            self._client.create_variable(VariableCreate(name=name, value=state, tags=["app-id"]))
+            return state
+        found = self._client.read_variable_by_name(name)
+        return state if found is None else str(found.value)
+
     def create(self, alias: str, number: int) -> None:
         """Make one; when somebody was faster, theirs stays."""
-        wanted = GlobalConcurrencyLimitCreate(name=PREFIX + alias, limit=number)
+        wanted = GlobalConcurrencyLimitCreate(name=self.name(alias), limit=number)
         with suppress(ObjectAlreadyExists):
             self._client.create_global_concurrency_limit(wanted)
 
     def renumber(self, alias: str, number: int) -> None:
         """Change only the number."""
         wanted = GlobalConcurrencyLimitUpdate(limit=number)
-        self._client.update_global_concurrency_limit(PREFIX + alias, wanted)
+        self._client.update_global_concurrency_limit(self.name(alias), wanted)
 
     def add(self, aliases: Collection[str], slots: int, seconds: float) -> bool:
         """Take `slots` on each limit, or give them back if negative; all of them or none.
@@ -60,7 +81,7 @@ class Limits:
         It is a relative change on the server, so slots of others stay. `seconds`: how long one
         slot was held. False: they are not free. An inactive limit is left as it is, without a word.
         """
-        names = [PREFIX + alias for alias in aliases]
+        names = [self.name(alias) for alias in aliases]
         try:
             if slots > 0:
                 self._client.increment_concurrency_slots(names, slots, "concurrency")
@@ -83,10 +104,10 @@ class Limits:
 
 
 @contextmanager
-def open_limits() -> Iterator[Limits]:
+def open_limits(suffixes: Mapping[str, str] | None = None) -> Iterator[Limits]:
     """Limits that answer or fail within seconds; the client's own retries take a minute."""
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
         get_client(httpx_settings={"timeout": _TIMEOUT}, sync_client=True) as client,
     ):
-        yield Limits(client)
+        yield Limits(client, suffixes)

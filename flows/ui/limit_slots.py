@@ -39,6 +39,8 @@ class Entry:
     """A change of `shown` under way; 0: none."""
     before: int = 0
     """All taken slots when that change was sent."""
+    seconds: float | None = None
+    """Length of the window that its number is for; None: not known, as from before it was kept."""
 
 
 def settled(entry: Entry, limit: Limit) -> Entry:

@@ -1,9 +1,14 @@
 """
-The operators' limits: one Prefect global concurrency limit per app_id, `app-id-<alias>`.
+The operators' limits: one Prefect global concurrency limit per app_id, `app-id-<alias>`; where another
+state on the same server has that name, `app-id-<alias>-<six characters of this state's identity>`.
 
     its number        requests of the app_id's first window; an edit reaches the running job
     inactive          the app_id is out of rotation until it is active again
     its taken slots   what the pool has used of the window, and what others hold, which counts too
+
+A number is an operator's once somebody has edited it, and it is for the window that it was written
+for: a run with another window goes by its own review.toml. No run writes a number while another one
+lives on the state, whose calls it would reach.
 
 Prefect is not asked per call: the ledger enforces, this thread carries news between the two every
 few seconds, the operators' edits first. All runs on one state take turns under one lock, so one
@@ -43,6 +48,8 @@ class _Applied:
     number: int
     active: bool = True
     external_slots: int = 0
+    own_window: bool = True
+    """The limit is for the window that this run's review.toml has."""
 
 
 class LimitSync:
@@ -65,6 +72,7 @@ class LimitSync:
         self._windows = {app.alias: app.windows[0] for app in pool if app.windows}
         self._applied = {alias: _Applied(window.limit) for alias, window in self._windows.items()}
         self._begun = False
+        self._suffixes: dict[str, str] = {}
         self._lost: str | None = None
         """Why the API does not answer; None: it does."""
         self._unwritten = False
@@ -115,7 +123,9 @@ class LimitSync:
         return pool
 
     def _used(self) -> dict[str, int]:
-        return {state.alias: state.used for state in self._quota.snapshot()}
+        """By alias; of another window than the limit's nothing is shown."""
+        other = {alias for alias, applied in self._applied.items() if not applied.own_window}
+        return {one.alias: one.used for one in self._quota.snapshot() if one.alias not in other}
 
     def _nothing(self) -> dict[str, int]:
         return dict.fromkeys(self._windows, 0)
@@ -132,8 +142,11 @@ class LimitSync:
 
     def _try(self, used: Callable[[], Mapping[str, int]]) -> bool:
         try:
-            with self._state, open_limits() as limits:
-                self._sync(limits, used())
+            with self._state:
+                if not self._begun:
+                    self._suffixes = self._find_names()
+                with open_limits(self._suffixes) as limits:
+                    self._sync(limits, used())
         except (OSError, StateError, OutputError) as error:
             self._say_unwritten(error)
             return False
@@ -150,6 +163,27 @@ class LimitSync:
             self._log.warning("the app_ids' limits are not followed for now: %s", error)
         self._unwritten = True
 
+    def _find_names(self) -> dict[str, str]:
+        """What ends the names of limits, by alias, where another state has the plain name."""
+        with open_limits() as limits:
+            others = [
+                alias
+                for alias, limit in limits.read(self._windows).items()
+                if limit.id not in self._state.entries
+                and limits.owner(limit.id, self._state.identity) != self._state.identity
+            ]
+        ending = f"-{self._state.identity[:6]}"
+        for alias in others:
+            self._log.warning(
+                "app_id %s: the limit %s%s is another project's; this one's is %s%s%s. If that project "
+                "is gone: prefect gcl delete %s%s",
+                *(alias, PREFIX, alias, PREFIX, alias, ending, PREFIX, alias),
+            )
+        return dict.fromkeys(others, ending)
+
+    def _name(self, alias: str) -> str:
+        return f"{PREFIX}{alias}{self._suffixes.get(alias, '')}"
+
     def _say_lost(self, reason: str) -> None:
         if self._lost is None:
             held = "stay as last read" if self._begun else "are those of review.toml"
@@ -160,11 +194,13 @@ class LimitSync:
         found = self._complete(limits, limits.read(self._windows))
         for alias, read in found.items():
             entry = settled(self._state.entry(read.id), read)
-            number = read.number if self._begun else self._renew(limits, entry, read)
-            limit = found[alias] = replace(read, number=number)
-            ours = None if entry.written is None else number
-            self._state.entries[read.id] = replace(entry, written=ours)
-            self._follow(limit, external_slots(entry, limit))
+            if not self._begun:
+                entry = self._renew(limits, entry, read)
+            self._state.entries[read.id] = entry
+            number = self._ordered(entry, read)
+            # What is free on it is told by the limit's own number, what may be sent by ours.
+            found[alias] = replace(read, number=entry.written or read.number)
+            self._follow(replace(read, number=number), external_slots(entry, read))
         self._begun = True
         self._show(limits, found.values(), used)
 
@@ -177,17 +213,40 @@ class LimitSync:
             limits.create(alias, self._windows[alias].limit)
         found = limits.read(self._windows)
         for alias in missing & found.keys():
-            written = self._windows[alias].limit
-            self._state.entries[found[alias].id] = Entry(written=written)
+            window = self._windows[alias]
+            entry = Entry(written=window.limit, seconds=window.seconds)
+            self._state.entries[found[alias].id] = entry
+            limits.owner(found[alias].id, self._state.identity)
         return found
 
-    def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> int:
-        """The number to use: one that nobody edited since we wrote it follows review.toml."""
-        wanted = self._windows[limit.alias].limit
-        if entry.written is None or limit.number == wanted:
-            return limit.number
-        limits.renumber(limit.alias, wanted)
-        return wanted
+    def _renew(self, limits: Limits, entry: Entry, limit: Limit) -> Entry:
+        """The entry, with review.toml's number on a limit that nobody edited for this window."""
+        window = self._windows[limit.alias]
+        if entry.seconds is None:
+            entry = replace(entry, seconds=window.seconds)
+        edited = entry.written is None and entry.seconds == window.seconds
+        same = (limit.number, entry.seconds) == (window.limit, window.seconds)
+        if edited or same or self._state.others():
+            self._applied[limit.alias].own_window = entry.seconds == window.seconds
+            self._say_other_window(limit, entry)
+            return entry
+        limits.renumber(limit.alias, window.limit)
+        return replace(entry, written=window.limit, seconds=window.seconds)
+
+    def _say_other_window(self, limit: Limit, entry: Entry) -> None:
+        window = self._windows[limit.alias]
+        if entry.seconds != window.seconds:
+            self._log.warning(
+                "app_id %s: the limit %s is for windows of %g s, of another run that goes on; "
+                "this run goes by review.toml's %s",
+                *(limit.alias, self._name(limit.alias), entry.seconds, window),
+            )
+
+    def _ordered(self, entry: Entry, limit: Limit) -> int:
+        """Requests of the first window: an operator's number if it is for it, or review.toml's."""
+        window = self._windows[limit.alias]
+        ordered = entry.written is None and entry.seconds == window.seconds
+        return limit.number if ordered else window.limit
 
     def _follow(self, limit: Limit, external: int) -> None:
         applied, alias = self._applied[limit.alias], limit.alias
@@ -205,7 +264,7 @@ class LimitSync:
             applied.external_slots = external
 
     def _say_number(self, limit: Limit, configured: int) -> None:
-        number, name = limit.number, PREFIX + limit.alias
+        number, name = limit.number, self._name(limit.alias)
         if number == configured:
             self._log.info("app_id %s: %d requests again, as in review.toml", limit.alias, number)
             return
@@ -220,9 +279,9 @@ class LimitSync:
             self._quota.enable(limit.alias)
             self._log.info("app_id %s: back in rotation", limit.alias)
         else:
-            self._quota.disable(limit.alias, f"{PREFIX}{limit.alias} is inactive", pause=True)
+            self._quota.disable(limit.alias, f"{self._name(limit.alias)} is inactive", pause=True)
             self._log.warning(
-                "app_id %s: out of rotation, %s%s is inactive", limit.alias, PREFIX, limit.alias
+                "app_id %s: out of rotation, %s is inactive", limit.alias, self._name(limit.alias)
             )
 
     def _show(self, limits: Limits, found: Iterable[Limit], used: Mapping[str, int]) -> None:

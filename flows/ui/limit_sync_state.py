@@ -9,6 +9,7 @@ that was stopped while it had it is not in the way of the others for longer.
 
 from __future__ import annotations
 
+import uuid
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,10 @@ from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 __all__ = ["LimitSyncState"]
 
 
+_IDENTITY = "state"
+"""Beside the entries, whose names are ids of limits."""
+
+
 class _Memory(Protocol):
     """One JSON object that all runs share, and who of them goes on."""
 
@@ -33,6 +38,8 @@ class _Memory(Protocol):
     def read(self) -> dict[str, Any]: ...
 
     def write(self, entries: dict[str, Any]) -> None: ...
+
+    def others(self) -> bool: ...
 
     def leave(self) -> bool: ...
 
@@ -51,6 +58,8 @@ class LimitSyncState:
 
     def __init__(self, state: Path | str) -> None:
         self.entries: dict[str, Entry] = {}
+        self.identity = ""
+        """Of this state, unlike that of any other; known within a block."""
         self._memory: _Memory = (
             LimitSyncStore(str(state)) if is_database(state) else _Folder(Path(state))
         )
@@ -76,7 +85,12 @@ class LimitSyncState:
 
     def save(self) -> None:
         """Write the entries now: a change is stored before it is sent."""
-        self._memory.write({key: asdict(entry) for key, entry in self.entries.items()})
+        entries = {key: asdict(entry) for key, entry in self.entries.items()}
+        self._memory.write({**entries, _IDENTITY: self.identity})
+
+    def others(self) -> bool:
+        """Whether another run on this state goes on."""
+        return self._memory.others()
 
     def leave(self) -> bool:
         """Say that this run is over; returns whether no other one on this state goes on."""
@@ -89,7 +103,9 @@ class LimitSyncState:
     def _read(self) -> dict[str, Entry]:
         # Entries that cannot be read cost at most some slots that look like somebody else's.
         with suppress(TypeError, AttributeError):
-            return {key: Entry(**entry) for key, entry in self._memory.read().items()}
+            found = self._memory.read()
+            self.identity = found.pop(_IDENTITY, "") or self.identity or uuid.uuid4().hex
+            return {key: Entry(**entry) for key, entry in found.items()}
         return {}
 
 
@@ -115,10 +131,14 @@ class _Folder:
     def write(self, entries: dict[str, Any]) -> None:
         write_json(self._path, entries)
 
+    def others(self) -> bool:
+        names = {path.name for path in self._runs.iterdir()} - {self._session.name}
+        return any(is_alive(self._runs, name) for name in names)
+
     def leave(self) -> bool:
         self._session.close()
         with self._lock:
-            return not any(is_alive(self._runs, path.name) for path in list(self._runs.iterdir()))
+            return not self.others()
 
     def close(self) -> None:
         self._lock.close()

@@ -118,9 +118,13 @@ class QuotaProof(TypedDict):
     """What each app_id sent against what its windows allow. Times in seconds."""
 
     kept: bool
-    """No request window held more sends of this state than the highest limit in force during the run.
+    """No request window held more sends of this state than the limits in force, and no 429 came.
 
     Token windows are not in it, nor what others send with the same keys."""
+    exceeded: NotRequired[bool]
+    """A window held more sends than the limits in force allowed."""
+    raised: NotRequired[list[str]]
+    """Windows that held more than review.toml says, within an operator's limit."""
     sends: int
     rate_limited: int
     """Sends that were answered with 429."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from tasks.core.manifest import QuotaProof, QuotaProofRow
+from tasks.core.quotas import AppId
 from tasks.core.run import Run
 from tasks.upstream.quota import QuotaStatistics, QuotaUse, optimum_seconds, read_statistics
 
@@ -16,13 +19,24 @@ def quota_proof(run: Run) -> QuotaProof:
     # run that is over would give its disabled keys another chance.
     found = read_statistics(run.ledger, run.run_id, pool, run.settings.margin, patient=True)
     return {
-        "kept": found.kept,
+        "kept": found.kept and not found.rate_limited,
+        "exceeded": not found.kept,
+        "raised": list(_raised(found, run.settings.pool)),
         "sends": found.sends,
         "rate_limited": found.rate_limited,
         "span_s": round(found.span, 3),
         "optimum_s": round(optimum_seconds(found.sends, pool), 3),
         "app_ids": [_row(use) for use in _sorted(found)],
     }
+
+
+def _raised(found: QuotaStatistics, pool: Sequence[AppId]) -> Iterator[str]:
+    """Windows that held more than review.toml says: only an operator may have allowed that."""
+    windows = {app.alias: app.windows for app in pool}
+    for use in _sorted(found):
+        for one, configured in zip(use.windows, windows[use.alias], strict=True):
+            if configured.limit < one.most <= one.limit:
+                yield f"{use.alias} {one.most} of {configured.limit} in {one.seconds:g} s"
 
 
 def _sorted(found: QuotaStatistics) -> list[QuotaUse]:

@@ -24,11 +24,23 @@ def listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
 
 def quota_sentence(quota: QuotaProof) -> str:
     """The quota proof in two sentences."""
-    kept = "no window was ever exceeded" if quota["kept"] else "A WINDOW WAS EXCEEDED"
     return (
-        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First send "
-        f"to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
+        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {_kept(quota)}. First "
+        f"send to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
     )
+
+
+def _kept(quota: QuotaProof) -> str:
+    raised = "; ".join(quota.get("raised", []))
+    beside = f" (an operator's limit was above review.toml's: {raised})" if raised else ""
+    if quota.get("exceeded", not quota["kept"]):
+        return f"A WINDOW WAS EXCEEDED{beside}"
+    if quota["rate_limited"]:
+        return (
+            f"no window held more than its limit{beside}, and yet there were 429s: the provider allows "
+            "less than `quota` says, or others use these keys"
+        )
+    return f"no window was ever exceeded{beside}"
 
 
 def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:

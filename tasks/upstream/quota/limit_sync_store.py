@@ -17,6 +17,11 @@ __all__ = ["LimitSyncStore"]
 # Advisory locks with two numbers: owners of the ledger have one, so they never meet.
 _OBJECT = "722511, 1"
 _RUNS = "722511, 2"
+_OTHERS = """
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted
+AND classid = 722511 AND objid = 2 AND pid != pg_backend_pid()
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 class LimitSyncStore:
@@ -59,6 +64,11 @@ class LimitSyncStore:
             "SET entries = excluded.entries",
             (json.dumps(entries),),
         )
+
+    def others(self) -> bool:
+        """Whether another run goes on."""
+        row = self._connected().execute(_OTHERS).fetchone()
+        return bool(row and row[0])
 
     def leave(self) -> bool:
         """Say that this run is over; returns whether no other one goes on. False: nobody knows."""

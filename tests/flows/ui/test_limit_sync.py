@@ -58,11 +58,11 @@ def api(prefect_server: object) -> Iterator[SyncPrefectClient]:  # noqa: ARG001 
         yield client
 
 
-def settings(sandbox: Sandbox, quota: int) -> Settings:
-    """Two app_ids of `quota` requests per WINDOW."""
+def settings(sandbox: Sandbox, quota: int, window: float = WINDOW) -> Settings:
+    """Two app_ids of `quota` requests per `window` seconds."""
     pool = "".join(
         f'[app_ids.{alias}]\nkey = "env:KEY"\nbase_url = "{sandbox.base_url}"\n'
-        f'quota = "{quota}/{WINDOW:g}s"\n'
+        f'quota = "{quota}/{window:g}s"\n'
         for alias in "ab"
     )
     return load_settings(
@@ -140,8 +140,8 @@ def make_run(sandbox: Sandbox, tmp_path: Path) -> Callable[..., Run]:
     keys = {alias: {"key": alias} for alias in "ab"}
     sandbox.control(keys=keys, strict_keys=True, quota=[f"6/{WINDOW:g}s"])
 
-    def make(quota: int = 3, run_id: str = "night") -> Run:
-        return Run(run_id, settings(sandbox, quota), str(tmp_path), threads=16)
+    def make(quota: int = 3, run_id: str = "night", window: float = WINDOW) -> Run:
+        return Run(run_id, settings(sandbox, quota, window), str(tmp_path), threads=16)
 
     return make
 
@@ -272,6 +272,55 @@ def test_limits_are_made_once_and_an_edited_number_stays(
     edit(api, "a", limit=2)
     with LimitSync(make_run(quota=6), LOG):
         assert number(api, "a") == 2, "once an operator's, always an operator's"
+
+
+def test_no_run_carries_its_number_into_another_one(
+    api: SyncPrefectClient, make_run: MakeRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """3/1s and 30/30s on one state at once: each keeps its own, until one is alone on the limit."""
+    first, second = make_run(3), make_run(30, "second", 30.0)
+    with LimitSync(first, LOG) as one, caplog.at_level(logging.WARNING):
+        with LimitSync(make_run(4, "third"), LOG) as third:
+            assert number(api, "a") == 3, "not while another run lives"
+            assert one.sync()
+            assert third.sync()
+            assert (run_limit(first), run_limit(make_run(4, "third"))) == (3, 4)
+        with LimitSync(second, LOG) as two:
+            edit(api, "a", limit=2)
+            assert one.sync()
+            assert two.sync()
+            assert (run_limit(first), run_limit(second)) == (2, 30), "it is for windows of 1 s"
+            assert number(api, "a") == 2
+        assert "app-id-a is for windows of 1 s" in caplog.text
+    with LimitSync(second, LOG):
+        assert number(api, "a") == 30
+    with LimitSync(first, LOG):
+        assert number(api, "a") == 3
+
+
+def test_two_projects_on_one_server_share_no_limit(
+    api: SyncPrefectClient,
+    sandbox: Sandbox,
+    make_run: MakeRun,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Another state with the same aliases gets limits of its own: neither number nor slots go over."""
+    run = make_run(3)
+    other = Run("other", settings(sandbox, 5), str(tmp_path / "other"), threads=16)
+    with LimitSync(run, LOG) as one, LimitSync(other, LOG) as two:
+        assert (number(api, "a"), run_limit(run), run_limit(other)) == (3, 3, 5)
+        edit(api, "a", limit=2)
+        api.increment_concurrency_slots(["app-id-a"], 1, "concurrency")
+        assert one.sync()
+        assert two.sync()
+        assert (run_limit(run), run_limit(other)) == (1, 5)
+    names = {one.name: one.limit for one in api.read_global_concurrency_limits(limit=200)}
+    (ending,) = {name.removeprefix("app-id-a") for name in names if name.startswith("app-id-a-")}
+    assert names == {"app-id-a": 2, "app-id-b": 3, f"app-id-a{ending}": 5, f"app-id-b{ending}": 5}
+    assert "the limit app-id-a is another project's" in caplog.text
+    with LimitSync(other, LOG), LimitSync(run, LOG):
+        assert len(api.read_global_concurrency_limits(limit=200)) == 4, "each finds its own again"
 
 
 def test_without_the_api_the_run_goes_on_and_says_so_once(

@@ -51,6 +51,19 @@ def test_what_one_run_writes_the_next_one_reads(state: str) -> None:
     second.close()
 
 
+def test_a_run_knows_whether_another_one_lives(state: str) -> None:
+    """It does not count itself, and not one that has left."""
+    first = LimitSyncState(state)
+    assert not first.others()
+    second = LimitSyncState(state)
+    assert first.others()
+    assert second.others()
+    second.leave()
+    second.close()
+    assert not first.others()
+    first.close()
+
+
 def test_one_run_at_a_time(state: str) -> None:
     """Two runs that add one to a number in turns lose none."""
     runs = [LimitSyncState(state) for _ in range(2)]

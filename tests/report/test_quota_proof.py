@@ -1,0 +1,66 @@
+"""What the quota proof says of a run, from a real ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.core.run import Run
+from tasks.core.settings import load_settings
+from tasks.report.quota_proof import quota_proof
+from tasks.report.words import quota_sentence
+from tasks.upstream.quota import Quota, Signal
+
+TEXT = """
+mode = "check"
+[app_ids.a]
+key = "env:KEY_A"
+base_url = "http://127.0.0.1:9/v1"
+quota = "3/60s"
+[[check]]
+name = "one"
+model = "m"
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run("night", load_settings(TEXT), str(tmp_path), threads=1)
+
+
+def send(run: Run, count: int, *, refused: bool = False, limit: int | None = None) -> None:
+    """Send at once, under an operator's limit if there is one; the last one may get a 429."""
+    with Quota(run.ledger, run.settings.pool, margin=0.1, run_id=run.run_id) as quota:
+        if limit is not None:
+            quota.set_limit("a", limit)
+        for _ in range(count):
+            grant = quota.acquire("m")
+            quota.sent(grant)
+            quota.settle(grant)
+        if refused:
+            quota.feedback(grant, Signal("rate_limited"))
+
+
+def test_a_window_within_its_quota_is_kept(run: Run) -> None:
+    """Three of three, and nobody complained."""
+    send(run, 3)
+    proof = quota_proof(run)
+    assert (proof["kept"], proof["exceeded"], proof["raised"]) == (True, False, [])
+    assert "no window was ever exceeded. First" in quota_sentence(proof)
+
+
+def test_a_429_within_the_quota_is_no_proof(run: Run) -> None:
+    """Our own count was right, and still the provider refused: the sentence says what that means."""
+    send(run, 2, refused=True)
+    proof = quota_proof(run)
+    assert (proof["kept"], proof["exceeded"]) == (False, False)
+    assert "the provider allows less than `quota` says, or others use" in quota_sentence(proof)
+
+
+def test_an_operators_higher_limit_is_told(run: Run) -> None:
+    """The proof is against the limit in force, and names what review.toml says."""
+    send(run, 5, limit=5)
+    proof = quota_proof(run)
+    assert (proof["kept"], proof["raised"]) == (True, ["a 5 of 3 in 60 s"])
+    assert "above review.toml's: a 5 of 3 in 60 s" in quota_sentence(proof)
