@@ -86,9 +86,10 @@ def check_state_folder(settings: Settings) -> Path | None:
     if is_database(settings.state):
         return None
     try:
-        return check_folder(Path(settings.state))
+        return check_folder(Path(settings.state).absolute())
     except OutputError as error:
-        msg = f"state: {str(error).replace('another --output', 'another folder as state')}"
+        remedy = "make it writable, or set another folder as state"
+        msg = f"state: {str(error).replace('choose another --output', remedy)}"
         raise StateError(msg) from None
 
 
