@@ -14,7 +14,7 @@ import pytest
 from tasks.core.errors import ConfigError, NoKeysLeft, QuotaHeld, Stopped
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Allowance, Grant, Quota, Signal
-from tasks.upstream.quota.key_status import read_key_status
+from tasks.upstream.quota.key_status import read_quota_status
 
 MakeQuota = Callable[..., Quota]
 
@@ -220,8 +220,9 @@ def test_key_held_for_hours_is_not_waited_for(
     with pytest.raises(QuotaHeld, match=r"a can go on at 20.*Limit of 50 per day") as caught:
         waiting.result(timeout=5)
     assert caught.value.until == pytest.approx(time.time() + 43_200, abs=30)
-    (status,) = read_key_status(quota.place, "run")
+    (status,) = read_quota_status(quota.place, "run").keys
     assert status.held_until == pytest.approx(caught.value.until, abs=5)
+    assert "Limit of 50 per day" in status.hold_said
     quota.enable("a")
     assert quota.snapshot()[0].state != "held"
     assert make_quota(a=(1, 30.0)).snapshot()[0].state != "held"
