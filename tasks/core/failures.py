@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from tasks.core.manifest import FailureFacts
 from tasks.core.text_safety import ellipsize
 
-__all__ = ["Failures", "failure_head", "failure_sentence"]
+__all__ = ["Failures", "failure_head", "failure_sentence", "local_time"]
 
 _SAID = 300
 """Characters of an example in a sentence."""
@@ -64,3 +65,8 @@ def failure_sentence(one: FailureFacts) -> str:
     """
     said = "" if one["is_reply"] else one["said"].removeprefix(f"{one['reason']}: ")
     return failure_head(one) + (f': "{ellipsize(said, _SAID)}"' if said else "")
+
+
+def local_time(instant: str) -> str:
+    """An ISO 8601 instant on this machine's clock, to the second."""
+    return f"{datetime.fromisoformat(instant).astimezone():%Y-%m-%d %H:%M:%S}"

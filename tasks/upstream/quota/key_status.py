@@ -63,8 +63,9 @@ def read_quota_status(place: Path | str, run_id: str) -> QuotaStatus:
     """The status so far; an empty one when the ledger is not there or busy."""
     try:
         with reading(place) as db:
-            notes = _notes(db)
             rows = db.execute(_STATUS, (run_id,)).fetchall()
+            # After the rows: what is held has its words, written in the same transaction.
+            notes = _notes(db)
             (planned,) = db.execute(_NEXT, (run_id,)).fetchone() or (None,)
     except (sqlite3.Error, StateError):
         return QuotaStatus()
