@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -11,7 +12,7 @@ from prefect.runtime import flow_run
 
 from flows.setup.source_range import SourceRange
 from tasks.core.files import output_errors
-from tasks.core.manifest import HoldFacts, RunFacts, UpstreamFacts
+from tasks.core.manifest import FailureFacts, HoldFacts, RunFacts, UpstreamFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.load.task import Loaded
@@ -23,7 +24,7 @@ from tasks.upstream.calls.endpoint_status import read_endpoint_status
 from tasks.upstream.journal import open_journal
 from tasks.upstream.quota.key_status import QuotaStatus
 
-__all__ = ["make_work", "remove_work", "run_facts", "upstream_facts"]
+__all__ = ["make_work", "remove_work", "run_facts", "upstream_facts", "with_last_words"]
 
 _PACKAGES = ("nightly-review", "prefect", "openai", "httpx", "tiktoken", "pandas", "pyarrow")
 
@@ -93,7 +94,7 @@ def upstream_facts(
     found = read_endpoint_status(run.ledger, run.run_id, settings.pool, settings.models)
     held = any(one["reason"] == "quota_held" for one in merged.failures)
     return {
-        "failures": merged.failures,
+        "failures": [with_last_words(one, found.closed) for one in merged.failures],
         "holds": met,
         "closed": [
             {"endpoint": url, "model": model, "said": said}
@@ -102,6 +103,12 @@ def upstream_facts(
         "adapted": {f"{model} at {url}": said for (url, model), said in found.adapted.items()},
         "goes_on_at": _goes_on_at(status) if held else None,
     }
+
+
+def with_last_words(one: FailureFacts, closed: Mapping[tuple[str, str], str]) -> FailureFacts:
+    """Of calls that were not sent, because their model is closed, what closed it."""
+    said = closed.get((one["endpoint"] or "", one["model"] or ""))
+    return {**one, "said": said} if said and one["reason"] == "refused_by_endpoint" else one
 
 
 def _goes_on_at(status: QuotaStatus) -> str | None:

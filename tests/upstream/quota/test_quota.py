@@ -501,3 +501,17 @@ def test_reasons_outlive_a_process_but_not_a_run(make_quota: MakeQuota) -> None:
     for quota in (again, parent):
         quota.close()
     assert make_quota(a=(2, 60.0)).snapshot()[0].reason is None
+
+
+def test_next_send_of_a_run_is_read_beside_it(
+    make_quota: MakeQuota, threads: ThreadPoolExecutor
+) -> None:
+    """The instant at which the first waiting caller goes; None when nobody waits."""
+    quota = make_quota(a=(1, 30.0))
+    _send(quota, 1)
+    assert read_quota_status(quota.place, "run").next_send is None
+    threads.submit(quota.acquire, "m")
+    _waiting(quota, 1)
+    next_send = read_quota_status(quota.place, "run").next_send
+    assert next_send == pytest.approx(time.time() + 30, abs=5)
+    assert read_quota_status(quota.place, "another run").next_send is None
