@@ -11,9 +11,9 @@ from flows.cli.main import main as nightly_review
 
 __all__ = ["main"]
 
-ROOT = Path(__file__).parents[1]
-SAMPLES = ROOT / "data" / "samples" / "samples.jsonl"
-RUN = ROOT / "data" / "runs" / "demo"
+_ROOT = Path(__file__).parents[1]
+SAMPLES = _ROOT / "data" / "samples" / "samples.jsonl"
+RUN = _ROOT / "data" / "runs" / "demo"
 SHORT = ModelOptions(max_chars=40, max_items=1, parallel=4)
 LIMIT = "20"
 """Three to four minutes on two cores, five for all 28; in the samples, any first four rows are four languages."""
@@ -51,10 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("LOCAL_MODEL_KEY", "no-key-needed")
     config = RUN / "review.toml"
     with local_model(SHORT) as base_url:
-        config.write_text(CONFIG.format(base_url=base_url, state=ROOT / "data" / "state" / "demo"))
+        config.write_text(CONFIG.format(base_url=base_url, state=_ROOT / "data" / "state" / "demo"))
         fixed = [str(SAMPLES), "--config", str(config), "--output", str(RUN), "--limit", LIMIT]
         code = nightly_review(["run", *fixed, *given])
-    if code == INCOMPLETE:
+    if code == _INCOMPLETE:
         print(
             "Gaps are what a model of 135 million parameters leaves; calls.parquet names each one."
         )
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-INCOMPLETE = 3
+_INCOMPLETE = 3
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
 
-__all__ = ["Answer", "FaultRule", "KeySpec", "ModelSpec", "SandboxConfig", "merged"]
+__all__ = ["FaultRule", "KeySpec", "ModelSpec", "SandboxConfig", "ScriptedAnswer", "merged"]
 
 
 def _window(value: object) -> object:
@@ -81,7 +81,7 @@ class ModelSpec(_Strict):
     """Share of prompt tokens reported as cached; left out: not reported."""
 
 
-class Answer(_Strict):
+class ScriptedAnswer(_Strict):
     """A scripted answer: given when `match` is in the prompt. The first one that matches counts."""
 
     match: str = ""
@@ -147,7 +147,7 @@ class SandboxConfig(_Strict):
     script: tuple[FaultRule, ...] = ()
     markers: bool = True
     """Obey `[[sandbox:NAME]]`, or `[[sandbox:NAME*2]]` for the first two sends, in a prompt."""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[ScriptedAnswer, ...] = ()
     retry_after: Literal["seconds", "ms", "date", "none"] | None = None
     """Form of Retry-After; left out: the profile's."""
     fault_wait: Seconds = 1.0

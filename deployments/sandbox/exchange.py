@@ -13,7 +13,6 @@ import orjson
 from aiohttp import web
 
 from deployments.sandbox import refusals, skills
-from deployments.sandbox.book import Book, KeyRing, Seen
 from deployments.sandbox.config import ModelSpec, SandboxConfig
 from deployments.sandbox.delivery import Carrier, Payload, hang, reset
 from deployments.sandbox.faults import Fault, FaultPicker, Sighting, chance
@@ -22,18 +21,19 @@ from deployments.sandbox.meter import KeyMeter, Ruling
 from deployments.sandbox.profiles import Profile, Route
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.prompt_cache import PromptCache
+from deployments.sandbox.request_log import KeyRing, RequestLog, SeenRequest
 from deployments.sandbox.spoil import spoiled
 from deployments.sandbox.thinking import spent, thought_about
 from deployments.sandbox.wire import (
-    Completion,
-    Refusal,
+    SandboxRefusal,
+    SandboxReply,
     completion_body,
     event,
-    events,
+    reply_events,
     retry_headers,
 )
 
-__all__ = ["Connection", "Exchange", "State", "refusal_payload"]
+__all__ = ["ClientConnection", "Exchange", "State", "refusal_payload"]
 
 _HTML = b"<!doctype html><html><body><h1>Please log in to the guest network</h1></body></html>"
 
@@ -43,26 +43,26 @@ class State:
     """What all exchanges share until the next change of settings or reset."""
 
     config: SandboxConfig
-    book: Book
+    log: RequestLog
     ring: KeyRing
     picker: FaultPicker
     cache: PromptCache
 
 
 @dataclass(slots=True)
-class Connection:
+class ClientConnection:
     """One client connection."""
 
     number: int
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    book: Book | None = None
-    """The book that has counted it: only connections that carry chat requests count."""
+    log: RequestLog | None = None
+    """The request log that has counted it: only connections that carry chat requests count."""
 
-    def count(self, book: Book) -> None:
-        """Count it once per book."""
-        if self.book is not book:
-            self.book = book
-            book.opened()
+    def count(self, log: RequestLog) -> None:
+        """Count the connection once per request log."""
+        if self.log is not log:
+            self.log = log
+            log.opened()
 
 
 class Exchange:
@@ -72,32 +72,32 @@ class Exchange:
         self,
         state: State,
         request: web.BaseRequest,
-        connection: Connection,
+        connection: ClientConnection,
         route: Route,
         model: str | None = None,
     ) -> None:
         self.request, self.state, self.gone = request, state, connection.gone
-        self.config, self.book = state.config, state.book
+        self.config, self.log = state.config, state.log
         self.at = time.monotonic()
         self.provider = state.config.provider
         self.key = _key(request, route.key_headers)
         self.named = model
         """The model, where the path says it."""
-        connection.count(self.book)
-        self.row = Seen(
-            n=self.book.requests + 1,
+        connection.count(self.log)
+        self.row = SeenRequest(
+            n=self.log.requests + 1,
             at=self.at,
             epoch=time.time(),
             key=state.ring.alias(self.key) if self.key is not None else "none",
             trace_id=request.headers.get("M-TraceId"),
             connection=connection.number,
         )
-        self.book.arrived(self.row)
+        self.log.arrived(self.row)
         self.meter: KeyMeter | None = None
         self.ruling = Ruling(None)
         self.refusal = refusals.for_key(self.key, self.row.key, self.config) or self._metered()
 
-    def _metered(self) -> Refusal | None:
+    def _metered(self) -> SandboxRefusal | None:
         self.meter = self.state.ring.meter(self.row.key)
         self.ruling = self.meter.arrive(
             self.at,
@@ -115,7 +115,7 @@ class Exchange:
             self.row.abandoned = True
             return web.Response()  # never sent: the client is gone
         finally:
-            self.book.closed(self.row)
+            self.log.closed(self.row)
 
     async def _run(self) -> web.StreamResponse:
         seen = Sighting(self.row.n, self.row.key)
@@ -124,11 +124,11 @@ class Exchange:
             self.row.fault = fault
             return reset(self.request)
         raw = await self.request.content.read()
-        self.book.read(self.row, raw)
+        self.log.read(self.row, raw)
         if self.refusal:
             return await self._refuse(self.refusal)
         body = _parsed(raw)
-        if isinstance(body, Refusal):
+        if isinstance(body, SandboxRefusal):
             return await self._refuse(body)
         return await self._think(Prompt(body))
 
@@ -156,7 +156,7 @@ class Exchange:
             return await hang(self.request, self.gone, config.hang_seconds)
         return await self._reply(prompt, fault, delay)
 
-    def _injected(self, fault: Fault | None) -> Refusal | None:
+    def _injected(self, fault: Fault | None) -> SandboxRefusal | None:
         if fault is None:
             return None
         return refusals.for_fault(fault, self.key or "", self.row.model, self.config)
@@ -174,7 +174,7 @@ class Exchange:
         pause = rest / len(payload.parts) if payload.stream else 0.0
         return await self._send(payload, pause=pause, fault=fault)
 
-    def _completion(self, prompt: Prompt) -> Completion:
+    def _completion(self, prompt: Prompt) -> SandboxReply:
         model = self.row.model
         spec, traits = self.config.spec(model), self.config.traits(model)
         if self.provider.cuts_prompt and traits.context_tokens is not None:
@@ -182,7 +182,7 @@ class Exchange:
         content = skills.content_for(prompt, model, spec, self.config)
         if self.provider.format_ignored and prompt.response_format != "text":
             content = f"```json\n{content}\n```"
-        done = Completion(
+        done = SandboxReply(
             reply_id=f"chatcmpl-{self.row.body_sha[:16]}-{self.row.n}",
             model=model,
             content=content,
@@ -198,7 +198,7 @@ class Exchange:
             return 0 if self.provider.shows_cache else None
         return self.state.cache.cached(f"{self.row.key}\x1f{self.row.model}", prompt.text)
 
-    def _payload(self, prompt: Prompt, done: Completion, fault: Fault | None) -> Payload:
+    def _payload(self, prompt: Prompt, done: SandboxReply, fault: Fault | None) -> Payload:
         headers = self._headers()
         if fault is Fault.WRONG_TYPE:
             return Payload(200, (_HTML,), headers, "text/html")
@@ -208,21 +208,21 @@ class Exchange:
         if not self.row.stream:
             return Payload(200, (completion_body(done, style),), headers)
         chunks, usage = self.config.chunks, prompt.include_usage
-        parts = tuple(events(done, chunks, style, include_usage=usage))
+        parts = tuple(reply_events(done, chunks, style, include_usage=usage))
         return Payload(200, parts, headers, "text/event-stream", stream=True)
 
-    def _broken(self, prompt: Prompt, done: Completion) -> Payload:
+    def _broken(self, prompt: Prompt, done: SandboxReply) -> Payload:
         """Status 200, and an error where the rest of the reply should be."""
         provider, headers = self.provider, self._headers()
         error = provider.shape(provider.worded(refusals.ERROR_BODY))
         if not self.row.stream:
             return Payload(200, (orjson.dumps(error),), headers)
-        opened = events(done, 1, provider.style, include_usage=prompt.include_usage)
+        opened = reply_events(done, 1, provider.style, include_usage=prompt.include_usage)
         end = (b"data: [DONE]\n\n",) if provider.done_after_error else ()
         parts = (next(opened), event(provider.error_chunk(error)), *end)
         return Payload(200, parts, headers, "text/event-stream", stream=True)
 
-    async def _refuse(self, refusal: Refusal) -> web.StreamResponse:
+    async def _refuse(self, refusal: SandboxRefusal) -> web.StreamResponse:
         refusal = self.provider.worded(refusal)
         headers = {
             **self._headers(),
@@ -266,7 +266,9 @@ class Exchange:
             await asyncio.sleep(delay)
 
 
-def refusal_payload(refusal: Refusal, provider: Profile, headers: Mapping[str, str]) -> Payload:
+def refusal_payload(
+    refusal: SandboxRefusal, provider: Profile, headers: Mapping[str, str]
+) -> Payload:
     """A refusal in a provider's shape."""
     body = provider.shape(refusal)
     if isinstance(body, str):
@@ -285,7 +287,7 @@ def _key(request: web.BaseRequest, names: tuple[str, ...]) -> str | None:
     return None
 
 
-def _parsed(raw: bytes) -> dict[str, Any] | Refusal:
+def _parsed(raw: bytes) -> dict[str, Any] | SandboxRefusal:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:

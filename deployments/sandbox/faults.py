@@ -69,7 +69,7 @@ class Fault(StrEnum):
 _NAMES = frozenset(str(fault) for fault in Fault)
 
 
-class Rule(Protocol):
+class FaultTrigger(Protocol):
     """A scripted fault, as far as choosing it goes: see `FaultRule`."""
 
     @property
@@ -117,7 +117,7 @@ class FaultPicker:
 
     seed: int
     rates: Mapping[Fault, float]
-    rules: tuple[Rule, ...]
+    rules: tuple[FaultTrigger, ...]
     markers: bool
     _fired: Counter[int] = field(default_factory=Counter)
     _drawn: list[tuple[Fault, float]] = field(init=False)
@@ -157,7 +157,7 @@ class FaultPicker:
             return rule.fault
         return None
 
-    def _applies(self, index: int, rule: Rule, seen: Sighting) -> bool:
+    def _applies(self, index: int, rule: FaultTrigger, seen: Sighting) -> bool:
         return (
             (rule.times is None or self._fired[index] < rule.times)
             and (rule.nth is None or seen.n in rule.nth)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from deployments.sandbox.meter import KeyMeter, SlidingWindow
 
 __all__ = [
-    "Limits",
+    "LimitHeaders",
     "anthropic_limits",
     "azure_limits",
     "go_span",
@@ -19,7 +19,7 @@ __all__ = [
     "together_limits",
 ]
 
-Limits = Callable[[KeyMeter, float], dict[str, str]]
+LimitHeaders = Callable[[KeyMeter, float], dict[str, str]]
 """From a key's windows and a monotonic instant to the headers of a reply."""
 
 

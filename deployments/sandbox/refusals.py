@@ -15,7 +15,7 @@ from deployments.sandbox.limits import go_span
 from deployments.sandbox.meter import Ruling
 from deployments.sandbox.profiles import Traits
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal
+from deployments.sandbox.wire import SandboxRefusal
 from tasks.core.quotas import Window
 
 __all__ = ["BAD_JSON", "ERROR_BODY", "NO_ROUTE", "for_body", "for_fault", "for_key", "for_quota"]
@@ -25,40 +25,42 @@ _ACCEPTED = {
     "json_object": {"text", "json_object"},
     "none": {"text"},
 }
-BAD_JSON = Refusal(
+BAD_JSON = SandboxRefusal(
     400, "invalid_json", "We could not parse the JSON body of your request.", about="json"
 )
-ERROR_BODY = Refusal(200, None, "The model crashed.", "server_error", about="error_body")
-NO_ROUTE = Refusal(404, None, "There is no such route.", about="route")
-_NO_KEY = Refusal(
+ERROR_BODY = SandboxRefusal(200, None, "The model crashed.", "server_error", about="error_body")
+NO_ROUTE = SandboxRefusal(404, None, "There is no such route.", about="route")
+_NO_KEY = SandboxRefusal(
     401, "missing_api_key", 'No key: send "Authorization: Bearer <key>".', about="key_missing"
 )
-_NO_MODEL = Refusal(404, "model_not_found", "The model does not exist.", param="model")
-_NO_MESSAGES = Refusal(
+_NO_MODEL = SandboxRefusal(404, "model_not_found", "The model does not exist.", param="model")
+_NO_MESSAGES = SandboxRefusal(
     400, "missing_messages", "'messages' is required.", param="messages", about="messages"
 )
-_NO_FORMAT = Refusal(
+_NO_FORMAT = SandboxRefusal(
     400,
     "unsupported_parameter",
     "Unsupported parameter: 'response_format' is not supported with this model.",
     param="response_format",
     about="format",
 )
-_TOO_LONG = Refusal(
+_TOO_LONG = SandboxRefusal(
     400,
     "context_length_exceeded",
     "This model's maximum context length is exceeded. Please reduce the length of the messages.",
     param="messages",
     about="length",
 )
-_BAD_KEY = Refusal(
+_BAD_KEY = SandboxRefusal(
     401, "invalid_api_key", "Incorrect API key provided. Check the key table.", about="key"
 )
-_FORBIDDEN = Refusal(
+_FORBIDDEN = SandboxRefusal(
     403, "permission_denied", "This key may not use this endpoint.", about="forbidden"
 )
-_UNPAID = Refusal(402, "payment_required", "This account has an unpaid balance.", about="unpaid")
-_EXHAUSTED = Refusal(
+_UNPAID = SandboxRefusal(
+    402, "payment_required", "This account has an unpaid balance.", about="unpaid"
+)
+_EXHAUSTED = SandboxRefusal(
     429,
     "insufficient_quota",
     "You exceeded your current quota, please check your plan and billing details.",
@@ -73,12 +75,12 @@ _STATES = {
 }
 
 
-def _crash(status: int, message: str, about: str) -> Refusal:
-    return Refusal(status, None, message, kind="server_error", about=about)
+def _crash(status: int, message: str, about: str) -> SandboxRefusal:
+    return SandboxRefusal(status, None, message, kind="server_error", about=about)
 
 
 _FIXED = {
-    Fault.STATUS_400: Refusal(
+    Fault.STATUS_400: SandboxRefusal(
         400, "invalid_value", "Invalid value in the request.", about="request"
     ),
     Fault.STATUS_401: _BAD_KEY,
@@ -95,25 +97,25 @@ _FIXED = {
     Fault.INSUFFICIENT_QUOTA: _EXHAUSTED,
     Fault.RESPONSE_FORMAT: _NO_FORMAT,
     Fault.CONTEXT_LENGTH: _TOO_LONG,
-    Fault.CONTENT_POLICY: Refusal(
+    Fault.CONTENT_POLICY: SandboxRefusal(
         400,
         "content_filter",
         "The prompt was filtered by the content management policy.",
         about="filter",
     ),
-    Fault.MODEL_DENIED: Refusal(
+    Fault.MODEL_DENIED: SandboxRefusal(
         403, "model_not_found", "This key has no access to this model.", about="model_denied"
     ),
-    Fault.JSON_VALIDATE: Refusal(
+    Fault.JSON_VALIDATE: SandboxRefusal(
         400, "json_validate_failed", "The model's answer is no JSON.", about="json_validate"
     ),
-    Fault.CAPACITY: Refusal(
+    Fault.CAPACITY: SandboxRefusal(
         498, "capacity_exceeded", "There is no capacity in this tier.", about="capacity"
     ),
 }
 
 
-def for_key(key: str | None, alias: str, config: SandboxConfig) -> Refusal | None:
+def for_key(key: str | None, alias: str, config: SandboxConfig) -> SandboxRefusal | None:
     """401 without a known key, and what the state of a known one calls for."""
     if key is None:
         return None if config.provider.keyless and not config.strict_keys else _NO_KEY
@@ -123,7 +125,7 @@ def for_key(key: str | None, alias: str, config: SandboxConfig) -> Refusal | Non
     return _STATES.get(spec.state)
 
 
-def for_quota(ruling: Ruling, model: str = "") -> Refusal:
+def for_quota(ruling: Ruling, model: str = "") -> SandboxRefusal:
     """429 of a sliding window that has no room for a while."""
     wait = ruling.wait or 0.0
     window = ruling.window or Window(1, 60.0)
@@ -136,7 +138,7 @@ def for_quota(ruling: Ruling, model: str = "") -> Refusal:
         "unit": ruling.unit,
     }
     message = f"Rate limit reached. Please try again in {wait:.3f}s."
-    return Refusal(
+    return SandboxRefusal(
         429,
         "rate_limit_exceeded",
         message,
@@ -147,7 +149,9 @@ def for_quota(ruling: Ruling, model: str = "") -> Refusal:
     )
 
 
-def for_body(prompt: Prompt, model: str, traits: Traits, config: SandboxConfig) -> Refusal | None:
+def for_body(
+    prompt: Prompt, model: str, traits: Traits, config: SandboxConfig
+) -> SandboxRefusal | None:
     """400 and 404 for what the provider and the model do not take."""
     facts: dict[str, Any] = {"model": model}
     if not config.knows(model):
@@ -171,7 +175,7 @@ def _format(prompt: Prompt, config: SandboxConfig) -> str:
     return "text" if config.provider.format_ignored else prompt.response_format
 
 
-def for_fault(fault: Fault, key: str, model: str, config: SandboxConfig) -> Refusal | None:
+def for_fault(fault: Fault, key: str, model: str, config: SandboxConfig) -> SandboxRefusal | None:
     """The error of an injected fault; None: this fault is not an error status."""
     if fault in _FIXED:
         return replace(_FIXED[fault], facts={"model": model})
@@ -181,5 +185,9 @@ def for_fault(fault: Fault, key: str, model: str, config: SandboxConfig) -> Refu
         return replace(_UNPAID, about="budget_hold", wait=config.fault_wait)
     message = f"Incorrect API key provided: {key}."
     if fault is Fault.ECHO_KEY:
-        return Refusal(401, "invalid_api_key", message)
-    return Refusal(500, None, message, kind="server_error") if fault is Fault.ECHO_KEY_500 else None
+        return SandboxRefusal(401, "invalid_api_key", message)
+    return (
+        SandboxRefusal(500, None, message, kind="server_error")
+        if fault is Fault.ECHO_KEY_500
+        else None
+    )

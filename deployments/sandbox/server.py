@@ -22,15 +22,15 @@ import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from deployments.sandbox.book import Book, KeyRing
 from deployments.sandbox.config import SandboxConfig, merged
-from deployments.sandbox.exchange import Connection, Exchange, State, refusal_payload
+from deployments.sandbox.exchange import ClientConnection, Exchange, State, refusal_payload
 from deployments.sandbox.faults import FaultPicker
 from deployments.sandbox.prompt_cache import PromptCache
 from deployments.sandbox.refusals import NO_ROUTE
+from deployments.sandbox.request_log import KeyRing, RequestLog
 from tasks.core.errors import ConfigError
 
-__all__ = ["Upstream", "serve"]
+__all__ = ["SandboxServer", "serve"]
 
 _Route = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _DEFAULT_MODELS = ("sandbox-large", "sandbox-small")
@@ -39,7 +39,9 @@ _DEFAULT_MODELS = ("sandbox-large", "sandbox-small")
 class _Server(web.Server):
     """aiohttp's server, plus a note of every connection."""
 
-    def __init__(self, handler: _Route, connections: dict[RequestHandler, Connection]) -> None:
+    def __init__(
+        self, handler: _Route, connections: dict[RequestHandler, ClientConnection]
+    ) -> None:
         super().__init__(handler, access_log=None)
         self._notes = connections
         self._opened = 0
@@ -47,24 +49,24 @@ class _Server(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         self._opened += 1
-        self._notes[handler] = Connection(self._opened)
+        self._notes[handler] = ClientConnection(self._opened)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         note = self._notes.pop(handler, None)
         if note is not None:
             note.gone.set()
-            if note.book is not None:
-                note.book.connections_open -= 1
+            if note.log is not None:
+                note.log.connections_open -= 1
 
 
-class Upstream:
+class SandboxServer:
     """All routes. `raw` is the configuration as plain data; /reset returns to it."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self._initial = raw
         self._raw = raw
-        self._connections: dict[RequestHandler, Connection] = {}
+        self._connections: dict[RequestHandler, ClientConnection] = {}
         self.state = _fresh(SandboxConfig.read(raw))
         self._routes: dict[tuple[str, str], _Route] = {
             ("GET", "/stats"): self._stats,
@@ -79,7 +81,7 @@ class Upstream:
 
     def summary(self) -> dict[str, Any]:
         """What GET /stats answers."""
-        counts = self.state.book.summary()
+        counts = self.state.log.summary()
         keys = {alias: meter.summary() for alias, meter in self.state.ring.meters.items()}
         totals = {name: sum(k[name] for k in keys.values()) for name in ("accepted", "refused")}
         return {**counts, **totals, "keys": keys}
@@ -125,7 +127,7 @@ class Upstream:
     async def _log(self, request: web.BaseRequest) -> web.StreamResponse:
         text = request.query.get("after", "0")
         after = int(text) if text.isdecimal() else 0
-        return _json([row for row in self.state.book.rows if row.n > after])
+        return _json([row for row in self.state.log.rows if row.n > after])
 
     async def _control(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -137,7 +139,7 @@ class Upstream:
         # What was counted and used stays; only behaviour changes.
         self.state.ring.configure(config)
         old = self.state
-        self.state = State(config, old.book, old.ring, _picker(config), old.cache)
+        self.state = State(config, old.log, old.ring, _picker(config), old.cache)
         return _json(config.model_dump(mode="json"))
 
     async def _reset(self, _: web.BaseRequest) -> web.StreamResponse:
@@ -152,8 +154,8 @@ def _picker(config: SandboxConfig) -> FaultPicker:
 
 
 def _fresh(config: SandboxConfig) -> State:
-    book, ring = Book(config.log_limit), KeyRing(config)
-    return State(config, book, ring, _picker(config), PromptCache())
+    log, ring = RequestLog(config.log_limit), KeyRing(config)
+    return State(config, log, ring, _picker(config), PromptCache())
 
 
 def _json(value: Any, status: int = 200) -> web.Response:
@@ -168,7 +170,7 @@ async def serve(raw: dict[str, Any], host: str, port: int, *, with_parent: bool)
     Raises:
         ConfigError: the configuration is wrong, or the address cannot be listened on.
     """
-    upstream = Upstream(raw)
+    upstream = SandboxServer(raw)
     runner = web.ServerRunner(upstream.server(), shutdown_timeout=0.5)
     await runner.setup()
     await _listen(runner, host, port)

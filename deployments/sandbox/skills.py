@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from deployments.sandbox.config import Answer, ModelSpec, SandboxConfig
+from deployments.sandbox.config import ModelSpec, SandboxConfig, ScriptedAnswer
 from deployments.sandbox.prompt import CodeLine, Prompt
 from tasks.core.records import CATEGORIES, SEVERITIES
 
@@ -39,7 +39,9 @@ def _json(value: dict[str, Any]) -> str:
     return orjson.dumps(value).decode()
 
 
-def _scripted(prompt: Prompt, model: str, spec: ModelSpec, config: SandboxConfig) -> Answer | None:
+def _scripted(
+    prompt: Prompt, model: str, spec: ModelSpec, config: SandboxConfig
+) -> ScriptedAnswer | None:
     wanted = {"check": "comments", "review": "verdicts", "chat": "content"}[prompt.kind]
     for answer in config.answers:
         mine = spec.skill == "scripted" if answer.model is None else answer.model == model
@@ -54,7 +56,7 @@ def _digest(*what: str) -> bytes:
 
 
 def _comments(
-    prompt: Prompt, model: str, spec: ModelSpec, answer: Answer | None
+    prompt: Prompt, model: str, spec: ModelSpec, answer: ScriptedAnswer | None
 ) -> list[dict[str, Any]]:
     if answer is not None and answer.comments is not None:
         return [_comment(None, bytes(8)) | dict(given) for given in answer.comments]
@@ -83,7 +85,9 @@ def _comment(line: CodeLine | None, dice: bytes) -> dict[str, Any]:
     }
 
 
-def _verdicts(prompt: Prompt, spec: ModelSpec, answer: Answer | None) -> list[dict[str, Any]]:
+def _verdicts(
+    prompt: Prompt, spec: ModelSpec, answer: ScriptedAnswer | None
+) -> list[dict[str, Any]]:
     rules = answer.verdicts if answer and answer.verdicts is not None else ()
     found = []
     for comment_id, text in prompt.comments.items():

@@ -9,12 +9,12 @@ from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import Fault
 from deployments.sandbox.profiles import Profile
 from deployments.sandbox.refusals import ERROR_BODY
-from deployments.sandbox.wire import Completion
+from deployments.sandbox.wire import SandboxReply
 
 __all__ = ["spoiled"]
 
 
-def spoiled(done: Completion, fault: Fault | None, config: SandboxConfig) -> Completion:
+def spoiled(done: SandboxReply, fault: Fault | None, config: SandboxConfig) -> SandboxReply:
     """`done` as this fault leaves it; unchanged for faults that are not about content."""
     if fault is None:
         return done
@@ -33,7 +33,7 @@ def spoiled(done: Completion, fault: Fault | None, config: SandboxConfig) -> Com
     return replace(done, content=_reworded(text, fault), choices=choices)
 
 
-def _broken_off(done: Completion, provider: Profile) -> Completion:
+def _broken_off(done: SandboxReply, provider: Profile) -> SandboxReply:
     error = None
     if provider.choice_errors:
         error = provider.shape(provider.worded(ERROR_BODY))["error"]

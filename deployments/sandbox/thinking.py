@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from deployments.sandbox.profiles import Traits
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Completion
+from deployments.sandbox.wire import SandboxReply
 
 __all__ = ["spent", "thought_about"]
 
@@ -15,7 +15,7 @@ _UNLIMITED = 4096
 _NONE = {"none", "minimal"}
 
 
-def thought_about(done: Completion, prompt: Prompt, traits: Traits) -> Completion:
+def thought_about(done: SandboxReply, prompt: Prompt, traits: Traits) -> SandboxReply:
     """`done` as a model gives it that thinks first; unchanged if this one does not."""
     if not traits.reasons or not _wanted(prompt):
         return done
@@ -32,7 +32,7 @@ def thought_about(done: Completion, prompt: Prompt, traits: Traits) -> Completio
     return done
 
 
-def spent(done: Completion, budget: int) -> Completion:
+def spent(done: SandboxReply, budget: int) -> SandboxReply:
     """A reply of `budget` tokens (0: no limit was set) that all went into thinking."""
     return replace(
         done,

@@ -12,14 +12,14 @@ from typing import Any, Literal
 import orjson
 
 __all__ = [
-    "Completion",
-    "Refusal",
+    "SandboxRefusal",
+    "SandboxReply",
     "Style",
     "completion_body",
     "completion_head",
     "event",
-    "events",
     "openai_error",
+    "reply_events",
     "retry_headers",
 ]
 
@@ -27,7 +27,7 @@ _DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class SandboxReply:
     """What is answered, before it is written as one body or as a stream."""
 
     reply_id: str
@@ -91,7 +91,7 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SandboxRefusal:
     """An answer that is an error."""
 
     status: int
@@ -110,7 +110,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def openai_error(refusal: Refusal) -> Any:
+def openai_error(refusal: SandboxRefusal) -> Any:
     """The error as OpenAI writes it."""
     error = {
         "message": refusal.message,
@@ -121,7 +121,7 @@ def openai_error(refusal: Refusal) -> Any:
     return {"error": error | dict(refusal.more)}
 
 
-def completion_body(done: Completion, style: Style) -> bytes:
+def completion_body(done: SandboxReply, style: Style) -> bytes:
     """A whole chat.completion."""
     message = {"role": "assistant", **_said(done, style), "refusal": done.refusal}
     end = style.finish_reasons.get(done.finish_reason, done.finish_reason)
@@ -134,19 +134,19 @@ def completion_body(done: Completion, style: Style) -> bytes:
     return style.blank + orjson.dumps(record | dict(style.body))
 
 
-def _said(done: Completion, style: Style) -> dict[str, Any]:
+def _said(done: SandboxReply, style: Style) -> dict[str, Any]:
     said: dict[str, Any] = {"content": _parts(done) if done.parts else done.content}
     if style.reasoning_field and done.reasoning is not None:
         said[style.reasoning_field] = done.reasoning
     return said
 
 
-def _parts(done: Completion) -> list[dict[str, Any]]:
+def _parts(done: SandboxReply) -> list[dict[str, Any]]:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": done.reasoning or ""}]}
     return [thinking, {"type": "text", "text": done.content or ""}]
 
 
-def _broken(done: Completion) -> dict[str, Any]:
+def _broken(done: SandboxReply) -> dict[str, Any]:
     return {} if done.error is None else {"error": done.error}
 
 
@@ -155,7 +155,9 @@ def event(value: Any) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
-def events(done: Completion, chunks: int, style: Style, *, include_usage: bool) -> Iterator[bytes]:
+def reply_events(
+    done: SandboxReply, chunks: int, style: Style, *, include_usage: bool
+) -> Iterator[bytes]:
     """A stream of chat.completion.chunk: the role, `chunks` of content, the end, usage, [DONE]."""
     head = completion_head(done, "chat.completion.chunk") | dict(style.body)
     extra = {"usage": None} if include_usage and style.usage == "asked" else {}
@@ -179,7 +181,7 @@ def events(done: Completion, chunks: int, style: Style, *, include_usage: bool) 
     yield _DONE
 
 
-def _deltas(done: Completion, chunks: int, style: Style) -> Iterator[dict[str, Any]]:
+def _deltas(done: SandboxReply, chunks: int, style: Style) -> Iterator[dict[str, Any]]:
     if done.parts:
         thinking, _ = _parts(done)
         yield {"content": [thinking]}
@@ -191,7 +193,7 @@ def _deltas(done: Completion, chunks: int, style: Style) -> Iterator[dict[str, A
         yield {name: text[start : start + size]}
 
 
-def completion_head(done: Completion, kind: str) -> dict[str, Any]:
+def completion_head(done: SandboxReply, kind: str) -> dict[str, Any]:
     """The members that a completion and its chunks begin with."""
     return {
         "id": done.reply_id,

@@ -13,8 +13,8 @@ import pytest
 
 from tasks.core.errors import OutputError
 from tasks.core.files import atomic, hold_folder, output_errors, publish, write_json
-from tasks.upstream.journal.store_sqlite import SqliteStore as Journal
-from tasks.upstream.quota.store_sqlite import SqliteStore as Ledger
+from tasks.upstream.journal.store_sqlite import SqliteJournalStore as Journal
+from tasks.upstream.quota.store_sqlite import SqliteJournalStore as Ledger
 
 _WRITE = "import sys; from pathlib import Path; from tasks.core.files import write_json; write_json(Path(sys.argv[1]), 1)"
 

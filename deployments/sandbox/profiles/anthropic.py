@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import anthropic_limits
-from deployments.sandbox.profiles.record import Profile, Route, Rule, Traits, by_about
+from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal, openai_error
+from deployments.sandbox.wire import SandboxRefusal, openai_error
 
 __all__ = ["ANTHROPIC"]
 
 _INVALID = "invalid_request_error"
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     """The native shape for what the platform refuses, OpenAI's for what the endpoint does."""
     if refusal.about not in {"overloaded", "status_500", "status_503"}:
         return openai_error(refusal)
@@ -28,10 +28,12 @@ def _many(prompt: Prompt) -> bool:
 
 # https://platform.claude.com/docs/en/api/openai-sdk: response_format, seed, logprobs and others
 # are ignored, n must be 1, temperature above 1 is taken as 1.
-_ONE_CHOICE = Rule("n", Refusal(400, _INVALID, "n: only the value 1 is supported."), _many)
+_ONE_CHOICE = RefusalRule(
+    "n", SandboxRefusal(400, _INVALID, "n: only the value 1 is supported."), _many
+)
 # github.com/musistudio/claude-code-router/issues/1654 quotes the documentation of these models
-_NO_TEMPERATURE = Rule(
-    "temperature", Refusal(400, _INVALID, "temperature: not supported by this model.")
+_NO_TEMPERATURE = RefusalRule(
+    "temperature", SandboxRefusal(400, _INVALID, "temperature: not supported by this model.")
 )
 
 ANTHROPIC = Profile(
@@ -45,31 +47,35 @@ ANTHROPIC = Profile(
     },
     rules=(_ONE_CHOICE,),
     refusals=by_about(
-        key_missing=Refusal(401, None, "x-api-key header is required", "authentication_error"),
-        key=Refusal(401, None, "invalid x-api-key", "authentication_error"),
-        forbidden=Refusal(403, None, "This key may not use this resource.", "permission_error"),
+        key_missing=SandboxRefusal(
+            401, None, "x-api-key header is required", "authentication_error"
+        ),
+        key=SandboxRefusal(401, None, "invalid x-api-key", "authentication_error"),
+        forbidden=SandboxRefusal(
+            403, None, "This key may not use this resource.", "permission_error"
+        ),
         # https://platform.claude.com/docs/en/api/errors; wording: shared by many client issues
-        unpaid=Refusal(
+        unpaid=SandboxRefusal(
             400, _INVALID, "Your credit balance is too low to access the API.", _INVALID
         ),
-        exhausted=Refusal(
+        exhausted=SandboxRefusal(
             400, _INVALID, "Your credit balance is too low to access the API.", _INVALID
         ),
-        model=Refusal(404, None, "model: {model}", "not_found_error"),
-        wait=Refusal(
+        model=SandboxRefusal(404, None, "model: {model}", "not_found_error"),
+        wait=SandboxRefusal(
             429,
             None,
             "This request would exceed the rate limit of {limit} {unit}.",
             "rate_limit_error",
         ),
-        length=Refusal(
+        length=SandboxRefusal(
             400, None, "prompt is too long: {tokens} tokens > {context} maximum", _INVALID
         ),
         # github.com/anthropics/anthropic-sdk-typescript/issues/616
-        overloaded=Refusal(
+        overloaded=SandboxRefusal(
             529, None, "Overloaded", "overloaded_error", headers={"x-should-retry": "true"}
         ),
-        status_500=Refusal(500, None, "Internal server error", "api_error"),
+        status_500=SandboxRefusal(500, None, "Internal server error", "api_error"),
     ),
     shape=_error,
     retry_after=("seconds",),

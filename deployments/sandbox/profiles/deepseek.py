@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deployments.sandbox.profiles.openai import JSON_WORD
 from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
-from deployments.sandbox.wire import Refusal, Style
+from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["DEEPSEEK"]
 
@@ -27,23 +27,27 @@ DEEPSEEK = Profile(
     rules=(JSON_WORD,),
     # Statuses: https://api-docs.deepseek.com/quick_start/error_codes
     refusals=by_about(
-        key_missing=Refusal(401, _INVALID, "Authentication Fails (no key)", "authentication_error"),
-        key=Refusal(401, _INVALID, "Authentication Fails (no such user)", "authentication_error"),
-        unpaid=Refusal(402, _INVALID, "Insufficient Balance", "unknown_error"),
-        exhausted=Refusal(402, _INVALID, "Insufficient Balance", "unknown_error"),
+        key_missing=SandboxRefusal(
+            401, _INVALID, "Authentication Fails (no key)", "authentication_error"
+        ),
+        key=SandboxRefusal(
+            401, _INVALID, "Authentication Fails (no such user)", "authentication_error"
+        ),
+        unpaid=SandboxRefusal(402, _INVALID, "Insufficient Balance", "unknown_error"),
+        exhausted=SandboxRefusal(402, _INVALID, "Insufficient Balance", "unknown_error"),
         # github.com/deepwn/addi/issues/13
-        model=Refusal(400, _INVALID, "Model Not Exist"),
+        model=SandboxRefusal(400, _INVALID, "Model Not Exist"),
         # github.com/ItzCrazyKns/Vane/issues/969
-        format=Refusal(400, _INVALID, "This response_format type is unavailable now"),
-        filter=Refusal(400, _INVALID, "Content Exists Risk"),
-        wait=Refusal(429, _INVALID, "Rate limit reached", "rate_limit_reached"),
-        length=Refusal(
+        format=SandboxRefusal(400, _INVALID, "This response_format type is unavailable now"),
+        filter=SandboxRefusal(400, _INVALID, "Content Exists Risk"),
+        wait=SandboxRefusal(429, _INVALID, "Rate limit reached", "rate_limit_reached"),
+        length=SandboxRefusal(
             400,
             _INVALID,
             "This model's maximum context length is {context} tokens. "
             "However, you requested {tokens} tokens.",
         ),
-        status_503=Refusal(503, None, "Service is too busy", "service_unavailable_error"),
+        status_503=SandboxRefusal(503, None, "Service is too busy", "service_unavailable_error"),
     ),
     # https://api-docs.deepseek.com/quick_start/rate_limit: while a request waits, empty lines come,
     # or SSE comments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
-from deployments.sandbox.wire import Refusal
+from deployments.sandbox.wire import SandboxRefusal
 
 __all__ = ["GEMINI"]
 
@@ -42,7 +42,7 @@ _PARAMETERS = frozenset(
 )
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     """A list of one object, as google.rpc.Status; `kind` is the status, `more` the details."""
     error: dict[str, Any] = {
         "code": refusal.status,
@@ -53,7 +53,7 @@ def _error(refusal: Refusal) -> Any:
     return [{"error": error | ({"details": details} if details else {})}]
 
 
-def _retry(refusal: Refusal) -> list[dict[str, Any]]:
+def _retry(refusal: SandboxRefusal) -> list[dict[str, Any]]:
     if refusal.about != "wait":
         return []
     period = "PerDay" if refusal.facts["seconds"] >= _DAY else "PerMinute"
@@ -68,11 +68,11 @@ def _retry(refusal: Refusal) -> list[dict[str, Any]]:
     ]
 
 
-def _unknown(name: str, _: Any) -> Refusal:
+def _unknown(name: str, _: Any) -> SandboxRefusal:
     # github.com/bytedance/deer-flow/issues/1515
     message = f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.'
     details = [{"@type": f"{_RPC}BadRequest", "fieldViolations": [{"description": message}]}]
-    return Refusal(400, None, message, "INVALID_ARGUMENT", more={"details": details})
+    return SandboxRefusal(400, None, message, "INVALID_ARGUMENT", more={"details": details})
 
 
 _BAD_KEY = [
@@ -95,47 +95,53 @@ GEMINI = Profile(
     accepted=_PARAMETERS,
     unknown=_unknown,
     refusals=by_about(
-        key_missing=Refusal(
+        key_missing=SandboxRefusal(
             400, None, "Missing or invalid Authorization header.", "INVALID_ARGUMENT"
         ),
         # https://ai.google.dev/gemini-api/docs/troubleshooting
-        key=Refusal(
+        key=SandboxRefusal(
             400,
             None,
             "API key not valid. Please pass a valid API key.",
             "INVALID_ARGUMENT",
             more={"details": _BAD_KEY},
         ),
-        forbidden=Refusal(403, None, "The caller does not have permission", "PERMISSION_DENIED"),
-        model=Refusal(404, None, "models/{model} is not found for this API version.", "NOT_FOUND"),
-        model_denied=Refusal(403, None, "No permission for {model}", "PERMISSION_DENIED"),
+        forbidden=SandboxRefusal(
+            403, None, "The caller does not have permission", "PERMISSION_DENIED"
+        ),
+        model=SandboxRefusal(
+            404, None, "models/{model} is not found for this API version.", "NOT_FOUND"
+        ),
+        model_denied=SandboxRefusal(403, None, "No permission for {model}", "PERMISSION_DENIED"),
         # github.com/n4ze3m/page-assist/issues/406, https://ai.google.dev/gemini-api/docs/rate-limits
-        wait=Refusal(
+        wait=SandboxRefusal(
             429,
             None,
             "Quota exceeded: limit {limit}, model {model}. Please retry in {wait:.3f}s.",
             "RESOURCE_EXHAUSTED",
         ),
-        exhausted=Refusal(429, None, "Resource has been exhausted.", "RESOURCE_EXHAUSTED"),
-        unpaid=Refusal(400, None, "Billing is not active.", "FAILED_PRECONDITION"),
-        length=Refusal(
+        exhausted=SandboxRefusal(429, None, "Resource has been exhausted.", "RESOURCE_EXHAUSTED"),
+        unpaid=SandboxRefusal(400, None, "Billing is not active.", "FAILED_PRECONDITION"),
+        length=SandboxRefusal(
             400,
             None,
             "The input token count ({tokens}) exceeds the maximum number of tokens allowed "
             "({context}).",
             "INVALID_ARGUMENT",
         ),
-        format=Refusal(
+        format=SandboxRefusal(
             400,
             None,
             'Invalid JSON payload received. Unknown name "additionalProperties" at '
             "'generation_config.response_schema': Cannot find field.",
             "INVALID_ARGUMENT",
         ),
-        status_500=Refusal(500, None, "An internal error has occurred.", "INTERNAL"),
-        status_503=Refusal(503, None, "The model is overloaded.", "UNAVAILABLE"),
-        request=Refusal(400, None, "Request contains an invalid argument.", "INVALID_ARGUMENT"),
-        route=Refusal(404, None, "Not Found", "NOT_FOUND"),
+        status_500=SandboxRefusal(500, None, "An internal error has occurred.", "INTERNAL"),
+        status_503=SandboxRefusal(503, None, "The model is overloaded.", "UNAVAILABLE"),
+        request=SandboxRefusal(
+            400, None, "Request contains an invalid argument.", "INVALID_ARGUMENT"
+        ),
+        route=SandboxRefusal(404, None, "Not Found", "NOT_FOUND"),
     ),
     shape=_error,
 )

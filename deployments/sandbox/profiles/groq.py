@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import groq_limits
-from deployments.sandbox.profiles.record import Profile, Route, Rule, Traits, by_about
+from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal, Style, openai_error
+from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
 __all__ = ["GROQ"]
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     """OpenAI's without nulls."""
     error = openai_error(refusal)["error"]
     return {"error": {name: value for name, value in error.items() if value is not None}}
@@ -22,15 +22,15 @@ def _many(prompt: Prompt) -> bool:
     return prompt.body.get("n") not in {None, 1}
 
 
-def _unsupported(param: str) -> Rule:
+def _unsupported(param: str) -> RefusalRule:
     message = f"property '{param}' is unsupported"
-    return Rule(param, Refusal(400, None, message))
+    return RefusalRule(param, SandboxRefusal(400, None, message))
 
 
 # https://console.groq.com/docs/openai: what is refused with a 400
 _RULES = (
     *map(_unsupported, ("logprobs", "logit_bias", "top_logprobs")),
-    Rule("n", Refusal(400, None, "'n' : number must be at most 1"), _many),
+    RefusalRule("n", SandboxRefusal(400, None, "'n' : number must be at most 1"), _many),
 )
 
 # Statuses and headers: https://console.groq.com/docs/errors and /rate-limits
@@ -45,43 +45,43 @@ GROQ = Profile(
     },
     rules=_RULES,
     refusals=by_about(
-        key_missing=Refusal(401, "invalid_api_key", "Invalid API Key"),
-        key=Refusal(401, "invalid_api_key", "Invalid API Key"),
+        key_missing=SandboxRefusal(401, "invalid_api_key", "Invalid API Key"),
+        key=SandboxRefusal(401, "invalid_api_key", "Invalid API Key"),
         # github.com/Aider-AI/aider/issues/811
-        model=Refusal(
+        model=SandboxRefusal(
             404,
             "model_not_found",
             "The model `{model}` does not exist or you do not have access to it.",
         ),
-        wait=Refusal(
+        wait=SandboxRefusal(
             429,
             "rate_limit_exceeded",
             "Rate limit reached for model `{model}` on {unit} per {seconds:g} seconds: "
             "Limit {limit}. Please try again in {span}.",
             kind="tokens",
         ),
-        format=Refusal(
+        format=SandboxRefusal(
             400,
             None,
             "This model does not support response format `json_schema`.",
             param="response_format",
         ),
         # github.com/HunorLaczko/ha-groq-cloud-api/issues/27: more than a minute's tokens at once
-        length=Refusal(
+        length=SandboxRefusal(
             413,
             "rate_limit_exceeded",
             "Request too large for model `{model}` on tokens per minute (TPM): Limit {context}, "
             "Requested {tokens}.",
             kind="tokens",
         ),
-        json_validate=Refusal(
+        json_validate=SandboxRefusal(
             400,
             "json_validate_failed",
             "Failed to generate JSON. See 'failed_generation' for more details.",
             more={"failed_generation": '{"comments": [{"path": '},
         ),
-        capacity=Refusal(498, "capacity_exceeded", "Flex tier capacity exceeded.", "flex"),
-        status_503=Refusal(503, None, "Service Unavailable", "internal_server_error"),
+        capacity=SandboxRefusal(498, "capacity_exceeded", "Flex tier capacity exceeded.", "flex"),
+        status_503=SandboxRefusal(503, None, "Service Unavailable", "internal_server_error"),
     ),
     shape=_error,
     retry_after=("seconds",),

@@ -7,7 +7,7 @@ from typing import Any
 from deployments.sandbox.limits import azure_limits
 from deployments.sandbox.profiles.openai import REASONING, REASONING_RULES
 from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
-from deployments.sandbox.wire import Refusal, Style
+from deployments.sandbox.wire import SandboxRefusal, Style
 from tasks.core.quotas import Window
 
 __all__ = ["AZURE", "GITHUB_MODELS"]
@@ -21,7 +21,7 @@ _PROMPT_RESULTS = [{"prompt_index": 0, "content_filter_results": _CLEAN}]
 _DAY = 86_400.0
 
 
-def _azure_error(refusal: Refusal) -> Any:
+def _azure_error(refusal: SandboxRefusal) -> Any:
     """Code and message; the service behind it adds type and param to what it refuses itself."""
     error: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
     if refusal.param is not None:
@@ -52,30 +52,30 @@ AZURE = Profile(
     unknown=REASONING.unknown,
     rules=REASONING.rules,
     refusals=by_about(
-        key_missing=Refusal(
+        key_missing=SandboxRefusal(
             401, "401", "Access denied: no subscription key or no access token was sent."
         ),
-        key=Refusal(
+        key=SandboxRefusal(
             401,
             "401",
             "Access denied due to invalid subscription key or wrong API endpoint.",
         ),
-        forbidden=Refusal(403, "403", "Public access is disabled for this resource."),
+        forbidden=SandboxRefusal(403, "403", "Public access is disabled for this resource."),
         # github.com/rusiaaman/chat.md/issues/2
-        model=Refusal(
+        model=SandboxRefusal(
             404,
             "DeploymentNotFound",
             "The API deployment for this resource does not exist: {model}.",
         ),
-        route=Refusal(404, "404", "Resource not found"),
-        wait=Refusal(
+        route=SandboxRefusal(404, "404", "Resource not found"),
+        wait=SandboxRefusal(
             429,
             "429",
             "Requests have exceeded the call rate limit of your current tier: {limit} {unit} in "
             "{seconds:g} seconds. Please retry after {wait:.0f} seconds.",
         ),
         # github.com/compl-ai/compl-ai/issues/20
-        filter=Refusal(
+        filter=SandboxRefusal(
             400,
             "content_filter",
             "The response was filtered due to the prompt triggering the content management policy.",
@@ -103,7 +103,7 @@ AZURE = Profile(
 )
 
 
-def _github_error(refusal: Refusal) -> Any:
+def _github_error(refusal: SandboxRefusal) -> Any:
     return {
         "error": {
             "code": refusal.code,
@@ -113,11 +113,11 @@ def _github_error(refusal: Refusal) -> Any:
     }
 
 
-def _scope(refusal: Refusal) -> str:
+def _scope(refusal: SandboxRefusal) -> str:
     return "UserByModelByDay" if refusal.facts["seconds"] >= _DAY else "UserByModelByMinute"
 
 
-def _github_limited(refusal: Refusal) -> dict[str, str]:
+def _github_limited(refusal: SandboxRefusal) -> dict[str, str]:
     if refusal.about != "wait":
         return {}
     return {
@@ -139,18 +139,18 @@ GITHUB_MODELS = Profile(
     },
     traits=Traits(context_tokens=8_000),
     refusals=by_about(
-        key_missing=Refusal(401, "unauthorized", "Unauthorized"),
-        key=Refusal(401, "unauthorized", "Bad credentials"),
-        forbidden=Refusal(403, "no_access", "No access to model: {model}"),
-        model_denied=Refusal(403, "no_access", "No access to model: {model}"),
-        model=Refusal(400, "unknown_model", "Unknown model: {model}"),
-        wait=Refusal(
+        key_missing=SandboxRefusal(401, "unauthorized", "Unauthorized"),
+        key=SandboxRefusal(401, "unauthorized", "Bad credentials"),
+        forbidden=SandboxRefusal(403, "no_access", "No access to model: {model}"),
+        model_denied=SandboxRefusal(403, "no_access", "No access to model: {model}"),
+        model=SandboxRefusal(400, "unknown_model", "Unknown model: {model}"),
+        wait=SandboxRefusal(
             429,
             "RateLimitReached",
             "Rate limit of {limit} per {seconds:g}s exceeded. "
             "Please wait {wait:.0f} seconds before retrying.",
         ),
-        length=Refusal(
+        length=SandboxRefusal(
             413,
             "tokens_limit_reached",
             "Request body too large for {model}. Max size: {context} tokens.",

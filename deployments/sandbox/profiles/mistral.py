@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
-from deployments.sandbox.wire import Refusal, Style
+from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["MISTRAL"]
 
@@ -37,7 +37,7 @@ _PARAMETERS = frozenset(
 )
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     if "detail" in refusal.more:
         # github.com/Gitlawb/openclaude/issues/739
         return dict(refusal.more)
@@ -50,14 +50,14 @@ def _error(refusal: Refusal) -> Any:
     }
 
 
-def _unknown(name: str, value: Any) -> Refusal:
+def _unknown(name: str, value: Any) -> SandboxRefusal:
     detail = {
         "type": "extra_forbidden",
         "loc": ["body", name],
         "msg": "Extra inputs are not permitted",
         "input": value,
     }
-    return Refusal(422, None, "", more={"detail": [detail]})
+    return SandboxRefusal(422, None, "", more={"detail": [detail]})
 
 
 MISTRAL = Profile(
@@ -72,21 +72,23 @@ MISTRAL = Profile(
     accepted=_PARAMETERS,
     unknown=_unknown,
     refusals=by_about(
-        key_missing=Refusal(401, None, "", more={"detail": "Unauthorized"}),
-        key=Refusal(401, None, "", more={"detail": "Unauthorized"}),
+        key_missing=SandboxRefusal(401, None, "", more={"detail": "Unauthorized"}),
+        key=SandboxRefusal(401, None, "", more={"detail": "Unauthorized"}),
         # github.com/tmc/langchaingo/issues/1233
-        model=Refusal(400, "1500", "Invalid model: {model}", "invalid_model"),
+        model=SandboxRefusal(400, "1500", "Invalid model: {model}", "invalid_model"),
         # github.com/cline/cline/issues/9085; no Retry-After
-        wait=Refusal(429, "1300", "Rate limit exceeded", "rate_limited"),
-        length=Refusal(
+        wait=SandboxRefusal(429, "1300", "Rate limit exceeded", "rate_limited"),
+        length=SandboxRefusal(
             400,
             "3051",
             "Prompt contains {tokens} tokens, too large for model with {context} maximum "
             "context length",
             "invalid_request_prompt",
         ),
-        status_503=Refusal(503, "3505", "Service tier capacity exceeded", "service_unavailable"),
-        route=Refusal(404, None, "", more={"detail": "Not Found"}),
+        status_503=SandboxRefusal(
+            503, "3505", "Service tier capacity exceeded", "service_unavailable"
+        ),
+        route=SandboxRefusal(404, None, "", more={"detail": "Not Found"}),
     ),
     shape=_error,
     style=Style(usage="beside"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import openai_limits
-from deployments.sandbox.profiles.record import Profile, Route, Rule, Traits, by_about
+from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal
+from deployments.sandbox.wire import SandboxRefusal
 
 __all__ = ["JSON_WORD", "PLAIN", "REASONING", "REASONING_RULES"]
 
@@ -52,8 +52,8 @@ _PARAMETERS = frozenset(
 )
 
 
-def _unknown(name: str, _: Any) -> Refusal:
-    return Refusal(400, "unknown_parameter", f"Unknown parameter: '{name}'.", param=name)
+def _unknown(name: str, _: Any) -> SandboxRefusal:
+    return SandboxRefusal(400, "unknown_parameter", f"Unknown parameter: '{name}'.", param=name)
 
 
 def _not_one(prompt: Prompt) -> bool:
@@ -69,9 +69,9 @@ def _no_json(prompt: Prompt) -> bool:
 
 
 # github.com/IBM/chuk-llm/issues/3, https://platform.openai.com/docs/guides/reasoning
-_MAX_TOKENS = Rule(
+_MAX_TOKENS = RefusalRule(
     "max_tokens",
-    Refusal(
+    SandboxRefusal(
         400,
         "unsupported_parameter",
         "Unsupported parameter: 'max_tokens' is not supported with this model. "
@@ -80,9 +80,9 @@ _MAX_TOKENS = Rule(
     ),
 )
 # github.com/ai-shifu/ChatALL/issues/995
-_TEMPERATURE_ONE = Rule(
+_TEMPERATURE_ONE = RefusalRule(
     "temperature",
-    Refusal(
+    SandboxRefusal(
         400,
         "unsupported_value",
         "Unsupported value: 'temperature' does not support {value} with this model. "
@@ -92,9 +92,9 @@ _TEMPERATURE_ONE = Rule(
     _not_one,
 )
 # github.com/ai-christianson/RA.Aid/issues/70: whatever its value
-_NO_TEMPERATURE = Rule(
+_NO_TEMPERATURE = RefusalRule(
     "temperature",
-    Refusal(
+    SandboxRefusal(
         400,
         "unsupported_parameter",
         "Unsupported parameter: 'temperature' is not supported with this model.",
@@ -102,9 +102,9 @@ _NO_TEMPERATURE = Rule(
     ),
 )
 # platform.openai.com/docs/guides/reasoning: o1-mini takes no system message
-_NO_SYSTEM = Rule(
+_NO_SYSTEM = RefusalRule(
     "messages",
-    Refusal(
+    SandboxRefusal(
         400,
         "unsupported_value",
         "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
@@ -113,9 +113,9 @@ _NO_SYSTEM = Rule(
     _system,
 )
 # platform.openai.com/docs/guides/structured-outputs#json-mode
-JSON_WORD = Rule(
+JSON_WORD = RefusalRule(
     "messages",
-    Refusal(
+    SandboxRefusal(
         400,
         None,
         "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
@@ -156,20 +156,20 @@ REASONING = Profile(
     rules=(JSON_WORD,),
     refusals=by_about(
         # github.com/Aider-AI/aider/issues/2031
-        model=Refusal(
+        model=SandboxRefusal(
             404,
             "model_not_found",
             "The model `{model}` does not exist or you do not have access to it.",
         ),
         # platform.openai.com/docs/guides/rate-limits
-        wait=Refusal(
+        wait=SandboxRefusal(
             429,
             "rate_limit_exceeded",
             "Rate limit reached for {model} on {unit}: Limit {limit}. "
             "Please try again in {wait:.3f}s.",
             kind="requests",
         ),
-        length=Refusal(
+        length=SandboxRefusal(
             400,
             "context_length_exceeded",
             "This model's maximum context length is {context} tokens. "

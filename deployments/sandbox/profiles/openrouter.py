@@ -7,14 +7,14 @@ import time
 from typing import Any
 
 from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
-from deployments.sandbox.wire import Refusal, Style
+from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["OPENROUTER"]
 
 _METADATA = "metadata"
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     """The status once more as `code`, and `metadata`; no type, no param."""
     error: dict[str, Any] = {"message": refusal.message, "code": refusal.code or refusal.status}
     more = dict(refusal.more)
@@ -24,7 +24,7 @@ def _error(refusal: Refusal) -> Any:
     return {"error": error | more, "user_id": "user_sandbox"}
 
 
-def _limited(refusal: Refusal) -> dict[str, str]:
+def _limited(refusal: SandboxRefusal) -> dict[str, str]:
     if refusal.about != "wait":
         return {}
     reset = math.ceil((time.time() + (refusal.wait or 0)) * 1000)
@@ -61,22 +61,24 @@ OPENROUTER = Profile(
         "meta-llama/llama-3.3-70b-instruct:free": Traits(context_tokens=65_536),
     },
     refusals=by_about(
-        key_missing=Refusal(401, 401, "No auth credentials found"),
-        key=Refusal(401, 401, "User not found."),
-        forbidden=Refusal(403, 403, "Key is not allowed to do this."),
-        unpaid=Refusal(402, 402, "Insufficient credits. Add more credits and retry."),
-        exhausted=Refusal(402, 402, "Insufficient credits. Add more credits and retry."),
-        budget_hold=Refusal(
+        key_missing=SandboxRefusal(401, 401, "No auth credentials found"),
+        key=SandboxRefusal(401, 401, "User not found."),
+        forbidden=SandboxRefusal(403, 403, "Key is not allowed to do this."),
+        unpaid=SandboxRefusal(402, 402, "Insufficient credits. Add more credits and retry."),
+        exhausted=SandboxRefusal(402, 402, "Insufficient credits. Add more credits and retry."),
+        budget_hold=SandboxRefusal(
             402,
             402,
             "In-flight requests would exceed the remaining credits. Retry when they have ended.",
             more={_METADATA: {"limit_source": "openrouter_in_flight_budget"}},
         ),
         # github.com/maxnowack/anthropic-proxy/issues/4
-        model=Refusal(400, 400, "{model} is not a valid model ID"),
-        model_denied=Refusal(404, 404, "No allowed providers are available for {model}."),
-        wait=Refusal(429, 429, "Rate limit exceeded: {limit} {unit} per {seconds:g} seconds."),
-        filter=Refusal(
+        model=SandboxRefusal(400, 400, "{model} is not a valid model ID"),
+        model_denied=SandboxRefusal(404, 404, "No allowed providers are available for {model}."),
+        wait=SandboxRefusal(
+            429, 429, "Rate limit exceeded: {limit} {unit} per {seconds:g} seconds."
+        ),
+        filter=SandboxRefusal(
             403,
             403,
             'This model requires moderation. Your input was flagged for "violence".',
@@ -89,15 +91,15 @@ OPENROUTER = Profile(
                 }
             },
         ),
-        length=Refusal(
+        length=SandboxRefusal(
             400,
             400,
             "This endpoint's maximum context length is {context} tokens. "
             "However, you requested about {tokens} tokens.",
         ),
-        status_502=Refusal(502, 502, "Provider returned error", more={_METADATA: _PROVIDER}),
-        status_503=Refusal(503, 503, "No allowed providers are available."),
-        error_body=Refusal(200, 502, "Provider returned error", more={_METADATA: _PROVIDER}),
+        status_502=SandboxRefusal(502, 502, "Provider returned error", more={_METADATA: _PROVIDER}),
+        status_503=SandboxRefusal(503, 503, "No allowed providers are available."),
+        error_body=SandboxRefusal(200, 502, "Provider returned error", more={_METADATA: _PROVIDER}),
     ),
     shape=_error,
     refusal_headers=_limited,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.profiles.openai import JSON_WORD
-from deployments.sandbox.profiles.record import Profile, Route, Rule, Traits, by_about
+from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal, Style, openai_error
+from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
 __all__ = ["QWEN"]
 
 _PARAMETER = "invalid_parameter_error"
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     # github.com/infiniflow/ragflow/issues/8972
     return {**openai_error(refusal), "id": "chatcmpl-sandbox", "request_id": "sandbox"}
 
@@ -25,9 +25,9 @@ def _thinks(prompt: Prompt) -> bool:
 
 # github.com/OpenBMB/UltraRAG/issues/287: the open models think unless told otherwise, and thinking
 # is for streams only
-_THINKING = Rule(
+_THINKING = RefusalRule(
     "enable_thinking",
-    Refusal(
+    SandboxRefusal(
         400, _PARAMETER, "parameter.enable_thinking must be set to false for non-streaming calls"
     ),
     _thinks,
@@ -44,28 +44,30 @@ QWEN = Profile(
     },
     rules=(JSON_WORD,),
     refusals=by_about(
-        key_missing=Refusal(401, "invalid_api_key", "You didn't provide an API key."),
-        key=Refusal(401, "invalid_api_key", "Incorrect API key provided."),
-        forbidden=Refusal(403, "access_denied", "Access denied.", "access_denied"),
-        unpaid=Refusal(400, "Arrearage", "Access denied: the account is overdue.", "Arrearage"),
-        exhausted=Refusal(
+        key_missing=SandboxRefusal(401, "invalid_api_key", "You didn't provide an API key."),
+        key=SandboxRefusal(401, "invalid_api_key", "Incorrect API key provided."),
+        forbidden=SandboxRefusal(403, "access_denied", "Access denied.", "access_denied"),
+        unpaid=SandboxRefusal(
+            400, "Arrearage", "Access denied: the account is overdue.", "Arrearage"
+        ),
+        exhausted=SandboxRefusal(
             429, "insufficient_quota", "You exceeded your current quota.", "insufficient_quota"
         ),
-        model=Refusal(
+        model=SandboxRefusal(
             404,
             "model_not_found",
             "The model `{model}` does not exist or you do not have access to it.",
         ),
-        wait=Refusal(
+        wait=SandboxRefusal(
             429, "limit_requests", "You exceeded your current requests list.", "limit_requests"
         ),
-        filter=Refusal(
+        filter=SandboxRefusal(
             400,
             "data_inspection_failed",
             "Input data may contain inappropriate content.",
             "data_inspection_failed",
         ),
-        length=Refusal(400, _PARAMETER, "Range of input length should be [1, {context}]"),
+        length=SandboxRefusal(400, _PARAMETER, "Range of input length should be [1, {context}]"),
     ),
     shape=_error,
     style=Style(reasoning_field="reasoning_content"),

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from deployments.sandbox.limits import Limits
+from deployments.sandbox.limits import LimitHeaders
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal, Style, openai_error
+from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 from tasks.core.quotas import Window
 
-__all__ = ["Profile", "Route", "Rule", "Traits", "by_about"]
+__all__ = ["Profile", "RefusalRule", "Route", "Traits", "by_about"]
 
 
 _FACTS: Mapping[str, Any] = {
@@ -45,15 +45,15 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RefusalRule:
     """Requests that are refused, and how. The message may name {value}, what was sent, {model}."""
 
     param: str
-    refusal: Refusal
+    refusal: SandboxRefusal
     refused: Callable[[Prompt], bool] | None = None
     """Left out: whenever the parameter is sent."""
 
-    def check(self, prompt: Prompt, model: str) -> Refusal | None:
+    def check(self, prompt: Prompt, model: str) -> SandboxRefusal | None:
         """The refusal of this request, if the rule is about it."""
         value = prompt.body.get(self.param)
         if value is None if self.refused is None else not self.refused(prompt):
@@ -66,7 +66,7 @@ class Rule:
 class Traits:
     """What one model of a provider does otherwise."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RefusalRule, ...] = ()
     response_format: Literal["json_schema", "json_object", "none"] = "json_schema"
     """The most it accepts; more is refused."""
     context_tokens: int | None = None
@@ -96,22 +96,22 @@ class Profile:
     """A request without a key is served."""
     accepted: frozenset[str] | None = None
     """Parameters it knows; None: those it does not know are ignored."""
-    unknown: Callable[[str, Any], Refusal] | None = None
+    unknown: Callable[[str, Any], SandboxRefusal] | None = None
     """The refusal of a parameter that is not among them, by its name and value."""
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RefusalRule, ...] = ()
     """For all its models."""
-    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    refusals: Mapping[str, SandboxRefusal] = field(default_factory=dict)
     """Its own wording of what the sandbox refuses, by what that is about."""
-    shape: Callable[[Refusal], Any] = openai_error
+    shape: Callable[[SandboxRefusal], Any] = openai_error
     """The body of a refusal; a str is sent as plain text."""
     error_chunk: Callable[[Any], Any] = lambda error: error
     """An error body as an event in the middle of a stream."""
     done_after_error: bool = False
     """Whether [DONE] follows it."""
-    refusal_headers: Callable[[Refusal], dict[str, str]] = lambda _: {}
+    refusal_headers: Callable[[SandboxRefusal], dict[str, str]] = lambda _: {}
     retry_after: tuple[str, ...] = ()
     """Forms of Retry-After that it sends: "seconds", "ms", "date"."""
-    limits: Limits | None = None
+    limits: LimitHeaders | None = None
     """Its rate-limit headers, on every reply; None: it has none."""
     quota: tuple[Window, ...] = ()
     """What a key without a quota of its own may send."""
@@ -136,7 +136,7 @@ class Profile:
                 return route, match.groupdict().get("model")
         return None
 
-    def refuse(self, prompt: Prompt, model: str, traits: Traits) -> Refusal | None:
+    def refuse(self, prompt: Prompt, model: str, traits: Traits) -> SandboxRefusal | None:
         """What is wrong with the parameters of a request, first things first."""
         for name, value in prompt.body.items():
             if self.accepted is not None and self.unknown and name not in self.accepted:
@@ -145,7 +145,7 @@ class Profile:
         found = (rule.check(prompt, model) for rule in rules)
         return next((refusal for refusal in found if refusal is not None), None)
 
-    def worded(self, refusal: Refusal) -> Refusal:
+    def worded(self, refusal: SandboxRefusal) -> SandboxRefusal:
         """A refusal of the sandbox in this provider's words."""
         own = self.refusals.get(refusal.about)
         if own is None:
@@ -155,6 +155,6 @@ class Profile:
         return replace(own, message=message, wait=refusal.wait, about=refusal.about, facts=facts)
 
 
-def by_about(**refusals: Refusal) -> Mapping[str, Refusal]:
+def by_about(**refusals: SandboxRefusal) -> Mapping[str, SandboxRefusal]:
     """A profile's table of refusals: what it is about -> how it is said."""
     return refusals

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import Profile, Route, Rule, Traits, by_about
+from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.wire import Refusal, Style, openai_error
+from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
 __all__ = ["OLLAMA", "VLLM"]
 
 _BAD = "BadRequestError"
 
 
-def _vllm_error(refusal: Refusal) -> Any:
+def _vllm_error(refusal: SandboxRefusal) -> Any:
     # github.com/vllm-project/vllm/issues/3485; FastAPI's and the key check's own below it
     if refusal.more:
         return dict(refusal.more)
@@ -31,7 +31,9 @@ def _system(prompt: Prompt) -> bool:
 
 
 # The chat template of Gemma raises for a system message, and the server passes its words on.
-_NO_SYSTEM = Rule("messages", Refusal(400, None, "System role not supported", _BAD), _system)
+_NO_SYSTEM = RefusalRule(
+    "messages", SandboxRefusal(400, None, "System role not supported", _BAD), _system
+)
 
 # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
 VLLM = Profile(
@@ -47,20 +49,20 @@ VLLM = Profile(
     },
     keyless=True,
     refusals=by_about(
-        key_missing=Refusal(401, None, "", more={"error": "Unauthorized"}),
-        key=Refusal(401, None, "", more={"error": "Unauthorized"}),
-        model=Refusal(404, None, "The model `{model}` does not exist.", "NotFoundError"),
-        length=Refusal(
+        key_missing=SandboxRefusal(401, None, "", more={"error": "Unauthorized"}),
+        key=SandboxRefusal(401, None, "", more={"error": "Unauthorized"}),
+        model=SandboxRefusal(404, None, "The model `{model}` does not exist.", "NotFoundError"),
+        length=SandboxRefusal(
             400,
             None,
             "This model's maximum context length is {context} tokens. However, you requested "
             "{tokens} tokens. Please reduce the length of the messages.",
             _BAD,
         ),
-        format=Refusal(400, None, "Invalid grammar request", _BAD),
-        status_500=Refusal(500, None, "Internal server error", "InternalServerError"),
-        error_body=Refusal(500, None, "Internal server error", "InternalServerError"),
-        route=Refusal(404, None, "", more={"detail": "Not Found"}),
+        format=SandboxRefusal(400, None, "Invalid grammar request", _BAD),
+        status_500=SandboxRefusal(500, None, "Internal server error", "InternalServerError"),
+        error_body=SandboxRefusal(500, None, "Internal server error", "InternalServerError"),
+        route=SandboxRefusal(404, None, "", more={"detail": "Not Found"}),
     ),
     shape=_vllm_error,
     done_after_error=True,
@@ -68,7 +70,7 @@ VLLM = Profile(
 )
 
 
-def _ollama_error(refusal: Refusal) -> Any:
+def _ollama_error(refusal: SandboxRefusal) -> Any:
     """OpenAI's where the compatible layer speaks, a plain string where the server itself does."""
     if refusal.about in {"model", "length", "format", "request", "json", "messages"}:
         return openai_error(refusal)
@@ -88,13 +90,15 @@ OLLAMA = Profile(
     traits=Traits(context_tokens=4_096),
     keyless=True,
     refusals=by_about(
-        model=Refusal(404, None, 'model "{model}" not found, try pulling it first', "api_error"),
-        status_503=Refusal(
+        model=SandboxRefusal(
+            404, None, 'model "{model}" not found, try pulling it first', "api_error"
+        ),
+        status_503=SandboxRefusal(
             503, None, "server busy, please try again.  maximum pending requests exceeded"
         ),
-        status_500=Refusal(500, None, "llama runner process has terminated"),
-        error_body=Refusal(200, None, "an error was encountered while running the model"),
-        route=Refusal(404, None, "404 page not found"),
+        status_500=SandboxRefusal(500, None, "llama runner process has terminated"),
+        error_body=SandboxRefusal(200, None, "an error was encountered while running the model"),
+        route=SandboxRefusal(404, None, "404 page not found"),
     ),
     shape=_ollama_error,
     cuts_prompt=True,

@@ -6,12 +6,12 @@ from typing import Any
 
 from deployments.sandbox.limits import together_limits
 from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
-from deployments.sandbox.wire import Refusal, Style, openai_error
+from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
 __all__ = ["TOGETHER"]
 
 
-def _error(refusal: Refusal) -> Any:
+def _error(refusal: SandboxRefusal) -> Any:
     # github.com/HeyPuter/puter/issues/3168: an id beside the error
     return {"id": "sandbox-0000", **openai_error(refusal)}
 
@@ -26,19 +26,19 @@ TOGETHER = Profile(
     },
     # Statuses: https://docs.together.ai/docs/error-codes
     refusals=by_about(
-        key_missing=Refusal(401, "missing_api_key", "Missing API key"),
-        key=Refusal(401, "invalid_api_key", "Invalid API key provided"),
-        unpaid=Refusal(402, None, "Credit limit exceeded", "credit_limit"),
-        exhausted=Refusal(402, None, "Credit limit exceeded", "credit_limit"),
+        key_missing=SandboxRefusal(401, "missing_api_key", "Missing API key"),
+        key=SandboxRefusal(401, "invalid_api_key", "Invalid API key provided"),
+        unpaid=SandboxRefusal(402, None, "Credit limit exceeded", "credit_limit"),
+        exhausted=SandboxRefusal(402, None, "Credit limit exceeded", "credit_limit"),
         # github.com/evo-design/evo/issues/14
-        model=Refusal(404, "model_not_found", "Unable to access model {model}."),
+        model=SandboxRefusal(404, "model_not_found", "Unable to access model {model}."),
         # https://docs.together.ai/docs/serverless/rate-limits: 429 above the dynamic rate, 503 at
         # or below it; x-ratelimit-limit is per second
-        wait=Refusal(
+        wait=SandboxRefusal(
             429, None, "Request was above the dynamic rate limit of this model.", "rate_limit"
         ),
-        status_503=Refusal(503, None, "The model is overloaded.", "overloaded"),
-        length=Refusal(
+        status_503=SandboxRefusal(503, None, "The model is overloaded.", "overloaded"),
+        length=SandboxRefusal(
             422, None, "Input ({tokens} tokens) is longer than the model's {context} tokens."
         ),
     ),

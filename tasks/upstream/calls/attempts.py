@@ -21,13 +21,13 @@ from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.refusal_breaker import Place, RefusalBreakers
 from tasks.upstream.calls.refusals import Refusal
-from tasks.upstream.calls.retry import Circumstances, Decision, backoff, decide
+from tasks.upstream.calls.retry import Circumstances, RetryDecision, backoff, decide
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.calls.transport import Probe
 from tasks.upstream.quota import Grant, Quota, Signal, read_signal
 
-__all__ = ["CallAttempts", "CallLimits", "Counts", "Load", "Upstream"]
+__all__ = ["CallAttempts", "CallLimits", "Counts", "LoadObserver", "Upstream"]
 
 _MESSAGE = 300  # characters kept of what a server says
 _ADAPTABLE = frozenset({"parameter", "format", "input"})
@@ -63,7 +63,7 @@ class Counts(Protocol):
     def add(self, name: str, reason: str = "") -> None: ...
 
 
-class Load(Protocol):
+class LoadObserver(Protocol):
     """Who bounds the calls in flight, and wants to know how they fare."""
 
     def answered(self, seconds: float) -> None: ...
@@ -85,7 +85,7 @@ class Upstream:
     refusals: RefusalBreakers
     adaptations: Adaptations
     suspects: Suspects
-    load: Load | None = None
+    load: LoadObserver | None = None
     refresh_key: Callable[[str], bool] | None = None
     """Reads an app_id's key anew; True: it is another one."""
 
@@ -107,7 +107,7 @@ class Upstream:
 class Failed:
     """One failed attempt; `message` is the provider's, scrubbed."""
 
-    decision: Decision
+    decision: RetryDecision
     message: str
     grant: Grant
     attempt: Attempt
@@ -441,7 +441,7 @@ class CallAttempts:
         )
         return max(wait, min(said or 0.0, limits.max_backoff))
 
-    def _is_limited(self, decision: Decision) -> bool:
+    def _is_limited(self, decision: RetryDecision) -> bool:
         windows = self._up.app_ids[self._last[0]].windows
         return decision.reason == "rate_limited" and bool(windows)
 

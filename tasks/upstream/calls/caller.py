@@ -24,7 +24,7 @@ from tasks.core.calls import Reply, Request
 from tasks.core.errors import Stopped, UpstreamError
 from tasks.core.quotas import AppId
 from tasks.upstream.calls.adaptations import Adaptations
-from tasks.upstream.calls.attempts import CallAttempts, CallLimits, Load, Upstream
+from tasks.upstream.calls.attempts import CallAttempts, CallLimits, LoadObserver, Upstream
 from tasks.upstream.calls.breaker import Breakers
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.refusal_breaker import RefusalBreakers
@@ -79,7 +79,7 @@ class Caller:
         breakers: Breakers | None = None,
         scrub: Scrubber | None = None,
         stop: threading.Event | None = None,
-        load: Load | None = None,
+        load: LoadObserver | None = None,
         run_id: str = "",
         refresh_key: Callable[[str], bool] | None = None,
     ) -> None:
@@ -210,7 +210,7 @@ def open_caller(
     give_up_after: float = 120.0,
     run_id: str = "",
     stop: threading.Event | None = None,
-    load: Load | None = None,
+    load: LoadObserver | None = None,
     longest_wait: float = 1800.0,
     refresh_key: Callable[[str], bool] | None = None,
 ) -> Iterator[Caller]:

@@ -25,10 +25,10 @@ from pydantic import SecretStr
 from tasks.core.errors import ConfigError
 from tasks.upstream.calls.transport import Transport
 
-__all__ = ["ClientPool", "Lease"]
+__all__ = ["ClientPool", "PooledClient"]
 
 
-class Lease:
+class PooledClient:
     """A client in use. Not closed before it is given back."""
 
     __slots__ = ("client", "key", "retired", "users")
@@ -70,13 +70,13 @@ class ClientPool:
         self._max_clients = max_clients
         self._timeout = httpx2.Timeout(timeout, connect=connect_timeout)
         self._lock = threading.Lock()
-        self._leases: OrderedDict[tuple[str, str], Lease] = OrderedDict()
+        self._leases: OrderedDict[tuple[str, str], PooledClient] = OrderedDict()
         self._transports: dict[str, Transport] = {}
         self._counts = dict.fromkeys(("created", "reused", "replaced", "evicted"), 0)
         atexit.register(self.close)
 
     @contextmanager
-    def lease(self, alias: str, base_url: str) -> Iterator[Lease]:
+    def lease(self, alias: str, base_url: str) -> Iterator[PooledClient]:
         """The client of that app_id, for as long as the block runs.
 
         Raises:
@@ -88,7 +88,7 @@ class ClientPool:
         finally:
             self._leave(lease)
 
-    def replace(self, lease: Lease) -> None:
+    def replace(self, lease: PooledClient) -> None:
         """After a connection failure: the next call gets a new client and a new connection."""
         with self._lock:
             if self._leases.get(lease.key) is lease:
@@ -136,12 +136,12 @@ class ClientPool:
         facts = ", ".join(f"{name}={value}" for name, value in self.statistics().items())
         return f"ClientPool({facts})"
 
-    def _enter(self, key: tuple[str, str]) -> Lease:
+    def _enter(self, key: tuple[str, str]) -> PooledClient:
         with self._lock:
             lease = self._leases.get(key)
             if lease is None:
                 # Made under the lock: one millisecond, once, and never twice for one key.
-                lease = self._leases[key] = Lease(key, self._make(*key))
+                lease = self._leases[key] = PooledClient(key, self._make(*key))
                 self._counts["created"] += 1
             else:
                 self._leases.move_to_end(key)
@@ -152,14 +152,14 @@ class ClientPool:
             old.client.close()
         return lease
 
-    def _leave(self, lease: Lease) -> None:
+    def _leave(self, lease: PooledClient) -> None:
         with self._lock:
             lease.users -= 1
             close = lease.retired and lease.users == 0
         if close:
             lease.client.close()
 
-    def _evict(self) -> list[Lease]:
+    def _evict(self) -> list[PooledClient]:
         surplus = len(self._leases) - self._max_clients
         if surplus <= 0:
             return []

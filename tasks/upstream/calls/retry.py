@@ -39,7 +39,7 @@ from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
 from tasks.upstream.calls.refusals import About, Refusal, classify
 
-__all__ = ["Circumstances", "Decision", "backoff", "decide"]
+__all__ = ["Circumstances", "RetryDecision", "backoff", "decide"]
 
 Action = Literal["retry", "retry_later", "give_up"]
 
@@ -98,7 +98,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RetryDecision:
     """What to do after one failed attempt. `message` comes from the server and is not scrubbed."""
 
     action: Action
@@ -119,7 +119,7 @@ class Decision:
     """The reply that could not be used."""
 
 
-def decide(error: Exception, about: Circumstances) -> Decision:
+def decide(error: Exception, about: Circumstances) -> RetryDecision:
     """The decision for an error of one attempt.
 
     Raises:
@@ -159,7 +159,7 @@ def _refused(
     body: object,
     about: Circumstances,
     error: ReplyError | None = None,
-) -> Decision:
+) -> RetryDecision:
     refusal = classify(status, headers, body, model=about.model, now=time.time())
     reason, rule = _ABOUT[refusal.about]
     status = refusal.status
@@ -178,7 +178,7 @@ def _refused(
     return _decision(reason, rule, text, refusal=refusal, error=error)
 
 
-def _of_connection(error: Exception, about: Circumstances) -> Decision:
+def _of_connection(error: Exception, about: Circumstances) -> RetryDecision:
     cause = error.__cause__ or error
     text = f"{type(cause).__name__}: {cause}".rstrip(": ")
     if not about.reached:
@@ -231,8 +231,8 @@ def _decision(
     refund: bool = False,
     reconnect: bool = False,
     error: ReplyError | None = None,
-) -> Decision:
-    return Decision(
+) -> RetryDecision:
+    return RetryDecision(
         action=rule.action,
         reason=reason,
         message=message,

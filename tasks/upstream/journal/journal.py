@@ -14,8 +14,8 @@ from tasks.core.errors import StateError
 from tasks.core.locations import is_database, redacted
 from tasks.upstream.drivers import load_driver
 from tasks.upstream.journal.encoding import DAMAGED, decode, encode
-from tasks.upstream.journal.store import Store
-from tasks.upstream.journal.store_sqlite import SqliteStore
+from tasks.upstream.journal.store import JournalStore
+from tasks.upstream.journal.store_sqlite import SqliteJournalStore
 from tasks.upstream.journal.writer import GroupWriter
 
 __all__ = ["Journal", "open_journal"]
@@ -35,10 +35,10 @@ def open_journal(place: Path | str, *, patient: bool = False) -> Journal:
     return Journal(place, _open_store(place, patient=patient))
 
 
-def _open_store(place: Path | str, *, patient: bool) -> Store:
+def _open_store(place: Path | str, *, patient: bool) -> JournalStore:
     if not is_database(place):
-        return SqliteStore(Path(place))
-    store: Store = load_driver("tasks.upstream.journal.store_postgres").PostgresStore(
+        return SqliteJournalStore(Path(place))
+    store: JournalStore = load_driver("tasks.upstream.journal.store_postgres").PostgresJournalStore(
         str(place), patient=patient
     )
     return store
@@ -52,7 +52,7 @@ class Journal:
     run asks them again. Every method raises StateError when the place cannot be used.
     """
 
-    def __init__(self, place: Path | str, store: Store) -> None:
+    def __init__(self, place: Path | str, store: JournalStore) -> None:
         self.store = store
         self._name = redacted(place)
         self._writer = GroupWriter(store.write)
@@ -145,7 +145,7 @@ class Journal:
     def __repr__(self) -> str:
         return f"Journal({self._name!r})"
 
-    def _opened(self) -> Store:
+    def _opened(self) -> JournalStore:
         if self._writer.closed:
             msg = f"{self!r} is closed: open it again"
             raise StateError(msg)

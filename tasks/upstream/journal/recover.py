@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.core.errors import StateError
 from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.schema import open_database
-from tasks.upstream.journal.writer import Row
+from tasks.upstream.journal.writer import JournalRow
 
 __all__ = ["check", "salvage"]
 
@@ -65,7 +65,7 @@ def _exchange(path: Path, fresh: Path) -> Path:
     return aside
 
 
-def _readable(path: Path) -> Iterator[Row]:
+def _readable(path: Path) -> Iterator[JournalRow]:
     try:
         source = sqlite3.connect(path, isolation_level=None)
         # Without it, SQLite reads nothing of a file that is shorter than its header says.
@@ -86,7 +86,7 @@ def _last(source: sqlite3.Connection, path: Path) -> int:
         return path.stat().st_size // _LEAST_ROW
 
 
-def _block(source: sqlite3.Connection, first: int, last: int) -> Iterator[Row]:
+def _block(source: sqlite3.Connection, first: int, last: int) -> Iterator[JournalRow]:
     try:
         rows = source.execute(_READ, (first, last)).fetchall()
     except sqlite3.Error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tasks.upstream.journal.writer import Row
+from tasks.upstream.journal.writer import JournalRow
 
-__all__ = ["CHUNK", "MODELS", "ModelCount", "Store", "chunks"]
+__all__ = ["CHUNK", "MODELS", "JournalStore", "ModelCount", "chunks"]
 
 CHUNK = 500
 """Keys per query; SQLite takes a bounded number of parameters."""
@@ -19,7 +19,7 @@ ModelCount = tuple[str, int, float, float]
 """Model, replies, when the oldest and the newest were stored."""
 
 
-class Store(Protocol):
+class JournalStore(Protocol):
     """Rows and claims. Threads share one; `write` comes from one thread at a time.
 
     Keys of rows are bytes, those of claims their hex. Every method raises StateError, whose message
@@ -29,7 +29,7 @@ class Store(Protocol):
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         """Key and body of those that are there and not older."""
 
-    def write(self, rows: list[Row]) -> None:
+    def write(self, rows: list[JournalRow]) -> None:
         """Store rows in place of older ones; returns when they are durable."""
 
     def delete(self, key: bytes) -> None:

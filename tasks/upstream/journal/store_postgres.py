@@ -17,10 +17,10 @@ from tasks.core.errors import StateError
 from tasks.core.locations import redacted
 from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.store import CHUNK, MODELS, ModelCount, chunks
-from tasks.upstream.journal.writer import Row
+from tasks.upstream.journal.writer import JournalRow
 from tasks.upstream.postgres import Database, Tables, open_session, persist
 
-__all__ = ["TABLES", "PostgresStore"]
+__all__ = ["TABLES", "PostgresJournalStore"]
 
 TABLES = Tables(
     owner="journal",
@@ -48,8 +48,8 @@ DELETE FROM replies WHERE key IN
 _WALK = "SELECT key, body FROM replies WHERE key > ? ORDER BY key LIMIT ?"
 
 
-class PostgresStore:
-    """A Store in a database, whose tables are made if they are missing.
+class PostgresJournalStore:
+    """A JournalStore in a database, whose tables are made if they are missing.
 
     `patient`: one that is gone now is waited for, as later on.
     """
@@ -66,7 +66,7 @@ class PostgresStore:
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         yield from self._select("key, body", keys, not_before)
 
-    def write(self, rows: list[Row]) -> None:
+    def write(self, rows: list[JournalRow]) -> None:
         # One statement takes each key once: the last row of a key is the one that counts. In the
         # order of keys, so that two processes with the same ones wait for each other and no more.
         last = {row[0]: (row[0], row[1], _text(row[2]), row[3]) for row in rows}

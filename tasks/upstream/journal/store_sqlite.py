@@ -18,9 +18,9 @@ from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.recover import check
 from tasks.upstream.journal.schema import damaged, open_database
 from tasks.upstream.journal.store import MODELS, ModelCount, chunks
-from tasks.upstream.journal.writer import Row
+from tasks.upstream.journal.writer import JournalRow
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteJournalStore"]
 
 _UPSERT = """
 INSERT INTO replies (key, created, model, body) VALUES (?, ?, ?, ?)
@@ -35,8 +35,8 @@ PATIENCE = 600.0
 """Seconds that a lock of another program on the file is waited for."""
 
 
-class SqliteStore:
-    """A Store in a file, which is made if it is not there."""
+class SqliteJournalStore:
+    """A JournalStore in a file, which is made if it is not there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,7 +52,7 @@ class SqliteStore:
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         yield from self._select("key, body", keys, not_before)
 
-    def write(self, rows: list[Row]) -> None:
+    def write(self, rows: list[JournalRow]) -> None:
         with self._exclusive() as connection:
             self._begin(connection)
             try:

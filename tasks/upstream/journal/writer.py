@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from tasks.core.errors import StateError
 
-__all__ = ["GroupWriter", "Row"]
+__all__ = ["GroupWriter", "JournalRow"]
 
-Row = tuple[bytes, float, str, bytes]
+JournalRow = tuple[bytes, float, str, bytes]
 """key, time stored, model, body"""
 
 
@@ -24,7 +24,7 @@ class _Batch:
     __slots__ = ("done", "error", "rows")
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[JournalRow] = []
         self.done = threading.Event()
         self.error: Exception | None = None
 
@@ -32,7 +32,7 @@ class _Batch:
 class GroupWriter:
     """Group commit: `put` returns when its row is durable; rows that wait share one fsync."""
 
-    def __init__(self, commit: Callable[[list[Row]], None]) -> None:
+    def __init__(self, commit: Callable[[list[JournalRow]], None]) -> None:
         self._commit = commit
         self._changed = threading.Condition()
         self._batch = _Batch()
@@ -43,7 +43,7 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def put(self, row: Row) -> None:
+    def put(self, row: JournalRow) -> None:
         """Store one row; returns when it is on disk.
 
         Raises:

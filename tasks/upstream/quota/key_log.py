@@ -31,7 +31,7 @@ __all__ = [
     "Control",
     "KeyLog",
     "Reservation",
-    "Rule",
+    "WindowLimit",
 ]
 
 PLANNED, STARTED, SENT, ENDED, GONE = range(5)
@@ -76,7 +76,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class WindowLimit:
     """At most `limit` requests, or tokens, in any `span` seconds."""
 
     limit: int
@@ -95,7 +95,9 @@ def _insert(reservations: list[Reservation], reservation: Reservation) -> None:
         insort(reservations, reservation, key=_at)
 
 
-def _blocker(rule: Rule, tokens: int, groups: Sequence[list[Reservation]]) -> Reservation | None:
+def _blocker(
+    rule: WindowLimit, tokens: int, groups: Sequence[list[Reservation]]
+) -> Reservation | None:
     """The reservation that must leave the span first. Groups are given latest first."""
     if rule.tokens:
         # A request larger than the whole quota goes alone; the server decides about it.
@@ -138,7 +140,7 @@ class KeyLog:
     planned: list[Reservation] = field(default_factory=list)
     flying: set[int] = field(default_factory=set)
     """Tickets whose calls are not over."""
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[WindowLimit, ...] = ()
     reach: float = 0.0
     """Longest span."""
     sends: int = 0
@@ -182,10 +184,12 @@ class KeyLog:
             limit = window.limit
             if index == 0:
                 limit = max(0, (self.limit or 0) - self.control.external_slots)
-            rules.append(Rule(limit, window.seconds + eps))
+            rules.append(WindowLimit(limit, window.seconds + eps))
             if self.app_id.pace and limit > 1:
-                rules.append(Rule(1, (window.seconds + eps) / limit))
-        rules += [Rule(w.limit, w.seconds + eps, tokens=True) for w in self.app_id.token_windows]
+                rules.append(WindowLimit(1, (window.seconds + eps) / limit))
+        rules += [
+            WindowLimit(w.limit, w.seconds + eps, tokens=True) for w in self.app_id.token_windows
+        ]
         self.rules = tuple(rules)
         self.reach = max((rule.span for rule in rules), default=0.0)
         self._most = max((rule.limit for rule in rules if not rule.tokens), default=1)

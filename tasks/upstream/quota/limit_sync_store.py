@@ -85,7 +85,7 @@ class LimitSyncStore:
 
     def _connected(self) -> Database:
         if self._session is None or not self._session.is_usable:
-            self._session = postgres_driver().open_session(
+            self._session = postgres_driver().open_ledger_session(
                 self._url, idle_session_timeout="60s", lock_timeout="30s"
             )
             self._session.execute(f"SELECT pg_advisory_lock_shared({_RUNS})")

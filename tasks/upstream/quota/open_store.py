@@ -10,21 +10,21 @@ from typing import Any
 from tasks.core.locations import is_database
 from tasks.upstream.drivers import load_driver
 from tasks.upstream.quota import store_sqlite
-from tasks.upstream.quota.store import Db, Store
+from tasks.upstream.quota.store import Db, QuotaStore
 
 __all__ = ["open_store", "postgres_driver", "reading"]
 
 
-def open_store(place: Path | str, hurry: Callable[[], bool]) -> Store:
+def open_store(place: Path | str, hurry: Callable[[], bool]) -> QuotaStore:
     """The store at `place`. `hurry` says whether nobody wants to wait for it any longer.
 
     Raises:
         StateError: it cannot be used, or what it needs is not installed.
     """
     if is_database(place):
-        store: Store = postgres_driver().PostgresStore(str(place), hurry)
+        store: QuotaStore = postgres_driver().PostgresQuotaStore(str(place), hurry)
         return store
-    return store_sqlite.SqliteStore(Path(place))
+    return store_sqlite.SqliteQuotaStore(Path(place))
 
 
 @contextmanager
@@ -37,10 +37,10 @@ def reading(place: Path | str, *, patient: bool = False) -> Iterator[Db]:
         sqlite3.Error, StateError: there is no ledger, or it cannot be read.
     """
     if is_database(place):
-        with postgres_driver().reading(str(place), patient=patient) as db:
+        with postgres_driver().reading_database(str(place), patient=patient) as db:
             yield db
         return
-    with store_sqlite.reading(Path(place)) as file:
+    with store_sqlite.reading_file(Path(place)) as file:
         yield file
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-__all__ = ["Db", "Meta", "Rows", "Store"]
+__all__ = ["Db", "Meta", "QuotaStore", "Rows"]
 
 Meta = tuple[int, int, int, float | None]
 """Revision of the reservations, revision of the controls, last ticket, floor in the rows' clock."""
@@ -39,7 +39,7 @@ class Db(Protocol):
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object: ...
 
 
-class Store(Protocol):
+class QuotaStore(Protocol):
     """Rows that several processes share, and who of those processes lives."""
 
     opened: int

@@ -25,7 +25,7 @@ from tasks.upstream.quota import clock
 from tasks.upstream.quota.server_clock import ServerClock
 from tasks.upstream.quota.store import Db, Meta
 
-__all__ = ["PostgresStore", "open_session", "reading"]
+__all__ = ["PostgresQuotaStore", "open_ledger_session", "reading_database"]
 
 _SAMPLES = 5
 _META = (
@@ -75,8 +75,8 @@ CREATE TABLE panel (id INTEGER PRIMARY KEY CHECK (id = 1), entries TEXT NOT NULL
 """
 
 
-class PostgresStore:
-    """A Store whose clock is the server's.
+class PostgresQuotaStore:
+    """A QuotaStore whose clock is the server's.
 
     `hurry` says whether nobody wants to wait for a database that is gone.
 
@@ -178,7 +178,9 @@ class PostgresStore:
             raise StateError(msg)
         work = self._work
         if work is None or not work.is_usable:
-            work = self._work = open_session(self._url, idle_in_transaction_session_timeout="2s")
+            work = self._work = open_ledger_session(
+                self._url, idle_in_transaction_session_timeout="2s"
+            )
             if not self._is_alive():
                 self._begin_session()
         elif self._session is None:
@@ -215,7 +217,7 @@ class PostgresStore:
             self._work = None
 
 
-def open_session(url: str, **settings: str) -> Database:
+def open_ledger_session(url: str, **settings: str) -> Database:
     """A connection to the ledger's tables, which are made if they are missing.
 
     Raises:
@@ -232,7 +234,7 @@ def _tables() -> Tables:
 
 
 @contextmanager
-def reading(url: str, *, patient: bool) -> Iterator[Database]:
+def reading_database(url: str, *, patient: bool) -> Iterator[Database]:
     """The database's rows, to read; `patient`: one that is gone is waited for.
 
     Raises:

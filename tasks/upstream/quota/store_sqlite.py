@@ -19,13 +19,13 @@ from tasks.upstream.quota.locks import FileLock, OwnerFile, is_alive
 from tasks.upstream.quota.schema import open_ledger
 from tasks.upstream.quota.store import Db, Meta
 
-__all__ = ["SqliteStore", "reading"]
+__all__ = ["SqliteQuotaStore", "reading_file"]
 
 _META = "SELECT rev, controls, ticket, floor FROM meta"
 
 
-class SqliteStore:
-    """A Store whose clock is this machine's own; its owners are locked files.
+class SqliteQuotaStore:
+    """A QuotaStore whose clock is this machine's own; its owners are locked files.
 
     Raises:
         StateError: the file, its folder or its disk cannot be used.
@@ -133,7 +133,7 @@ class SqliteStore:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading_file(path: Path) -> Iterator[sqlite3.Connection]:
     """The file's rows, to read.
 
     Raises:

@@ -14,14 +14,14 @@ from pydantic import SecretStr
 from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
-from tasks.upstream.calls.client_pool import ClientPool, Lease
+from tasks.upstream.calls.client_pool import ClientPool, PooledClient
 from tasks.upstream.calls.http_attempt import Attempt
 from tasks.upstream.calls.transport import Probe
 
 KEYS = {f"a{n}": SecretStr(f"key-of-a{n}-0123456789") for n in range(6)}
 
 
-def send(lease: Lease, text: str) -> str:
+def send(lease: PooledClient, text: str) -> str:
     """One real request on a client."""
     probe = Probe(timeout=5, idle=5, max_bytes=10**6, on_sent=lambda _: None)
     request = Request("m", ({"role": "user", "content": text},))

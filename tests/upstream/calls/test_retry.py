@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError, read_completion
-from tasks.upstream.calls.retry import Circumstances, Decision, backoff, decide
+from tasks.upstream.calls.retry import Circumstances, RetryDecision, backoff, decide
 
 SENT = Circumstances(reached=True)
 REASONS = {
@@ -31,7 +31,7 @@ JSON = st.recursive(
 )
 
 
-def of_status(status: int, body: Any, about: Circumstances = SENT, **headers: str) -> Decision:
+def of_status(status: int, body: Any, about: Circumstances = SENT, **headers: str) -> RetryDecision:
     """The decision for an error as the openai client raises it."""
     request = httpx2.Request("POST", "http://x.test/v1/chat/completions")
     names = {name.replace("_", "-"): value for name, value in headers.items()}

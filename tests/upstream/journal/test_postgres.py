@@ -18,7 +18,7 @@ from flows.cli.main import main
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
-from tasks.upstream.journal.store_postgres import PostgresStore
+from tasks.upstream.journal.store_postgres import PostgresJournalStore
 from tests.postgres import Postgres, start_postgres
 from tests.runs import await_condition
 
@@ -180,7 +180,7 @@ def test_two_processes_with_the_same_rows_wait_for_each_other(database: str) -> 
     """After a restart both may have asked the same; in whatever order they come, nobody deadlocks."""
     rows = [(bytes.fromhex(key), 1.0, "m", b"") for key in KEYS[:3]]
     first, middle, last = rows
-    stores = [PostgresStore(database, patient=False) for _ in range(2)]
+    stores = [PostgresJournalStore(database, patient=False) for _ in range(2)]
     stores[0].write(rows)
     held = "UPDATE nightly_review_journal.replies SET created = 2 WHERE key = %s"
     with ThreadPoolExecutor() as pool:

@@ -20,8 +20,8 @@ import pytest
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import StateError
 from tasks.upstream.journal import Journal, open_journal
-from tasks.upstream.journal.store_sqlite import SqliteStore
-from tasks.upstream.journal.writer import GroupWriter, Row
+from tasks.upstream.journal.store_sqlite import SqliteJournalStore
+from tasks.upstream.journal.writer import GroupWriter, JournalRow
 from tests.runs import await_condition
 
 REPLY = Reply(
@@ -260,7 +260,7 @@ def test_after_close_nothing_is_asked(journal: Journal) -> None:
 def test_whatever_a_commit_raises_is_told() -> None:
     """A writer that ended with it would leave every thread waiting for ever."""
 
-    def commit(rows: list[Row]) -> None:
+    def commit(rows: list[JournalRow]) -> None:
         if rows[0][2] == "odd":
             raise MemoryError("odd")  # noqa: EM101
 
@@ -275,7 +275,7 @@ def test_a_full_disk_is_told_and_loses_nothing_else(file_journal: Journal) -> No
     """SQLite's own page limit stands for a full disk: the put fails with a remedy, the rest is whole."""
     journal, store = file_journal, file_journal.store
     journal.put(key_of("first"), REPLY)
-    assert isinstance(store, SqliteStore)
+    assert isinstance(store, SqliteJournalStore)
     pages = store.pragma("page_count")
     store.writing.execute(f"PRAGMA max_page_count = {pages}")
     big = replace(REPLY, content=os.urandom(20_000).hex())

@@ -151,8 +151,8 @@ def test_holder_that_is_stopped_inside_a_transaction_is_not_in_the_way(
     make_quota(a=(2, 1.0)).close()
     holder = (
         "import sys, time\n"
-        "from tasks.upstream.quota.store_postgres import PostgresStore\n"
-        "with PostgresStore(sys.argv[1], bool).exclusive():\n"
+        "from tasks.upstream.quota.store_postgres import PostgresQuotaStore\n"
+        "with PostgresQuotaStore(sys.argv[1], bool).exclusive():\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )

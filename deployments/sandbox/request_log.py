@@ -12,14 +12,14 @@ from typing import Any
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.meter import KeyMeter
 
-__all__ = ["SHARED", "Book", "KeyRing", "Seen"]
+__all__ = ["SHARED", "KeyRing", "RequestLog", "SeenRequest"]
 
 SHARED = "all-keys"
 """Whose meter it is when all keys share one quota."""
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenRequest:
     """One request. `at` and `done` are on CLOCK_MONOTONIC, which all local processes share."""
 
     n: int
@@ -84,11 +84,11 @@ class KeyRing:
         return meter
 
 
-class Book:
+class RequestLog:
     """Rows and counts since the last reset."""
 
     def __init__(self, log_limit: int) -> None:
-        self.rows: deque[Seen] = deque(maxlen=log_limit)
+        self.rows: deque[SeenRequest] = deque(maxlen=log_limit)
         self.requests = self.in_flight = self.in_flight_max = 0
         self.connections_opened = self.connections_open = self.connections_max = 0
         self.statuses: Counter[int] = Counter()
@@ -110,7 +110,7 @@ class Book:
         self.connections_open += 1
         self.connections_max = max(self.connections_max, self.connections_open)
 
-    def arrived(self, row: Seen) -> None:
+    def arrived(self, row: SeenRequest) -> None:
         """A request's headers are here."""
         self.requests += 1
         self.in_flight += 1
@@ -119,7 +119,7 @@ class Book:
         if row.trace_id is not None:
             self.traces[row.trace_id] += 1
 
-    def read(self, row: Seen, body: bytes) -> None:
+    def read(self, row: SeenRequest, body: bytes) -> None:
         """Its body is here as well."""
         row.body_sha = hashlib.sha256(body).hexdigest()
         row.bytes_in = len(body)
@@ -127,7 +127,7 @@ class Book:
         self.sends[row.body_sha] += 1
         row.attempt = self.sends[row.body_sha]
 
-    def closed(self, row: Seen) -> None:
+    def closed(self, row: SeenRequest) -> None:
         """Nothing more will be sent for it."""
         row.done = time.monotonic()
         self.in_flight -= 1
