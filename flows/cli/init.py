@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.errors import ConfigError
 from tasks.core.files import output_errors
 from tasks.core.quotas import parse_window
-from tasks.core.settings import AppIdSettings, load_settings
+from tasks.core.settings import load_settings
 
 __all__ = ["Answers", "init_command", "settings_text"]
 
