@@ -27,7 +27,7 @@ from pydantic import Field
 
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
 from flows.setup.keys import resolve_keys
-from flows.setup.manifest import make_work, remove_work, run_facts
+from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
 from flows.setup.source_range import SourceRange, move_on, resolve_source
 from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
@@ -36,12 +36,21 @@ from flows.ui.budget_watch import BudgetWatch
 from flows.ui.events import output_written, run_ended
 from flows.ui.key_status import KeyStatusWatch
 from flows.ui.limit_sync import LimitSync
-from flows.ui.progress import Monitor, on_progress
-from flows.ui.run_display import INCOMPLETE, REFUSED, brief, failed, rename, run_name
+from flows.ui.progress import Monitor, on_progress, stage
+from flows.ui.run_display import (
+    INCOMPLETE,
+    REFUSED,
+    brief,
+    failed,
+    rename,
+    run_name,
+    state_message,
+)
 from flows.ui.run_log import into_run
-from tasks.core.cells import RunCounts, planned_cells
+from tasks.core.cells import planned_cells
 from tasks.core.errors import StateError, UserError
 from tasks.core.files import hold_folder
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
 from tasks.deliver.task import deliver
@@ -130,6 +139,7 @@ def _review(
     make_work(paths, run)
     for line in taken.lines():
         log.info("%s", line)
+    stage(f"reading {taken.source}")
     loaded = load(
         taken.resolved, paths.staged, limit, settings.max_input_tokens, settings.git.options
     )
@@ -143,14 +153,19 @@ def _review(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
 
-    cells = loaded.inputs * len(planned)
-    watch = on_progress(KeyStatusWatch(run, log).look)
+    stage(f"reviewing {loaded.inputs:,} inputs in {len(shards):,} shards")
+    watch = KeyStatusWatch(run, log)
     spent = BudgetWatch(run, log).look
-    with LimitSync(run, log) as sync, watch, Monitor(shards, cells, sync.least_seconds, spent):
+    with (
+        LimitSync(run, log) as sync,
+        on_progress(watch.look),
+        Monitor(shards, loaded.inputs, len(planned), sync.least_seconds, watch, spent=spent),
+    ):
         lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))
 
+    stage("merging and writing the outputs")
     merged = merge(
         paths.staged, [str(one.root) for one in shards], planned, loaded.inputs, baseline
     )
@@ -160,7 +175,9 @@ def _review(
     # pandas takes a second to import, and each shard's process imports this module as well.
     from tasks.report.task import report  # noqa: PLC0415
 
-    manifest = run_facts(run, taken, loaded, merged, started=started, limit=limit)
+    stage("making the report")
+    upstream = upstream_facts(run, merged, watch.met, watch.status)
+    manifest = run_facts(run, taken, loaded, merged, upstream, started=started, limit=limit)
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
@@ -169,10 +186,9 @@ def _review(
     rename(taken.nothing(loaded.rows) or brief(merged.counts))
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
-    return _state(merged.counts, manifest["result"])
+    return _state(manifest)
 
 
-def _state(counts: RunCounts, result: str) -> State[Any]:
-    if counts.whole:
-        return Completed(message=result)
-    return failed(INCOMPLETE, result)
+def _state(manifest: RunFacts) -> State[Any]:
+    message = state_message(manifest)
+    return Completed(message=message) if manifest["complete"] else failed(INCOMPLETE, message)

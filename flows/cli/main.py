@@ -155,6 +155,18 @@ def run(
             "newest one of SOURCE beside the outputs.",
         ),
     ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="The run's log as well, on stderr.")
+    ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option(
+            "--log-json", help="Stages, progress and log on stderr, each line a JSON object."
+        ),
+    ] = False,
     estimate: Annotated[bool, typer.Option("--estimate", hidden=True)] = False,
     verify: Annotated[  # noqa: ARG001 - its callback answers it
         str | None, typer.Option(hidden=True, is_eager=True, callback=_verify_instead)
@@ -163,10 +175,19 @@ def run(
     """Review every input of SOURCE, and verify the comments."""
     if estimate:
         return estimate_command(source, config=config, limit=limit, fresh=fresh)
+    if quiet + verbose + log_json > 1:
+        msg = "-q, -v and --log-json exclude each other: give one of them"
+        raise typer.BadParameter(msg)
     from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
 
     return run_command(
-        source, config=config, output=output, limit=limit, fresh=fresh, previous=previous
+        source,
+        config=config,
+        output=output,
+        limit=limit,
+        fresh=fresh,
+        previous=previous,
+        verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 
 

@@ -21,6 +21,9 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from tasks.core.cells import RunCounts
+from tasks.core.failures import failure_sentence, local_time
+from tasks.core.manifest import RunFacts
+from tasks.core.text_safety import visible
 from tasks.report.server_health import server_answers
 
 __all__ = [
@@ -32,9 +35,12 @@ __all__ = [
     "rename",
     "run_name",
     "shard_name",
+    "state_message",
 ]
 
 _LONGEST = 40
+_GROUPS = 2
+"""Groups of failed calls in a state's message."""
 
 INCOMPLETE = "Incomplete"
 """Wrote its outputs with gaps. Its type is FAILED, so it is not green."""
@@ -81,6 +87,17 @@ def brief(counts: RunCounts) -> str:
     shown = counts.outcomes["kept"] + counts.outcomes["unverified"]
     inputs = f"{good:,} of {counts.inputs:,}" if good < counts.inputs else f"{counts.inputs:,}"
     return f"{inputs} inputs, {shown:,} comments"
+
+
+def state_message(manifest: RunFacts) -> str:
+    """The result of a run with the largest reason for its gaps, and when a rerun can go on."""
+    upstream = manifest.get("upstream")
+    if upstream is None or manifest["complete"]:
+        return manifest["result"]
+    groups = [visible(failure_sentence(one)) for one in upstream["failures"][:_GROUPS]]
+    goes_on = upstream["goes_on_at"]
+    groups += [f"run again from {local_time(goes_on)}"] if goes_on else []
+    return ". ".join([manifest["result"], *groups])
 
 
 def failed(name: str, message: str) -> State[Any]:

@@ -14,11 +14,14 @@ from typing import Any, Literal, NotRequired, TypedDict
 __all__ = [
     "HISTORY_COUNTS",
     "BudgetRow",
+    "ClosedModel",
     "CommitFacts",
     "Decided",
+    "FailureFacts",
     "Figures",
     "GoneFinding",
     "HistoryFacts",
+    "HoldFacts",
     "Manifest",
     "ManifestCounts",
     "OutputEntry",
@@ -26,6 +29,7 @@ __all__ = [
     "QuotaProofRow",
     "Rejected",
     "RunFacts",
+    "UpstreamFacts",
 ]
 
 
@@ -177,6 +181,52 @@ class BudgetRow(TypedDict):
     """Whether it kept calls of the run back."""
 
 
+class FailureFacts(TypedDict):
+    """Failed calls with the same reason, endpoint and model."""
+
+    reason: str
+    endpoint: str | None
+    model: str | None
+    calls: int
+    said: str
+    """One example of what was said, scrubbed; empty: nothing was."""
+    is_reply: bool
+    """`said` is the start of a model's reply that could not be read, and not a refusal."""
+
+
+class HoldFacts(TypedDict):
+    """What a provider took away from an app_id for a while: its leave to send, or part of its limit."""
+
+    app_id: str
+    seen: str
+    """When the run met it; ISO 8601, UTC, as the next."""
+    until: str | None
+    """End of the hold; None: its limit was lowered."""
+    said: str
+    """The provider's words, scrubbed."""
+
+
+class ClosedModel(TypedDict):
+    """A model that an endpoint refused whatever was asked, to the end of the run."""
+
+    endpoint: str
+    model: str
+    said: str
+
+
+class UpstreamFacts(TypedDict):
+    """What providers said and wanted otherwise during a run."""
+
+    failures: list[FailureFacts]
+    """Largest group first."""
+    holds: list[HoldFacts]
+    closed: list[ClosedModel]
+    adapted: dict[str, str]
+    """How requests are sent otherwise, by "model at endpoint"."""
+    goes_on_at: str | None
+    """First instant, ISO 8601, at which a rerun can go on; None: at once."""
+
+
 class RunFacts(TypedDict):
     """The settings and counts of a run, without what the report adds."""
 
@@ -211,6 +261,7 @@ class RunFacts(TypedDict):
     packages: dict[str, str]
     """Versions by name."""
     decided: NotRequired[Decided]
+    upstream: NotRequired[UpstreamFacts]
 
 
 class Manifest(RunFacts):
