@@ -25,6 +25,7 @@ from deployments.automate import install
 from deployments.runs import cancel_runs
 from deployments.services import Service
 from flows.ui.server import new_login, server_login
+from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
 
 __all__ = ["FOLDER", "POOL", "ROOT", "Local", "bring_down", "bring_up"]
@@ -139,7 +140,7 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
     # Not `prefect server start`: it answers whatever host name it is asked under.
     host, port = (environment[f"PREFECT_SERVER_API_{name}"] for name in ("HOST", "PORT"))
     server = [sys.executable, "-m", "flows.ui.server", host, port]
-    fresh = local.server.start(server, environment, ROOT)
+    fresh = local.server.start(server, without_keys(environment), ROOT)
     with _client(environment) as client:
         _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
         local.address.write_text(local.api)

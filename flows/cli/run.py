@@ -14,6 +14,7 @@ from rich.console import Console
 from flows.cli.display import Display, Verbosity, open_display
 from flows.cli.summary import brief_lines, print_summary
 from flows.setup.config import new_run_id, read_config, run_paths, with_run_id
+from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
@@ -88,7 +89,10 @@ def _flow(
             fork_server.warm_up()  # else see _prepare
     from flows.ui.server import prefect_server  # noqa: PLC0415
 
-    with prefect_server(partial(_prepare, settings)), _despite_outages(paths, verbosity):
+    with (
+        prefect_server(partial(_prepare, settings), key_variables(settings)),
+        _despite_outages(paths, verbosity),
+    ):
         # Prefect takes a second to import and reads its settings then: after mute_prefect_console,
         # and after all that is wrong with the arguments was told.
         from flows.bulk_review import bulk_review  # noqa: PLC0415
