@@ -26,6 +26,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
+from flows.setup.fresh_start import forget_start, goes_on, since_first_start
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
 from flows.setup.source_range import SourceRange, move_on, resolve_source
@@ -97,7 +98,8 @@ def bulk_review(
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
             they are whole; {run_id} in it is the run's own id. When left out: data/runs/{run_id}.
         limit: Take only the first so many rows.
-        fresh: Ask every question anew instead of using journaled answers.
+        fresh: Ask every question anew instead of using journaled answers. A run that is retried or
+            resumed does not ask again what it has asked since its first start.
         mode: check stops after the check models, check_and_review has the review model judge their
             comments, as_configured does as review.toml says.
         previous: Folder or URL of the run that tells new findings from recurring ones; when left out,
@@ -122,6 +124,9 @@ def bulk_review(
             log = get_run_logger()
             if is_reviewed(Path(config), source):
                 log.warning(_OWN_SETTINGS, config)
+            asked, run = run.fresh_since, since_first_start(run, source, paths)
+            if line := goes_on(run, asked):
+                log.info("%s", line)
             taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
             baseline = find_baseline(settings.suppressions, previous, source, paths, log)
             with shared_storage(paths, run):
@@ -181,6 +186,8 @@ def _review(
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
+    if merged.counts.whole:
+        forget_start(paths)
     if trouble := move_on(taken, paths, run, complete=merged.counts.whole):
         log.warning("%s", trouble)
     rename(taken.nothing(loaded.rows) or brief(merged.counts))
