@@ -20,8 +20,9 @@ from rich.table import Table
 from flows.setup.config import new_run, new_run_id, read_config
 from flows.setup.keys import resolve_key
 from flows.ui.terminal import mute_prefect_console
+from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.errors import ReviewError, StateError
-from tasks.core.settings import AppIdSettings, Settings
+from tasks.core.settings import Settings
 from tasks.core.text_safety import visible_lines
 from tasks.estimate.loads import duration
 from tasks.load.sources import check_source

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import AppIdSettings, CheckSettings, Settings, load_settings
+from tasks.core.settings import CheckSettings, Settings, load_settings
 from tasks.upstream.calls.completion import body_of
 
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
