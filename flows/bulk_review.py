@@ -58,8 +58,9 @@ from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
 from tasks.load.task import load
-from tasks.merge.baseline import Baseline, find_baseline, is_reviewed
+from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
+from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
@@ -85,6 +86,7 @@ def bulk_review(
     mode: Literal["as_configured", "check_and_review", "check"] = "as_configured",
     previous: str | None = None,
     resolved: str | None = None,
+    overwrite: bool = False,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
@@ -106,6 +108,7 @@ def bulk_review(
             the newest one of the same source beside the output folder.
         resolved: The commits that an earlier run of SOURCE reviewed, as git:PATH@BASE..HEAD, to review
             the same ones again. A run puts it here itself, for its retries.
+        overwrite: Write into output also where it has other files, or a run of another source.
     """
     try:
         settings = with_mode(read_config(config), mode)
@@ -116,6 +119,8 @@ def bulk_review(
         run = new_run(new_run_id(), settings, fresh=fresh)
         ensure_open_files(run.threads if settings.workers is None else 0)
         paths = run_paths(output, run.run_id)
+        if not overwrite:
+            check_unoccupied(paths, source_key(source))
         check_output(paths)
         with (
             hold_folder(paths.root, paths.lock, settings.state_mode),
