@@ -62,7 +62,9 @@ class Nightly(BaseModel):
             CronSchedule(cron=self.cron, timezone=self.timezone)
         except ValidationError as error:
             said = error.errors()[0]["msg"]
-            msg = f'--cron {self.cron!r} --timezone {self.timezone!r}: {said}; write as "30 1 * * *"'
+            msg = (
+                f'--cron {self.cron!r} --timezone {self.timezone!r}: {said}; write as "30 1 * * *"'
+            )
             raise ConfigError(msg) from None
 
     def write(self, path: Path) -> None:
