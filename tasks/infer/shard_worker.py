@@ -249,3 +249,4 @@ def open_shard_worker(
         finally:
             pool.close()
             worker.abandon()
+            log.info("calls of this shard: %s", orjson.dumps(caller.statistics()).decode())
