@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from deployments.sandbox.faults import Fault
+from deployments.sandbox.faults import Fault, FaultRule
 from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
@@ -90,25 +90,10 @@ class ScriptedAnswer(_Strict):
     comments: tuple[dict[str, Any], ...] | None = None
     """What a check answers; missing fields are filled in."""
     verdicts: tuple[dict[str, Any], ...] | None = None
-    """What a review answers. `comment_id` picks a comment by its id, `about` by a text near it,
+    """What a review answers. `comment_id` picks a comment by its name in the prompt, `about` by a text near it,
     neither means every comment; `omit: true` leaves the verdict out."""
     content: str | None = None
     """The whole content, as it is; wins over the other two."""
-
-
-class FaultRule(_Strict):
-    """A scripted fault; every condition that is given must hold."""
-
-    fault: Fault
-    match: str = ""
-    """A text in the prompt."""
-    nth: tuple[int, ...] | None = None
-    """Which requests since the last reset, from 1."""
-    model: str | None = None
-    key: str | None = None
-    """Alias."""
-    times: int | None = Field(default=None, ge=1)
-    """Fires this often at most."""
 
 
 class SandboxConfig(_Strict):

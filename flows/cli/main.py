@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.getting_started import add_getting_started
+from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
@@ -37,7 +37,6 @@ Source = Annotated[
         "repository at PATH.",
     ),
 ]
-Config = Annotated[str, typer.Option(metavar="FILE", help="The settings.")]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
@@ -139,7 +138,7 @@ def _options(
 def run(
     source: Source,
     *,
-    config: Config = "review.toml",
+    config: ConfigOption = "review.toml",
     output: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +155,9 @@ def run(
             "newest one of SOURCE beside the outputs.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a DIR that has other files or runs.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
     ] = False,
@@ -188,6 +190,7 @@ def run(
         limit=limit,
         fresh=fresh,
         previous=previous,
+        overwrite=overwrite,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 
@@ -208,7 +211,7 @@ def run(
 def estimate_command(
     source: Source,
     *,
-    config: Config = "review.toml",
+    config: ConfigOption = "review.toml",
     limit: LimitOption = None,
     fresh: Fresh = False,
 ) -> int:

@@ -21,7 +21,7 @@ from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.counters import KeyCounters
 from tasks.upstream.quota.key_log import GONE, SENT, STARTED, Control, Reservation
 from tasks.upstream.quota.open_store import open_store
-from tasks.upstream.quota.spending import TABLES
+from tasks.upstream.quota.spending import SPENDING_TABLES
 from tasks.upstream.quota.store import Db, Meta
 
 __all__ = ["Ledger", "hold_note"]
@@ -231,7 +231,7 @@ class Ledger:
         """Be an owner of this store; False: it knows nothing of us."""
         self._joined = self._store.opened
         self._rev = self._controls = -1
-        for table in (_NOTES, *TABLES):  # ledgers from before have none
+        for table in (_NOTES, *SPENDING_TABLES):  # ledgers from before have none
             db.execute(table)
         row = db.execute("SELECT name FROM owners WHERE id = ?", (self.owner,)).fetchone()
         if row is not None and row[0] in self._sessions:
