@@ -21,7 +21,7 @@ from deployments.sandbox.meter import KeyMeter, Ruling
 from deployments.sandbox.profiles import Profile, Route
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.prompt_cache import PromptCache
-from deployments.sandbox.request_log import KeyRing, RequestLog, SeenRequest
+from deployments.sandbox.request_log import KeyMeters, RequestLog, SeenRequest
 from deployments.sandbox.spoil import spoiled
 from deployments.sandbox.thinking import spent, thought_about
 from deployments.sandbox.wire import (
@@ -44,7 +44,7 @@ class State:
 
     config: SandboxConfig
     log: RequestLog
-    ring: KeyRing
+    ring: KeyMeters
     picker: FaultPicker
     cache: PromptCache
 

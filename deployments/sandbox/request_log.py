@@ -12,7 +12,7 @@ from typing import Any
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.meter import KeyMeter
 
-__all__ = ["SHARED", "KeyRing", "RequestLog", "SeenRequest"]
+__all__ = ["SHARED", "KeyMeters", "RequestLog", "SeenRequest"]
 
 SHARED = "all-keys"
 """Whose meter it is when all keys share one quota."""
@@ -48,7 +48,7 @@ class SeenRequest:
 
 
 @dataclass(slots=True)
-class KeyRing:
+class KeyMeters:
     """The key table, and a meter for every key that was ever seen."""
 
     config: SandboxConfig

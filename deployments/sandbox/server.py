@@ -27,7 +27,7 @@ from deployments.sandbox.exchange import ClientConnection, Exchange, State, refu
 from deployments.sandbox.faults import FaultPicker
 from deployments.sandbox.prompt_cache import PromptCache
 from deployments.sandbox.refusals import NO_ROUTE
-from deployments.sandbox.request_log import KeyRing, RequestLog
+from deployments.sandbox.request_log import KeyMeters, RequestLog
 from tasks.core.errors import ConfigError
 
 __all__ = ["SandboxServer", "serve"]
@@ -154,7 +154,7 @@ def _picker(config: SandboxConfig) -> FaultPicker:
 
 
 def _fresh(config: SandboxConfig) -> State:
-    log, ring = RequestLog(config.log_limit), KeyRing(config)
+    log, ring = RequestLog(config.log_limit), KeyMeters(config)
     return State(config, log, ring, _picker(config), PromptCache())
 
 

@@ -8,9 +8,9 @@ import typer
 
 from flows.cli.layout import examples
 
-__all__ = ["add_getting_started"]
+__all__ = ["ConfigOption", "add_getting_started"]
 
-Config = Annotated[str, typer.Option(metavar="FILE", help="The settings.")]
+ConfigOption = Annotated[str, typer.Option(metavar="FILE", help="The settings.")]
 
 
 def add_getting_started(app: typer.Typer) -> None:
@@ -80,7 +80,7 @@ def doctor(
         ),
     ] = None,
     *,
-    config: Config = "review.toml",
+    config: ConfigOption = "review.toml",
     no_calls: Annotated[bool, typer.Option("--no-calls", help="Send nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> int:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.errors import ConfigError
 from tasks.core.files import output_errors
 from tasks.core.quotas import parse_window
-from tasks.core.settings import AppIdSettings, load_settings
+from tasks.core.settings import load_settings
 
-__all__ = ["Answers", "init_command", "settings_text"]
+__all__ = ["InitAnswers", "init_command", "settings_text"]
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ model = {model}
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class InitAnswers:
     """What a first review.toml depends on."""
 
     endpoint: str
@@ -92,7 +93,7 @@ def init_command(
     if missing and not sys.stdin.isatty():
         msg = f"there is no terminal to ask in: give {', '.join(missing)}"
         raise ConfigError(msg)
-    answers = Answers(
+    answers = InitAnswers(
         endpoint=_given("Endpoint, as https://api.openai.com/v1", endpoint, _endpoint),
         key=_given("Variable that holds the key, as OPENAI_API_KEY", key, _key),
         models=_given("Models, with commas, the strongest first", ",".join(models), _models),
@@ -105,7 +106,7 @@ def init_command(
     print(f"{path} written: {len(answers.models)} check models, {answers.models[0]} reviews")
 
 
-def settings_text(answers: Answers, path: str) -> str:
+def settings_text(answers: InitAnswers, path: str) -> str:
     """The text of a small, commented review.toml, which the settings' parser takes."""
     names = _names(answers.models)
     review = _quoted(answers.models[0])

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.getting_started import add_getting_started
+from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
@@ -37,7 +37,6 @@ Source = Annotated[
         "repository at PATH.",
     ),
 ]
-Config = Annotated[str, typer.Option(metavar="FILE", help="The settings.")]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
@@ -139,7 +138,7 @@ def _options(
 def run(
     source: Source,
     *,
-    config: Config = "review.toml",
+    config: ConfigOption = "review.toml",
     output: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +155,21 @@ def run(
             "newest one of SOURCE beside the outputs.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a DIR that has other files or runs.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="The run's log as well, on stderr.")
+    ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option(
+            "--log-json", help="Stages, progress and log on stderr, each line a JSON object."
+        ),
+    ] = False,
     estimate: Annotated[bool, typer.Option("--estimate", hidden=True)] = False,
     verify: Annotated[  # noqa: ARG001 - its callback answers it
         str | None, typer.Option(hidden=True, is_eager=True, callback=_verify_instead)
@@ -164,10 +178,20 @@ def run(
     """Review every input of SOURCE, and verify the comments."""
     if estimate:
         return estimate_command(source, config=config, limit=limit, fresh=fresh)
+    if quiet + verbose + log_json > 1:
+        msg = "-q, -v and --log-json exclude each other: give one of them"
+        raise typer.BadParameter(msg)
     from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
 
     return run_command(
-        source, config=config, output=output, limit=limit, fresh=fresh, previous=previous
+        source,
+        config=config,
+        output=output,
+        limit=limit,
+        fresh=fresh,
+        previous=previous,
+        overwrite=overwrite,
+        verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 
 
@@ -187,7 +211,7 @@ def run(
 def estimate_command(
     source: Source,
     *,
-    config: Config = "review.toml",
+    config: ConfigOption = "review.toml",
     limit: LimitOption = None,
     fresh: Fresh = False,
 ) -> int:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from flows.setup.key_rules import check_distinct
 from flows.setup.key_sources import check_reachable, read_secret
+from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.endpoints import is_reference
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import parse_duration
-from tasks.core.settings import AppIdSettings, Settings
+from tasks.core.settings import Settings
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 from tasks.upstream.calls.scrub import protect_logs
 from tasks.upstream.calls.transport import check_proxies

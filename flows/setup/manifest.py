@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from flows.setup.source_range import SourceRange
+from tasks.core.acceptance import Acceptance, accepted_gaps
 from tasks.core.files import output_errors, private_folder
 from tasks.core.locations import is_database
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import FailureFacts, HoldFacts, RunFacts, UpstreamFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.state_folder import prepare_state_folder
@@ -23,9 +25,11 @@ from tasks.merge.task import Merged
 from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.review.prompts import PROMPT_VERSION
 from tasks.upstream.budget import read_budget
+from tasks.upstream.calls.endpoint_status import read_endpoint_status
 from tasks.upstream.journal import open_journal
+from tasks.upstream.quota.key_status import QuotaStatus
 
-__all__ = ["make_work", "remove_work", "run_facts"]
+__all__ = ["make_work", "remove_work", "run_facts", "upstream_facts", "with_last_words"]
 
 _PACKAGES = ("nightly-review", "prefect", "openai", "httpx", "tiktoken", "pandas", "pyarrow")
 
@@ -56,17 +60,19 @@ def run_facts(
     taken: SourceRange,
     loaded: Loaded,
     merged: Merged,
+    upstream: UpstreamFacts,
     *,
     started: float,
     limit: int | None,
 ) -> RunFacts:
     """The facts of a merged run; the report stage adds figures and outputs to them."""
-    counts, flow_run_id = merged.counts, flow_run.id
-    nothing, commits = taken.nothing(loaded.rows), taken.commits
+    counts, flow_run_id, commits = merged.counts, flow_run.id, taken.commits
+    ending = _ending(run, taken, loaded, merged)
     return {
         "run_id": run.run_id,
-        "result": f"complete: {nothing}" if nothing else counts.sentence(),
+        "result": ending.sentence,
         "complete": counts.whole,
+        "accepted": ending.accepted,
         "source": taken.source,
         "source_resolved": taken.resolved,
         "commits": None if commits is None else commits.facts(),
@@ -86,7 +92,49 @@ def run_facts(
         "prompt_version": PROMPT_VERSION,
         "schema_version": SCHEMA_VERSION,
         "packages": {name: version(name) for name in _PACKAGES},
+        "upstream": upstream,
+        "derived": {},
     }
+
+
+def _ending(run: Run, taken: SourceRange, loaded: Loaded, merged: Merged) -> Acceptance:
+    if nothing := taken.nothing(loaded.rows):
+        return Acceptance(accepted=True, sentence=f"complete: {nothing}")
+    return accepted_gaps(run.settings.accept, merged.counts, loaded.rows, loaded.reasons)
+
+
+def upstream_facts(
+    run: Run, merged: Merged, met: list[HoldFacts], status: QuotaStatus
+) -> UpstreamFacts:
+    """What providers said and wanted during a merged run, as the report tells it."""
+    settings = run.settings
+    found = read_endpoint_status(run.ledger, run.run_id, settings.pool, settings.models)
+    held = any(one["reason"] == "quota_held" for one in merged.failures)
+    return {
+        "failures": [with_last_words(one, found.closed) for one in merged.failures],
+        "holds": met,
+        "closed": [
+            {"endpoint": url, "model": model, "said": said}
+            for (url, model), said in found.closed.items()
+        ],
+        "adapted": {f"{model} at {url}": said for (url, model), said in found.adapted.items()},
+        "goes_on_at": _goes_on_at(status) if held else None,
+    }
+
+
+def with_last_words(one: FailureFacts, closed: Mapping[tuple[str, str], str]) -> FailureFacts:
+    """Of calls that were not sent, because their model is closed, what closed it."""
+    said = closed.get((one["endpoint"] or "", one["model"] or ""))
+    return {**one, "said": said} if said and one["reason"] == "refused_by_endpoint" else one
+
+
+def _goes_on_at(status: QuotaStatus) -> str | None:
+    """The first instant at which a held app_id may send again; None: none is held."""
+    now = time.time()
+    ends = [one.held_until for one in status.keys if one.held_until > now]
+    if not ends:
+        return None
+    return datetime.fromtimestamp(min(ends), UTC).isoformat(timespec="seconds")
 
 
 def remove_work(paths: RunPaths) -> None:

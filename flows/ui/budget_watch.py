@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any
-
 from flows.ui.events import budget_reached
+from flows.ui.run_log import Log
 from tasks.core.run import Run
 from tasks.upstream.budget import CapUse, read_budget
 
 __all__ = ["BudgetWatch"]
 
-Log = logging.Logger | logging.LoggerAdapter[Any]
 
 _NEARLY = 0.8
 

@@ -2,13 +2,16 @@
 Prefect events of a run, for automations.
 
     bulk-review.run.finished     every input was reviewed as planned     run, source, range, counts, output
-    bulk-review.run.incomplete   written, with gaps                      the same
+    bulk-review.run.incomplete   written, with more gaps than accepted   the same
+    bulk-review.run.refused      not started, or not written             source, result
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
+    bulk-review.key.held         a provider wants a minute's pause       run, app_id, until, reason
+    bulk-review.limit.lowered    a provider allows fewer than quota      run, app_id, limit
     bulk-review.margin.raised    a 429 that our log cannot explain       run, app_id, seconds
     bulk-review.budget.reached   no more calls for this run              run, cap, what is spent of it
 
-The resource is `bulk-review.run.<run id>`, or `bulk-review.app-id.<alias>` for news of a key; the
+The resource is `bulk-review.run.<run id>`, or `bulk-review.app-id.<alias>` for what concerns a key; the
 related resources are Prefect's own: flow run, flow, deployment. A payload has counts, aliases and
 paths; no key, prompt or reply.
 """
@@ -17,15 +20,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 
-__all__ = ["budget_reached", "key_disabled", "margin_raised", "output_written", "run_ended"]
+__all__ = [
+    "budget_reached",
+    "key_disabled",
+    "key_held",
+    "limit_lowered",
+    "margin_raised",
+    "output_written",
+    "run_ended",
+    "run_refused",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +47,7 @@ _LOG = logging.getLogger(__name__)
 def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
     """Emit run.finished or run.incomplete, as the manifest says."""
     _emit(
-        "run.finished" if manifest["complete"] else "run.incomplete",
+        "run.finished" if ended_well(manifest) else "run.incomplete",
         f"run.{manifest['run_id']}",
         {
             "run_id": manifest["run_id"],
@@ -44,6 +58,12 @@ def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
             "output": paths.place,
         },
     )
+
+
+def run_refused(source: str, message: str) -> None:
+    """Emit run.refused: a run that could not start, or not write; `message` has the remedy."""
+    name = flow_run.id or "unknown"
+    _emit("run.refused", f"run.{name}", {"source": source, "result": message})
 
 
 def output_written(manifest: RunFacts, paths: RunPaths, outputs: Iterable[Output]) -> None:
@@ -58,6 +78,18 @@ def key_disabled(run_id: str, alias: str, reason: str) -> None:
     """Emit key.disabled: the upstream refuses the key, or an operator took it out."""
     payload = {"run_id": run_id, "app_id": alias, "reason": reason}
     _emit("key.disabled", f"app-id.{alias}", payload)
+
+
+def key_held(run_id: str, alias: str, until: datetime, reason: str) -> None:
+    """Emit key.held: the provider wants no request of this app_id before `until`."""
+    payload = {"run_id": run_id, "app_id": alias, "until": until.isoformat(), "reason": reason}
+    _emit("key.held", f"app-id.{alias}", payload)
+
+
+def limit_lowered(run_id: str, alias: str, limit: int) -> None:
+    """Emit limit.lowered: the provider allows only `limit` requests in the app_id's first window."""
+    payload = {"run_id": run_id, "app_id": alias, "limit": limit}
+    _emit("limit.lowered", f"app-id.{alias}", payload)
 
 
 def margin_raised(run_id: str, alias: str, seconds: float) -> None:

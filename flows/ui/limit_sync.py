@@ -32,7 +32,7 @@ from flows.ui.run_log import Log
 from tasks.core.errors import OutputError, ReviewError, StateError
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
-from tasks.estimate.quota_time import least_seconds
+from tasks.estimate.quota_time import least_despite_holds
 from tasks.upstream.quota import Quota
 
 __all__ = ["LimitSync"]
@@ -107,9 +107,9 @@ class LimitSync:
         """Carry the news once, both ways; False: the API does not answer."""
         return self._try(self._used)
 
-    def least_seconds(self, calls: int) -> float:
-        """Seconds that so many calls take at best under the numbers in force now."""
-        return least_seconds(self._in_force(), self._margin, {"": calls})
+    def least_seconds(self, calls: int, holds: Mapping[str, float]) -> float:
+        """Seconds that so many calls take at best under numbers and holds in force now."""
+        return least_despite_holds(self._in_force(), self._margin, calls, holds)
 
     def _in_force(self) -> list[AppId]:
         pool = []

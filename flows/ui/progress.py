@@ -6,27 +6,27 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from flows.ui.status import Least, Status
 from tasks.core.paths import ShardPaths
-from tasks.infer.progress import Tally, total_tally
+from tasks.infer.progress import total_tally
 from tasks.report.server_health import server_answers
 
-__all__ = ["Monitor", "Status", "on_progress"]
+__all__ = ["Monitor", "on_progress", "on_stage", "stage"]
 
-Show = Callable[["Status"], None]
-Least = Callable[[int], float]
+Show = Callable[[Status], None]
 Spent = Callable[[], str]
 
 _LOGGER = logging.getLogger(__name__)
 
 _shows: list[Show] = []
+_stages: list[Callable[[str], None]] = []
 
 
 @contextmanager
@@ -39,60 +39,27 @@ def on_progress(show: Show) -> Iterator[None]:
         _shows.remove(show)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Progress of a run at one moment."""
+@contextmanager
+def on_stage(show: Callable[[str], None]) -> Iterator[None]:
+    """Have `show` called at each stage of this process's runs, in the block."""
+    _stages.append(show)
+    try:
+        yield
+    finally:
+        _stages.remove(show)
 
-    planned: int
-    """Cells of the run."""
-    tally: Tally
-    elapsed: float
-    """Seconds since the shards started."""
-    least: Least | None = None
-    """Seconds that a number of calls take under the quotas, at the very best."""
-    budget: str = ""
-    """What is spent of the budget; empty when there is none."""
 
-    @property
-    def share(self) -> float:
-        """Share of the cells that have ended, 0 to 1."""
-        return min(1.0, self.tally.cells / self.planned) if self.planned else 1.0
+def stage(text: str) -> None:
+    """Say what the run begins with now."""
+    for show in _stages:
+        show(text)
 
-    @property
-    def remaining(self) -> float | None:
-        """Seconds to the end: at the pace so far, but never less than the quotas need; None: unknown yet."""
-        tally = self.tally
-        if not self.elapsed or not (tally.cells or tally.calls):
-            return None
-        # The first windows go out at once, so the pace of a run's beginning promises too much.
-        paced = self.elapsed * (self.planned - tally.cells) / tally.cells if tally.cells else 0.0
-        return max(paced, self._quota_needs())
 
-    def _quota_needs(self) -> float:
-        tally = self.tally
-        if self.least is None:
-            return 0.0
-        # Cells that the journal answers or that need no call are expected to stay as frequent.
-        share = min(1.0, tally.calls / max(1, tally.cells, tally.calls + tally.journaled))
-        whole = self.planned * share
-        left = max(0, round(whole) - tally.calls)
-        return max(self.least(left), self.least(round(whole)) - self.elapsed) if left else 0.0
+class Waits(Protocol):
+    """Who knows what the run waits for."""
 
-    def sentence(self) -> str:
-        """The status in one line."""
-        tally = self.tally
-        parts = [f"{tally.cells:,} of {self.planned:,} cells", f"{tally.calls:,} calls"]
-        if tally.journaled:
-            parts.append(f"{tally.journaled:,} from the journal")
-        if self.elapsed > 0:
-            parts.append(f"{tally.calls * 60 / self.elapsed:,.0f} calls/min")
-        if tally.calls:
-            parts.append(f"{tally.queue / max(1, tally.calls):.1f} s quota wait per call")
-        if tally.failed:
-            parts.append(f"{tally.failed:,} failed")
-        if self.budget:
-            parts.append(self.budget)
-        return ", ".join(parts)
+    def holds(self) -> Mapping[str, float]: ...
+    def words(self) -> str: ...
 
 
 class Monitor:
@@ -101,16 +68,20 @@ class Monitor:
     def __init__(
         self,
         shards: Sequence[ShardPaths],
-        planned: int,
-        least: Least | None = None,
-        spent: Spent | None = None,
+        inputs: int,
+        each: int,
+        least: Least,
+        waits: Waits,
         *,
+        spent: Spent = str,
         every: float = 1.0,
         artifact_every: float = 10.0,
     ) -> None:
         self._shards = shards
-        self._planned = planned
+        self._inputs = inputs
+        self._each = each
         self._least = least
+        self._waits = waits
         self._spent = spent
         self._every = every
         self._artifact_every = artifact_every
@@ -133,13 +104,13 @@ class Monitor:
         self._show(last=True)
 
     def _run(self) -> None:
+        self._show()
         while not self._ended.wait(self._every):
             self._show()
 
     def _show(self, *, last: bool = False) -> None:
         elapsed = time.monotonic() - self._started
-        spent = self._spent() if self._spent is not None else ""
-        status = Status(self._planned, total_tally(self._shards), elapsed, self._least, spent)
+        status = self._status(elapsed)
         for show in _shows:
             self._call(show, status)
         if last or elapsed - self._drawn >= self._artifact_every:
@@ -159,8 +130,15 @@ class Monitor:
                 )
             self._failing = True
 
+    def _status(self, elapsed: float) -> Status:
+        waits = self._waits
+        return Status(
+            *(self._inputs, self._each, total_tally(self._shards), elapsed),
+            *(self._least, waits.holds(), waits.words(), self._spent()),
+        )
+
     def _draw(self, status: Status) -> None:
-        text, percent = status.sentence(), status.share * 100
+        text, percent = status.line(), status.share * 100
         if left := status.remaining:
             text += f", ends about {time.strftime('%a %H:%M', time.localtime(time.time() + left))}"
         if self._artifact is None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["filter_prefect_console", "mute_prefect_console", "mute_shard_console"]
+__all__ = ["filter_prefect_console", "mute_prefect_console", "mute_shard_console", "run_log_to"]
+
+_RUN_LOGS = ("prefect.flow_runs", "prefect.task_runs")
+"""Loggers of a run's own lines."""
 
 _LEFT_OUT = ("prefect.task_runs", "prefect.engine", "prefect.events")
 """Loggers that repeat, with a traceback, what the command says in one line."""
 
 
+_SAID_ELSEWHERE = ("ConnectError(", "Crash detected!")
+"""A server that is gone is told of once, at the end; so is what ends a run, as Ctrl-C does."""
+
+
 def _worth_showing(record: logging.LogRecord) -> bool:
-    # A server that is gone is told of once, at the end, and without a traceback.
-    return not record.name.startswith(_LEFT_OUT) and "ConnectError(" not in record.getMessage()
+    text = record.getMessage()
+    return not record.name.startswith(_LEFT_OUT) and not any(one in text for one in _SAID_ELSEWHERE)
 
 
 def mute_prefect_console() -> None:
@@ -35,6 +44,37 @@ def filter_prefect_console() -> None:
     setup_logging(incremental=True)
     for handler in _consoles():
         handler.addFilter(_worth_showing)
+
+
+@contextmanager
+def run_log_to(show: Callable[[logging.LogRecord], None]) -> Iterator[None]:
+    """Give `show` each line of the run's log in the block, and Prefect's console none."""
+    handler = _Shown(show)
+    handler.addFilter(_worth_showing)
+    loggers = [logging.getLogger(name) for name in _RUN_LOGS]
+    consoles = {console: console.level for console in _consoles()}
+    for logger in loggers:
+        logger.addHandler(handler)
+    for console in consoles:
+        console.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        for console, level in consoles.items():
+            console.setLevel(level)
+
+
+class _Shown(logging.Handler):
+    """A handler that is a function."""
+
+    def __init__(self, show: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__(logging.INFO)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record)
 
 
 def mute_shard_console() -> None:

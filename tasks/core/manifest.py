@@ -9,16 +9,20 @@ Runs from before a key was added lack it: keys that a reader must not rely on ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "HISTORY_COUNTS",
     "BudgetRow",
+    "ClosedModel",
     "CommitFacts",
     "Decided",
+    "FailureFacts",
     "Figures",
     "GoneFinding",
     "HistoryFacts",
+    "HoldFacts",
     "Manifest",
     "ManifestCounts",
     "OutputEntry",
@@ -26,6 +30,8 @@ __all__ = [
     "QuotaProofRow",
     "Rejected",
     "RunFacts",
+    "UpstreamFacts",
+    "ended_well",
 ]
 
 
@@ -151,6 +157,13 @@ class OutputEntry(TypedDict):
     sha256: str
 
 
+class DerivedEntry(TypedDict):
+    """One export, or a file of the evaluation, as it was written."""
+
+    bytes: int
+    sha256: str
+
+
 class CommitFacts(TypedDict):
     """The commits of a repository that a run reviewed."""
 
@@ -177,6 +190,52 @@ class BudgetRow(TypedDict):
     """Whether it kept calls of the run back."""
 
 
+class FailureFacts(TypedDict):
+    """Failed calls with the same reason, endpoint and model."""
+
+    reason: str
+    endpoint: str | None
+    model: str | None
+    calls: int
+    said: str
+    """One example of what was said, scrubbed; empty: nothing was."""
+    is_reply: bool
+    """`said` is the start of a model's reply that could not be read, and not a refusal."""
+
+
+class HoldFacts(TypedDict):
+    """What a provider took away from an app_id for a while: its leave to send, or part of its limit."""
+
+    app_id: str
+    seen: str
+    """When the run met it; ISO 8601, UTC, as the next."""
+    until: str | None
+    """End of the hold; None: its limit was lowered."""
+    said: str
+    """The provider's words, scrubbed."""
+
+
+class ClosedModel(TypedDict):
+    """A model that an endpoint refused whatever was asked, to the end of the run."""
+
+    endpoint: str
+    model: str
+    said: str
+
+
+class UpstreamFacts(TypedDict):
+    """What providers said and wanted otherwise during a run."""
+
+    failures: list[FailureFacts]
+    """Largest group first."""
+    holds: list[HoldFacts]
+    closed: list[ClosedModel]
+    adapted: dict[str, str]
+    """How requests are sent otherwise, by "model at endpoint"."""
+    goes_on_at: str | None
+    """First instant, ISO 8601, at which a rerun can go on; None: at once."""
+
+
 class RunFacts(TypedDict):
     """The settings and counts of a run, without what the report adds."""
 
@@ -184,6 +243,9 @@ class RunFacts(TypedDict):
     result: str
     """The result in one sentence."""
     complete: bool
+    """Every input was reviewed as planned."""
+    accepted: NotRequired[bool]
+    """The run ended well: complete, or with gaps within `accept`; see `ended_well`."""
     source: str
     source_resolved: NotRequired[str]
     """What was read: `source`, or of a repository git:PATH@BASE..HEAD."""
@@ -211,6 +273,14 @@ class RunFacts(TypedDict):
     packages: dict[str, str]
     """Versions by name."""
     decided: NotRequired[Decided]
+    derived: NotRequired[dict[str, DerivedEntry]]
+    """Exports and evaluation, by file name; missing: they were not recorded yet."""
+    upstream: NotRequired[UpstreamFacts]
+
+
+def ended_well(manifest: Mapping[str, Any]) -> bool:
+    """Whether the run of a manifest was complete, or had no more gaps than its settings accept."""
+    return bool(manifest.get("accepted", manifest["complete"]))
 
 
 class Manifest(RunFacts):

@@ -37,7 +37,7 @@ from tasks.upstream.quota import Signal
 
 __all__ = ["SampleCall", "SampleResult", "least_wait", "make_sample_calls", "sample_calls"]
 
-Outcome = Literal["ok", "adapted", "refused", "not_asked"]
+SampleOutcome = Literal["ok", "adapted", "refused", "not_asked"]
 
 _MOST_SECONDS = 120.0
 """Of one attempt; also how long an app_id is waited for beyond what its quota needs."""
@@ -73,7 +73,7 @@ class SampleResult:
     model: str
     names: tuple[str, ...]
     stream: bool
-    outcome: Outcome
+    outcome: SampleOutcome
     adapted: str = ""
     """What is sent otherwise than configured, as a sentence."""
     message: str = ""
@@ -238,7 +238,7 @@ class _Asking:
         told = self._caller.refusal(endpoint, model) if closed else ""
         return " ".join((told or str(error)).split())
 
-    def _ended(self, outcome: Outcome, message: str) -> SampleResult:
+    def _ended(self, outcome: SampleOutcome, message: str) -> SampleResult:
         settings, alias = self._call.settings, self._call.app_id.alias
         return SampleResult(
             alias,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import optimum_seconds
 
-__all__ = ["least_seconds"]
+__all__ = ["least_despite_holds", "least_seconds"]
 
 
 def least_seconds(
@@ -25,6 +26,23 @@ def least_seconds(
     by_requests = [replace(one, windows=_wider(one.windows, margin)) for one in pool]
     by_tokens = [replace(one, windows=_wider(one.token_windows, margin)) for one in pool]
     return max(_bound(by_requests, calls), _bound(by_tokens, tokens or {}))
+
+
+def least_despite_holds(
+    pool: Sequence[AppId], margin: float, calls: int, holds: Mapping[str, float]
+) -> float:
+    """Seconds that so many calls take while app_ids are held for so many seconds, by alias.
+
+    Either the others make them, or they wait for one that comes back. An app_id that is out has an
+    infinite hold; 0 when all are.
+    """
+    ends = [0.0, *sorted({end for end in holds.values() if math.isfinite(end)})]
+    least = math.inf
+    for end in ends:
+        free = [one for one in pool if holds.get(one.alias, 0.0) <= end]
+        if free:
+            least = min(least, end + least_seconds(free, margin, {"": calls}))
+    return least if math.isfinite(least) else 0.0
 
 
 def _wider(windows: Sequence[Window], margin: float) -> tuple[Window, ...]:

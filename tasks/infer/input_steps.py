@@ -253,7 +253,7 @@ class InputSteps:
         planned = planned_cells(settings.check_names, reviews=settings.reviews)
         cells = cells_of(planned, rows, "missing")
         coverage, reason = coverage_of(cells, self._rendered.partial_reason)
-        self._worker.progress.finished(cells)
+        self._worker.progress.finished(cells, rows)
         self._done(InputReview(self._item.input_id, coverage, reason, tuple(comments), tuple(rows)))
 
 

@@ -30,8 +30,14 @@ class Tally:
     cells: int = 0
     """Cells that have ended, whatever way."""
     failed: int = 0
+    asked: int = 0
+    """Calls that have ended, whatever way; those of the journal are among them."""
+    settled: int = 0
+    """Those of inputs that are through."""
     calls: int = 0
     """Calls that an upstream answered, in this run."""
+    lost: int = 0
+    """Calls that failed."""
     journaled: int = 0
     """Calls that the journal answered."""
     queue: float = 0.0
@@ -51,14 +57,17 @@ class Progress:
             self._count(row, 1)
 
     def _count(self, row: CallRow, sign: int) -> None:
+        self._tally.asked += sign * (row.status != "skipped")
+        self._tally.lost += sign * (row.status == "failed")
         self._tally.journaled += sign * row.journaled
         self._tally.calls += sign * (row.status == "ok" and not row.journaled)
         self._tally.queue += sign * (row.queue_ms or 0) / 1000
 
-    def finished(self, cells: Iterable[Cell]) -> None:
-        """Count one input and its cells."""
+    def finished(self, cells: Iterable[Cell], calls: Iterable[CallRow]) -> None:
+        """Count one input with its cells and calls."""
         with self._lock:
             self._tally.inputs += 1
+            self._tally.settled += _made(calls)
             for cell in cells:
                 self._tally.cells += 1
                 self._tally.failed += cell.status == "failed"
@@ -69,6 +78,7 @@ class Progress:
         cells = cells_of(planned, review.calls, "missing")
         with self._lock:
             self._tally.inputs -= 1
+            self._tally.settled -= _made(review.calls)
             self._tally.cells -= len(cells)
             self._tally.failed -= sum(cell.status == "failed" for cell in cells)
             for row in review.calls:
@@ -78,6 +88,10 @@ class Progress:
         """The counts now."""
         with self._lock:
             return {one.name: getattr(self._tally, one.name) for one in fields(Tally)}
+
+
+def _made(calls: Iterable[CallRow]) -> int:
+    return sum(row.status != "skipped" for row in calls)
 
 
 class Reporter:

@@ -12,8 +12,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.core.cells import Cell, Plan, RunCounts, cells_of, coverage_of
 from tasks.core.errors import StateError
+from tasks.core.failures import Failures
 from tasks.core.files import atomic
-from tasks.core.manifest import HistoryFacts
+from tasks.core.manifest import FailureFacts, HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
 from tasks.review.findings.history import Comparison
@@ -28,6 +29,8 @@ class Merged(NamedTuple):
     counts: RunCounts
     history: HistoryFacts | None
     """The comparison with the earlier run; None: there was none."""
+    failures: list[FailureFacts]
+    """Failed calls in groups, the largest first."""
 
 
 @task(name="merge", task_run_name="merge", cache_policy=NO_CACHE, persist_result=False)
@@ -40,6 +43,7 @@ def merge(
 ) -> Merged:
     """Stage task; see `merge_shards`."""
     comparison = start_comparison(baseline.earlier, get_run_logger())
+    failures = Failures()
     counts = merge_shards(
         paths,
         [ShardPaths(Path(root)) for root in shards],
@@ -47,8 +51,10 @@ def merge(
         expected_inputs,
         suppressions=baseline.suppressions,
         comparison=comparison,
+        failures=failures,
     )
-    return Merged(counts, close_comparison(baseline, comparison, paths, get_run_logger()))
+    history = close_comparison(baseline, comparison, paths, get_run_logger())
+    return Merged(counts, history, failures.facts())
 
 
 def merge_shards(
@@ -59,12 +65,13 @@ def merge_shards(
     *,
     suppressions: Mapping[str, str],
     comparison: Comparison | None,
+    failures: Failures,
 ) -> RunCounts:
     """Join each input with its review into `paths.merged`, in order of input_id.
 
     An input whose shard was lost gets a failed cell for each planned one, so that it is counted
     and visible; it is never left out. Findings whose fingerprint is in `suppressions` are dropped, and
-    `comparison` gives the others their age.
+    `comparison` gives the others their age. Failed calls are added to `failures`.
 
     Raises:
         StateError: the counts do not add up, which would be a defect of ours.
@@ -79,6 +86,7 @@ def merge_shards(
                 if comparison is not None:
                     comparison.add(orjson.loads(line), whole)
                 counts.add(*_counted(whole, planned))
+                failures.add(whole["calls"])
                 merged.write(b'{"input":%b,"review":%b}\n' % (line, orjson.dumps(whole)))
     _prove(counts, expected_inputs, len(planned))
     return counts

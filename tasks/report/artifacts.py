@@ -19,8 +19,10 @@ from functools import partial
 import pyarrow.dataset as ds
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from tasks.core.failures import failure_sentence
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
+from tasks.core.text_safety import markdown_line
 from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
 from tasks.report.server_health import server_answers
@@ -29,6 +31,8 @@ from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_fin
 __all__ = ["show_run"]
 
 _LOG = logging.getLogger(__name__)
+_MAX_GROUPS = 5
+"""Groups of failed calls over the table."""
 _MAX_ROWS = 100
 """Rows of a table: an artifact is one row of Prefect's database, and read in a browser."""
 
@@ -61,6 +65,9 @@ def _failed_cells(paths: RunPaths, manifest: RunFacts, *, key: str) -> None:
     total = manifest["counts"]["cells"]["failed"]
     why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
     text = f"{total:,} cells failed: {why}" if total else "no cell failed"
+    upstream = manifest.get("upstream")
+    for one in upstream["failures"][:_MAX_GROUPS] if upstream else ():
+        text += f"; {markdown_line(failure_sentence(one))}"
     create_table_artifact(
         [failed_call_row(row) for row in rows], key=key, description=text + _bound(len(rows), total)
     )

@@ -9,6 +9,7 @@ from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFac
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.upstream import upstream_tables
 from tasks.report.words import budget_text, cost_text, listed, quota_sentence, warnings_of
 
 __all__ = ["markdown_table", "report_text"]
@@ -30,6 +31,7 @@ def report_text(
         _header(manifest),
         "\n".join(f"- {markdown_line(one)}" for one in warnings_of(manifest, summary)),
         _coverage(manifest),
+        *_said(manifest),
         _in_part(in_part, manifest["counts"]["coverage"].get("in_part", 0)),
         _findings(summary),
         _history(manifest.get("history")),
@@ -68,6 +70,14 @@ def _coverage(manifest: RunFacts) -> str:
         ("comments dropped", counts["comments"]["dropped"], listed(counts["dropped_by_reason"])),
     ]
     return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), rows)
+
+
+def _said(manifest: RunFacts) -> list[str]:
+    """What failed, was held, closed and adapted, with the providers' words."""
+    return [
+        f"## {one.title}\n\n{markdown_line(one.note)}\n\n{markdown_table(one.head, one.rows)}"
+        for one in upstream_tables(manifest)
+    ]
 
 
 def _in_part(rows: Sequence[tuple[str, str]], count: int) -> str:

@@ -14,7 +14,7 @@ import pytest
 from tasks.core.errors import OutputError
 from tasks.core.files import atomic, hold_folder, output_errors, publish, write_json
 from tasks.upstream.journal.store_sqlite import SqliteJournalStore as Journal
-from tasks.upstream.quota.store_sqlite import SqliteJournalStore as Ledger
+from tasks.upstream.quota.store_sqlite import SqliteQuotaStore as Ledger
 
 _WRITE = "import sys; from pathlib import Path; from tasks.core.files import write_json; write_json(Path(sys.argv[1]), 1)"
 

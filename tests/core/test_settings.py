@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import AppIdSettings, CheckSettings, Settings, ToolSettings, load_settings
+from tasks.core.settings import CheckSettings, Settings, ToolSettings, load_settings
 from tasks.upstream.calls.completion import body_of
 
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
@@ -230,10 +231,16 @@ def test_an_endpoint_with_a_password_is_refused(url: str) -> None:
         ('headers = { "bad name" = "1" }', "is no name of a header"),
         ('headers = { X-Note = "a\\nb" }', "X-Note must be one line of ASCII characters"),
         ('headers = { "api-key" = "sk-pasted-secret" }', "api-key must not hold a secret itself"),
+        (
+            'headers = { X-Note = "Bearer sk-pasted-secret" }',
+            "X-Note must not hold a secret itself",
+        ),
         ('headers = { "api-key" = "env:" }', 'must be "env:VARIABLE"'),
         ('auth_header = "Host"', "Host is set by each request itself"),
         ('auth_header = "x-k"\nheaders = { X-K = "1" }', "both auth_header and one of headers"),
         ('query = { "api-key" = "sk-pasted-secret" }', "query: api-key must not hold a key"),
+        ('query = { code = "abc" }', "query: code must not hold a key"),
+        ('query = { user = "sk-pasted-secret" }', "query: user must not hold a key"),
         ('chat_path = "openai/chat"', "chat_path: must be a path as"),
         ('chat_path = "/chat?api-version=1"', 'goes into query = { "api-version"'),
         ('chat_path = "/{deployment}/chat"', "chat_path: must be a path as"),

@@ -102,9 +102,11 @@ def test_parent_dies_and_takes_its_children_along(
         os.killpg(process.pid, sent)  # as a terminal does
     else:
         os.kill(process.pid, sent)
-    process.communicate(timeout=90)
+    _, complained = process.communicate(timeout=90)
     await_condition(lambda: group_is_gone(process.pid), "children gone", 30)
 
+    assert "Crash detected" not in complained
+    assert ("stopped; the answers" in complained) == (sent is signal.SIGINT)
     last = max(row["at"] for row in sandbox.log()) - told
     assert last <= (3.0 if sent is signal.SIGKILL else 1.0)
     assert check(job.folder / "state" / "journal.sqlite") == []

@@ -126,10 +126,10 @@ def test_all_keys_revoked(sandbox: Sandbox, make_job: MakeJob, source: Path) -> 
     ended = job.run(source)
     assert ended.code == 3, ended.err
     assert f"{CELLS} no_keys_left" in ended.out
-    assert "alpha" in ended.err
-    assert "unauthorized" in ended.err
-    assert "bravo" in ended.err
-    assert "insufficient_quota" in ended.err
+    assert "alpha" in ended.out
+    assert "unauthorized" in ended.out
+    assert "bravo" in ended.out
+    assert "insufficient_quota" in ended.out
     assert sandbox.stats()["requests"] <= 4 * 6
     reasons = set(pd.read_parquet(job.output / "calls.parquet")["reason"])
     assert reasons <= {"no_keys_left", "unauthorized", "insufficient_quota"}

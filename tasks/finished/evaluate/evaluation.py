@@ -25,11 +25,11 @@ from tasks.finished.evaluate.metrics import (
     is_scored,
 )
 
-__all__ = ["CheckScore", "Evaluation", "Figures", "Lift", "Scored", "Spent", "score_run"]
+__all__ = ["CheckScore", "CheckUsage", "Evaluation", "HitScores", "Lift", "Scored", "score_run"]
 
 
 _N = TypeVar("_N", int, float)
-Score = Callable[[Sequence[Comment]], "Figures"]
+Score = Callable[[Sequence[Comment]], "HitScores"]
 _NOTHING = MatchCounts()
 
 
@@ -66,14 +66,14 @@ _UNSCORED = Scored()
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class HitScores:
     """One set of comments, scored for both meanings of a hit."""
 
     by_place: Scored = _UNSCORED
     by_place_and_matter: Scored = _UNSCORED
 
-    def __add__(self, other: Figures) -> Figures:
-        return Figures(*(self.of(hit) + other.of(hit) for hit in HITS))
+    def __add__(self, other: HitScores) -> HitScores:
+        return HitScores(*(self.of(hit) + other.of(hit) for hit in HITS))
 
     def of(self, hit: Hit) -> Scored:
         """For one meaning of a hit."""
@@ -81,37 +81,39 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class CheckUsage:
     """Calls, tokens and cost of a check, over all inputs; None as soon as one answer's use is unknown."""
 
     calls: int = 0
     tokens: int | None = 0
     cost_usd: float | None = 0.0
 
-    def plus(self, call: CallRow) -> Spent:
+    def plus(self, call: CallRow) -> CheckUsage:
         """The sum with one more call; one that failed without a usage counts as a call only."""
         if call.status != "ok" and call.input_tokens is None:
-            return Spent(self.calls + 1, self.tokens, self.cost_usd)
+            return CheckUsage(self.calls + 1, self.tokens, self.cost_usd)
         used = _sum(call.input_tokens, call.output_tokens)
-        return Spent(self.calls + 1, _sum(self.tokens, used), _sum(self.cost_usd, call.cost_usd))
+        return CheckUsage(
+            self.calls + 1, _sum(self.tokens, used), _sum(self.cost_usd, call.cost_usd)
+        )
 
 
-_NO_FIGURES = Figures()
-_UNSPENT = Spent()
+_NO_SCORES = HitScores()
+_UNSPENT = CheckUsage()
 
 
 @dataclass(frozen=True, slots=True)
 class CheckScore:
     """One check: alone, and what the union would be without it."""
 
-    alone: Figures = _NO_FIGURES
-    others: Figures = _NO_FIGURES
+    alone: HitScores = _NO_SCORES
+    others: HitScores = _NO_SCORES
     """The union of all other checks."""
     confirmed: int = 0
     """Findings of this check, over all inputs, that the review confirmed."""
     unique_confirmed: int = 0
     """Those that no other check raised: what dropping it would lose, labels or not."""
-    spent: Spent = _UNSPENT
+    spent: CheckUsage = _UNSPENT
     """What dropping it would save."""
 
 
@@ -127,7 +129,7 @@ class Evaluation:
     """Defects of the scored inputs."""
     labels_without_matter: int = 0
     """Those with neither a message nor a category: their place has to do for both figures."""
-    union: Figures = field(default_factory=Figures)
+    union: HitScores = field(default_factory=HitScores)
     checks: dict[str, CheckScore] = field(default_factory=dict)
 
     def lost(self, check: str, hit: Hit) -> int:
@@ -180,14 +182,14 @@ def _add(so_far: CheckScore, name: str, review: InputReview, score: Score) -> Ch
     )
 
 
-def _score(source: Input, comments: Sequence[Comment]) -> Figures:
+def _score(source: Input, comments: Sequence[Comment]) -> HitScores:
     kept = [comment for comment in comments if comment.outcome != "dropped"]
     before, after = count_matches(source, comments), count_matches(source, kept)
-    return Figures(*(Scored(before[hit], after[hit]) for hit in HITS))
+    return HitScores(*(Scored(before[hit], after[hit]) for hit in HITS))
 
 
-def _unscored(_: Sequence[Comment]) -> Figures:
-    return _NO_FIGURES
+def _unscored(_: Sequence[Comment]) -> HitScores:
+    return _NO_SCORES
 
 
 def _confirmed(own: Sequence[Comment], comments: Sequence[Comment]) -> list[Sequence[Comment]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.core.stats import Proportion
-from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, Figures, Lift, Scored
+from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, HitScores, Lift, Scored
 from tasks.finished.evaluate.metrics import HITS, Hit, MatchCounts
 from tasks.report.markdown import markdown_table
 
@@ -60,7 +60,7 @@ def _clean(result: Evaluation) -> int:
     return result.union.by_place.before.clean_inputs
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
+def _figures(figures: HitScores) -> dict[str, Any]:
     return {hit: _scored(figures.of(hit)) for hit in HITS}
 
 
@@ -125,7 +125,7 @@ def as_markdown(run_id: str, result: Evaluation, *, reviewed: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _everyone(result: Evaluation) -> Iterator[tuple[str, Figures]]:
+def _everyone(result: Evaluation) -> Iterator[tuple[str, HitScores]]:
     yield ALL, result.union
     yield from ((name, one.alone) for name, one in result.checks.items())
 

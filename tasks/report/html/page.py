@@ -84,6 +84,7 @@ def render(report: Report, library: TableLibrary) -> str:
         charts=panels(report.manifest, report.findings, report.calls, report.comments),
         findings=[finding_view(one) for one in report.findings.worst],
         findings_note=view.findings_note(report.findings),
+        said=view.said_tables(report.manifest),
         tables=view.report_tables(report.summary, report.quota),
         style=_ours(_STYLE.render(colours=COLOURS)),
         table_style=_ours(library.style),

@@ -10,6 +10,7 @@ from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.upstream import upstream_tables
 from tasks.report.words import budget_text, listed, quota_sentence
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "findings_note",
     "problems",
     "report_tables",
+    "said_tables",
 ]
 
 _SECOND = 1000.0
@@ -47,7 +49,7 @@ class ReportTable:
     title: str
     note: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> list[Figure]:
@@ -137,6 +139,11 @@ def findings_note(findings: FindingsSummary) -> str:
     if findings.suppressed:
         note += f" {findings.suppressed:,} known false positives are left out."
     return note
+
+
+def said_tables(manifest: RunFacts) -> list[ReportTable]:
+    """What failed, was held, closed and adapted, with the providers' words."""
+    return [ReportTable(*table) for table in upstream_tables(manifest)]
 
 
 def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:

@@ -17,7 +17,7 @@ from tasks.upstream.calls.adaptation import Adaptation, adapt, read_adaptation
 from tasks.upstream.calls.refusal_breaker import Notes, Place
 from tasks.upstream.calls.refusals import Refusal
 
-__all__ = ["Adaptations"]
+__all__ = ["Adaptations", "adaptation_at"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,11 @@ class Adaptations:
         """What is adapted, as sentences by "model at endpoint"."""
         known = dict(self._known)
         return {f"{model} at {url}": a.describe() for (url, model), a in known.items() if a}
+
+
+def adaptation_at(place: Place, notes: Mapping[str, str]) -> Adaptation:
+    """What the notes of a ledger say of an endpoint and model."""
+    return _read(notes.get(_name(place), ""))
 
 
 def _format(sent: Mapping[str, Any]) -> str:

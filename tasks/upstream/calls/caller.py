@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,13 +21,14 @@ from pydantic import SecretStr
 
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Reply, Request
-from tasks.core.errors import Stopped, UpstreamError
+from tasks.core.errors import UpstreamError
 from tasks.core.quotas import AppId
 from tasks.core.settings import Price
 from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
-from tasks.upstream.calls.attempts import CallAttempts, CallLimits, LoadObserver, Upstream
+from tasks.upstream.calls.attempts import CallAttempts
 from tasks.upstream.calls.breaker import Breakers
+from tasks.upstream.calls.call_context import CallCounts, CallLimits, LoadObserver, Upstream
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.key_ring import KeyRing
 from tasks.upstream.calls.refusal_breaker import RefusalBreakers
@@ -42,31 +42,6 @@ __all__ = ["CallLimits", "Caller", "open_caller"]
 
 _CLAIM_POLL = (0.02, 0.25)
 """Seconds between looks at a claim that another process holds: at first and at most."""
-
-
-class CallCounts:
-    """Counts of outcomes, by name and reason."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
-
-    def add(self, name: str, reason: str = "") -> None:
-        """One more."""
-        with self._lock:
-            self._counts[name, reason] += 1
-
-    def summary(self) -> dict[str, Any]:
-        """`{name: count}`, or `{name: {reason: count}}` where there are reasons."""
-        with self._lock:
-            items = sorted(self._counts.items())
-        found: dict[str, Any] = {}
-        for (name, reason), count in items:
-            if reason:
-                found.setdefault(name, {})[reason] = count
-            else:
-                found[name] = count
-        return found
 
 
 class Caller:
@@ -129,7 +104,9 @@ class Caller:
         self._counts.add("calls")
         try:
             reply, shared = self._flights.run(
-                request.key, lambda: self._ask(request, fresh_since), pause=self._raise_if_stopped
+                request.key,
+                lambda: self._ask(request, fresh_since),
+                pause=self._up.raise_if_stopped,
             )
         except UpstreamError as error:
             self._counts.add("failed", error.code)
@@ -190,17 +167,12 @@ class Caller:
         pause, most = _CLAIM_POLL
         while not self._journal.claim(key):
             self._up.stop.wait(pause)
-            self._raise_if_stopped()
+            self._up.raise_if_stopped()
             pause = min(pause * 2, most)
         try:
             yield
         finally:
             self._journal.release(key)
-
-    def _raise_if_stopped(self) -> None:
-        if self._up.stop.is_set():
-            msg = "the run is being stopped: the call is left for the next run"
-            raise Stopped(msg)
 
 
 def _paid_for(run_id: str, cell: str) -> str:

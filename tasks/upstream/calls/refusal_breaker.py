@@ -27,7 +27,7 @@ import orjson
 from tasks.core.errors import CallFailed
 from tasks.upstream.calls.refusals import Refusal
 
-__all__ = ["Place", "RefusalBreakers"]
+__all__ = ["Place", "RefusalBreakers", "closed_at"]
 
 _SAME = 5  # equal refusals in a row
 _MANY = 25  # of those that may be the questions' own, once a question has been answered
@@ -217,6 +217,13 @@ class RefusalBreakers:
             f"sent for {wait:.0f} s: {state.message}"
         )
         raise CallFailed(msg, code="refused_by_endpoint", endpoint=place[0])
+
+
+def closed_at(place: Place, notes: Mapping[str, str], run_id: str) -> str | None:
+    """The last words of an endpoint that is closed for a model in this run; None: it is not."""
+    known = _read(notes.get(_name(place), ""))
+    closed = known.get("closed") and known.get("run") == run_id
+    return str(known.get("message", "")) if closed else None
 
 
 def _learn(state: _State, note: str, run_id: str) -> None:

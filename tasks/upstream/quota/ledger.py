@@ -21,10 +21,10 @@ from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.counters import KeyCounters
 from tasks.upstream.quota.key_log import GONE, SENT, STARTED, Control, Reservation
 from tasks.upstream.quota.open_store import open_store
-from tasks.upstream.quota.spending import TABLES
+from tasks.upstream.quota.spending import SPENDING_TABLES
 from tasks.upstream.quota.store import Db, Meta
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "hold_note"]
 
 _PUT = (
     "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ticket) DO UPDATE SET "
@@ -58,6 +58,12 @@ _NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NO
 _NOTE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _UNHELD, _ENDED = -1e18, -1e17
 """A hold that was never set, and one that was ended by hand, in the rows."""
+_SHORT = 60.0  # seconds
+
+
+def hold_note(alias: str) -> str:
+    """The name of the note that has a provider's words at its last hold of an app_id."""
+    return f"hold {alias}"
 
 
 def _patiently() -> bool:
@@ -126,8 +132,13 @@ class Ledger:
         meta = self._store.peek()
         return meta is None or meta[:2] != (self._rev, self._controls)
 
-    def hold(self, db: Db, alias: str, until: float) -> None:
-        """No send on an app_id before `until`; for every run."""
+    def hold(self, db: Db, alias: str, until: float, said: str) -> None:
+        """No send on an app_id before `until`; for every run, with the provider's words.
+
+        Those of a moment's hold are not stored: a key under load meets many.
+        """
+        if until - clock.now() > _SHORT:
+            db.execute(_NOTE, (hold_note(alias), said))
         epoch = until - clock.now() + time.time()
         db.execute(
             "UPDATE lanes SET hold = ?, hold_epoch = ? WHERE alias = ?",
@@ -220,7 +231,7 @@ class Ledger:
         """Be an owner of this store; False: it knows nothing of us."""
         self._joined = self._store.opened
         self._rev = self._controls = -1
-        for table in (_NOTES, *TABLES):  # ledgers from before have none
+        for table in (_NOTES, *SPENDING_TABLES):  # ledgers from before have none
             db.execute(table)
         row = db.execute("SELECT name FROM owners WHERE id = ?", (self.owner,)).fetchone()
         if row is not None and row[0] in self._sessions:
@@ -343,6 +354,8 @@ class Ledger:
                 # Holds grow until they are ended; one of ours outlives a store that was replaced.
                 if hold != _UNHELD:
                     key_log.hold = self._instant(hold)
+                    words = allocator.notes.get(hold_note(alias))
+                    key_log.hold_reason = words or key_log.hold_reason
                 key_log.floor = max(floor, self._instant(pruned))
                 control = said.get(alias, key_log.control)
                 if control.margin > key_log.control.margin:

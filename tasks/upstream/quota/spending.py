@@ -17,7 +17,7 @@ from tasks.core.budgets import Unit
 from tasks.upstream.quota.store import Db
 
 __all__ = [
-    "TABLES",
+    "SPENDING_TABLES",
     "Account",
     "Amount",
     "book",
@@ -29,7 +29,7 @@ __all__ = [
     "settle_dead",
 ]
 
-TABLES = (
+SPENDING_TABLES = (
     (
         "CREATE TABLE IF NOT EXISTS spent (account TEXT PRIMARY KEY, nanos BIGINT NOT NULL, "
         "tokens BIGINT NOT NULL, calls BIGINT NOT NULL, held_nanos BIGINT NOT NULL, "

@@ -108,7 +108,7 @@ def _hold(transaction: Transaction, key_log: KeyLog, until: float, reason: str) 
     if until > key_log.hold:
         key_log.hold, key_log.hold_reason = until, reason
         key_log.touch(dirty=True)
-        transaction.ledger.hold(transaction.db, key_log.app_id.alias, until)
+        transaction.ledger.hold(transaction.db, key_log.app_id.alias, until, reason)
 
 
 def note_answer(transaction: Transaction, alias: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
 from tasks.core.settings import Policy
-from tasks.finished.evaluate.evaluation import Evaluation, Spent, score_run
+from tasks.finished.evaluate.evaluation import CheckUsage, Evaluation, score_run
 from tasks.finished.evaluate.metrics import HITS, MatchCounts
 from tasks.finished.evaluate.text import as_facts, as_markdown
 from tasks.review.findings.clusters import cluster
@@ -147,8 +147,8 @@ def test_dropping_a_check(evaluation: Evaluation) -> None:
 
 def test_spending(evaluation: Evaluation) -> None:
     """Use is summed over a check's calls; silence costs nothing."""
-    assert evaluation.checks["a"].spent == Spent(4, 60, 2.0)
-    assert evaluation.checks["b"].spent == Spent(0, 0, 0.0)
+    assert evaluation.checks["a"].spent == CheckUsage(4, 60, 2.0)
+    assert evaluation.checks["b"].spent == CheckUsage(0, 0, 0.0)
 
 
 def test_unknown_use_is_not_zero() -> None:
@@ -156,5 +156,5 @@ def test_unknown_use_is_not_zero() -> None:
     priced = call_row("i", input_tokens=1, output_tokens=1, cost_usd=1.0)
     failed = call_row("i", status="failed")
     free = call_row("i", input_tokens=1, output_tokens=1)
-    assert Spent().plus(priced).plus(failed) == Spent(2, 2, 1.0)
-    assert Spent().plus(free).plus(priced) == Spent(2, 4, None)
+    assert CheckUsage().plus(priced).plus(failed) == CheckUsage(2, 2, 1.0)
+    assert CheckUsage().plus(free).plus(priced) == CheckUsage(2, 4, None)

@@ -14,7 +14,7 @@ import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.cli.doctor import _Checkup, _compare
-from flows.cli.init import Answers, settings_text
+from flows.cli.init import InitAnswers, settings_text
 from flows.cli.main import main
 from tasks.core.settings import load_settings
 from tasks.doctor.sample_calls import SampleResult, least_wait, sample_calls
@@ -292,7 +292,7 @@ def test_init_asks_until_it_understands(
 @pytest.mark.parametrize("model", ["review", 'a"b\\c', "модель", "-", "x" * 90])
 def test_any_model_name_makes_a_file_that_can_be_read(model: str) -> None:
     """Names are quoted, and labels made of the letters that labels may have."""
-    answers = Answers("http://127.0.0.1:1/v1", "secret:block", (model, "other"), ())
+    answers = InitAnswers("http://127.0.0.1:1/v1", "secret:block", (model, "other"), ())
     assert load_settings(settings_text(answers, "review.toml")).check[0].model == model
 
 

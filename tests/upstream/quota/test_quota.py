@@ -14,7 +14,7 @@ import pytest
 from tasks.core.errors import ConfigError, NoKeysLeft, QuotaHeld, Stopped
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Allowance, Grant, Quota, Signal
-from tasks.upstream.quota.key_status import read_key_status
+from tasks.upstream.quota.key_status import read_quota_status
 
 MakeQuota = Callable[..., Quota]
 
@@ -220,8 +220,9 @@ def test_key_held_for_hours_is_not_waited_for(
     with pytest.raises(QuotaHeld, match=r"a can go on at 20.*Limit of 50 per day") as caught:
         waiting.result(timeout=5)
     assert caught.value.until == pytest.approx(time.time() + 43_200, abs=30)
-    (status,) = read_key_status(quota.place, "run")
+    (status,) = read_quota_status(quota.place, "run").keys
     assert status.held_until == pytest.approx(caught.value.until, abs=5)
+    assert "Limit of 50 per day" in status.hold_said
     quota.enable("a")
     assert quota.snapshot()[0].state != "held"
     assert make_quota(a=(1, 30.0)).snapshot()[0].state != "held"
@@ -529,3 +530,17 @@ def test_reasons_outlive_a_process_but_not_a_run(make_quota: MakeQuota) -> None:
     for quota in (again, parent):
         quota.close()
     assert make_quota(a=(2, 60.0)).snapshot()[0].reason is None
+
+
+def test_next_send_of_a_run_is_read_beside_it(
+    make_quota: MakeQuota, threads: ThreadPoolExecutor
+) -> None:
+    """The instant at which the first waiting caller goes; None when nobody waits."""
+    quota = make_quota(a=(1, 30.0))
+    _send(quota, 1)
+    assert read_quota_status(quota.place, "run").next_send is None
+    threads.submit(quota.acquire, "m")
+    _waiting(quota, 1)
+    next_send = read_quota_status(quota.place, "run").next_send
+    assert next_send == pytest.approx(time.time() + 30, abs=5)
+    assert read_quota_status(quota.place, "another run").next_send is None

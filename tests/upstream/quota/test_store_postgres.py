@@ -19,7 +19,7 @@ import pytest
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Grant, Quota, most_in_window, read_statistics
-from tasks.upstream.quota.key_status import read_key_status
+from tasks.upstream.quota.key_status import read_quota_status
 from tests.postgres import start_postgres
 
 MakeQuota = Callable[..., Quota]
@@ -288,7 +288,7 @@ def test_database_that_cannot_be_reached_is_a_state_error(
         with pytest.raises(StateError, match=r"start it, check user.*PGPASSWORD") as caught:
             Quota(url, [AppId("a")])
         assert "planted-password" not in str(caught.value)
-        assert read_key_status(url, "run") == ()
+        assert read_quota_status(url, "run").keys == ()
         with pytest.raises(StateError):
             read_statistics(url, "run", [AppId("a")], 0.1)
 
@@ -297,7 +297,7 @@ def test_empty_database_has_no_proof(place: str) -> None:
     """Nobody opened a ledger there."""
     with pytest.raises(StateError):
         read_statistics(place, "run", [AppId("a")], 0.1)
-    assert read_key_status(place, "run") == ()
+    assert read_quota_status(place, "run").keys == ()
 
 
 def test_missing_driver_is_named(place: str) -> None:
@@ -322,7 +322,7 @@ def test_key_status_of_a_run_are_read_beside_it(place: str, make_quota: MakeQuot
     """Reasons and raised margins, by alias."""
     quota = make_quota(a=(3, 60.0))
     quota.disable("a", "revoked")
-    (status,) = read_key_status(place, "run")
+    (status,) = read_quota_status(place, "run").keys
     assert (status.alias, status.reason, status.paused) == ("a", "revoked", False)
 
 

@@ -1,0 +1,81 @@
+"""What providers said and wanted during a run: rows of tables, the same for Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tasks.core.failures import local_time
+from tasks.core.manifest import RunFacts, UpstreamFacts
+
+__all__ = ["UpstreamTable", "upstream_tables"]
+
+
+class UpstreamTable(NamedTuple):
+    """A table with plain cells; the words in it are others'."""
+
+    id: str
+    title: str
+    note: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def upstream_tables(manifest: RunFacts) -> list[UpstreamTable]:
+    """The tables that have rows; none for a run that met nothing, or from before it was kept."""
+    facts = manifest.get("upstream")
+    if facts is None:
+        return []
+    return [table for table in _tables(facts) if table.rows]
+
+
+def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
+    goes_on = facts["goes_on_at"]
+    again = f" The first one can go on at {local_time(goes_on)}: run again then." if goes_on else ""
+    failures = [
+        (
+            *(f"{one['calls']:,}", one["reason"], one["model"] or "", one["endpoint"] or ""),
+            f"a reply that could not be read: {one['said']}" if one["is_reply"] else one["said"],
+        )
+        for one in facts["failures"]
+    ]
+    closed = [(one["model"], one["endpoint"], one["said"]) for one in facts["closed"]]
+    holds = [
+        (
+            *(one["app_id"], local_time(one["seen"])),
+            local_time(one["until"]) if one["until"] else "lower limit",
+            one["said"],
+        )
+        for one in facts["holds"]
+    ]
+    return [
+        UpstreamTable(
+            *("failures", "What failed", "Failed calls, with one example of what was said."),
+            ("calls", "reason", "model", "endpoint", "said"),
+            failures,
+        ),
+        UpstreamTable(
+            *("closed", "Models that are closed"),
+            "Refused whatever was asked, so no more was sent; a later run asks once more.",
+            ("model", "endpoint", "last words"),
+            closed,
+        ),
+        UpstreamTable(
+            *(
+                "holds",
+                "Holds and lowered limits",
+                f"As providers said while the run went on.{again}",
+            ),
+            ("app_id", "seen", "until", "said"),
+            holds,
+        ),
+        UpstreamTable(
+            *(
+                "adapted",
+                "Adapted requests",
+                "What is sent otherwise, because the endpoint wants it.",
+            ),
+            ("model", "otherwise"),
+            list(facts["adapted"].items()),
+        ),
+    ]
