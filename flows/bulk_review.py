@@ -168,7 +168,7 @@ def _review(
 
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
-    planned = planned_cells([check.name for check in settings.check], reviews=settings.reviews)
+    planned = planned_cells(settings.check_names, reviews=settings.reviews)
     log.info(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )

@@ -21,6 +21,8 @@ from tasks.core.files import output_errors
 from tasks.core.locations import is_database
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
+from tasks.infer.tool_checks import read_sarif_file
+from tasks.infer.tool_run import find_program
 from tasks.merge.baseline import load_suppressions, source_key
 from tasks.outputs.occupied import check_unoccupied
 
@@ -30,6 +32,7 @@ __all__ = [
     "check_folder",
     "check_state_folder",
     "check_suppressions",
+    "check_tools",
     "low_space",
     "settings_notes",
 ]
@@ -106,6 +109,20 @@ def check_suppressions(settings: Settings, source: str | None) -> int:
         ConfigError: the file that settings name is missing, damaged, or part of SOURCE.
     """
     return len(load_suppressions(settings.suppressions, source, _log))
+
+
+def check_tools(settings: Settings) -> str:
+    """That every check that is a tool has its program or its SARIF file here.
+
+    Raises:
+        ReplyError, ConfigError: one is missing, or is no SARIF.
+    """
+    for tool in settings.tool_check:
+        if tool.sarif is None:
+            find_program(tool.command[0])
+        else:
+            read_sarif_file(tool.sarif)
+    return f"{', '.join(tool.name for tool in settings.tool_check)}: there"
 
 
 def low_space(folder: Path) -> str | None:

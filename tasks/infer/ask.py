@@ -9,11 +9,12 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
-from tasks.core.records import CallRow
-from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings
+from tasks.core.records import CallRow, Input
+from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings, ToolSettings
 from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
+from tasks.infer.tool_checks import ToolAnswer
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import Messages, reask_messages
 from tasks.review.replies.contract import Level, response_format
@@ -67,6 +68,7 @@ class Worker(Protocol):
     def progress(self) -> Progress: ...
     def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
     def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
+    def tool_answer(self, tool: ToolSettings, item: Input) -> ToolAnswer: ...
     def broken(self, input_id: str, error: BaseException) -> None: ...
 
 
