@@ -155,7 +155,7 @@ RULES: tuple[Rule, ...] = (
     # -- Length. Before money and wait: Groq's names the billing page and says rate_limit_exceeded.
     Rule(
         "length",
-        _BODY,
+        _BODY | {403},  # Together
         codes=_codes(
             "context_length_exceeded exceed_context_size_error string_above_max_length "
             "tokens_limit_reached request_too_large 3051"  # GitHub, Anthropic, Mistral
@@ -186,7 +186,11 @@ RULES: tuple[Rule, ...] = (
             "throttling throttling.ratequota throttling.burstrate throttling.allocationquota "
             "limit_requests limit_burst_rate throttlingexception rate_limit_reached_error"
         ),
-        words=_words("allocated quota exceeded", "error-code#token-limit"),  # DashScope's TPM
+        words=_words(
+            "allocated quota exceeded",
+            "error-code#token-limit",  # DashScope's TPM
+            "you have been rate limited",  # Together, with the type credit_limit
+        ),
     ),
     Rule(
         "money",
