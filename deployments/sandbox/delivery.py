@@ -8,20 +8,15 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from aiohttp import web
 
 from deployments.sandbox.faults import Fault
+from deployments.sandbox.request_log import SeenRequest
 
 __all__ = ["Carrier", "Payload", "hang", "reset"]
 
 _NO_LINGER = struct.pack("ii", 1, 0)
-
-
-class _Counted(Protocol):
-    bytes_out: int
-    abandoned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class Carrier:
     """Sends one payload to one client; counts bytes; notices a client that left."""
 
     def __init__(
-        self, request: web.BaseRequest, row: _Counted, gone: asyncio.Event, patience: float
+        self, request: web.BaseRequest, row: SeenRequest, gone: asyncio.Event, patience: float
     ) -> None:
         self.request = request
         self.row = row
