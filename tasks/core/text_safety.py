@@ -11,6 +11,7 @@ __all__ = [
     "markdown_line",
     "storable",
     "visible",
+    "visible_code",
     "visible_lines",
 ]
 
@@ -20,6 +21,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _INVISIBLE = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+_UNSEEN = re.compile(f"(?![\t\n]){_INVISIBLE.pattern}")
 _MARKUP = re.compile(r"[\\<>\[\]*#|~!`]|(?<![^\W_])_|_(?![^\W_])")
 _LEADING = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 
@@ -37,6 +39,11 @@ def ellipsize(text: str, limit: int) -> str:
 def visible(text: str) -> str:
     r"""The text as one line; ends of lines, escapes and marks of direction are spelled as \x1b is."""
     return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_code(text: str) -> str:
+    """The text with its lines and tabs kept, and all else that cannot be seen spelled out."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def visible_lines(text: str) -> str:
