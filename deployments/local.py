@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkerStatus
@@ -22,12 +23,14 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.automate import install
+from deployments.nightly import Nightly, with_nightly
 from deployments.runs import cancel_runs
 from deployments.services import Service
 from flows.ui.server import new_login, server_login
+from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
 
-__all__ = ["FOLDER", "POOL", "ROOT", "Local", "bring_down", "bring_up"]
+__all__ = ["FOLDER", "POOL", "ROOT", "Local", "bring_down", "bring_up", "redeploy"]
 
 ROOT = Path(__file__).resolve().parents[1]
 """The project root: deployments start their runs here."""
@@ -69,6 +72,11 @@ class Local:
     def address(self) -> Path:
         """Holds the URL of the API, for whoever stops it."""
         return self.folder / "api.url"
+
+    @property
+    def nightly(self) -> Path:
+        """What the nightly reviews, and when; see deployments.nightly."""
+        return self.folder / "nightly.yaml"
 
     @property
     def login(self) -> Path:
@@ -139,7 +147,7 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
     # Not `prefect server start`: it answers whatever host name it is asked under.
     host, port = (environment[f"PREFECT_SERVER_API_{name}"] for name in ("HOST", "PORT"))
     server = [sys.executable, "-m", "flows.ui.server", host, port]
-    fresh = local.server.start(server, environment, ROOT)
+    fresh = local.server.start(server, without_keys(environment), ROOT)
     with _client(environment) as client:
         _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
         local.address.write_text(local.api)
@@ -149,8 +157,8 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
         # a retry of that run in these seconds ends the worker with a RuntimeError.
         command = ["worker", "start", "--pool", POOL, "--name", "local"]
         fresh = local.worker.start([*prefect, *command], environment, ROOT)
-        _deploy(environment)
-        say("deployed  all of deployments/prefect.yaml")
+        nightly = _deploy(local, environment)
+        say(f"deployed  all of deployments/prefect.yaml; {_told(nightly)}")
         after = _MISSED_HEARTBEATS * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
         install(client, _LOST_RUNS, {"lost_after": str(after)})
         _wait(lambda: _is_online(client), local.worker, "the worker")
@@ -205,9 +213,31 @@ def _is_online(client: SyncPrefectClient) -> bool:
     return any(worker.status == WorkerStatus.ONLINE for worker in workers)
 
 
-def _deploy(environment: dict[str, str]) -> None:
+def redeploy(local: Local) -> bool:
+    """Deploy again, to the server that runs in this folder; whether there is one.
+
+    Raises:
+        StateError: it does not take the deployments.
+    """
+    if not local.server.pid:
+        return False
+    _deploy(local, local.environment | {"PREFECT_API_URL": local.address.read_text()})
+    return True
+
+
+def _told(nightly: Nightly | None) -> str:
+    if nightly is None:
+        return "no schedule yet, `nightly-review deploy SOURCE` makes it"
+    return f"nightly reviews {nightly.source}, {nightly.cron} ({nightly.timezone})"
+
+
+def _deploy(local: Local, environment: dict[str, str]) -> Nightly | None:
+    nightly = Nightly.read(local.nightly)
+    file = local.folder / "prefect.yaml"
+    project = yaml.safe_load(_DEPLOYMENTS.read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump(with_nightly(project, nightly), sort_keys=False))
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy"]
-    command += ["--prefect-file", str(_DEPLOYMENTS), "--all"]
+    command += ["--prefect-file", str(file), "--all"]
     done = subprocess.run(  # noqa: S603 - our own command
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -215,3 +245,4 @@ def _deploy(environment: dict[str, str]) -> None:
         said = (done.stdout + done.stderr).strip()[-2000:]
         msg = f"`prefect deploy` failed: {said}"
         raise StateError(msg)
+    return nightly

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 from prefect import State, flow, get_run_logger
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -33,24 +33,24 @@ from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
 from flows.ui.budget_watch import BudgetWatch
-from flows.ui.events import output_written, run_ended
+from flows.ui.cancel_watch import CancelWatch
+from flows.ui.events import output_written, run_ended, run_refused
 from flows.ui.key_status import KeyStatusWatch
 from flows.ui.limit_sync import LimitSync
 from flows.ui.progress import Monitor, on_progress, stage
 from flows.ui.run_display import (
-    INCOMPLETE,
     REFUSED,
-    brief,
     failed,
+    name_detail,
     rename,
     run_name,
     state_message,
 )
 from flows.ui.run_log import into_run
 from tasks.core.cells import planned_cells
-from tasks.core.errors import StateError, UserError
+from tasks.core.errors import RunCancelled, StateError, UserError
 from tasks.core.files import hold_folder
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
 from tasks.deliver.task import deliver
@@ -63,7 +63,7 @@ from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
 
-__all__ = ["INCOMPLETE", "REFUSED", "bulk_review"]
+__all__ = ["bulk_review"]
 
 _OWN_SETTINGS = (
     "%s lies inside the code under review, which could change keys, endpoints and policy by it: keep "
@@ -124,14 +124,24 @@ def bulk_review(
                 log.warning(_OWN_SETTINGS, config)
             taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
             baseline = find_baseline(settings.suppressions, previous, source, paths, log)
-            with shared_storage(paths, run):
-                return _review(taken, paths, run, limit, baseline)
+            with shared_storage(paths, run), CancelWatch() as cancel:
+                return _review(taken, paths, run, limit, baseline, cancel=cancel)
+    except RunCancelled as error:
+        return Cancelled(message=str(error))
     except (UserError, StateError) as error:
-        return failed(REFUSED, str(error))
+        rename("refused")
+        run_refused(source, str(error))
+        return failed(f"{REFUSED}{error}")
 
 
 def _review(
-    taken: SourceRange, paths: RunPaths, run: Run, limit: int | None, baseline: Baseline
+    taken: SourceRange,
+    paths: RunPaths,
+    run: Run,
+    limit: int | None,
+    baseline: Baseline,
+    *,
+    cancel: CancelWatch,
 ) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
@@ -161,7 +171,11 @@ def _review(
         on_progress(watch.look),
         Monitor(shards, loaded.inputs, len(planned), sync.least_seconds, watch, spent=spent),
     ):
-        lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
+        lost = run_shards(
+            {one.root.name: str(one.root) for one in shards},
+            settings.processes,
+            cancel.raise_if_cancelled,
+        )
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))
 
@@ -181,9 +195,9 @@ def _review(
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
-    if trouble := move_on(taken, paths, run, complete=merged.counts.whole):
+    if trouble := move_on(taken, paths, run, complete=ended_well(manifest) or merged.counts.whole):
         log.warning("%s", trouble)
-    rename(taken.nothing(loaded.rows) or brief(merged.counts))
+    rename(taken.nothing(loaded.rows) or name_detail(manifest, merged.counts))
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
     return _state(manifest)
@@ -191,4 +205,4 @@ def _review(
 
 def _state(manifest: RunFacts) -> State[Any]:
     message = state_message(manifest)
-    return Completed(message=message) if manifest["complete"] else failed(INCOMPLETE, message)
+    return Completed(message=message) if ended_well(manifest) else failed(message)

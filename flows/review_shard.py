@@ -24,7 +24,7 @@ from flows.setup.keys import resolve_keys
 from flows.shards.exit_report import ExitReport, write_exit_report
 from flows.shards.flow_run_states import note_flow_run
 from flows.shards.watchdog import ignore_further_sigterm
-from flows.ui.run_display import INCOMPLETE, shard_name
+from flows.ui.run_display import shard_name
 from flows.ui.run_log import Log, into_run
 from flows.ui.terminal import mute_shard_console
 from tasks.core.files import write_json
@@ -124,4 +124,4 @@ def state_of(result: Tally | ExitReport) -> State[Any]:
     )
     if not result.failed:
         return Completed(message=text)
-    return Failed(name=INCOMPLETE, message=f"{text}, {result.failed:,} cells failed")
+    return Failed(message=f"{text}, {result.failed:,} cells failed")

@@ -90,7 +90,7 @@ class ScriptedAnswer(_Strict):
     comments: tuple[dict[str, Any], ...] | None = None
     """What a check answers; missing fields are filled in."""
     verdicts: tuple[dict[str, Any], ...] | None = None
-    """What a review answers. `comment_id` picks a comment by its id, `about` by a text near it,
+    """What a review answers. `comment_id` picks a comment by its name in the prompt, `about` by a text near it,
     neither means every comment; `omit: true` leaves the verdict out."""
     content: str | None = None
     """The whole content, as it is; wins over the other two."""

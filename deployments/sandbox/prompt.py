@@ -1,4 +1,4 @@
-"""Reading a prompt without a model: its code, its paths, its comment ids."""
+"""Reading a prompt without a model: its code, its paths, its comments."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Prompt:
 
     @cached_property
     def comments(self) -> dict[str, str]:
-        """The comments to judge: id -> the text from its id to the next one."""
+        """The comments to judge: name (c1, c2, ...) -> the text behind it, up to the next one."""
         # Reviewed code may itself speak of comment ids: what follows the last fence counts.
         text = self.user.rpartition("<<<COMMENTS ")[2]
         marks = [m for m in _COMMENT_ID.finditer(text) if m[1] not in _PLACEHOLDERS]

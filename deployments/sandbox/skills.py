@@ -94,7 +94,7 @@ def _verdicts(
         rule = next((r for r in rules if _about(r, comment_id, text)), {})
         if not rule.get("omit"):
             given = {k: v for k, v in rule.items() if k not in {"about", "omit"}}
-            found.append(_verdict(prompt, comment_id, spec, given))
+            found.append(_verdict(prompt, comment_id, text, spec, given))
     return found
 
 
@@ -103,9 +103,10 @@ def _about(rule: dict[str, Any], comment_id: str, text: str) -> bool:
 
 
 def _verdict(
-    prompt: Prompt, comment_id: str, spec: ModelSpec, given: dict[str, Any]
+    prompt: Prompt, comment_id: str, text: str, spec: ModelSpec, given: dict[str, Any]
 ) -> dict[str, Any]:
-    dice = _digest(comment_id)
+    # By what the comment says, and not by its name or its neighbours: batches change nothing.
+    dice = _digest(text.partition("\n")[0].partition(comment_id)[2].rstrip("],"))
     rolled = "uncertain" if spec.skill == "silent" else _DECISIONS[dice[0] % 10]
     decision = given.get("decision", rolled)
     evidence = prompt.line(dice[1]).text if prompt.spots else None

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from flows.setup.config import new_run, new_run_id, read_config
+from flows.setup.key_rules import key_variables
 from flows.setup.keys import resolve_key
 from flows.ui.terminal import mute_prefect_console
 from tasks.core.app_id_settings import AppIdSettings
@@ -154,7 +155,7 @@ def _server(settings: Settings, checkup: _Checkup) -> Iterator[None]:
     if url or not any(app.key.startswith("secret:") for app in settings.app_ids.values()):
         yield
         return
-    with prefect_server():
+    with prefect_server(keys=key_variables(settings)):
         yield
 
 

@@ -14,11 +14,13 @@ from rich.console import Console
 from flows.cli.display import Display, Verbosity, open_display
 from flows.cli.summary import brief_lines, print_summary
 from flows.setup.config import new_run_id, read_config, run_paths, with_run_id
+from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
 from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
+from tasks.core.manifest import ended_well
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.load.sources import check_source
@@ -88,7 +90,10 @@ def _flow(
             fork_server.warm_up()  # else see _prepare
     from flows.ui.server import prefect_server  # noqa: PLC0415
 
-    with prefect_server(partial(_prepare, settings)), _despite_outages(paths, verbosity):
+    with (
+        prefect_server(partial(_prepare, settings), key_variables(settings)),
+        _despite_outages(paths, verbosity),
+    ):
         # Prefect takes a second to import and reads its settings then: after mute_prefect_console,
         # and after all that is wrong with the arguments was told.
         from flows.bulk_review import bulk_review  # noqa: PLC0415
@@ -137,7 +142,7 @@ def _conclude_alone(paths: RunPaths, earlier: Any, verbosity: Verbosity) -> int:
         return 1
     _print_summary(manifest, paths, verbosity)
     print("warning: Prefect's server was gone, its UI does not show the end", file=sys.stderr)
-    return 0 if manifest["complete"] else 3
+    return 0 if ended_well(manifest) else 3
 
 
 @contextmanager
@@ -153,12 +158,15 @@ def _shown_on(display: Display, verbosity: Verbosity) -> Iterator[None]:
 
 
 def _conclude(state: Any, paths: RunPaths, display: Display, verbosity: Verbosity) -> int:
-    if state.name == "Refused":
-        display.error(state.message)
+    from flows.ui.run_display import INCOMPLETE, REFUSED  # noqa: PLC0415 - imports Prefect, see _run
+
+    if state.is_failed() and state.message.startswith(REFUSED):
+        display.error(state.message.removeprefix(REFUSED))
         return 2
-    manifest = read_json(paths.manifest)
-    if state.name not in ("Completed", "Incomplete") or manifest is None:
-        display.error(f"the run ended {state.name}: {state.message}")
+    manifest, message = read_json(paths.manifest), state.message or ""
+    ended = state.is_completed() or (state.is_failed() and message.startswith(INCOMPLETE))
+    if not ended or manifest is None:
+        display.error(f"the run ended {state.name}: {message}")
         return 1
     _print_summary(manifest, paths, verbosity)
     return 0 if state.is_completed() else 3

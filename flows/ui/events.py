@@ -2,7 +2,8 @@
 Prefect events of a run, for automations.
 
     bulk-review.run.finished     every input was reviewed as planned     run, source, range, counts, output
-    bulk-review.run.incomplete   written, with gaps                      the same
+    bulk-review.run.incomplete   written, with more gaps than accepted   the same
+    bulk-review.run.refused      not started, or not written             source, result
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
     bulk-review.key.held         a provider wants a minute's pause       run, app_id, until, reason
@@ -23,8 +24,9 @@ from datetime import datetime
 from typing import Any
 
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 
@@ -36,6 +38,7 @@ __all__ = [
     "margin_raised",
     "output_written",
     "run_ended",
+    "run_refused",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ _LOG = logging.getLogger(__name__)
 def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
     """Emit run.finished or run.incomplete, as the manifest says."""
     _emit(
-        "run.finished" if manifest["complete"] else "run.incomplete",
+        "run.finished" if ended_well(manifest) else "run.incomplete",
         f"run.{manifest['run_id']}",
         {
             "run_id": manifest["run_id"],
@@ -55,6 +58,12 @@ def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
             "output": paths.place,
         },
     )
+
+
+def run_refused(source: str, message: str) -> None:
+    """Emit run.refused: a run that could not start, or not write; `message` has the remedy."""
+    name = flow_run.id or "unknown"
+    _emit("run.refused", f"run.{name}", {"source": source, "result": message})
 
 
 def output_written(manifest: RunFacts, paths: RunPaths, outputs: Iterable[Output]) -> None:

@@ -166,10 +166,10 @@ class RunCounts:
             "dropped_by_reason": dict(self.drops.most_common()),
         }
 
-    def sentence(self) -> str:
-        """The result in one line, as the flow run's state carries it."""
+    def sentence(self, whole: str = "complete", gaps: str = "INCOMPLETE") -> str:
+        """The result in one line, as the flow run's state carries it; the words for its beginning."""
         good = self.good
-        head = "complete" if self.whole else "INCOMPLETE"
+        head = whole if self.whole else gaps
         if in_part := self.coverage["in_part"]:
             head += f", {in_part:,} {'input' if in_part == 1 else 'inputs'} in part"
         text = f"{head}: {good:,} of {self.inputs:,} inputs"

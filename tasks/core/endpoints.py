@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from tasks.core.credentials import is_key, names_key
 from tasks.core.locations import check_endpoint
 
 __all__ = [
@@ -29,9 +30,6 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
 _OURS = frozenset(
     {"host", "connection", "transfer-encoding", "accept", "accept-encoding", "expect", "te"}
 ) | {"trailer", "upgrade", "keep-alive", "proxy-authorization", "proxy-connection", "m-traceid"}
-_SECRET = re.compile(
-    r"key|token|secret|passw|auth(?!or)|cookie|credential|signature", re.IGNORECASE
-)
 _NAMES = 'name it as "env:VARIABLE", "secret:BLOCK", "file:PATH" or "cmd:COMMAND"'
 
 
@@ -108,18 +106,18 @@ def check_header(name: str, value: str = "env:X") -> None:
     elif not value.isascii() or not value.isprintable():
         msg = f"{name} must be one line of ASCII characters"
         raise ValueError(msg)
-    elif _SECRET.search(name):
+    elif names_key(name) or is_key(value):
         msg = f"{name} must not hold a secret itself, which is stored with every run: {_NAMES}"
         raise ValueError(msg)
 
 
-def check_query(name: str) -> None:
-    """Check that a parameter is none by which a key is sent.
+def check_query(name: str, value: str = "") -> None:
+    """Check that a parameter is none by which a key is sent, and has not the form of one.
 
     Raises:
         ValueError: it is.
     """
-    if _SECRET.search(name):
+    if names_key(name) or is_key(value):
         msg = (
             f"{name} must not hold a key, which is stored with every run: send it as a header, as "
             'auth_header = "api-key" or headers = { "api-key" = "env:VARIABLE" }'

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Usage
@@ -229,6 +230,8 @@ class Settings(_Strict):
     """Per model; unknown prices make unknown costs, not free calls."""
     budget: BudgetSettings = BudgetSettings()
     """The most that a run, or a day, may spend."""
+    accept: AcceptSettings = AcceptSettings()
+    """Shares of gaps with which a run still ends well."""
 
     @field_validator("state")
     @classmethod
@@ -377,6 +380,8 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "git": ("[git]", GitSettings),
     "workers": ("[workers]", WorkersSettings),
     "prices": ("[prices.<model>]", Price),
+    "budget": ("[budget]", BudgetSettings),
+    "accept": ("accept = {}", AcceptSettings),
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {

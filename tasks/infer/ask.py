@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.records import CallRow
-from tasks.core.settings import CheckSettings, Price, Settings
+from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings
 from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
@@ -167,15 +167,23 @@ def _fallbacks(query: Query) -> Iterator[Query]:
         yield replace(query, settings=changed, counted=count_tokens(query.messages, model))
 
 
+def _format(query: Query) -> dict[str, Any] | None:
+    settings = query.settings
+    batch = settings.batch if isinstance(settings, ReviewSettings) else 1
+    return _cached_format(query.stage, settings.reply_format, batch)
+
+
 @cache
-def _format(stage: Literal["check", "review"], level: Level) -> dict[str, Any] | None:
+def _cached_format(
+    stage: Literal["check", "review"], level: Level, batch: int
+) -> dict[str, Any] | None:
     """The same object for every call: a schema takes longer to build than to send."""
-    return response_format(stage, level)
+    return response_format(stage, level, batch)
 
 
 def _request(query: Query, messages: Messages) -> Request:
     params = query.settings.params()
-    if (wanted := _format(query.stage, query.settings.reply_format)) is not None:
+    if (wanted := _format(query)) is not None:
         params.setdefault("response_format", wanted)
     return Request(
         model=query.settings.model,

@@ -14,7 +14,7 @@ from tasks.infer.ask import Worker
 from tasks.infer.fence import fenced_parse
 from tasks.infer.query import Query
 from tasks.review.inputs.tokens import count_tokens
-from tasks.review.prompts import prompt_version, review_messages
+from tasks.review.prompts import named, prompt_version, review_messages
 from tasks.review.replies.contract import RawVerdict
 from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 
@@ -85,7 +85,7 @@ def ask_batch(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed
 
 
 def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
-    known = tuple(comment.comment_id for comment in batch.comments)
+    names = {name: one.comment_id for name, one in named(batch.comments).items()}
     messages = review_messages(batch.item, batch.rendered, batch.comments)
     query = Query(
         input_id=batch.item.input_id,
@@ -99,13 +99,13 @@ def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
     )
 
     def parse(reply: Reply) -> ParsedVerdicts:
-        return parse_verdicts(reply.content, known, finish_reason=reply.finish_reason)
+        return parse_verdicts(reply.content, names, finish_reason=reply.finish_reason)
 
     broken = partial(asker.broken, query.input_id)
     answer = asker.ask(query, fenced_parse(parse, broken))
     if answer.parsed is None:
         status = "parse_failed" if answer.row.parse_mode == "failed" else "call_failed"
-        failed = {one: Verdict(settings.model, status) for one in known}  # type: ignore[arg-type]
+        failed = {one: Verdict(settings.model, status) for one in names.values()}  # type: ignore[arg-type]
         return Reviewed(failed, [answer.row])
     verdicts = {one: _verdict(settings, raw) for one, raw in answer.parsed.items.items()}
     return Reviewed(verdicts, [answer.row])

@@ -109,9 +109,19 @@ def test_one_verdict_for_each_comment(answer: Any) -> None:
     comments = [comment(f"{n:064x}", f"claim {n}") for n in range(20)]
     messages = review_messages(hostile, rendered(hostile), comments)
     verdicts = answer(messages)["verdicts"]
-    assert {v["comment_id"] for v in verdicts} == {c.comment_id for c in comments}
+    assert [v["comment_id"] for v in verdicts] == [f"c{n}" for n in range(1, 21)]
     assert {v["decision"] for v in verdicts} == {"confirmed", "rejected", "uncertain"}
     assert all(v["evidence"] in hostile.content for v in verdicts)
+
+
+def test_a_verdict_is_of_the_comment_and_not_of_its_name(answer: Any) -> None:
+    """The same comment is judged alike alone and among others, whatever it is called there."""
+    comments = [comment(f"{n:064x}", f"claim {n}") for n in range(6)]
+    together = answer(review_messages(SOURCE, rendered(SOURCE), comments))["verdicts"]
+    for among, one in zip(together, comments, strict=True):
+        (alone,) = answer(review_messages(SOURCE, rendered(SOURCE), [one]))["verdicts"]
+        assert alone["comment_id"] == "c1"
+        assert alone["decision"] == among["decision"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +163,7 @@ def test_scripted_comments(sandbox: Sandbox, answer: Any) -> None:
 def test_scripted_verdicts(sandbox: Sandbox, answer: Any) -> None:
     """Verdicts are chosen by id, by a text of the comment, or for all; one can be left out."""
     rules = [
-        {"comment_id": "a" * 64, "decision": "rejected", "score": 0},
+        {"comment_id": "c1", "decision": "rejected", "score": 0},
         {"about": "second claim", "decision": "confirmed", "score": 10},
         {"about": "third claim", "omit": True},
         {"decision": "uncertain"},
@@ -162,10 +172,10 @@ def test_scripted_verdicts(sandbox: Sandbox, answer: Any) -> None:
     claims = ("first claim", "second claim", "third claim", "fourth claim")
     comments = [comment(letter * 64, text) for letter, text in zip("abcd", claims, strict=True)]
     verdicts = answer(review_messages(SOURCE, rendered(SOURCE), comments), "judge")["verdicts"]
-    assert [(v["comment_id"][0], v["decision"]) for v in verdicts] == [
-        ("a", "rejected"),
-        ("b", "confirmed"),
-        ("d", "uncertain"),
+    assert [(v["comment_id"], v["decision"]) for v in verdicts] == [
+        ("c1", "rejected"),
+        ("c2", "confirmed"),
+        ("c4", "uncertain"),
     ]
 
 

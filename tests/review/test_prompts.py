@@ -20,6 +20,7 @@ from tasks.review.prompts import (
     PROMPT_VERSION,
     check_messages,
     fenced,
+    named,
     prompt_version,
     reask_messages,
     review_messages,
@@ -134,7 +135,7 @@ def test_hostile_comments_stay_inside(text: str) -> None:
     body, closing, task = behind[opening.end() :].partition(f"\nCOMMENTS {opening[1]}>>>")
     assert closing
     assert task == calm[calm.rindex(">>>") + 3 :]
-    assert [item["comment_id"] for item in json.loads(body)] == ["c0ffee"]
+    assert [item["comment_id"] for item in json.loads(body)] == ["c1"]
 
 
 @given(code=hostile_text)
@@ -175,7 +176,7 @@ def test_rules_do_not_depend_on_the_input() -> None:
 def test_review_batches_share_the_input() -> None:
     """Two batches of comments on one input differ only behind the input."""
     first = review_messages(SNIPPET, CODE, [COMMENT])[1]["content"]
-    second = review_messages(SNIPPET, CODE, [replace(COMMENT, comment_id="beef00")])[1]["content"]
+    second = review_messages(SNIPPET, CODE, [replace(COMMENT, message="y")])[1]["content"]
     shared = _user(SNIPPET, CODE).split("\n\n", 1)[0]
     assert first.startswith(shared)
     assert second.startswith(shared)
@@ -208,7 +209,19 @@ def test_review_order_is_by_place() -> None:
     late = replace(COMMENT, comment_id="aaa", start_line=9, check_model="first")
     ordered = review_messages(SNIPPET, CODE, [COMMENT, late])
     assert ordered == review_messages(SNIPPET, CODE, [late, COMMENT])
-    assert ordered[1]["content"].index("c0ffee") < ordered[1]["content"].index('"aaa"')
+    assert [one.comment_id for one in named([late, COMMENT]).values()] == ["c0ffee", "aaa"]
+
+
+def test_comments_go_by_short_names() -> None:
+    """The judge sees c1 and c2, in the order shown, and no id: there is none to mistype."""
+    late = replace(COMMENT, comment_id="aaa111", start_line=9)
+    user = review_messages(SNIPPET, CODE, [late, COMMENT])[1]["content"]
+    assert re.findall(r'"comment_id":"(\w+)"', user) == ["c1", "c2"]
+    assert {name: one.comment_id for name, one in named([late, COMMENT]).items()} == {
+        "c1": "c0ffee",
+        "c2": "aaa111",
+    }
+    assert not {"aaa111", "c0ffee"} & {*re.findall(r"\w+", user)}
 
 
 def test_long_metadata_is_bounded() -> None:

@@ -18,11 +18,13 @@ from importlib.resources import files
 from tasks.core.records import Comment, Input, Stage
 from tasks.core.text_safety import storable
 from tasks.review.inputs.chat_tokens import defuse
+from tasks.review.replies.contract import asked_names
 
 __all__ = [
     "PROMPT_VERSION",
     "check_messages",
     "fenced",
+    "named",
     "prompt_version",
     "reask_messages",
     "review_messages",
@@ -74,13 +76,22 @@ def check_messages(source: Input, rendered: str) -> Messages:
 def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -> Messages:
     """Messages that ask for a verdict on each of `comments`.
 
-    They are listed by place and id, without who raised them, how sure that model was, or how many
-    agree: a judge that knows the majority follows it.
+    They are listed by place and by the names that `named` gives them, without who raised them, how
+    sure that model was, or how many agree: a judge that knows the majority follows it.
     """
-    listed = sorted(comments, key=lambda c: (c.path or "", c.start_line or 0, c.comment_id))
-    body = "[" + ",\n".join(_json(_shown(comment)) for comment in listed) + "]"
+    shown = (_json(_shown(name, comment)) for name, comment in named(comments).items())
+    body = "[" + ",\n".join(shown) + "]"
     blocks = f"{_input_block(source, rendered)}\n\n{fenced('COMMENTS', body)}"
     return _messages("review", blocks)
+
+
+def named(comments: Sequence[Comment]) -> dict[str, Comment]:
+    """The comments by the names that a question to the review model gives them: c1, c2, ... by place.
+
+    A model copies two characters without a mistake, and not always sixteen.
+    """
+    listed = sorted(comments, key=lambda c: (c.path or "", c.start_line or 0, c.comment_id))
+    return dict(zip(asked_names(len(listed)), listed, strict=True))
 
 
 def reask_messages(
@@ -134,9 +145,9 @@ def _input_block(source: Input, rendered: str) -> str:
     return fenced("INPUT", f"{_json(about)}\n{code}")
 
 
-def _shown(comment: Comment) -> dict[str, object]:
+def _shown(name: str, comment: Comment) -> dict[str, object]:
     return {
-        "comment_id": comment.comment_id,
+        "comment_id": name,
         "path": comment.path,
         "side": comment.side if comment.side == "left" else None,
         "lines": [comment.start_line, comment.end_line] if comment.start_line else None,

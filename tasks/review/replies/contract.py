@@ -8,7 +8,7 @@ come in the order a model should think: evidence first, judgement after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,7 @@ __all__ = [
     "Level",
     "RawComment",
     "RawVerdict",
+    "asked_names",
     "response_format",
 ]
 
@@ -51,7 +52,7 @@ _COMMENT: dict[str, Any] = {
     "suggestion": _MAYBE_TEXT,
 }
 _VERDICT: dict[str, Any] = {
-    "comment_id": _TEXT,
+    "comment_id": {"type": "string"},
     "evidence": _MAYBE_TEXT,
     "decision": {"type": "string", "enum": [*DECISIONS]},
     "score": {"type": "integer"},
@@ -114,7 +115,7 @@ class RawComment:
 
 @dataclass(frozen=True, slots=True)
 class RawVerdict:
-    """A verdict as the model gave it; `comment_id` as written, `score` 0 to 10."""
+    """A verdict as the model gave it; ids as written until they are resolved, `score` 0 to 10."""
 
     comment_id: str
     evidence: str | None
@@ -127,15 +128,33 @@ class RawVerdict:
     duplicate_of: str | None
 
 
-def response_format(stage: Stage, level: Level = "json_schema") -> dict[str, Any] | None:
-    """The body's `response_format`; None for "text": leave it out. A fresh dict on each call."""
+def asked_names(count: int) -> tuple[str, ...]:
+    """What `count` comments are called in a question to the review model: c1, c2, ..."""
+    return tuple(f"c{number}" for number in range(1, count + 1))
+
+
+def response_format(
+    stage: Stage, level: Level = "json_schema", batch: int = 8
+) -> dict[str, Any] | None:
+    """The body's `response_format`; None for "text": leave it out. A fresh dict on each call.
+
+    `batch`: comments that a review call may ask about. The schema names so many whether a call has
+    them or not: endpoints compile one schema per run, and not one per call.
+    """
     if level == "text":
         return None
     if level == "json_object":
         return {"type": "json_object"}
     if stage == "check":
         return _strict("review_comments", "comments", _COMMENT)
-    return _strict("review_verdicts", "verdicts", _VERDICT)
+    return _strict("review_verdicts", "verdicts", _VERDICT | _named(asked_names(batch)))
+
+
+def _named(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "comment_id": {"type": "string", "enum": [*names]},
+        "duplicate_of": {"type": ["string", "null"], "enum": [*names, None]},
+    }
 
 
 def _strict(name: str, key: str, fields: dict[str, Any]) -> dict[str, Any]:

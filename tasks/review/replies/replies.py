@@ -33,6 +33,7 @@ _MAX_ITEMS = 50
 """Items read of one reply; the prompt asks for ten comments at most."""
 _MIN_PREFIX = 6
 """Characters of a comment_id that may stand for all of it."""
+_QUOTES = "\"'`[]()#"
 _SNIPPET = 400
 
 _ENDED_BY = {"length": "truncated", "content_filter": "content_filter"}
@@ -101,10 +102,12 @@ def parse_comments(text: str, *, finish_reason: str | None) -> ParsedComments:
 
 
 def parse_verdicts(
-    text: str, known_ids: Iterable[str], *, finish_reason: str | None
+    text: str, names: Mapping[str, str], *, finish_reason: str | None
 ) -> ParsedVerdicts:
-    """Read a review's reply on the comments `known_ids`. Raises what `parse_comments` raises."""
-    known = tuple(known_ids)
+    """Read a review's reply on the comments `names`: the name in the question -> comment_id.
+
+    Raises what `parse_comments` raises.
+    """
     notes: Counter[str] = Counter()
     items: dict[str, RawVerdict] = {}
     try:
@@ -112,11 +115,11 @@ def parse_verdicts(
         for item in found.items:
             verdict = read_verdict(item, notes)
             if verdict is not None:
-                _file(_resolved(verdict, known, notes), items, notes)
+                _file(_resolved(verdict, names, notes), items, notes)
         _refuse_if_all_bad(found.items, items, notes)
     except ReplyError as error:
         raise _explained(error, text, finish_reason) from None
-    missing = tuple(name for name in known if name not in items)
+    missing = tuple(one for one in names.values() if one not in items)
     return ParsedVerdicts(items, missing, found.mode, _dropped(notes), dict(notes), found.cut)
 
 
@@ -163,24 +166,25 @@ def _file(verdict: RawVerdict | None, items: dict[str, RawVerdict], notes: Count
 
 
 def _resolved(
-    verdict: RawVerdict, known: tuple[str, ...], notes: Counter[str]
+    verdict: RawVerdict, names: Mapping[str, str], notes: Counter[str]
 ) -> RawVerdict | None:
-    comment_id = _known(verdict.comment_id, known)
+    comment_id = _known(verdict.comment_id, names)
     if comment_id is None:
         return None
-    other = _known(verdict.duplicate_of, known) if verdict.duplicate_of else None
+    other = _known(verdict.duplicate_of, names) if verdict.duplicate_of else None
     if verdict.duplicate_of and other in (None, comment_id):
         notes["unknown:duplicate_of"] += 1
         other = None
     return replace(verdict, comment_id=comment_id, duplicate_of=other)
 
 
-def _known(name: str, known: tuple[str, ...]) -> str | None:
-    """The id that was meant: itself, or the only one that starts with it."""
-    if name in known:
-        return name
-    name = name.strip().strip("\"'`")
+def _known(written: str, names: Mapping[str, str]) -> str | None:
+    """The id that was meant: by its name, itself, or the only one that starts with it."""
+    written = written.strip().strip(_QUOTES).lower()
+    if written in names:
+        return names[written]
+    enough = len(written) >= _MIN_PREFIX
     matches = [
-        one for one in known if one == name or (len(name) >= _MIN_PREFIX and one.startswith(name))
+        one for one in names.values() if one == written or (enough and one.startswith(written))
     ]
     return matches[0] if len(matches) == 1 else None

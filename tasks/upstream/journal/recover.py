@@ -1,19 +1,22 @@
-"""What can still be read of a damaged journal, copied into a new one."""
+"""What can still be read of a damaged journal, or of one whose log was cut, copied into a new one."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from tasks.core.errors import StateError
 from tasks.core.files import make_private
 from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.locks import Locks
+from tasks.upstream.journal.log import Log
 from tasks.upstream.journal.schema import open_database
 from tasks.upstream.journal.writer import JournalRow
 
-__all__ = ["check", "salvage"]
+__all__ = ["check", "restore", "salvage"]
 
 _BLOCK = 256
 _LEAST_ROW = 64  # bytes: a key, a time, a model and the shortest body
@@ -51,25 +54,63 @@ def salvage(path: Path) -> tuple[int, Path]:
 
 def _salvage(path: Path) -> tuple[int, Path]:
     fresh = path.with_name(path.name + ".salvaged")
+    kept = _fill(fresh, _readable(path))
+    return kept, _exchange(path, fresh)
+
+
+def restore(path: Path, log: Log, recent: Iterable[JournalRow]) -> int:
+    """Put a new journal in the place of one whose log was cut while it was open.
+
+    It has what the main file and the rest of the log have, and `recent`; returns how many replies.
+    The caller keeps all other writers off.
+    """
+    copy, fresh = (path.with_name(f"{path.name}.{suffix}") for suffix in ("cut", "restored"))
+    try:
+        _copy(path, copy, log)
+        kept = _fill(fresh, chain(_readable(copy), recent))
+    finally:
+        for one in (copy, *_beside(copy)):
+            one.unlink(missing_ok=True)
+    for one in _beside(path):  # before: a log would be read into whatever file it stands beside
+        one.unlink(missing_ok=True)
+    fresh.rename(path)
+    return kept
+
+
+def _copy(path: Path, copy: Path, log: Log) -> None:
+    for one in (copy, *_beside(copy)):
+        one.unlink(missing_ok=True)
+    make_private(copy)
+    shutil.copyfile(path, copy)
+    if log.has_news:
+        # An older rest would be written over newer pages of the main file.
+        shutil.copyfile(_beside(path)[0], _beside(copy)[0])
+
+
+def _fill(fresh: Path, rows: Iterable[JournalRow]) -> int:
     fresh.unlink(missing_ok=True)
     make_private(fresh)
     target = open_database(fresh)
-    kept = 0
-    with target:
-        for row in _readable(path):
-            target.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", row)
-            kept += 1
+    target.execute("BEGIN IMMEDIATE")
+    for row in rows:
+        target.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", row)
+    kept = int(target.execute("SELECT count(*) FROM replies").fetchone()[0])
+    target.execute("COMMIT")
     target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     target.close()
-    return kept, _exchange(path, fresh)
+    return kept
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 def _exchange(path: Path, fresh: Path) -> Path:
     number = sum(1 for _ in path.parent.glob(f"{path.name}.damaged-*")) + 1
     aside = path.with_name(f"{path.name}.damaged-{number}")
     path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for one in _beside(path):
+        one.unlink(missing_ok=True)
     fresh.rename(path)
     return aside
 

@@ -14,7 +14,8 @@ from typing import Any
 from tasks.core.errors import StateError
 from tasks.core.files import make_private, private_folder
 from tasks.upstream.journal.locks import Locks
-from tasks.upstream.journal.recover import check
+from tasks.upstream.journal.log import RecentRows, log_of
+from tasks.upstream.journal.recover import check, restore
 from tasks.upstream.journal.schema import damaged, open_database
 from tasks.upstream.journal.store import MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import JournalRow
@@ -36,8 +37,10 @@ _CARRIED = (
     "journal %s was deleted or replaced while a run was using it: %d answers were written again into "
     "the file that is there now"
 )
-_BLOCK = 500
-"""Rows that are carried over at a time."""
+_RESTORED = (
+    "the log of journal %s was cut while a run was using it: the journal was written anew from the rest "
+    "and from what this process knows, %d answers in all"
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ class SqliteJournalStore:
     """A JournalStore in a file, which is made if it is not there.
 
     A file that is deleted or replaced while this process has it open goes on existing for it: what
-    it holds is carried over into the file that is there then.
+    it holds is carried over into the file that is there then. One whose log is cut is written anew
+    before anything more is written into it.
     """
 
     def __init__(self, path: Path, patience: Patience = USUAL) -> None:
@@ -61,13 +65,15 @@ class SqliteJournalStore:
         self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
         self._write_lock = threading.Lock()
         self._has_written = False
+        self._recent = RecentRows()
 
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
         yield from self._select("key, body", keys, not_before)
 
     def write(self, rows: list[JournalRow]) -> None:
+        self._has_written = True
+        self._follow_file()
         with self._exclusive() as connection:
-            self._has_written = True
             self._execute(connection, "BEGIN IMMEDIATE")
             try:
                 connection.executemany(_UPSERT, rows)
@@ -76,6 +82,7 @@ class SqliteJournalStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            self._recent.add(rows, log_of(self.path))
         self._follow_file()
 
     def delete(self, key: bytes) -> None:
@@ -109,6 +116,8 @@ class SqliteJournalStore:
     def close(self) -> None:
         if self._has_written:
             self._follow_file()
+            with self._exclusive():
+                pass  # which looks at the log
         for connection in self._readers:
             connection.close()
         self.writing.close()
@@ -159,23 +168,43 @@ class SqliteJournalStore:
             raise StateError(msg) from error
 
     def _carry_over(self) -> None:
-        old, old_locks, old_readers = self.writing, self._locks, self._readers
+        old, old_locks = self.writing, self._locks
         locks = self._open_locks()
         with locks.writing():
             moved = _identity(self.path) != self._files[0]
             if moved:
                 self._drop_old_log()
             writing = self._open_writing()
-            files = self._identities()
             if moved:
                 _LOGGER.warning(_CARRIED, self.path, self._copy(old, writing))
-        self.writing, self._locks, self._files = writing, locks, files
+        self._locks = locks
+        self._switch(writing)
+        old_locks.close()
+
+    def _switch(self, writing: sqlite3.Connection) -> None:
+        """Go on in the file that is there now."""
+        old, old_readers = self.writing, self._readers
+        self.writing, self._files = writing, self._identities()
         self._readers = deque([open_database(self.path)])
         # Readers at work close theirs when they see that the stack is another one.
         while old_readers:
             old_readers.pop().close()
         old.close()
-        old_locks.close()
+
+    def _mend_log(self) -> bool:
+        """Write the journal anew if its log was cut; False: it was not. Others are kept off."""
+        log = log_of(self.path)
+        if not log.is_cut or not self._is_in_place():
+            return False
+        _LOGGER.warning(_RESTORED, self.path, restore(self.path, log, self._recent))
+        self._switch(self._open_writing())
+        return True
+
+    def _look_at_log(self) -> bool:
+        """After an error: whether there is a reason to try again."""
+        self._follow_file()
+        with self._write_lock, self._locks.writing():
+            return self._mend_log()
 
     def _drop_old_log(self) -> None:
         """SQLite would read the log of the file that is gone into the one that is there now."""
@@ -184,12 +213,17 @@ class SqliteJournalStore:
                 path.unlink()
 
     def _copy(self, old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+        try:
+            return self._merge(new, old.execute(_ALL))
+        except sqlite3.DatabaseError:
+            # Its log was cut, and whoever saw that has written the file that is there now.
+            return self._merge(new, iter(self._recent))
+
+    def _merge(self, new: sqlite3.Connection, rows: Iterator[JournalRow]) -> int:
         self._execute(new, "BEGIN IMMEDIATE")
         before = new.total_changes
         try:
-            found = old.execute(_ALL)
-            while rows := found.fetchmany(_BLOCK):
-                new.executemany(_MERGE, rows)
+            new.executemany(_MERGE, rows)
             new.execute("COMMIT")
         except BaseException:
             if new.in_transaction:
@@ -216,10 +250,15 @@ class SqliteJournalStore:
 
     def _query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         try:
-            with self._reading() as connection:
-                return connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+            return self._fetch(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            if self._look_at_log():
+                return self._fetch(sql, parameters)
             raise damaged(self.path, error) from error
+
+    def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._reading() as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -248,6 +287,7 @@ class SqliteJournalStore:
         # The file lock keeps other processes out, the thread lock our own writer and maintenance.
         try:
             with self._write_lock, self._locks.writing():
+                self._mend_log()
                 yield self.writing
         except sqlite3.Error as error:
             raise damaged(self.path, error) from error

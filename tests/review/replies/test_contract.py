@@ -24,7 +24,7 @@ COMMENT: dict[str, Any] = {
     "suggestion": None,
 }
 VERDICT: dict[str, Any] = {
-    "comment_id": "c",
+    "comment_id": "c8",
     "evidence": None,
     "decision": "rejected",
     "score": 0,
@@ -91,6 +91,18 @@ def test_levels(level: Level, kind: str) -> None:
     assert body is not None
     assert body["type"] == kind
     assert response_format("check", LEVELS[-1]) is None
+
+
+def test_verdicts_name_comments_of_the_batch() -> None:
+    """The schema names as many comments as a call may ask about, and no other: it is one per run."""
+    body = response_format("review", batch=3)
+    assert body is not None
+    for given, valid in (("c1", True), ("c3", True), ("c4", False), ("c0ffee", False)):
+        for field in ("comment_id", "duplicate_of"):
+            verdicts = {"verdicts": [VERDICT | {"comment_id": "c2"} | {field: given}]}
+            found = jsonschema.Draft202012Validator(body["json_schema"]["schema"])
+            assert found.is_valid(verdicts) is valid
+    assert response_format("review", batch=3) == body != response_format("review", batch=4)
 
 
 def test_each_call_gets_its_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tasks.core.errors import ReplyError
 from tasks.core.records import Input
 from tasks.review.places.anchors import build_comment
-from tasks.review.replies.contract import RawComment, RawVerdict
+from tasks.review.replies.contract import RawComment, RawVerdict, asked_names
 from tasks.review.replies.replies import parse_comments, parse_verdicts
 
 ITEM: dict[str, Any] = {
@@ -263,6 +263,7 @@ def test_too_many_items() -> None:
 
 
 IDS = ("aaaaaa111111", "aaaaaa222222", "bbbbbb333333")
+NAMES = dict(zip(asked_names(3), IDS, strict=True))
 VERDICT: dict[str, Any] = {
     "comment_id": IDS[0],
     "evidence": "x = 1",
@@ -278,13 +279,13 @@ VERDICT: dict[str, Any] = {
 
 def _verdicts(*items: dict[str, Any]) -> dict[str, RawVerdict]:
     text = json.dumps({"verdicts": items})
-    return dict(parse_verdicts(text, IDS, finish_reason="stop").items)
+    return dict(parse_verdicts(text, NAMES, finish_reason="stop").items)
 
 
 def test_verdicts() -> None:
     """Verdicts come by id; ids without one are named in the order they were asked."""
     text = json.dumps({"verdicts": [VERDICT | {"comment_id": IDS[1]}]})
-    parsed = parse_verdicts(text, IDS, finish_reason="stop")
+    parsed = parse_verdicts(text, NAMES, finish_reason="stop")
     assert parsed.items == {IDS[1]: RawVerdict(**VERDICT | {"comment_id": IDS[1]})}
     assert parsed.missing == (IDS[0], IDS[2])
     assert (parsed.mode, parsed.dropped, parsed.truncated) == ("schema", 0, False)
@@ -292,14 +293,14 @@ def test_verdicts() -> None:
 
 def test_no_verdict_at_all_is_all_missing() -> None:
     """An empty list answers nobody."""
-    parsed = parse_verdicts('{"verdicts": []}', IDS, finish_reason="stop")
+    parsed = parse_verdicts('{"verdicts": []}', NAMES, finish_reason="stop")
     assert (parsed.items, parsed.missing) == ({}, IDS)
 
 
 def test_foreign_and_repeated_ids() -> None:
     """Only what was asked is answered, and only once."""
     items = [VERDICT, VERDICT | {"score": 1}, VERDICT | {"comment_id": "cccccc"}]
-    parsed = parse_verdicts(json.dumps({"verdicts": items}), IDS, finish_reason="stop")
+    parsed = parse_verdicts(json.dumps({"verdicts": items}), NAMES, finish_reason="stop")
     assert parsed.items[IDS[0]].score == 8
     assert parsed.notes == {"dropped:repeated_id": 1, "dropped:unknown_id": 1}
     assert parsed.dropped == 2
@@ -308,6 +309,13 @@ def test_foreign_and_repeated_ids() -> None:
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
+        ("c3", IDS[2]),
+        (" `C3`", IDS[2]),
+        ("[c1]", IDS[0]),
+        ("c4", None),
+        ("c", None),
+        ("3", None),
+        ("c12", None),
         ("bbbbbb", IDS[2]),
         (" `bbbbbb333333` ", IDS[2]),
         ("aaaaaa1", IDS[0]),
@@ -316,8 +324,8 @@ def test_foreign_and_repeated_ids() -> None:
         ("", None),
     ],
 )
-def test_shortened_ids(written: str, meant: str | None) -> None:
-    """A shortened id counts when it can only mean one comment."""
+def test_names_and_ids(written: str, meant: str | None) -> None:
+    """A comment is meant by its name, its id, or the start of an id that can only mean one."""
     items = _verdicts(VERDICT | {"comment_id": written}, VERDICT | {"comment_id": IDS[1]})
     assert [*items] == [name for name in (meant, IDS[1]) if name]
 
@@ -335,6 +343,8 @@ def test_shortened_ids(written: str, meant: str | None) -> None:
         ({"corrected_severity": "LOW"}, "corrected_severity", "low"),
         ({"corrected_severity": "awful"}, "corrected_severity", None),
         ({"corrected_start_line": 9}, "corrected_end_line", 9),
+        ({"duplicate_of": "c3"}, "duplicate_of", IDS[2]),
+        ({"duplicate_of": "c1"}, "duplicate_of", None),
         ({"duplicate_of": "bbbbbb"}, "duplicate_of", IDS[2]),
         ({"duplicate_of": IDS[0]}, "duplicate_of", None),
         ({"duplicate_of": "nobody"}, "duplicate_of", None),
@@ -355,7 +365,7 @@ def test_verdicts_as_a_mapping() -> None:
     """Some models key the verdicts by id."""
     rest = {name: value for name, value in VERDICT.items() if name != "comment_id"}
     text = json.dumps({"verdicts": {IDS[0]: rest, IDS[2]: rest}})
-    parsed = parse_verdicts(text, IDS, finish_reason="stop")
+    parsed = parse_verdicts(text, NAMES, finish_reason="stop")
     assert [*parsed.items] == [IDS[0], IDS[2]]
     assert parsed.mode == "json"
 
@@ -365,5 +375,5 @@ def test_verdict_errors() -> None:
     text = json.dumps({"verdicts": [VERDICT | {"comment_id": "nobody"}]})
     for bad, code in ((text, "no_usable_item"), ("All fine.", "unparseable")):
         with pytest.raises(ReplyError) as caught:
-            parse_verdicts(bad, IDS, finish_reason="stop")
+            parse_verdicts(bad, NAMES, finish_reason="stop")
         assert caught.value.code == code

@@ -89,7 +89,7 @@ def _fits_everywhere(text: str) -> None:
     """Parse as both; what comes out fits UTF-8 JSON and Arrow."""
     for parse in (
         lambda: parse_comments(text, finish_reason="stop").items,
-        lambda: [*parse_verdicts(text, ["aaaaaa"], finish_reason="length").items.values()],
+        lambda: [*parse_verdicts(text, {"c1": "aaaaaa"}, finish_reason="length").items.values()],
     ):
         error = _error_of(parse)
         if error is not None:

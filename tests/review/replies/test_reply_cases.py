@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ReplyError
+from tasks.review.replies.contract import asked_names
 from tasks.review.replies.replies import parse_comments, parse_verdicts
 
 CASES = Path(__file__).parents[2] / "data" / "cases" / "replies"
@@ -94,7 +95,11 @@ def test_severities_are_never_milder_than_said() -> None:
 def test_a_decision_that_is_turned_round_is_none() -> None:
     """`confirmed false positive` confirms nothing: that comment is asked again."""
     ids = [str(number) * 12 for number in range(6)]
-    parsed = parse_verdicts(_text("verdict-words.txt"), ids, finish_reason="stop")
+    parsed = parse_verdicts(
+        _text("verdict-words.txt"),
+        dict(zip(asked_names(6), ids, strict=True)),
+        finish_reason="stop",
+    )
     assert {name[0]: verdict.decision for name, verdict in parsed.items.items()} == {
         "2": "confirmed",
         "3": "rejected",

@@ -7,6 +7,8 @@ import json
 import math
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -313,3 +315,101 @@ def test_a_journal_is_not_opened_during_a_salvage(lively: Path) -> None:
         open_journal(lively)
     locks.close()
     open_journal(lively).close()
+
+
+def empty_log(path: Path) -> None:
+    """Somebody takes the log for a left-over and empties it."""
+    path.with_name(f"{path.name}-wal").write_bytes(b"")
+
+
+def delete_log(path: Path) -> None:
+    """Or deletes it."""
+    path.with_name(f"{path.name}-wal").unlink()
+
+
+def cut_log(path: Path) -> None:
+    """Its end is gone, with the last commit."""
+    log = path.with_name(f"{path.name}-wal")
+    log.write_bytes(log.read_bytes()[:-2000])
+
+
+@pytest.mark.parametrize("change", [empty_log, delete_log, cut_log])
+@pytest.mark.parametrize("reads_first", [True, False])
+def test_a_log_that_is_cut_is_written_again(
+    lively: Path,
+    change: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    reads_first: bool,
+) -> None:
+    """What this process knows is in the new file, whatever it does next, and SQLite finds no fault."""
+    with open_journal(lively) as journal:
+        journal.put(key_of(1000), REPLY)
+        change(lively)
+        everything = {key_of(n) for n in (*range(4), 1000)}
+        if reads_first:
+            assert set(journal.get_many(everything)) == everything
+        journal.put(key_of(1001), REPLY)
+        everything.add(key_of(1001))
+        assert "was cut while a run was using it" in caplog.text
+        with open_journal(lively) as other:
+            assert set(other.get_many(everything)) == everything
+        journal.put(key_of(1002), REPLY)
+    assert check(lively) == []
+    with open_journal(lively) as found:
+        assert found.statistics()["rows"] == 7
+
+
+def test_a_log_that_is_cut_at_the_end_is_written_again(lively: Path) -> None:
+    """Nothing is put after it was cut: closing the journal notices."""
+    with open_journal(lively) as journal:
+        journal.put(key_of(1000), REPLY)
+        empty_log(lively)
+    with open_journal(lively) as found:
+        assert found.statistics()["rows"] == 5
+
+
+def test_two_processes_share_a_log_that_is_cut(lively: Path) -> None:
+    """Whoever sees it first writes the journal anew; the other one adds what only it knows."""
+    first, second = open_journal(lively), open_journal(lively)
+    first.put(key_of(1000), REPLY)
+    second.put(key_of(1001), REPLY)
+    empty_log(lively)
+    first.put(key_of(1002), REPLY)
+    second.put(key_of(1003), REPLY)
+    first.put(key_of(1004), REPLY)
+    everything = {key_of(n) for n in (*range(4), *range(1000, 1005))}
+    assert set(first.get_many(everything)) == set(second.get_many(everything)) == everything
+    first.close()
+    second.close()
+    assert check(lively) == []
+
+
+def test_a_cut_log_keeps_what_others_had_written(lively: Path) -> None:
+    """The log has commits of a process that was killed since: those before the cut are kept."""
+    with open_journal(lively) as journal:
+        script = (
+            "import os, sys; from tests.upstream.journal.test_damage import *\n"
+            "journal = open_journal(Path(sys.argv[1]))\n"
+            "[journal.put(key_of(n), REPLY) for n in (1000, 1001)]\n"
+            "os._exit(9)"
+        )
+        subprocess.run([sys.executable, "-c", script, str(lively)], check=False)
+        cut_log(lively)
+        journal.put(key_of(1002), REPLY)
+        found = set(journal.get_many(map(key_of, (*range(4), 1000, 1001, 1002))))
+    assert found == {key_of(n) for n in (*range(4), 1000, 1002)}
+
+
+def test_a_log_that_sqlite_has_copied_over_is_no_cut(
+    lively: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`compact` empties it rightly, and so do 1,000 pages of writing."""
+    with open_journal(lively) as journal, open_journal(lively) as other:
+        for number in range(300):
+            journal.store.write([(number.to_bytes(32), time.time(), "m", bytes(20_000))])
+            if number % 150 == 0:
+                other.compact()
+                other.put(key_of(10_000 + number), REPLY)
+        assert journal.statistics()["rows"] == 306
+    assert not caplog.records

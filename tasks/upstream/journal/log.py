@@ -1,0 +1,94 @@
+"""SQLite's write-ahead log beside the journal, seen from outside: is it as long as its index says.
+
+Somebody who empties it while a run has it open takes away what was not yet copied into the main
+file. SQLite does not notice: it writes on behind a hole, and copies the hole over the journal.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tasks.upstream.journal.writer import JournalRow
+
+__all__ = ["RecentRows", "log_of"]
+
+_MOST = 5000
+"""Rows that are kept: SQLite copies the log over after 1,000 pages, and a row takes one at least."""
+
+_INDEX = struct.Struct("=14xHI12x8s56xI")
+"""Of the index: bytes in a page, frames in the log, its salt, frames that are copied over."""
+_HEADER = 32
+_SALT = slice(16, 24)
+_FRAME_HEADER = 24
+_LARGEST_PAGE = 65_536  # which does not fit in two bytes, and is written as 1
+
+
+class Log(NamedTuple):
+    """The log, by its index and by its file."""
+
+    salt: bytes
+    """Of this round: another one begins when all frames are copied over."""
+    frames: int
+    copied: int
+    """Frames whose pages are in the main file."""
+    there: int
+    """Whole frames in the file; 0: it belongs to another round, or is not there."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Frames are gone that SQLite believes to have. True only while nobody else writes."""
+        return self.there < self.frames
+
+    @property
+    def has_news(self) -> bool:
+        """What is left of it is more than the main file has."""
+        return self.there > self.copied
+
+
+def log_of(path: Path) -> Log:
+    """The log of the journal in a file, while it is open."""
+    while True:
+        size, frames, salt, copied = index = _index(path)
+        page = _LARGEST_PAGE if size == 1 else size
+        there = _there(path.with_name(f"{path.name}-wal"), salt, page)
+        if _index(path) == index:  # nobody wrote while we looked
+            return Log(salt, frames, copied, there)
+
+
+def _index(path: Path) -> tuple[int, int, bytes, int]:
+    try:
+        with path.with_name(f"{path.name}-shm").open("rb") as index:
+            found: tuple[int, int, bytes, int] = _INDEX.unpack(index.read(_INDEX.size))
+    except (FileNotFoundError, struct.error):
+        return 0, 0, b"", 0
+    return found
+
+
+def _there(log: Path, salt: bytes, page: int) -> int:
+    try:
+        with log.open("rb") as file:
+            if file.read(_HEADER)[_SALT] != salt:
+                return 0
+        return (log.stat().st_size - _HEADER) // (page + _FRAME_HEADER)
+    except FileNotFoundError:
+        return 0
+
+
+class RecentRows:
+    """The rows that this process has written and that are in the log alone."""
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[bytes, int, JournalRow]] = deque(maxlen=_MOST)
+
+    def add(self, rows: list[JournalRow], log: Log) -> None:
+        """Keep rows that were just committed, `log` being as it is now; forget what is copied over."""
+        while self._rows and (self._rows[0][0] != log.salt or self._rows[0][1] <= log.copied):
+            self._rows.popleft()
+        self._rows.extend((log.salt, log.frames, row) for row in rows)
+
+    def __iter__(self) -> Iterator[JournalRow]:
+        return (row for _, _, row in self._rows)
