@@ -26,6 +26,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
+from flows.setup.fresh_start import forget_start, goes_on, since_first_start
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
 from flows.setup.source_range import SourceRange, move_on, resolve_source
@@ -57,8 +58,9 @@ from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
 from tasks.load.task import load
-from tasks.merge.baseline import Baseline, find_baseline, is_reviewed
+from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
+from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
@@ -84,6 +86,7 @@ def bulk_review(
     mode: Literal["as_configured", "check_and_review", "check"] = "as_configured",
     previous: str | None = None,
     resolved: str | None = None,
+    overwrite: bool = False,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
@@ -97,13 +100,15 @@ def bulk_review(
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
             they are whole; {run_id} in it is the run's own id. When left out: data/runs/{run_id}.
         limit: Take only the first so many rows.
-        fresh: Ask every question anew instead of using journaled answers.
+        fresh: Ask every question anew instead of using journaled answers. A run that is retried or
+            resumed does not ask again what it has asked since its first start.
         mode: check stops after the check models, check_and_review has the review model judge their
             comments, as_configured does as review.toml says.
         previous: Folder or URL of the run that tells new findings from recurring ones; when left out,
             the newest one of the same source beside the output folder.
         resolved: The commits that an earlier run of SOURCE reviewed, as git:PATH@BASE..HEAD, to review
             the same ones again. A run puts it here itself, for its retries.
+        overwrite: Write into output also where it has other files, or a run of another source.
     """
     try:
         settings = with_mode(read_config(config), mode)
@@ -114,6 +119,8 @@ def bulk_review(
         run = new_run(new_run_id(), settings, fresh=fresh)
         ensure_open_files(run.threads if settings.workers is None else 0)
         paths = run_paths(output, run.run_id)
+        if not overwrite:
+            check_unoccupied(paths, source_key(source))
         check_output(paths)
         with (
             hold_folder(paths.root, paths.lock, settings.state_mode),
@@ -122,6 +129,9 @@ def bulk_review(
             log = get_run_logger()
             if is_reviewed(Path(config), source):
                 log.warning(_OWN_SETTINGS, config)
+            asked, run = run.fresh_since, since_first_start(run, source, paths)
+            if line := goes_on(run, asked):
+                log.info("%s", line)
             taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
             baseline = find_baseline(settings.suppressions, previous, source, paths, log)
             with shared_storage(paths, run), CancelWatch() as cancel:
@@ -195,6 +205,8 @@ def _review(
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
+    if merged.counts.whole:
+        forget_start(paths)
     if trouble := move_on(taken, paths, run, complete=ended_well(manifest) or merged.counts.whole):
         log.warning("%s", trouble)
     rename(taken.nothing(loaded.rows) or name_detail(manifest, merged.counts))

@@ -155,6 +155,9 @@ def run(
             "newest one of SOURCE beside the outputs.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a DIR that has other files or runs.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
     ] = False,
@@ -187,6 +190,7 @@ def run(
         limit=limit,
         fresh=fresh,
         previous=previous,
+        overwrite=overwrite,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 

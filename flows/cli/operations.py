@@ -24,11 +24,12 @@ Many = list[str] | None
 
 
 def add_operations(app: typer.Typer) -> None:
-    """Give `app` the subcommands up, down, automate, sandbox and local-model."""
+    """Give `app` the subcommands up, down, automate, prune, sandbox and local-model."""
     for name, command, epilog in (
         ("up", up, _UP),
         ("down", down, _DOWN),
         ("automate", automate, _AUTOMATE),
+        ("prune", prune, _PRUNE),
         ("sandbox", sandbox, _SANDBOX),
         ("local-model", local_model_command, _LOCAL_MODEL),
     ):
@@ -113,6 +114,35 @@ def automate(
     """
     code: int = _deployment("automate").main(files, lost_after)
     return code
+
+
+_PRUNE = """
+examples:
+  nightly-review prune --keep 60d --dry-run       # only says what would go
+  nightly-review prune --keep 60d                 # of data/runs
+  nightly-review prune --keep 365d /srv/reviews/runs
+
+A run is as old as its start. The newest complete run of each source stays, and the one that its next
+run is compared with, whatever their age; so do folders at work and those with files of your own. The
+journal keeps every answer: `nightly-review journal expire` is for those.
+exit code: 0 removed; 2 DIR or --keep is wrong, or a run could not be removed
+"""
+
+
+def prune(
+    root: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Folder that has the runs.", show_default=False)
+    ] = Path("data/runs"),
+    *,
+    keep: Annotated[
+        str, typer.Option(metavar="AGE", show_default=False, help="Runs younger than this: 60d.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing.")] = False,
+) -> int:
+    """Remove old runs from DIR, by default data/runs."""
+    from flows.cli.prune import prune_command  # noqa: PLC0415 - only needed here
+
+    return prune_command(root, keep, dry_run=dry_run)
 
 
 _SANDBOX = """

@@ -38,6 +38,7 @@ def run_command(
     limit: int | None,
     fresh: bool,
     previous: str | None,
+    overwrite: bool = False,
     verbosity: Verbosity = "normal",
 ) -> int:
     """Check what can be checked at once, run the flow, print its summary; returns the exit code.
@@ -51,9 +52,9 @@ def run_command(
         check_source(source)
         run_id = new_run_id()
         paths = run_paths(output, run_id)
-        _look_first(settings, source, paths)
+        _look_first(settings, source, paths, overwrite=overwrite)
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
-        wanted["previous"] = previous
+        wanted |= {"previous": previous, "overwrite": overwrite}
         with with_run_id(run_id):
             return _run(settings, paths, wanted, verbosity)
     except KeyboardInterrupt:
@@ -61,11 +62,11 @@ def run_command(
         return 130
 
 
-def _look_first(settings: Settings, source: str, paths: RunPaths) -> None:
+def _look_first(settings: Settings, source: str, paths: RunPaths, *, overwrite: bool) -> None:
     """Raise what the flow would meet only behind Prefect's server; see `nightly-review doctor`."""
     from tasks.doctor.preflight import check_before_start, low_space  # noqa: PLC0415 - Arrow
 
-    check_before_start(settings, paths.root, source)
+    check_before_start(settings, paths, source, overwrite=overwrite)
     if low := low_space(paths.root):
         print(f"warning: {low}", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from typing import cast
 from flows.cli.finished import finished_run
 from tasks.core.files import read_json
 from tasks.core.manifest import Manifest, ended_well
-from tasks.core.paths import RunPaths
+from tasks.core.paths import DERIVED, RunPaths
 from tasks.finished.verify import verify
 
 __all__ = ["verify_run"]
@@ -23,7 +23,7 @@ def verify_run(place: str) -> int:
     Raises:
         ConfigError, OutputError: the URL cannot be opened or read.
     """
-    with finished_run(place) as paths:
+    with finished_run(place, also=DERIVED) as paths:
         return _verified(paths)
 
 

@@ -93,6 +93,7 @@ def run_facts(
         "schema_version": SCHEMA_VERSION,
         "packages": {name: version(name) for name in _PACKAGES},
         "upstream": upstream,
+        "derived": {},
     }
 
 

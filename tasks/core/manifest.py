@@ -157,6 +157,13 @@ class OutputEntry(TypedDict):
     sha256: str
 
 
+class DerivedEntry(TypedDict):
+    """One export, or a file of the evaluation, as it was written."""
+
+    bytes: int
+    sha256: str
+
+
 class CommitFacts(TypedDict):
     """The commits of a repository that a run reviewed."""
 
@@ -266,6 +273,8 @@ class RunFacts(TypedDict):
     packages: dict[str, str]
     """Versions by name."""
     decided: NotRequired[Decided]
+    derived: NotRequired[dict[str, DerivedEntry]]
+    """Exports and evaluation, by file name; missing: they were not recorded yet."""
     upstream: NotRequired[UpstreamFacts]
 
 

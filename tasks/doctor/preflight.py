@@ -19,8 +19,10 @@ from typing import Literal
 from tasks.core.errors import OutputError, StateError
 from tasks.core.files import output_errors
 from tasks.core.locations import is_database
+from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
-from tasks.merge.baseline import load_suppressions
+from tasks.merge.baseline import load_suppressions, source_key
+from tasks.outputs.occupied import check_unoccupied
 
 __all__ = [
     "Diagnosis",
@@ -48,15 +50,19 @@ class Diagnosis:
     message: str
 
 
-def check_before_start(settings: Settings, output: Path, source: str) -> None:
+def check_before_start(
+    settings: Settings, output: RunPaths, source: str, *, overwrite: bool
+) -> None:
     """What a run would meet only behind Prefect's server, which takes seconds to start.
 
     Raises:
-        OutputError: the folder of the outputs cannot be written.
+        OutputError: the folder of the outputs cannot be written, or has what is not of this source.
         StateError: the folder `state` cannot be written.
         ConfigError: the file of suppressions cannot be used.
     """
-    check_folder(output)
+    check_folder(output.root)
+    if not overwrite:
+        check_unoccupied(output, source_key(source))
     check_state_folder(settings)
     check_suppressions(settings, source)
 

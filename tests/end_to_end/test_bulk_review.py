@@ -144,7 +144,7 @@ def test_bad_config_writes_nothing_over(
     job = make_job(config(sandbox).replace(*change, 1))
     job.output.mkdir()
     (job.output / "reviews.json").write_text("earlier")
-    ended = job.run(SAMPLES, "--limit", "1")
+    ended = job.run(SAMPLES, "--limit", "1", "--overwrite")
     if not said:
         assert ended.code == 0, ended.err
         return
