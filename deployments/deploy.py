@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(source: str, config: str, cron: str, timezone: str | None, folder: Path | None) -> int:
-    """Write it down, and tell a server that runs; returns 0.
+    """Write the nightly to its file and deploy it to a server that runs; returns 0.
 
     `timezone`: None for this machine's. `folder`: None for data/state/prefect.
 

@@ -70,17 +70,17 @@ class Local:
 
     @property
     def address(self) -> Path:
-        """Holds the URL of the API, for whoever stops it."""
+        """File with the URL of the API, for the command that stops the server."""
         return self.folder / "api.url"
 
     @property
     def nightly(self) -> Path:
-        """What the nightly reviews, and when; see deployments.nightly."""
+        """File that says what the nightly reviews, and when; see deployments.nightly."""
         return self.folder / "nightly.yaml"
 
     @property
     def login(self) -> Path:
-        """Holds user and password of the API and the UI, for its owner only."""
+        """File with user and password of the API and the UI, for its owner only."""
         return self.folder / "login"
 
     def make_login(self) -> None:

@@ -98,6 +98,6 @@ def absolute_source(source: str) -> str:
 
 
 def local_zone() -> str:
-    """This machine's time zone by its name; UTC where it has none."""
+    """Name of the time zone of this machine; UTC where it has none."""
     _, found, name = str(_ZONE.resolve()).partition("/zoneinfo/")
     return name if found else "UTC"

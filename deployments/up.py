@@ -19,7 +19,7 @@ review.toml names before that, or keep them in Secret blocks.
 
 
 def main(folder: Path | None, port: int | None, runs: int) -> int:
-    """Bring it up and say what comes next; returns 0.
+    """Bring server, worker and deployments up and say what comes next; returns 0.
 
     `folder`: None for data/state/prefect. `port`: None for that of server.env. `runs`: flow runs at
     a time, of a pool that is made now.

@@ -52,7 +52,7 @@ def stage(text: str) -> None:
 
 
 class Waits(Protocol):
-    """Who knows what the run waits for."""
+    """The holds and waits of a run, as KeyStatusWatch knows them."""
 
     def holds(self) -> Mapping[str, float]: ...
     def words(self) -> str: ...

@@ -47,7 +47,7 @@ def visible_code(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """The same with lines kept, and all but the first one indented: none passes for a line of ours."""
+    """The text as `visible` has it, with lines kept and all but the first one indented: none passes for a line of ours."""
     return "\n    ".join(visible(line.removeprefix("    ")) for line in text.split("\n"))
 
 
@@ -63,5 +63,5 @@ def markdown_line(text: str) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """The same for the cell of a table, where a dash or a number begins no list."""
+    """The text without any markup for the cell of a table, where a dash or a number begins no list."""
     return _MARKUP.sub(lambda found: f"\\{found[0]}", visible(" ".join(text.split())))

@@ -45,7 +45,7 @@ Parse = Callable[[Reply], _P]
 
 
 class CallsModels(Protocol):
-    """The part of the upstream that is needed here."""
+    """The part of a Caller that asking needs; a dry run has one that only reads the journal."""
 
     def call(self, request: Request, *, fresh_since: float | None = None) -> Reply: ...
     def forget(self, request: Request) -> None: ...
@@ -122,7 +122,7 @@ class Asker:
         except Stopped:
             raise
         except ReplyError as again:
-            # Replies of no use are no answers: the next night asks the model again.
+            # Replies of no use are no answers: the next run asks the model again.
             self._forget(query, query.messages)
             self._forget(query, messages)
             return Answer(None, self._unreadable(query, second, first, again))

@@ -1,4 +1,4 @@
-"""What a shard has done so far, as numbers that cost nothing to keep."""
+"""Progress of a shard, as counts that cost nothing to keep."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _LOUD = 20
 
 
 class ShardWorker:
-    """All that work on an input needs. Thread-safe."""
+    """Threads, models and counts with which a shard's inputs are worked on. Thread-safe."""
 
     def __init__(
         self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: _Log
