@@ -103,6 +103,7 @@ def _reviews(output: Path) -> dict[str, Any]:
     for comments in (some for checks in found.values() for some in checks.values()):
         for comment in comments or ():
             comment.pop("age")
+            comment.pop("since")
     return found
 
 
