@@ -198,6 +198,7 @@ def _review(
     if trouble := move_on(taken, paths, run, complete=ended_well(manifest) or merged.counts.whole):
         log.warning("%s", trouble)
     rename(taken.nothing(loaded.rows) or name_detail(manifest, merged.counts))
+    log.info("%s; outputs: %s", manifest["result"], paths.place)
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
     return _state(manifest)

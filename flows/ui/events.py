@@ -29,6 +29,7 @@ from prefect.runtime import flow_run
 from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
+from tasks.report.links import report_link
 
 __all__ = [
     "budget_reached",
@@ -56,6 +57,7 @@ def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
             "result": manifest["result"],
             "counts": manifest["counts"],
             "output": paths.place,
+            "report": report_link(paths) or paths.display_path(paths.html.name),
         },
     )
 
