@@ -24,8 +24,10 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from deployments.automate import install
 from deployments.nightly import Nightly, with_nightly
+from deployments.notify import install_notifications
 from deployments.runs import cancel_runs
 from deployments.services import Service
+from flows.setup.config import read_config
 from flows.ui.server import new_login, server_login
 from tasks.core.errors import StateError
 from tasks.report.links import REPORTS_FOLDER, REPORTS_URL
@@ -174,6 +176,8 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
         fresh = local.worker.start([*prefect, *command], environment, ROOT)
         nightly = _deploy(local, environment)
         say(f"deployed  all of deployments/prefect.yaml; {_told(nightly)}")
+        if told := _notify(client, nightly):
+            say(f"notifies  {', '.join(told)}")
         after = _MISSED_HEARTBEATS * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
         install(client, _LOST_RUNS, {"lost_after": str(after)})
         _wait(lambda: _is_online(client), local.worker, "the worker")
@@ -255,11 +259,22 @@ def redeploy(local: Local) -> bool:
 
     Raises:
         StateError: it does not take the deployments.
+        ConfigError: the nightly's review.toml cannot be used, or names a block that is not there.
     """
     if not local.server.pid:
         return False
-    _deploy(local, local.environment | {"PREFECT_API_URL": local.address.read_text()})
+    environment = local.environment | {"PREFECT_API_URL": local.address.read_text()}
+    nightly = _deploy(local, environment)
+    with _client(environment) as client:
+        _notify(client, nightly)
     return True
+
+
+def _notify(client: SyncPrefectClient, nightly: Nightly | None) -> list[str]:
+    """Install what [notify] of the nightly's review.toml says; without a nightly, what is there stays."""
+    if nightly is None:
+        return []
+    return install_notifications(client, read_config(nightly.config).notify)
 
 
 def _told(nightly: Nightly | None) -> str:

@@ -22,6 +22,7 @@ from tasks.core.calls import Usage
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
 from tasks.core.records import Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
@@ -232,6 +233,8 @@ class Settings(_Strict):
     """The most that a run, or a day, may spend."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
+    notify: NotifySettings | None = None
+    """Notifications of the server that `nightly-review up` starts; None: none."""
 
     @field_validator("state")
     @classmethod
@@ -382,6 +385,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
     "accept": ("accept = {}", AcceptSettings),
+    "notify": ("[notify]", NotifySettings),
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {
