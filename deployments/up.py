@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 _NEXT = """
 next:
+  export DO_NOT_TRACK=1                             # or `prefect` asks its makers' host
   export PREFECT_API_URL={api}
   export PREFECT_API_AUTH_STRING="$(cat {login})"   # the browser asks for the same
   prefect deployment run bulk-review/adhoc --param source=data/samples/samples.jsonl --watch
