@@ -23,6 +23,7 @@ from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
 from tasks.core.records import Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
@@ -279,6 +280,8 @@ class Settings(_Strict):
     """The most that a run, or a day, may spend."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
+    notify: NotifySettings | None = None
+    """Notifications of the server that `nightly-review up` starts; None: none."""
 
     @field_validator("link")
     @classmethod
@@ -454,6 +457,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
     "accept": ("accept = {}", AcceptSettings),
+    "notify": ("[notify]", NotifySettings),
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {
