@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One thing that was checked."""
+    """The result of one check."""
 
     about: str
     level: Literal["ok", "note", "problem"]
@@ -87,7 +87,7 @@ def check_folder(folder: Path) -> Path:
 
 
 def check_state_folder(settings: Settings) -> Path | None:
-    """The same of the folder of journal and ledger; None: the state is a database.
+    """Check the folder of journal and ledger as `check_folder` does; None: the state is a database.
 
     Raises:
         StateError: it cannot be written.
@@ -103,7 +103,7 @@ def check_state_folder(settings: Settings) -> Path | None:
 
 
 def check_suppressions(settings: Settings, source: str | None) -> int:
-    """How many false positives are known.
+    """Check the file of suppressions; returns how many false positives it has.
 
     Raises:
         ConfigError: the file that settings name is missing, damaged, or part of SOURCE.

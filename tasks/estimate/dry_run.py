@@ -90,7 +90,7 @@ class DryRun:
         self._assume_reviews()
 
     def loads(self) -> list[Load]:
-        """What was found, in the order of the settings."""
+        """The loads that were found, in the order of the settings."""
         named: list[tuple[str, CheckSettings | ReviewSettings]] = [
             (check.name, check) for check in self.settings.check
         ]
@@ -103,7 +103,7 @@ class DryRun:
         step(*args)
 
     def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
-        """What the journal says; None, as after a failed call, when it says nothing."""
+        """The journal's answer; None, as after a failed call, when it says nothing."""
         hits, misses = self._reader.hits, self._reader.misses
         answer = self._asker.ask(query, parse)
         missed = self._reader.misses - misses

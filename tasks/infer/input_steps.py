@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 from tasks.core.calls import Reply
 from tasks.core.cells import cells_of, coverage_of, planned_cells
 from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
-from tasks.core.settings import CheckSettings, ReviewSettings, Settings, ToolSettings
-from tasks.infer.ask import Answer, Parse, Parsed
+from tasks.core.settings import CheckSettings, ReviewSettings, ToolSettings
+from tasks.infer.ask import Answer, Worker
 from tasks.infer.call_rows import as_broken, skipped_row
 from tasks.infer.fan_out import fan_out
 from tasks.infer.fence import INTERNAL_ERROR, fenced_parse, is_ours
-from tasks.infer.progress import Progress
 from tasks.infer.query import Query
 from tasks.infer.review_steps import (
     Batch,
@@ -26,7 +25,7 @@ from tasks.infer.review_steps import (
     with_verdicts,
 )
 from tasks.infer.storable import refuse_unstorable, storable_row
-from tasks.infer.tool_checks import ToolAnswer, tool_row
+from tasks.infer.tool_checks import tool_row
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
 from tasks.review.inputs.render import Rendered, render_input
@@ -37,22 +36,7 @@ from tasks.review.prompts import check_messages, prompt_version
 from tasks.review.replies.contract import RawComment
 from tasks.review.replies.replies import ParsedComments, parse_comments
 
-__all__ = ["InputSteps", "Worker"]
-
-_P = TypeVar("_P", bound=Parsed)
-
-
-class Worker(Protocol):
-    """Where the work is done: a shard's worker, or a dry run's."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def progress(self) -> Progress: ...
-    def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
-    def tool_answer(self, tool: ToolSettings, item: Input) -> ToolAnswer: ...
-    def broken(self, input_id: str, error: BaseException) -> None: ...
+__all__ = ["InputSteps"]
 
 
 class _Checked(NamedTuple):

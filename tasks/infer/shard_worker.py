@@ -26,7 +26,7 @@ from tasks.infer.fan_out import CountDownLatch
 from tasks.infer.fence import short_traceback
 from tasks.infer.input_steps import InputSteps
 from tasks.infer.passes import PASSES, Passes, with_earlier_calls
-from tasks.infer.progress import Progress, Reporter
+from tasks.infer.progress import Progress, reporting
 from tasks.infer.query import Query
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
@@ -43,7 +43,7 @@ _LOUD = 20
 
 
 class ShardWorker:
-    """All that work on an input needs. Thread-safe."""
+    """Threads, models and counts with which a shard's inputs are worked on. Thread-safe."""
 
     def __init__(
         self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: _Log
@@ -257,7 +257,7 @@ def open_shard_worker(
     with _caller(run, keys, stop, pool if adaptive else None) as caller:
         _current = worker = ShardWorker(run, shard, caller, pool, log)
         try:
-            with Reporter(worker.progress, shard.progress):
+            with reporting(worker.progress, shard.progress):
                 yield worker
         except BaseException:
             stop.set()
@@ -265,3 +265,4 @@ def open_shard_worker(
         finally:
             pool.close()
             worker.abandon()
+            log.info("calls of this shard: %s", orjson.dumps(caller.statistics()).decode())
