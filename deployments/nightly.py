@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.core.errors import ConfigError
 from tasks.core.files import atomic
-from tasks.core.git_source import GIT_PREFIX
+from tasks.core.git_source import GIT_PREFIX, parse_git_source
 
 __all__ = ["CRON", "Nightly", "absolute_source", "local_zone", "with_nightly"]
 
@@ -93,8 +93,8 @@ def absolute_source(source: str) -> str:
     """SOURCE as it is found from every folder."""
     if not source.startswith(GIT_PREFIX):
         return str(Path(source).absolute())
-    place, at, wanted = source.removeprefix(GIT_PREFIX).partition("@")
-    return f"{GIT_PREFIX}{Path(place).absolute()}{at}{wanted}"
+    asked = parse_git_source(source)
+    return f"{GIT_PREFIX}{Path(asked.folder).absolute()}@{asked.wanted}"
 
 
 def local_zone() -> str:

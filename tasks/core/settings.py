@@ -19,9 +19,11 @@ from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Usage
+from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
 from tasks.core.records import Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
@@ -267,6 +269,8 @@ class Settings(_Strict):
     """File of known false positives; None: suppressions.jsonl where the run starts, if it is there.
 
     Never one inside the code under review."""
+    link: str | None = None
+    """Address of a line at the code host, with {repo}, {commit}, {path} and {line}; None: no links."""
     git: GitSettings = GitSettings()
     workers: WorkersSettings | None = None
     """Shards on other machines; None: processes of this one."""
@@ -276,6 +280,13 @@ class Settings(_Strict):
     """The most that a run, or a day, may spend."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
+    notify: NotifySettings | None = None
+    """Notifications of the server that `nightly-review up` starts; None: none."""
+
+    @field_validator("link")
+    @classmethod
+    def _addresses_a_line(cls, link: str | None) -> str | None:
+        return None if link is None else check_link(link)
 
     @field_validator("state")
     @classmethod
@@ -446,6 +457,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
     "accept": ("accept = {}", AcceptSettings),
+    "notify": ("[notify]", NotifySettings),
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {

@@ -11,6 +11,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
 from tasks.core.settings import CheckSettings, Settings, ToolSettings, load_settings
 from tasks.upstream.calls.completion import body_of
+from tests.factories import STRICT
 
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
 
@@ -370,3 +371,18 @@ def test_members_of_a_quota_group_say_the_same_quota() -> None:
     settings = load_settings(text("3/1min"))
     assert [(one.alias, one.windows) for one in settings.quotas] == [("s", (Window(3, 60.0),))]
     assert [one.alias for one in settings.pool] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('on = ["incomplet"]\nto = "slack-webhook/x"', "notify.on"),
+        ('on = []\nto = "slack-webhook/x"', "notify.on"),
+        ('on = ["late"]\nto = "https://hooks.example.test/secret"', "notify.to"),
+        ('on = ["late"]', "notify.to"),
+    ],
+)
+def test_a_notification_names_known_occasions_and_a_block(table: str, said: str) -> None:
+    """A webhook's URL is a secret, so it belongs into a block and not into the file."""
+    with pytest.raises(ConfigError, match=said):
+        load_settings(f"{STRICT}[notify]\n{table}\n")
