@@ -21,11 +21,12 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 from prefect import State, flow, get_run_logger
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
+from flows.setup.fresh_start import forget_start, goes_on, since_first_start
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
 from flows.setup.source_range import SourceRange, move_on, resolve_source
@@ -33,37 +34,38 @@ from flows.shards import fork_server
 from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
 from flows.ui.budget_watch import BudgetWatch
-from flows.ui.events import output_written, run_ended
+from flows.ui.cancel_watch import CancelWatch
+from flows.ui.events import new_critical, output_written, run_ended, run_refused
 from flows.ui.key_status import KeyStatusWatch
 from flows.ui.limit_sync import LimitSync
 from flows.ui.progress import Monitor, on_progress, stage
 from flows.ui.run_display import (
-    INCOMPLETE,
     REFUSED,
-    brief,
     failed,
+    name_detail,
     rename,
     run_name,
     state_message,
 )
 from flows.ui.run_log import into_run
 from tasks.core.cells import planned_cells
-from tasks.core.errors import StateError, UserError
+from tasks.core.errors import RunCancelled, StateError, UserError
 from tasks.core.files import hold_folder
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
 from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
 from tasks.load.task import load
-from tasks.merge.baseline import Baseline, find_baseline, is_reviewed
+from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
+from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
 
-__all__ = ["INCOMPLETE", "REFUSED", "bulk_review"]
+__all__ = ["bulk_review"]
 
 _OWN_SETTINGS = (
     "%s lies inside the code under review, which could change keys, endpoints and policy by it: keep "
@@ -84,6 +86,7 @@ def bulk_review(
     mode: Literal["as_configured", "check_and_review", "check"] = "as_configured",
     previous: str | None = None,
     resolved: str | None = None,
+    overwrite: bool = False,
 ) -> State[Any]:
     """Review every input of SOURCE under the quotas of the pool, losing nothing.
 
@@ -97,13 +100,15 @@ def bulk_review(
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
             they are whole; {run_id} in it is the run's own id. When left out: data/runs/{run_id}.
         limit: Take only the first so many rows.
-        fresh: Ask every question anew instead of using journaled answers.
+        fresh: Ask every question anew instead of using journaled answers. A run that is retried or
+            resumed does not ask again what it has asked since its first start.
         mode: check stops after the check models, check_and_review has the review model judge their
             comments, as_configured does as review.toml says.
         previous: Folder or URL of the run that tells new findings from recurring ones; when left out,
             the newest one of the same source beside the output folder.
         resolved: The commits that an earlier run of SOURCE reviewed, as git:PATH@BASE..HEAD, to review
             the same ones again. A run puts it here itself, for its retries.
+        overwrite: Write into output also where it has other files, or a run of another source.
     """
     try:
         settings = with_mode(read_config(config), mode)
@@ -114,6 +119,8 @@ def bulk_review(
         run = new_run(new_run_id(), settings, fresh=fresh)
         ensure_open_files(run.threads if settings.workers is None else 0)
         paths = run_paths(output, run.run_id)
+        if not overwrite:
+            check_unoccupied(paths, source_key(source))
         check_output(paths)
         with (
             hold_folder(paths.root, paths.lock, settings.state_mode),
@@ -122,16 +129,29 @@ def bulk_review(
             log = get_run_logger()
             if is_reviewed(Path(config), source):
                 log.warning(_OWN_SETTINGS, config)
+            asked, run = run.fresh_since, since_first_start(run, source, paths)
+            if line := goes_on(run, asked):
+                log.info("%s", line)
             taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
             baseline = find_baseline(settings.suppressions, previous, source, paths, log)
-            with shared_storage(paths, run):
-                return _review(taken, paths, run, limit, baseline)
+            with shared_storage(paths, run), CancelWatch() as cancel:
+                return _review(taken, paths, run, limit, baseline, cancel=cancel)
+    except RunCancelled as error:
+        return Cancelled(message=str(error))
     except (UserError, StateError) as error:
-        return failed(REFUSED, str(error))
+        rename("refused")
+        run_refused(source, str(error))
+        return failed(f"{REFUSED}{error}")
 
 
 def _review(
-    taken: SourceRange, paths: RunPaths, run: Run, limit: int | None, baseline: Baseline
+    taken: SourceRange,
+    paths: RunPaths,
+    run: Run,
+    limit: int | None,
+    baseline: Baseline,
+    *,
+    cancel: CancelWatch,
 ) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
@@ -148,7 +168,7 @@ def _review(
 
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
-    planned = planned_cells([check.name for check in settings.check], reviews=settings.reviews)
+    planned = planned_cells(settings.check_names, reviews=settings.reviews)
     log.info(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
@@ -161,7 +181,11 @@ def _review(
         on_progress(watch.look),
         Monitor(shards, loaded.inputs, len(planned), sync.least_seconds, watch, spent=spent),
     ):
-        lost = run_shards({one.root.name: str(one.root) for one in shards}, settings.processes)
+        lost = run_shards(
+            {one.root.name: str(one.root) for one in shards},
+            settings.processes,
+            cancel.raise_if_cancelled,
+        )
     if lost:
         log.error("shards lost after retries: %s", "; ".join(lost))
 
@@ -173,6 +197,7 @@ def _review(
     outputs = write(paths.staged, run.run_id, facts)
     check_written(paths.staged, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
+    from tasks.outputs.findings import new_critical_titles  # noqa: PLC0415
     from tasks.report.task import report  # noqa: PLC0415
 
     stage("making the report")
@@ -181,14 +206,18 @@ def _review(
     report(paths, manifest, outputs, quota_proof(run))
     remove_work(paths)
     deliver(paths)
-    if trouble := move_on(taken, paths, run, complete=merged.counts.whole):
+    if merged.counts.whole:
+        forget_start(paths)
+    if trouble := move_on(taken, paths, run, complete=ended_well(manifest) or merged.counts.whole):
         log.warning("%s", trouble)
-    rename(taken.nothing(loaded.rows) or brief(merged.counts))
+    rename(taken.nothing(loaded.rows) or name_detail(manifest, merged.counts))
+    log.info("%s; outputs: %s", manifest["result"], paths.place)
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
+    new_critical(manifest, paths, new_critical_titles(paths))
     return _state(manifest)
 
 
 def _state(manifest: RunFacts) -> State[Any]:
     message = state_message(manifest)
-    return Completed(message=message) if manifest["complete"] else failed(INCOMPLETE, message)
+    return Completed(message=message) if ended_well(manifest) else failed(message)

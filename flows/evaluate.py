@@ -31,7 +31,7 @@ def evaluate(folder: Annotated[str, Field(min_length=1)]) -> State[Any]:
     try:
         found = evaluate_run(RunPaths(Path(folder).absolute()))
     except UserError as error:
-        return Failed(name=REFUSED, message=str(error))
+        return Failed(message=f"{REFUSED}{error}")
     sentence = verdict(found.result)
     create_markdown_artifact(found.text, key="bulk-review-evaluation", description=sentence)
     return Completed(message=sentence)

@@ -1,4 +1,4 @@
-"""One process's share of a night, as a flow run of its own."""
+"""One process's share of a run, as a flow run of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from flows.setup.keys import resolve_keys
 from flows.shards.exit_report import ExitReport, write_exit_report
 from flows.shards.flow_run_states import note_flow_run
 from flows.shards.watchdog import ignore_further_sigterm
-from flows.ui.run_display import INCOMPLETE, shard_name
+from flows.ui.run_display import shard_name
 from flows.ui.run_log import Log, into_run
 from flows.ui.terminal import mute_shard_console
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
+from tasks.infer.progress import Tally
 from tasks.infer.shard_worker import ShardWorker, open_shard_worker
 from tasks.infer.slices import AT_ONCE, guided
 from tasks.infer.task import infer
@@ -65,7 +67,7 @@ def review_shard(name: str, root: str) -> State[Any]:
 
 
 def review_alone(name: str, root: str) -> None:
-    """The same without Prefect, whose server does not answer."""
+    """Review a shard without Prefect, whose server does not answer."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     log = logging.getLogger(f"{__name__}.{name}")
     with ThreadPoolExecutor(AT_ONCE) as slices:
@@ -76,7 +78,7 @@ def review_alone(name: str, root: str) -> None:
         )
 
 
-def review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> dict[str, Any] | ExitReport:
+def review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> Tally | ExitReport:
     """The shard's counts, or why it could not be finished."""
     scrub = None
     try:
@@ -90,7 +92,7 @@ def review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> dict[str, Any] |
 
 def _work(
     shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: SubmitSlice
-) -> dict[str, Any]:
+) -> Tally:
     ensure_open_files(run.threads)
     log.info("up to %d calls in flight", run.threads)
     with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():
@@ -98,7 +100,7 @@ def _work(
         for future in [submit(worker, first, last) for first, last in slices]:
             future.result()
         result = worker.progress.snapshot()
-    write_json(shard.done, result)
+    write_json(shard.done, asdict(result))
     return result
 
 
@@ -113,11 +115,13 @@ def own_logger(shard: ShardPaths) -> Any:
     return flow_run_logger(context.flow_run, context.flow)
 
 
-def state_of(result: dict[str, Any] | ExitReport) -> State[Any]:
+def state_of(result: Tally | ExitReport) -> State[Any]:
     """The flow run's state for what `review` returned."""
     if isinstance(result, ExitReport):
         return Failed(message=result.message)
-    text = f"{result['inputs']:,} inputs, {result['calls']:,} calls, {result['journaled']:,} from the journal"
-    if not result["failed"]:
+    text = (
+        f"{result.inputs:,} inputs, {result.calls:,} calls, {result.journaled:,} from the journal"
+    )
+    if not result.failed:
         return Completed(message=text)
-    return Failed(name=INCOMPLETE, message=f"{text}, {result['failed']:,} cells failed")
+    return Failed(message=f"{text}, {result.failed:,} cells failed")

@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from deployments.sandbox.faults import Fault
+from deployments.sandbox.faults import Fault, FaultRule
 from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
@@ -96,23 +96,8 @@ class ScriptedAnswer(_Strict):
     """The whole content, as it is; wins over the other two."""
 
 
-class FaultRule(_Strict):
-    """A scripted fault; every condition that is given must hold."""
-
-    fault: Fault
-    match: str = ""
-    """A text in the prompt."""
-    nth: tuple[int, ...] | None = None
-    """Which requests since the last reset, from 1."""
-    model: str | None = None
-    key: str | None = None
-    """Alias."""
-    times: int | None = Field(default=None, ge=1)
-    """Fires this often at most."""
-
-
 class SandboxConfig(_Strict):
-    """All of it. Times in seconds, rates from 0 to 1."""
+    """Settings of the sandbox. Times in seconds, rates from 0 to 1."""
 
     profile: Annotated[str, BeforeValidator(_profile)] = "plain"
     """Whose refusals, headers, units and reply shapes it has: see `profiles`."""

@@ -8,25 +8,20 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from aiohttp import web
 
 from deployments.sandbox.faults import Fault
+from deployments.sandbox.request_log import SeenRequest
 
 __all__ = ["Carrier", "Payload", "hang", "reset"]
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class _Counted(Protocol):
-    bytes_out: int
-    abandoned: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What is to be sent: one body, or the events of a stream."""
+    """A reply before it is sent: one body, or the events of a stream."""
 
     status: int
     parts: tuple[bytes, ...]
@@ -55,7 +50,7 @@ class Carrier:
     """Sends one payload to one client; counts bytes; notices a client that left."""
 
     def __init__(
-        self, request: web.BaseRequest, row: _Counted, gone: asyncio.Event, patience: float
+        self, request: web.BaseRequest, row: SeenRequest, gone: asyncio.Event, patience: float
     ) -> None:
         self.request = request
         self.row = row
@@ -67,7 +62,7 @@ class Carrier:
     async def send(
         self, payload: Payload, *, pause: float = 0.0, fault: Fault | None = None
     ) -> web.StreamResponse:
-        """Send it, `pause` seconds apart if it is a stream, spoiled if the fault says so."""
+        """Send the payload, `pause` seconds apart if it is a stream, spoiled if the fault says so."""
         if fault is Fault.TRUNCATED:
             payload = _truncated(payload)
         broken = fault in {Fault.RESET_MID, Fault.STALL}

@@ -1,4 +1,4 @@
-"""What the sandbox can do wrong, and when: by rate, by rule, or by a marker in the prompt."""
+"""Faults that the sandbox can inject, and when: by rate, by rule, or by a marker in the prompt."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
-__all__ = ["Fault", "FaultPicker", "Sighting", "chance"]
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Fault", "FaultPicker", "FaultRule", "Sighting", "chance"]
 
 _MARKER = re.compile(r"\[\[sandbox:\s*([a-z0-9_]+)(?:\s*\*\s*(\d+))?\s*\]\]")
 
@@ -69,21 +70,21 @@ class Fault(StrEnum):
 _NAMES = frozenset(str(fault) for fault in Fault)
 
 
-class FaultTrigger(Protocol):
-    """A scripted fault, as far as choosing it goes: see `FaultRule`."""
+class FaultRule(BaseModel):
+    """A scripted fault; every condition that is given must hold."""
 
-    @property
-    def fault(self) -> Fault: ...
-    @property
-    def match(self) -> str: ...
-    @property
-    def nth(self) -> tuple[int, ...] | None: ...
-    @property
-    def model(self) -> str | None: ...
-    @property
-    def key(self) -> str | None: ...
-    @property
-    def times(self) -> int | None: ...
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fault: Fault
+    match: str = ""
+    """A text in the prompt."""
+    nth: tuple[int, ...] | None = None
+    """Which requests since the last reset, from 1."""
+    model: str | None = None
+    key: str | None = None
+    """Alias."""
+    times: int | None = Field(default=None, ge=1)
+    """Fires this often at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class FaultPicker:
 
     seed: int
     rates: Mapping[Fault, float]
-    rules: tuple[FaultTrigger, ...]
+    rules: tuple[FaultRule, ...]
     markers: bool
     _fired: Counter[int] = field(default_factory=Counter)
     _drawn: list[tuple[Fault, float]] = field(init=False)
@@ -157,7 +158,7 @@ class FaultPicker:
             return rule.fault
         return None
 
-    def _applies(self, index: int, rule: FaultTrigger, seen: Sighting) -> bool:
+    def _applies(self, index: int, rule: FaultRule, seen: Sighting) -> bool:
         return (
             (rule.times is None or self._fired[index] < rule.times)
             and (rule.nth is None or seen.n in rule.nth)

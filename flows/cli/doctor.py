@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from flows.setup.config import new_run, new_run_id, read_config
+from flows.setup.key_rules import key_variables
 from flows.setup.keys import resolve_key
 from flows.ui.terminal import mute_prefect_console
 from tasks.core.app_id_settings import AppIdSettings
@@ -128,7 +129,7 @@ def _why_none(keys: dict[str, KeyRing], checkup: _Checkup) -> str | None:
 
 
 def _size(settings: Settings) -> str:
-    names = [check.name for check in settings.check] + ["review"] * settings.reviews
+    names = settings.check_names + ["review"] * settings.reviews
     return (
         f"app_ids: {len(settings.app_ids)}, models: {len(settings.models)}, for {', '.join(names)}"
     )
@@ -154,7 +155,7 @@ def _server(settings: Settings, checkup: _Checkup) -> Iterator[None]:
     if url or not any(app.key.startswith("secret:") for app in settings.app_ids.values()):
         yield
         return
-    with prefect_server():
+    with prefect_server(keys=key_variables(settings)):
         yield
 
 
@@ -181,6 +182,7 @@ def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> 
         check_folder,
         check_state_folder,
         check_suppressions,
+        check_tools,
         low_space,
         settings_notes,
     )
@@ -199,6 +201,8 @@ def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> 
         if "://" not in folder and (low := low_space(Path(folder))):
             checkup.note("disk", low)
     checkup.check("files", lambda: f"{check_suppressions(settings, source)} known false positives")
+    if settings.tool_check:
+        checkup.check("tools", lambda: check_tools(settings))
     for one in settings_notes(settings):
         checkup.add(one)
 

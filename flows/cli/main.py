@@ -6,6 +6,7 @@ mistake are answered at once. Each command's body imports what it needs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -81,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"error: {_NAME} needs Linux: run it there, in a container or in WSL", file=sys.stderr
         )
         return 2
+    # Prefect sends usage statistics from a terminal, and says so, unless it finds this when it is imported.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         given = None if argv is None else list(argv)
         code: int | None = app(args=given, prog_name=_NAME, standalone_mode=False)
@@ -155,6 +158,9 @@ def run(
             "newest one of SOURCE beside the outputs.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a DIR that has other files or runs.")
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
     ] = False,
@@ -187,6 +193,7 @@ def run(
         limit=limit,
         fresh=fresh,
         previous=previous,
+        overwrite=overwrite,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 

@@ -16,7 +16,9 @@ from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import DERIVED, RunPaths
 from tasks.core.settings import Policy
+from tasks.finished.derived import record
 from tasks.finished.export import EXPORTS
+from tasks.outputs.occupied import check_unoccupied
 from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_manifest
 
@@ -63,6 +65,8 @@ def _decide(
     policy, named = _wanted(facts, config)
     source = None if suppressions else facts["source"]
     false = load_suppressions(suppressions or named, source, logging.getLogger(__name__))
+    if target != finished:
+        check_unoccupied(target, facts.get("source_key", ""), "choose another --output")
     with hold_folder(target.root, target.lock):
         return _rewrite(finished, target, facts, policy, false)
 
@@ -105,6 +109,7 @@ def _rewrite(
         manifest = _updated(facts, policy, decided)
         outputs += _carry_over(finished, staged, manifest)
         write_report(staged, manifest, outputs, facts["figures"]["quota"])
+        record(staged, DERIVED)
         publish(staged.root, target.root, target.manifest.name, target.optional_files)
     finally:
         shutil.rmtree(target.work, ignore_errors=True)
@@ -113,7 +118,11 @@ def _rewrite(
 
 def _updated(facts: Manifest, policy: Policy, decided: NewOutcomes) -> RunFacts:
     """The manifest after the new decisions; what the report adds is left out."""
-    kept = {name: value for name, value in facts.items() if name not in {"figures", "outputs"}}
+    kept = {
+        name: value
+        for name, value in facts.items()
+        if name not in {"figures", "outputs", "derived"}
+    }
     comments = facts["counts"]["comments"]
     outcomes = {name: decided.outcomes[name] for name in comments if name != "raised"}
     counts = {

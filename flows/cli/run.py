@@ -14,11 +14,13 @@ from rich.console import Console
 from flows.cli.display import Display, Verbosity, open_display
 from flows.cli.summary import brief_lines, print_summary
 from flows.setup.config import new_run_id, read_config, run_paths, with_run_id
+from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
 from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
+from tasks.core.manifest import ended_well
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.load.sources import check_source
@@ -36,6 +38,7 @@ def run_command(
     limit: int | None,
     fresh: bool,
     previous: str | None,
+    overwrite: bool = False,
     verbosity: Verbosity = "normal",
 ) -> int:
     """Check what can be checked at once, run the flow, print its summary; returns the exit code.
@@ -49,9 +52,9 @@ def run_command(
         check_source(source)
         run_id = new_run_id()
         paths = run_paths(output, run_id)
-        _look_first(settings, source, paths)
+        _look_first(settings, source, paths, overwrite=overwrite)
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
-        wanted["previous"] = previous
+        wanted |= {"previous": previous, "overwrite": overwrite}
         with with_run_id(run_id):
             return _run(settings, paths, wanted, verbosity)
     except KeyboardInterrupt:
@@ -59,11 +62,11 @@ def run_command(
         return 130
 
 
-def _look_first(settings: Settings, source: str, paths: RunPaths) -> None:
+def _look_first(settings: Settings, source: str, paths: RunPaths, *, overwrite: bool) -> None:
     """Raise what the flow would meet only behind Prefect's server; see `nightly-review doctor`."""
     from tasks.doctor.preflight import check_before_start, low_space  # noqa: PLC0415 - Arrow
 
-    check_before_start(settings, paths.root, source)
+    check_before_start(settings, paths, source, overwrite=overwrite)
     if low := low_space(paths.root):
         print(f"warning: {low}", file=sys.stderr)
 
@@ -88,7 +91,10 @@ def _flow(
             fork_server.warm_up()  # else see _prepare
     from flows.ui.server import prefect_server  # noqa: PLC0415
 
-    with prefect_server(partial(_prepare, settings)), _despite_outages(paths, verbosity):
+    with (
+        prefect_server(partial(_prepare, settings), key_variables(settings)),
+        _despite_outages(paths, verbosity),
+    ):
         # Prefect takes a second to import and reads its settings then: after mute_prefect_console,
         # and after all that is wrong with the arguments was told.
         from flows.bulk_review import bulk_review  # noqa: PLC0415
@@ -137,7 +143,7 @@ def _conclude_alone(paths: RunPaths, earlier: Any, verbosity: Verbosity) -> int:
         return 1
     _print_summary(manifest, paths, verbosity)
     print("warning: Prefect's server was gone, its UI does not show the end", file=sys.stderr)
-    return 0 if manifest["complete"] else 3
+    return 0 if ended_well(manifest) else 3
 
 
 @contextmanager
@@ -153,12 +159,15 @@ def _shown_on(display: Display, verbosity: Verbosity) -> Iterator[None]:
 
 
 def _conclude(state: Any, paths: RunPaths, display: Display, verbosity: Verbosity) -> int:
-    if state.name == "Refused":
-        display.error(state.message)
+    from flows.ui.run_display import INCOMPLETE, REFUSED  # noqa: PLC0415 - imports Prefect, see _run
+
+    if state.is_failed() and state.message.startswith(REFUSED):
+        display.error(state.message.removeprefix(REFUSED))
         return 2
-    manifest = read_json(paths.manifest)
-    if state.name not in ("Completed", "Incomplete") or manifest is None:
-        display.error(f"the run ended {state.name}: {state.message}")
+    manifest, message = read_json(paths.manifest), state.message or ""
+    ended = state.is_completed() or (state.is_failed() and message.startswith(INCOMPLETE))
+    if not ended or manifest is None:
+        display.error(f"the run ended {state.name}: {message}")
         return 1
     _print_summary(manifest, paths, verbosity)
     return 0 if state.is_completed() else 3

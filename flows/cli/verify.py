@@ -7,8 +7,8 @@ from typing import cast
 
 from flows.cli.finished import finished_run
 from tasks.core.files import read_json
-from tasks.core.manifest import Manifest
-from tasks.core.paths import RunPaths
+from tasks.core.manifest import Manifest, ended_well
+from tasks.core.paths import DERIVED, RunPaths
 from tasks.finished.verify import verify
 
 __all__ = ["verify_run"]
@@ -17,12 +17,13 @@ __all__ = ["verify_run"]
 def verify_run(place: str) -> int:
     """Say whether the run at `place`, a folder or a URL, is whole; returns the exit code.
 
-    0: it is, and complete. 3: it is, and was marked INCOMPLETE. 2: it is not, or is no run.
+    0: it is, and complete, or with gaps that were accepted. 3: it is, and was marked INCOMPLETE. 2: it
+    is not, or is no run.
 
     Raises:
         ConfigError, OutputError: the URL cannot be opened or read.
     """
-    with finished_run(place) as paths:
+    with finished_run(place, also=DERIVED) as paths:
         return _verified(paths)
 
 
@@ -40,4 +41,4 @@ def _verified(paths: RunPaths) -> int:
     cells, files = manifest["counts"]["cells"], len(manifest["outputs"])
     print(f"verified: {files} files, {manifest['counts']['inputs']:,} inputs, {cells}")
     print(f"run {manifest['run_id']}: {manifest['result']}")
-    return 0 if manifest["complete"] else 3
+    return 0 if ended_well(manifest) else 3

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any
 
 from pydantic import SecretStr
 
+from tasks.core.credentials import PERMIT, is_lent, lent_patterns
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import AppId, place_of
 from tasks.core.settings import Settings
 
-__all__ = ["check_distinct", "check_permitted"]
+__all__ = ["check_distinct", "check_permitted", "key_variables"]
 
-_PERMIT = "NIGHTLY_REVIEW_KEYS"
-_PERMITTED = "APP_ID_*,app-id-*"
 _REFERENCE = re.compile(r"(env|secret|file|cmd):(.*)", re.DOTALL)
 _NAMED = frozenset({"env", "secret"})
 """Kinds of a reference that are told by the name alone; of others the whole reference counts."""
@@ -28,23 +25,28 @@ _NAMED = frozenset({"env", "secret"})
 def check_permitted(settings: Settings) -> None:
     """Check that this machine lends the keys to runs that were begun elsewhere.
 
-    NIGHTLY_REVIEW_KEYS lists names of variables and Secret blocks, as patterns with * and commas
-    between them. Unset, it is APP_ID_*,app-id-*: no run gets a worker's other variables.
+    Those are the names in NIGHTLY_REVIEW_KEYS: no run gets a worker's other variables.
 
     Raises:
         ConfigError: a name is not in the list.
     """
-    patterns = [one.strip() for one in os.environ.get(_PERMIT, _PERMITTED).split(",")]
+    patterns = lent_patterns()
     for alias, app in settings.app_ids.items():
         for kind, name in _references(app.model_dump()):
             asked = name if kind in _NAMED else f"{kind}:{name}"
-            if not any(fnmatchcase(asked, pattern) for pattern in patterns):
+            if not is_lent(asked, patterns):
                 msg = (
                     f"app_ids.{alias}: {kind}:{name} is not a key that this worker lends to runs of "
-                    f"other machines ({_PERMIT} is {','.join(patterns)}): export {_PERMIT} with its "
+                    f"other machines ({PERMIT} is {','.join(patterns)}): export {PERMIT} with its "
                     "name there"
                 )
                 raise ConfigError(msg)
+
+
+def key_variables(settings: Settings) -> set[str]:
+    """Variables that the settings name as keys."""
+    apps = (_references(app.model_dump()) for app in settings.app_ids.values())
+    return {name for references in apps for kind, name in references if kind == "env"}
 
 
 def _references(value: Any) -> Iterator[tuple[str, str]]:

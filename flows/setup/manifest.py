@@ -12,6 +12,7 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from flows.setup.source_range import SourceRange
+from tasks.core.acceptance import Acceptance, accepted_gaps
 from tasks.core.files import output_errors, private_folder
 from tasks.core.locations import is_database
 from tasks.core.manifest import FailureFacts, HoldFacts, RunFacts, UpstreamFacts
@@ -65,12 +66,13 @@ def run_facts(
     limit: int | None,
 ) -> RunFacts:
     """The facts of a merged run; the report stage adds figures and outputs to them."""
-    counts, flow_run_id = merged.counts, flow_run.id
-    nothing, commits = taken.nothing(loaded.rows), taken.commits
+    counts, flow_run_id, commits = merged.counts, flow_run.id, taken.commits
+    ending = _ending(run, taken, loaded, merged)
     return {
         "run_id": run.run_id,
-        "result": f"complete: {nothing}" if nothing else counts.sentence(),
+        "result": ending.sentence,
         "complete": counts.whole,
+        "accepted": ending.accepted,
         "source": taken.source,
         "source_resolved": taken.resolved,
         "commits": None if commits is None else commits.facts(),
@@ -91,7 +93,14 @@ def run_facts(
         "schema_version": SCHEMA_VERSION,
         "packages": {name: version(name) for name in _PACKAGES},
         "upstream": upstream,
+        "derived": {},
     }
+
+
+def _ending(run: Run, taken: SourceRange, loaded: Loaded, merged: Merged) -> Acceptance:
+    if nothing := taken.nothing(loaded.rows):
+        return Acceptance(accepted=True, sentence=f"complete: {nothing}")
+    return accepted_gaps(run.settings.accept, merged.counts, loaded.rows, loaded.reasons)
 
 
 def upstream_facts(

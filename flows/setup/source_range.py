@@ -41,7 +41,7 @@ _PARAMETER = "resolved"
 
 @dataclass(frozen=True, slots=True)
 class SourceRange:
-    """What a run reads: SOURCE itself, or the range that a git source means."""
+    """The source of a run: SOURCE itself, or the range that a git source means."""
 
     source: str
     """As it was asked for."""
@@ -53,7 +53,7 @@ class SourceRange:
     key: str = ""
 
     def lines(self) -> Iterator[str]:
-        """For the log; none of a source that is no repository."""
+        """Lines for the log; none of a source that is no repository."""
         if self.commits is not None:
             yield self.commits.sentence()
             if self.commits.note:
@@ -70,7 +70,7 @@ def head_key(source: str, config: str, mode: str) -> str:
 
 
 def resolved_now(source: str, config: str, settings: Settings) -> str:
-    """What a run started now would read; nothing is remembered of the question.
+    """The source of a run that started now; nothing is remembered of the question.
 
     Raises:
         SourceError, StateError: as `resolve_source`.
@@ -110,7 +110,7 @@ def move_on(taken: SourceRange, paths: RunPaths, run: Run, *, complete: bool) ->
     """Remember the head of a run that ended complete; returns what went wrong, which costs no outputs."""
     if not complete or taken.commits is None:
         return None
-    _pin_file(paths).unlink(missing_ok=True)
+    paths.range_file.unlink(missing_ok=True)
     if taken.head is None:
         return None
     try:
@@ -121,16 +121,12 @@ def move_on(taken: SourceRange, paths: RunPaths, run: Run, *, complete: bool) ->
     return None
 
 
-def _pin_file(paths: RunPaths) -> Path:
-    return paths.root / ".range.json"
-
-
 def _of_folder(paths: RunPaths, source: str) -> str | None:
     """The range of an earlier run into this folder that did not end complete.
 
     Of `since=TIME` its base only: the time moves on, and what came meanwhile is in no other run.
     """
-    pinned = read_json(_pin_file(paths))
+    pinned = read_json(paths.range_file)
     wanted = parse_git_source(source).wanted
     if not isinstance(pinned, Mapping) or pinned.get("source") != source:
         return None
@@ -140,7 +136,7 @@ def _of_folder(paths: RunPaths, source: str) -> str | None:
 
 def _pin(paths: RunPaths, source: str, resolved: str) -> None:
     if parse_git_source(source).wanted.startswith("since="):
-        write_json(_pin_file(paths), {"source": source, _PARAMETER: resolved})
+        write_json(paths.range_file, {"source": source, _PARAMETER: resolved})
     if flow_run.id is None or not server_answers():
         return
     with suppress(Exception), get_client(sync_client=True) as client:

@@ -8,11 +8,12 @@ killed one is started again by Prefect's retry, and all leave with the parent.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefect import State, Task, task
+from prefect import State, Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext
@@ -25,6 +26,7 @@ from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_cr
 from flows.shards.process import GRACE, end_process, start_process, watch_process
 from flows.shards.remote.attempt import run_attempt
 from tasks.core.errors import OutputError, ReviewError, StateError, UserError
+from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
 
@@ -129,10 +131,13 @@ def _give_up(error: ReviewError) -> str:
     return str(error)
 
 
-def run_shards(names: dict[str, str], processes: int) -> list[str]:
+def run_shards(
+    names: dict[str, str], processes: int, look: Callable[[], None] = lambda: None
+) -> list[str]:
     """Run every shard, at most `processes` at a time; returns why, for each that was lost.
 
-    `names` maps a shard's name to its folder.
+    `names` maps a shard's name to its folder. `look` is called every second; what it raises stops
+    all shards and leaves.
 
     Raises:
         OutputError, StateError: what a shard met would stop every other one too; all were stopped.
@@ -147,7 +152,7 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
         }
         try:
             for future in futures.values():
-                _await(future)
+                _await(future, look)
         except BaseException:
             _cancel.set()
             for future in futures.values():
@@ -160,14 +165,29 @@ def run_shards(names: dict[str, str], processes: int) -> list[str]:
     return [state.message or name for name, state in states.items() if not state.is_completed()]
 
 
-def _await(future: PrefectConcurrentFuture[Any]) -> None:
-    """Wait, and leave with Prefect's Pause as soon as somebody suspends the run.
+def _await(future: PrefectConcurrentFuture[Any], look: Callable[[], None]) -> None:
+    """Wait, and leave with what `look` raises, or Prefect's Pause as soon as somebody suspends the run.
 
     Prefect itself looks only between tasks, which is when all shards are done.
     """
     context = FlowRunContext.get()
     while not future.wrapped_future.done():
         future.wait(timeout=_GLANCE)
+        look()
         if context is not None:
-            context.flow_run_suspension_request.raise_if_requested()
+            _leave_when_suspended(context)
     future.wait()
+
+
+def _leave_when_suspended(context: FlowRunContext) -> None:
+    """Say until when the run can be resumed: its server ends it as Failed then."""
+    request = context.flow_run_suspension_request
+    state = request.get_state()
+    until = state.state_details.pause_timeout if state is not None else None
+    if until is not None:
+        get_run_logger().warning(
+            "suspended until %s: if it is not resumed by then, Prefect ends the run as Failed; Retry "
+            "goes on from the journal all the same",
+            local_time(until.isoformat()),
+        )
+    request.raise_if_requested()

@@ -17,8 +17,6 @@ writes at a time, and when a run dies the next turn of any other mends what it l
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -30,6 +28,7 @@ from flows.ui.limit_slots import Entry, Limit, external_slots, settled, step
 from flows.ui.limit_sync_state import LimitSyncState
 from flows.ui.run_log import Log
 from tasks.core.errors import OutputError, ReviewError, StateError
+from tasks.core.periodic import PeriodicTask
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
 from tasks.estimate.quota_time import least_despite_holds
@@ -65,7 +64,6 @@ class LimitSync:
     def __init__(self, run: Run, log: Log, *, every: float = 10.0) -> None:
         self._pool = pool = run.settings.quotas
         self._margin = run.settings.margin
-        self._every = every
         self._log = log
         self._quota = Quota(run.ledger, pool, margin=self._margin, run_id=run.run_id)
         self._state = LimitSyncState(run.state)
@@ -77,21 +75,16 @@ class LimitSync:
         """Why the API does not answer; None: it does."""
         self._unwritten = False
         """Whether the log has said that our own memory of the limits cannot be used."""
-        self._ended = threading.Event()
+        # The thread needs the Prefect settings of this context. Slots are given back after its last turn.
+        self._task = PeriodicTask(every, self.sync, "limit-sync", patience=None)
 
     def __enter__(self) -> Self:
         self.sync()  # the run begins with the operators' numbers
-        # The thread needs the Prefect settings of this context.
-        target = contextvars.copy_context().run
-        self._thread = threading.Thread(
-            target=target, args=(self._run,), name="limit-sync", daemon=True
-        )
-        self._thread.start()
+        self._task.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+        self._task.__exit__()
         # A display: a state folder that is gone costs slots that look taken, and not the run.
         try:
             self._leave()
@@ -99,12 +92,8 @@ class LimitSync:
             self._log.warning("the slots of the app_ids' limits were not given back: %s", error)
         self._quota.close()
 
-    def _run(self) -> None:
-        while not self._ended.wait(self._every):
-            self.sync()
-
     def sync(self) -> bool:
-        """Carry the news once, both ways; False: the API does not answer."""
+        """Carry edits and used slots once, both ways; False: the API does not answer."""
         return self._try(self._used)
 
     def least_seconds(self, calls: int, holds: Mapping[str, float]) -> float:

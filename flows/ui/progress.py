@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from flows.ui.status import Least, Status
 from tasks.core.paths import ShardPaths
+from tasks.core.periodic import PeriodicTask
 from tasks.infer.progress import total_tally
 from tasks.report.server_health import server_answers
 
@@ -22,8 +20,6 @@ __all__ = ["Monitor", "on_progress", "on_stage", "stage"]
 
 Show = Callable[[Status], None]
 Spent = Callable[[], str]
-
-_LOGGER = logging.getLogger(__name__)
 
 _shows: list[Show] = []
 _stages: list[Callable[[str], None]] = []
@@ -56,14 +52,14 @@ def stage(text: str) -> None:
 
 
 class Waits(Protocol):
-    """Who knows what the run waits for."""
+    """The holds and waits of a run, as KeyStatusWatch knows them."""
 
     def holds(self) -> Mapping[str, float]: ...
     def words(self) -> str: ...
 
 
 class Monitor:
-    """A thread that follows the shards until the block ends; `artifact_every` seconds bound the API traffic."""
+    """Progress of the shards, shown until the block ends; `artifact_every` seconds bound the API traffic."""
 
     def __init__(
         self,
@@ -75,7 +71,7 @@ class Monitor:
         *,
         spent: Spent = str,
         every: float = 1.0,
-        artifact_every: float = 10.0,
+        artifact_every: float = 30.0,
     ) -> None:
         self._shards = shards
         self._inputs = inputs
@@ -83,52 +79,36 @@ class Monitor:
         self._least = least
         self._waits = waits
         self._spent = spent
-        self._every = every
         self._artifact_every = artifact_every
         self._artifact: UUID | None = None
+        self._drawn_as: tuple[int, str] | None = None
         self._drawn = 0.0
-        self._failing = False
+        self._ending = False
         self._started = time.monotonic()
-        self._ended = threading.Event()
-        # Artifacts attach to the flow run of the thread's context.
-        run = contextvars.copy_context().run
-        self._thread = threading.Thread(target=run, args=(self._run,), name="monitor", daemon=True)
+        # Artifacts attach to the flow run of the context, which the task copies.
+        self._task = PeriodicTask(
+            every, self._show, "showing the progress", at_once=True, last=True
+        )
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._task.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._show(last=True)
+        self._ending = True
+        self._task.__exit__()
 
-    def _run(self) -> None:
-        self._show()
-        while not self._ended.wait(self._every):
-            self._show()
-
-    def _show(self, *, last: bool = False) -> None:
+    def _show(self) -> None:
         elapsed = time.monotonic() - self._started
         status = self._status(elapsed)
-        for show in _shows:
-            self._call(show, status)
-        if last or elapsed - self._drawn >= self._artifact_every:
+        if self._ending or elapsed - self._drawn >= self._artifact_every:
             self._drawn = elapsed
             # A progress bar that the server cannot take now must not cost the run.
             with suppress(Exception):
                 if server_answers():
                     self._draw(status)
-
-    def _call(self, show: Show, status: Status) -> None:
-        try:
+        for show in _shows:
             show(status)
-        except Exception as error:  # noqa: BLE001 - a display that fails must not cost the run
-            if not self._failing:
-                _LOGGER.warning(
-                    "progress is not shown for now: %s: %s", type(error).__name__, error
-                )
-            self._failing = True
 
     def _status(self, elapsed: float) -> Status:
         waits = self._waits
@@ -138,9 +118,13 @@ class Monitor:
         )
 
     def _draw(self, status: Status) -> None:
-        text, percent = status.line(), status.share * 100
+        # Rounded down: the last input of thousands must not look like the end.
+        text, percent = status.line(), int(status.share * 100)
         if left := status.remaining:
             text += f", ends about {time.strftime('%a %H:%M', time.localtime(time.time() + left))}"
+        if (percent, text) == self._drawn_as:
+            return  # each update is an event
+        self._drawn_as = percent, text
         if self._artifact is None:
             made = create_progress_artifact(percent, key="bulk-review-progress", description=text)
             self._artifact = made if isinstance(made, UUID) else None

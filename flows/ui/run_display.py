@@ -1,8 +1,9 @@
 """
 Flow runs in Prefect's lists: their names, and the states that they end in.
 
-A name begins as dataset and date and gets the counts as they become known. A state's name is what
-people read, its type is its colour.
+A name begins as dataset and date and gets the counts as they become known. States keep Prefect's own
+names, Completed and Failed: both of its UIs list runs by a fixed set of names, and a run that ends in
+another one is on no page of its deployment. What ended it begins the state's message.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from prefect.states import Failed
 
 from tasks.core.cells import RunCounts
 from tasks.core.failures import failure_sentence, local_time
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.text_safety import visible
 from tasks.report.server_health import server_answers
 
@@ -32,6 +33,7 @@ __all__ = [
     "brief",
     "dataset_of",
     "failed",
+    "name_detail",
     "rename",
     "run_name",
     "shard_name",
@@ -42,11 +44,11 @@ _LONGEST = 40
 _GROUPS = 2
 """Groups of failed calls in a state's message."""
 
-INCOMPLETE = "Incomplete"
-"""Wrote its outputs with gaps. Its type is FAILED, so it is not green."""
+INCOMPLETE = "INCOMPLETE: "
+"""Begins the message of a run that wrote its outputs with more gaps than its settings accept."""
 
-REFUSED = "Refused"
-"""Did not start: bad configuration or input. Its type is FAILED."""
+REFUSED = "REFUSED: "
+"""Begins the message of a run that did not start: bad configuration, source, state, folder, storage."""
 
 
 def dataset_of(source: str) -> str:
@@ -89,6 +91,12 @@ def brief(counts: RunCounts) -> str:
     return f"{inputs} inputs, {shown:,} comments"
 
 
+def name_detail(manifest: RunFacts, counts: RunCounts) -> str:
+    """The result of a run, as its name has it."""
+    text = brief(counts)
+    return text if ended_well(manifest) else f"incomplete, {text}"
+
+
 def state_message(manifest: RunFacts) -> str:
     """The result of a run with the largest reason for its gaps, and when a rerun can go on."""
     upstream = manifest.get("upstream")
@@ -100,11 +108,11 @@ def state_message(manifest: RunFacts) -> str:
     return ". ".join([manifest["result"], *groups])
 
 
-def failed(name: str, message: str) -> State[Any]:
-    """A state of type FAILED whose message says all there is to say."""
+def failed(message: str) -> State[Any]:
+    """A state Failed whose message says all there is to say."""
     for logger in ("prefect.flow_runs", "prefect.engine"):
         logging.getLogger(logger).addFilter(_WITHOUT_FAILED_RUN)
-    return Failed(name=name, message=message)
+    return Failed(message=message)
 
 
 class _WithoutFailedRun(logging.Filter):

@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, NamedTuple
 from urllib.request import getproxies
 
 from flows.shards.watchdog import exit_with_parent
+from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
 from tasks.core.quotas import is_loopback
 
@@ -73,18 +74,21 @@ class _Server(NamedTuple):
 
 
 @contextmanager
-def prefect_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
+def prefect_server(
+    meanwhile: Callable[[], object] = lambda: None, keys: Collection[str] = ()
+) -> Iterator[str]:
     """The API's URL: that of PREFECT_API_URL, or of a server that lives as long as the block.
 
     `meanwhile` is called while it starts, which takes three seconds; Prefect's own import takes one.
     So the server is started before it is known whether a profile names another one.
+    `keys` are variables that it does not get, beside those that look like one.
 
     Raises:
         StateError: no server came up in time.
     """
     with ExitStack() as stack:
         named = os.environ.get("PREFECT_API_URL")
-        starting = None if named else stack.enter_context(_starting())
+        starting = None if named else stack.enter_context(_starting(keys))
         from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
         configured = PREFECT_API_URL.value()
@@ -135,7 +139,7 @@ def without_proxy_on_loopback() -> dict[str, str]:
 
 
 @contextmanager
-def _starting() -> Iterator[_Server]:
+def _starting(keys: Collection[str]) -> Iterator[_Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -143,7 +147,7 @@ def _starting() -> Iterator[_Server]:
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "flows.ui.server", "127.0.0.1", str(port), str(os.getpid())],
-            env=os.environ
+            env=without_keys(os.environ, keys)
             | _ENVIRONMENT
             | server_login(login, origin)
             | without_proxy_on_loopback(),
@@ -188,11 +192,12 @@ def _serve(host: str, port: int, parent: int | None) -> None:
 
     if parent is not None:
         exit_with_parent(parent, grace=5)
-    guarded = TrustedHostMiddleware(create_app(), allowed_hosts=_host_names(host))
+    guarded = TrustedHostMiddleware(create_app(), allowed_hosts=host_names(host))
     uvicorn.run(guarded, host=host, port=port, log_level="error", timeout_keep_alive=60)
 
 
-def _host_names(host: str) -> list[str]:
+def host_names(host: str) -> list[str]:
+    """Names under which a server on `host` may be asked: against DNS rebinding."""
     more = os.environ.get(HOSTS, "").split(",")
     named = ["127.0.0.1", "localhost", host, socket.gethostname(), *map(str.strip, more)]
     return sorted(set(named) - {"", "0.0.0.0", "*"})  # noqa: S104 - not a name one asks for

@@ -96,8 +96,8 @@ class AppIdSettings(BaseModel):
     @field_validator("query")
     @classmethod
     def _query(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            check_query(name)
+        for name, text in value.items():
+            check_query(name, text)
         return value
 
     @field_validator("chat_path")

@@ -1,12 +1,27 @@
-"""Whether a field looks like one that holds a key, by its name or by its text."""
+"""Names and texts that look like keys; and which variables this machine lends as keys."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
-__all__ = ["credential_in"]
+__all__ = [
+    "PERMIT",
+    "credential_in",
+    "is_key",
+    "is_lent",
+    "lent_patterns",
+    "names_key",
+    "without_keys",
+]
+
+PERMIT = "NIGHTLY_REVIEW_KEYS"
+"""Variable: names of variables and Secret blocks, as patterns with * and commas between them."""
+
+_PERMITTED = "APP_ID_*,app-id-*"
 
 _BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-.\s]+")
 _NAME = re.compile(
@@ -21,6 +36,46 @@ _TEXT = re.compile(
     r"|AIza[\w-]{30,}|gh[pousr]_\w{20,}|AKIA[0-9A-Z]{16}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
 )
+
+
+_SENT = re.compile(
+    r"key|token|secret|passw|auth(?!or)|cookie|credential|signature|^(?:code|sig)$", re.IGNORECASE
+)
+"""In the name of a header or of a URL's parameter: few of them have such a word for anything else."""
+
+
+def names_key(name: str) -> bool:
+    """Whether a header, or a parameter of a URL, of that name carries a key."""
+    return bool(_SENT.search(name))
+
+
+def is_key(text: str) -> bool:
+    """Whether a text has the form of a key or of a bearer token, whatever its name."""
+    return bool(_TEXT.fullmatch(text.strip()))
+
+
+def lent_patterns() -> list[str]:
+    """Names that this machine lends to runs as keys: those of PERMIT, else APP_ID_* and app-id-*."""
+    return [one.strip() for one in os.environ.get(PERMIT, _PERMITTED).split(",")]
+
+
+def is_lent(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is one of `patterns`."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def without_keys(environment: Mapping[str, str], named: Collection[str] = ()) -> dict[str, str]:
+    """The environment of a process that needs no key: without those `named`, lent, or formed as one.
+
+    Prefect's own variables stay.
+    """
+    patterns = [pattern for pattern in lent_patterns() if pattern.strip("*")]
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith("PREFECT_")
+        or not (name in named or is_lent(name, patterns) or is_key(value))
+    }
 
 
 def credential_in(value: Any) -> str | None:
@@ -39,9 +94,7 @@ def _found(value: Any, names: tuple[str, ...]) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _found(one, names)
-    elif (
-        isinstance(value, str) and value and (_is_key_name(names) or _TEXT.fullmatch(value.strip()))
-    ):
+    elif isinstance(value, str) and value and (_is_key_name(names) or is_key(value)):
         yield ".".join(names)
 
 

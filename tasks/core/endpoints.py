@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from tasks.core.credentials import is_key, names_key
 from tasks.core.locations import check_endpoint
 
 __all__ = [
@@ -29,9 +30,6 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
 _OURS = frozenset(
     {"host", "connection", "transfer-encoding", "accept", "accept-encoding", "expect", "te"}
 ) | {"trailer", "upgrade", "keep-alive", "proxy-authorization", "proxy-connection", "m-traceid"}
-_SECRET = re.compile(
-    r"key|token|secret|passw|auth(?!or)|cookie|credential|signature", re.IGNORECASE
-)
 _NAMES = 'name it as "env:VARIABLE", "secret:BLOCK", "file:PATH" or "cmd:COMMAND"'
 
 
@@ -53,11 +51,11 @@ class HttpOptions:
 
     @property
     def omits_authorization(self) -> bool:
-        """The key is in another header."""
+        """Whether the key is in another header."""
         return self.auth_header.lower() not in {"", "authorization"}
 
     def sent_name(self, model: str) -> str:
-        """The model's name there."""
+        """The name that an endpoint has for the model."""
         return self.names.get(model, model)
 
     def path(self, model: str) -> str:
@@ -66,7 +64,7 @@ class HttpOptions:
 
 
 def is_reference(value: str) -> bool:
-    """Whether it says where a secret is, and is none itself."""
+    """Whether a value says where a secret is, and is none itself."""
     return value.startswith(_KINDS)
 
 
@@ -108,18 +106,18 @@ def check_header(name: str, value: str = "env:X") -> None:
     elif not value.isascii() or not value.isprintable():
         msg = f"{name} must be one line of ASCII characters"
         raise ValueError(msg)
-    elif _SECRET.search(name):
+    elif names_key(name) or is_key(value):
         msg = f"{name} must not hold a secret itself, which is stored with every run: {_NAMES}"
         raise ValueError(msg)
 
 
-def check_query(name: str) -> None:
-    """Check that a parameter is none by which a key is sent.
+def check_query(name: str, value: str = "") -> None:
+    """Check that a parameter is none by which a key is sent, and has not the form of one.
 
     Raises:
         ValueError: it is.
     """
-    if _SECRET.search(name):
+    if names_key(name) or is_key(value):
         msg = (
             f"{name} must not hold a key, which is stored with every run: send it as a header, as "
             'auth_header = "api-key" or headers = { "api-key" = "env:VARIABLE" }'
@@ -143,7 +141,7 @@ def check_chat_path(path: str) -> None:
 
 
 def check_base_url(url: str) -> None:
-    """Check that it is the start of an endpoint's URLs, without any secret.
+    """Check that a base_url is the start of an endpoint's URLs, without any secret.
 
     Raises:
         ValueError: it has a query, ends in the path of chat requests, or holds a key.

@@ -10,6 +10,7 @@ Every error the project raises on purpose, as one tree.
     ├── StateError             journal or ledger is unusable
     ├── ReplyError             a reply arrived and cannot be used
     ├── ShardError             a shard's process ended without its completion marker
+    ├── RunCancelled           somebody cancelled the run
     └── UpstreamError          a call got no usable answer
         ├── CallFailed         this call is over; `code` says why
         ├── NoKeysLeft         every app_id that could serve the model is disabled
@@ -39,6 +40,7 @@ __all__ = [
     "ReplyError",
     "ReviewError",
     "RowError",
+    "RunCancelled",
     "ShardError",
     "SourceError",
     "StateError",
@@ -75,7 +77,7 @@ def _rebuild(
 
 
 class UserError(ReviewError):
-    """The caller can fix it. Nothing was written over."""
+    """An error that the user can mend. Nothing was written over."""
 
     code = "user_error"
     exit_code = 2
@@ -110,6 +112,12 @@ class StateError(ReviewError):
 
     code = "state"
     exit_code = 2
+
+
+class RunCancelled(ReviewError):
+    """Somebody cancelled the run in Prefect's UI or on the command line."""
+
+    code = "cancelled"
 
 
 class ReplyError(ReviewError):

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from tasks.core.credentials import is_key, names_key
+
 __all__ = [
     "check_endpoint",
     "check_state",
@@ -20,11 +22,6 @@ __all__ = [
 
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRETS = {"password", "sslpassword"}
-_KEYS = {
-    "access_token", "api-key", "api_key", "apikey", "auth", "code", "key", "password", "secret",
-    "sig", "signature", "subscription-key", "token",
-}  # fmt: skip
-"""Parameters of an endpoint's URL by which a key is sent."""
 _HOST = r"(\[[^\[\]]*\]|[^\[\]:,]*)(:[0-9]*)?"
 _ADDRESS = re.compile(f"@?{_HOST}(,{_HOST})*(/[^@]*)?")
 
@@ -35,7 +32,7 @@ def is_database(state: str | Path) -> bool:
 
 
 def is_url(location: str) -> bool:
-    """Whether fsspec opens it; otherwise it is a path of this machine."""
+    """Whether fsspec opens a location; otherwise it is a path of this machine."""
     return "://" in location
 
 
@@ -61,8 +58,8 @@ def check_endpoint(url: str) -> None:
         ValueError: it does; the message does not repeat it.
     """
     parts = urlsplit(url)
-    named = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if "@" in parts.netloc or named & _KEYS:
+    named = parse_qsl(parts.query, keep_blank_values=True)
+    if "@" in parts.netloc or any(names_key(name) or is_key(value) for name, value in named):
         msg = (
             "must not hold a password or key: it is stored with every run. Leave it out of the URL "
             'and name the key as key = "env:VARIABLE", "secret:BLOCK", "file:PATH" or "cmd:COMMAND"'
@@ -71,7 +68,7 @@ def check_endpoint(url: str) -> None:
 
 
 def check_state(state: str) -> str:
-    """A folder, or a database's URL without a password, as it came.
+    """Check that `state` is a folder, or a database's URL without a password; returns it.
 
     Raises:
         ValueError: it is a URL with a password, or of something else; the message repeats neither.

@@ -9,6 +9,7 @@ Runs from before a key was added lack it: keys that a reader must not rely on ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Rejected",
     "RunFacts",
     "UpstreamFacts",
+    "ended_well",
 ]
 
 
@@ -155,6 +157,13 @@ class OutputEntry(TypedDict):
     sha256: str
 
 
+class DerivedEntry(TypedDict):
+    """One export, or a file of the evaluation, as it was written."""
+
+    bytes: int
+    sha256: str
+
+
 class CommitFacts(TypedDict):
     """The commits of a repository that a run reviewed."""
 
@@ -234,6 +243,9 @@ class RunFacts(TypedDict):
     result: str
     """The result in one sentence."""
     complete: bool
+    """Every input was reviewed as planned."""
+    accepted: NotRequired[bool]
+    """The run ended well: complete, or with gaps within `accept`; see `ended_well`."""
     source: str
     source_resolved: NotRequired[str]
     """What was read: `source`, or of a repository git:PATH@BASE..HEAD."""
@@ -261,7 +273,14 @@ class RunFacts(TypedDict):
     packages: dict[str, str]
     """Versions by name."""
     decided: NotRequired[Decided]
+    derived: NotRequired[dict[str, DerivedEntry]]
+    """Exports and evaluation, by file name; missing: they were not recorded yet."""
     upstream: NotRequired[UpstreamFacts]
+
+
+def ended_well(manifest: Mapping[str, Any]) -> bool:
+    """Whether the run of a manifest was complete, or had no more gaps than its settings accept."""
+    return bool(manifest.get("accepted", manifest["complete"]))
 
 
 class Manifest(RunFacts):

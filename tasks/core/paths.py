@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +14,8 @@ DERIVED = (
     "review.sarif",
 )  # fmt: skip
 """Exports and evaluation of a finished run: beside the outputs of another one they would be wrong."""
+
+_TABLES = ("reviews.parquet", "comments.parquet", "calls.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,16 @@ class RunPaths:
         home = self.home or self.root
         return replace(self, root=self.work / "outputs", url=self.place, home=home)
 
+    def foreign_files(self, names: Iterable[str]) -> list[str]:
+        """Those of `names`, files of the folder, that no run and nothing of ours writes; sorted."""
+        ours = {
+            *(one.name for one in (self.manifest, self.report, self.html, self.reviews_json)),
+            *(one.name for one in (self.rejected, self.lock, self.previous, self.range_file)),
+            *(*_TABLES, *self.optional_files, self.all_work.name, self.fresh_file.name),
+        }
+        whole = ((name, re.sub(r"\.\d+\.tmp$", "", name)) for name in names)
+        return sorted(name for name, target in whole if target not in ours)
+
     @property
     def all_work(self) -> Path:
         """The work folders of the present run and of killed ones; gone when a run is complete."""
@@ -106,6 +120,16 @@ class RunPaths:
     def lock(self) -> Path:
         """Held by the run that writes here."""
         return self.root / ".lock"
+
+    @property
+    def range_file(self) -> Path:
+        """The commits of a run of a repository that has not ended complete."""
+        return self.root / ".range.json"
+
+    @property
+    def fresh_file(self) -> Path:
+        """When a run with --fresh that has not ended complete began."""
+        return self.root / ".fresh.json"
 
     @property
     def inputs(self) -> Path:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-__all__ = ["Load", "Priced", "assumed_calls", "duration", "load_cost", "pick", "sum_by_model"]
+from tasks.core.settings import Price
+
+__all__ = ["Load", "assumed_calls", "duration", "load_cost", "pick", "sum_by_model"]
 
 COMMENTS_PER_CHECK = 2.0
 """Comments that a check is assumed to make on one part of an input nobody asked about yet."""
-
-
-class Priced(Protocol):
-    """US dollars per million tokens."""
-
-    @property
-    def input(self) -> float: ...
-    @property
-    def output(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ def sum_by_model(loads: Iterable[Load], field: str) -> dict[str, float]:
     return sums
 
 
-def load_cost(load: Load, prices: Mapping[str, Priced]) -> float | None:
+def load_cost(load: Load, prices: Mapping[str, Price]) -> float | None:
     """US dollars of the calls to be made; None: the model has no price, and they are not free."""
     if not load.calls:
         return 0.0

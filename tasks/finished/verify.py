@@ -17,6 +17,7 @@ from tasks.core.errors import OutputError
 from tasks.core.files import sha256
 from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
+from tasks.finished.derived import changed_derived
 from tasks.finished.recount import FileFacts, Recount, compare_files, plan_of
 from tasks.outputs.schemas import SCHEMA_VERSION, SCHEMAS, Output
 
@@ -31,6 +32,7 @@ def verify(paths: RunPaths, manifest: Manifest) -> list[str]:
     recorded = manifest["outputs"]
     findings = list(compare_files(recorded, {name: _facts(paths, name) for name in recorded}))
     findings += [line for name in SCHEMAS for line in _schema(paths, name, manifest)]
+    findings += changed_derived(paths, manifest)
     if not findings:
         findings += _recounted(paths, manifest)
     return findings

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["CountDownLatch", "SubmitStep", "fan_out"]
+__all__ = ["CountDownLatch", "fan_out"]
 
 _T = TypeVar("_T")
 
 
-class SubmitStep(Protocol):
-    """Queue a call on the pool."""
-
-    def __call__(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
-
-
 def fan_out(
-    submit: SubmitStep,
+    submit: Callable[..., object],
     steps: Sequence[Callable[[], _T]],
     then: Callable[[list[_T]], None],
     fail: Callable[[BaseException], None],
 ) -> None:
     """Queue every step; the thread that ends the last one calls `then` with results in order.
 
-    The first step or `then` that raises calls `fail` instead.
+    `submit(step, *args)` queues a call. The first step or `then` that raises calls `fail` instead.
     """
     results: list[Any] = [None] * len(steps)
     left = [len(steps)]
@@ -55,7 +49,7 @@ class CountDownLatch:
         self._changed = threading.Condition()
 
     def done(self) -> None:
-        """One more is done."""
+        """Count one more as done."""
         with self._changed:
             self._left -= 1
             if self._left <= 0:  # one wake-up in all: each would take Python's lock from a call

@@ -1,27 +1,25 @@
-"""What a shard has done so far, as numbers that cost nothing to keep."""
+"""Progress of a shard, as counts that cost nothing to keep."""
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from operator import add, attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tasks.core.cells import Cell, cells_of, planned_cells
-from tasks.core.errors import OutputError
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import ShardPaths
+from tasks.core.periodic import PeriodicTask
 from tasks.core.records import CallRow, InputReview
 from tasks.core.settings import Settings
 
-__all__ = ["Progress", "Reporter", "Tally", "total_tally"]
-
-_LOGGER = logging.getLogger(__name__)
+__all__ = ["Progress", "Tally", "reporting", "total_tally"]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Counts of one shard, or of a run."""
 
@@ -43,6 +41,12 @@ class Tally:
     queue: float = 0.0
     """Seconds that calls waited for quota, summed over calls."""
 
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*map(add, _VALUES(self), _VALUES(other)))
+
+
+_VALUES = attrgetter(*(one.name for one in fields(Tally)))
+
 
 class Progress:
     """A tally that many threads add to."""
@@ -53,93 +57,63 @@ class Progress:
 
     def asked(self, row: CallRow) -> None:
         """Count one call."""
-        with self._lock:
-            self._count(row, 1)
-
-    def _count(self, row: CallRow, sign: int) -> None:
-        self._tally.asked += sign * (row.status != "skipped")
-        self._tally.lost += sign * (row.status == "failed")
-        self._tally.journaled += sign * row.journaled
-        self._tally.calls += sign * (row.status == "ok" and not row.journaled)
-        self._tally.queue += sign * (row.queue_ms or 0) / 1000
+        self._add(_of_call(row, 1))
 
     def finished(self, cells: Iterable[Cell], calls: Iterable[CallRow]) -> None:
         """Count one input with its cells and calls."""
-        with self._lock:
-            self._tally.inputs += 1
-            self._tally.settled += _made(calls)
-            for cell in cells:
-                self._tally.cells += 1
-                self._tally.failed += cell.status == "failed"
+        self._add(_of_input(list(cells), calls, 1))
 
     def reopened(self, review: InputReview, settings: Settings) -> None:
         """Take back one input that is gone through once more."""
-        planned = planned_cells([one.name for one in settings.check], reviews=settings.reviews)
+        planned = planned_cells(settings.check_names, reviews=settings.reviews)
         cells = cells_of(planned, review.calls, "missing")
-        with self._lock:
-            self._tally.inputs -= 1
-            self._tally.settled -= _made(review.calls)
-            self._tally.cells -= len(cells)
-            self._tally.failed -= sum(cell.status == "failed" for cell in cells)
-            for row in review.calls:
-                self._count(row, -1)
+        calls = (_of_call(row, -1) for row in review.calls)
+        self._add(sum(calls, _of_input(cells, review.calls, -1)))
 
-    def snapshot(self) -> dict[str, float]:
+    def snapshot(self) -> Tally:
         """The counts now."""
+        return self._tally
+
+    def _add(self, more: Tally) -> None:
         with self._lock:
-            return {one.name: getattr(self._tally, one.name) for one in fields(Tally)}
+            self._tally += more
 
 
-def _made(calls: Iterable[CallRow]) -> int:
-    return sum(row.status != "skipped" for row in calls)
+def _of_call(row: CallRow, sign: int) -> Tally:
+    return Tally(
+        asked=sign * (row.status != "skipped"),
+        lost=sign * (row.status == "failed"),
+        journaled=sign * row.journaled,
+        calls=sign * (row.status == "ok" and not row.journaled),
+        queue=sign * (row.queue_ms or 0) / 1000,
+    )
 
 
-class Reporter:
-    """Writes the tally to the shard's folder at a fixed rate, whatever the speed.
+def _of_input(cells: Sequence[Cell], calls: Iterable[CallRow], sign: int) -> Tally:
+    return Tally(
+        inputs=sign,
+        cells=sign * len(cells),
+        failed=sign * sum(cell.status == "failed" for cell in cells),
+        settled=sign * sum(row.status != "skipped" for row in calls),
+    )
+
+
+def reporting(progress: Progress, path: Path, every: float = 1.0) -> PeriodicTask:
+    """A periodic task that writes the tally to `path`, every so many seconds, whatever the speed.
 
     It is for those who watch: what cannot be written is logged once and costs nothing.
     """
 
-    def __init__(self, progress: Progress, path: Path, every: float = 1.0) -> None:
-        self._progress = progress
-        self._path = path
-        self._every = every
-        self._failing = False
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+    def write() -> None:
+        write_json(path, asdict(progress.snapshot()))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._write()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._every):
-            self._write()
-
-    def _write(self) -> None:
-        try:
-            write_json(self._path, self._progress.snapshot())
-        except OutputError as error:
-            if not self._failing:
-                _LOGGER.warning("progress is not shown for now: %s", error)
-            self._failing = True
-        else:
-            self._failing = False
+    return PeriodicTask(every, write, "writing the progress", last=True)
 
 
 def total_tally(shards: Iterable[ShardPaths]) -> Tally:
     """The tallies of all shards, as last written, in one."""
-    whole = Tally()
-    for shard in shards:
-        _add(whole, read_json(shard.progress) or {})
-    return whole
+    return sum((_stored(read_json(shard.progress) or {}) for shard in shards), Tally())
 
 
-def _add(whole: Tally, part: Mapping[str, Any]) -> None:
-    for one in fields(Tally):
-        setattr(whole, one.name, getattr(whole, one.name) + part.get(one.name, 0))
+def _stored(values: Mapping[str, Any]) -> Tally:
+    return Tally(**{one.name: values.get(one.name, 0) for one in fields(Tally)})

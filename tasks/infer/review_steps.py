@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 from tasks.core.calls import Reply
 from tasks.core.records import CallRow, Comment, Input, Verdict
 from tasks.core.settings import ReviewSettings
-from tasks.infer.ask import Answer, Parse, Parsed
+from tasks.infer.ask import Worker
 from tasks.infer.fence import fenced_parse
 from tasks.infer.query import Query
 from tasks.review.inputs.tokens import count_tokens
@@ -19,16 +19,6 @@ from tasks.review.replies.contract import RawVerdict
 from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 
 __all__ = ["Batch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
-
-_P = TypeVar("_P", bound=Parsed)
-
-
-class Asks(Protocol):
-    """Who puts a query to a model."""
-
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
-    def broken(self, input_id: str, error: BaseException) -> None: ...
-
 
 _SEVERE = frozenset({"critical", "high"})
 
@@ -80,7 +70,7 @@ def plan_batches(
     return batches
 
 
-def ask_batch(asker: Asks, settings: ReviewSettings, batch: Batch) -> Reviewed:
+def ask_batch(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
     """One call for the batch, and one more for each comment that the reply left out."""
     first = _ask(asker, settings, batch)
     if len(batch.comments) == 1 or not first.verdicts:
@@ -94,7 +84,7 @@ def ask_batch(asker: Asks, settings: ReviewSettings, batch: Batch) -> Reviewed:
     return _complete(Reviewed(verdicts, rows), batch, settings)
 
 
-def _ask(asker: Asks, settings: ReviewSettings, batch: Batch) -> Reviewed:
+def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
     names = {name: one.comment_id for name, one in named(batch.comments).items()}
     messages = review_messages(batch.item, batch.rendered, batch.comments)
     query = Query(

@@ -49,7 +49,7 @@ def earlier(output: Path) -> dict[str, bytes]:
     """Outputs of an earlier run, as they are to stay."""
     output.mkdir(exist_ok=True)
     (output / "reviews.json").write_text('{"earlier": {}}')
-    (output / "manifest.json").write_text("{}")
+    (output / "manifest.json").write_text('{"outputs": {}}')
     return files(output)
 
 

@@ -49,7 +49,7 @@ def test_the_mix_is_named_and_a_rerun_mends_it(
 
     second = numbered(tmp_path / "second.jsonl", INPUTS, note="changed")
     sandbox.control(latency=3.0)
-    process = job.start(second)
+    process = job.start(second, "--overwrite")
     await_condition(lambda: bool(stages(output, set())), "the second has begun")
     (stage,) = stages(output, set())
     fill(stage)
@@ -66,7 +66,7 @@ def test_the_mix_is_named_and_a_rerun_mends_it(
     assert "reviews.json" not in told.err
 
     paid = sandbox.stats()["requests"]
-    ended = job.run(second)
+    ended = job.run(second, "--overwrite")
     assert ended.code == 0, ended.err
     assert sandbox.stats()["requests"] == paid == 2 * INPUTS * CHECKS
     assert manifest.read_bytes() != kept

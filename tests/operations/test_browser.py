@@ -85,9 +85,20 @@ def test_runs_are_told_apart_by_name_and_colour(
     operator.ended(evening.nightly)
     gaps = operator.ended(evening.gaps)
 
-    shown = page.shows("/runs", gaps.name, "Incomplete", "Completed", shot="runs")
+    shown = page.shows("/runs", gaps.name, "Failed", "Completed", shot="runs")
     assert "8 inputs," in shown
     assert "4 of 6 inputs" in gaps.name
+
+
+def test_a_red_night_is_on_the_page_of_its_deployment(
+    operator: Operator, evening: Evening, page: Page
+) -> None:
+    """Its list of runs, which is filtered by names of states, has the run that ended with gaps."""
+    gaps = operator.ended(evening.gaps)
+
+    page.shows(
+        f"/deployments/deployment/{gaps.deployment_id}", gaps.name, "Failed", shot="deployment"
+    )
 
 
 def test_flow_run_page_leads_to_its_results(
@@ -97,7 +108,7 @@ def test_flow_run_page_leads_to_its_results(
     gaps = operator.ended(evening.gaps)
     address = f"/runs/flow-run/{gaps.id}"
 
-    shown = page.shows(address, gaps.name, "Incomplete", "6 inputs accepted", shot="run")
+    shown = page.shows(address, gaps.name, "Failed", "6 inputs accepted", shot="run")
     assert "Traceback" not in shown
     page.shows(
         address,

@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
@@ -47,16 +49,17 @@ def test_nights_do_not_overlap(operator: Operator, evening: Evening) -> None:
 
 
 def test_gaps_are_not_green(operator: Operator, evening: Evening) -> None:
-    """A run with failed cells ends as Incomplete, of type FAILED, with counts by reason."""
+    """A run with failed cells ends as Failed, by name too: its deployment's page knows no other names."""
     run = operator.ended(evening.gaps)
 
     assert run.state is not None
-    assert (run.state.type, run.state.name) == ("FAILED", "Incomplete")
+    assert (run.state.type, run.state.name) == ("FAILED", "Failed")
+    assert ", incomplete, 4 of 6 inputs, " in run.name
     message = "INCOMPLETE: 4 of 6 inputs, 2 not in full: 2 content_filter"
     assert str(run.state.message).startswith(message)
     (shard,) = operator.shards(run)
     assert shard.state is not None
-    assert (shard.state.type, shard.state.name) == ("FAILED", "Incomplete")
+    assert (shard.state.type, shard.state.name) == ("FAILED", "Failed")
     assert "2 cells failed" in str(shard.state.message)
 
 
@@ -89,6 +92,12 @@ def test_artifacts_have_stable_keys_and_say_what_happened(
         assert f"## {heading}" in report
     assert "| team-two |" in report
     assert found["bulk-review-progress"]["data"] == 100
+    link = f"{operator.stack.reports}/gaps/report.html"
+    assert f"({link})" in found["bulk-review-report-file"]["data"]
+    assert f"]({link})" in report
+    user, _, password = operator.stack.login.partition(":")
+    assert "<title>Review" in httpx.get(link, auth=(user, password), trust_env=False).text
+    assert max(line.count(" | ") for line in report.splitlines()) <= 7
 
 
 def test_lines_land_in_the_run_they_belong_to(operator: Operator, evening: Evening) -> None:
@@ -103,8 +112,13 @@ def test_lines_land_in_the_run_they_belong_to(operator: Operator, evening: Eveni
     failures = [line for line in lines if "failed call" in line]
     assert {re.findall(r"gaps-\d+", line)[0] for line in failures} == {"gaps-000", "gaps-001"}
     assert len(failures) == 2
-    assert not any("gaps-00" in line for line in operator.log(run.id))
+    ours = operator.log(run.id)
+    assert not any("gaps-00" in line for line in ours)
     assert len(lines) < 20
+    assert len(set(ours)) == len(ours)
+    ends = [line for line in ours if line.startswith("INCOMPLETE: ")]
+    assert ends == [line for line in ends if line.endswith(f"outputs: {operator.output('gaps')}")]
+    assert len(ends) == 1
 
 
 def test_events_name_the_run_and_carry_counts_not_keys(
@@ -156,7 +170,10 @@ def test_cancel_stops_calls_at_once_and_leaves_nobody(operator: Operator, evenin
 
 
 def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening: Evening) -> None:
-    """Suspend frees the machine, resume goes on; kill -9 is Crashed at once, a retry goes on."""
+    """
+    Suspend frees the machine and says until when, resume goes on; one that nobody resumed is Failed, and
+    a retry goes on; kill -9 is Crashed at once, and a retry goes on.
+    """
     run, client = evening.interrupted, operator.client
     operator.until(lambda: len(operator.calls("interrupted")) > 2, "calls")
     group = _process(operator, run)
@@ -164,9 +181,21 @@ def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening:
     operator.until(lambda: not _members(group), "the end of its processes")
     assert _state(operator, run) == "PAUSED"
 
-    before = len(operator.calls("interrupted"))
-    client.resume_flow_run(run.id)
-    operator.until(lambda: len(operator.calls("interrupted")) > before + 2, "calls after resume")
+    said = operator.until(
+        lambda: [line for line in operator.log(run.id) if line.startswith("suspended until")],
+        "the time in the log",
+    )
+    assert "Retry goes on from the journal" in said[0]
+
+    _until_more_calls(operator, lambda: client.resume_flow_run(run.id))
+    group = _process(operator, run)
+    client.set_flow_run_state(run.id, Suspended(timeout_seconds=1))
+    operator.until(lambda: _state(operator, run) == "FAILED", "the end of the pause")
+    operator.until(lambda: not _members(group), "the end of its processes")
+
+    _until_more_calls(
+        operator, lambda: client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+    )
     group = _process(operator, run)
     os.kill(group, signal.SIGKILL)
     operator.until(lambda: _state(operator, run) == "CRASHED", "the crash")
@@ -176,7 +205,7 @@ def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening:
     client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
     operator.until(lambda: _state(operator, run) == "COMPLETED", "the retry")
     # Two threads: at most two calls are in flight when a process is stopped or killed.
-    assert len(operator.calls("interrupted")) <= 120 + 2 * 2
+    assert len(operator.calls("interrupted")) <= 120 + 3 * 2
 
 
 @pytest.mark.parametrize(
@@ -212,6 +241,12 @@ def test_no_key_is_anywhere(operator: Operator, evening: Evening) -> None:
                 read += len(data)
                 assert not [key for key in planted if key in data], path
     assert read > 100_000
+
+
+def _until_more_calls(operator: Operator, begin: Callable[[], object]) -> None:
+    before = len(operator.calls("interrupted"))
+    begin()
+    operator.until(lambda: len(operator.calls("interrupted")) > before + 2, "calls again")
 
 
 def _state(operator: Operator, run: FlowRun) -> str:

@@ -8,12 +8,14 @@ from typing import Any
 
 from tasks.core.errors import SourceError
 from tasks.core.files import atomic, write_json
+from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
+from tasks.finished.derived import recording
 from tasks.finished.evaluate.evaluation import Evaluation, score_run
 from tasks.finished.evaluate.text import as_facts, as_markdown
 from tasks.outputs.stored import input_of, review_of
-from tasks.outputs.tables import read_manifest, read_reviews
+from tasks.outputs.tables import read_reviews
 
 __all__ = ["Evaluated", "evaluate_run"]
 
@@ -36,7 +38,11 @@ def evaluate_run(paths: RunPaths) -> Evaluated:
         OutputError: no finished run, or the files cannot be written.
         SourceError: no input of the run has labels and was reviewed.
     """
-    manifest = read_manifest(paths)
+    with recording(paths, [paths.evaluation.name, paths.evaluation_json.name]) as manifest:
+        return _evaluate(paths, manifest)
+
+
+def _evaluate(paths: RunPaths, manifest: Manifest) -> Evaluated:
     settings = manifest["settings"]
     reviewed = settings["mode"] == "check_and_review"
     result = score_run(_rows(paths), [check["name"] for check in settings["check"]])

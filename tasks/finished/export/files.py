@@ -8,10 +8,10 @@ from pathlib import Path
 from tasks.core.files import atomic, sha256
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
+from tasks.finished.derived import recording
 from tasks.finished.export import EXPORTS, Export
 from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.schemas import Output
-from tasks.outputs.tables import read_manifest
 from tasks.review.findings.findings import Findings
 
 __all__ = ["export_run"]
@@ -20,17 +20,19 @@ __all__ = ["export_run"]
 def export_run(
     root: Path, formats: Sequence[str], manifest: RunFacts | None = None
 ) -> list[Output]:
-    """Write `formats` (names of EXPORTS) beside the outputs of the run in `root`.
+    """Write `formats` (names of EXPORTS) beside the outputs of the run in `root`, and record them.
 
-    `manifest` is for a run that has not written its own yet. Memory does not grow with the run,
+    `manifest` is for a run that has not written its own yet; then nothing is recorded. Memory does not grow with the run,
     but for one fingerprint per finding.
 
     Raises:
         OutputError: not a finished run, or the folder cannot be written.
     """
-    paths = RunPaths(root)
-    facts = read_manifest(paths) if manifest is None else manifest
-    return [_write(paths, facts, EXPORTS[name]) for name in formats]
+    paths, exports = RunPaths(root), [EXPORTS[name] for name in formats]
+    if manifest is not None:
+        return [_write(paths, manifest, one) for one in exports]
+    with recording(paths, [one.file for one in exports]) as facts:
+        return [_write(paths, facts, one) for one in exports]
 
 
 def _write(paths: RunPaths, facts: RunFacts, export: Export) -> Output:

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from tasks.core.errors import OutputError
 from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.text_safety import visible_code
 from tasks.report.html import view
 from tasks.report.html.context import Context
 from tasks.report.html.findings import FindingsSummary
@@ -32,14 +33,18 @@ from tasks.report.summary import Summary
 __all__ = ["Report", "TableLibrary", "render"]
 
 _PAGES = Environment(
-    autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+    finalize=lambda value: visible_code(value) if type(value) is str else value,
 )
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
 def _prose(text: str) -> Markup:
     """Escaped text with its `code` set as code: models write that everywhere."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible_code(text)))))  # noqa: S704 - escaped first
 
 
 _PAGES.filters["prose"] = _prose

@@ -80,7 +80,7 @@ class Caller:
             stop=stop,
             refusals=RefusalBreakers(quota, run_id=run_id),
             adaptations=Adaptations(quota),
-            suspects=Suspects(),
+            suspects=Suspects(quota, run_id),
             budget=Budget(quota, budget or BudgetSettings(), prices or {}, stop),
             load=load,
         )
@@ -119,13 +119,13 @@ class Caller:
         self._answers.forget(request)
 
     def statistics(self) -> dict[str, Any]:
-        """Counts of calls, clients, breakers and quota, for logs and the report."""
+        """Counts of this process: calls and their failures by reason, connections, outages, adaptations."""
         return {
             "calls": self._counts.summary(),
+            "shared": self._flights.shared,
             "clients": self._up.pool.statistics(),
             "breakers": self._up.breakers.statistics(),
             "adapted": self._up.adaptations.describe(),
-            "quota": self._up.quota.statistics(),
         }
 
     def adaptation(self, endpoint: str, model: str) -> str:

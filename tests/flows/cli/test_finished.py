@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,16 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_exports_are_written_beside_the_outputs_at_the_url(
     there: RunPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same bytes as in a folder, told under the URL; nothing else there is touched."""
+    """The same bytes as in a folder, told under the URL; only the manifest records them."""
     before = files(there.root)
     capsys.readouterr()
     assert main(["export", f"{url(there)}/", "--export", "sarif,gitlab"]) == 0
     said = capsys.readouterr().out
     remote = files(there.root)
     assert remote.keys() - before.keys() == {"review.sarif", "gl-code-quality.json"}
-    assert before.items() <= remote.items()
+    assert {name for name in before if before[name] != remote[name]} == {"manifest.json"}
+    recorded = json.loads(remote["manifest.json"])["derived"]
+    assert set(recorded) == {"review.sarif", "gl-code-quality.json"}
     assert f"{url(there)}/review.sarif" in said
 
     assert main(["export", str(there.root), "--export", "sarif,gitlab"]) == 0

@@ -14,7 +14,7 @@ import pytest
 
 from flows.cli.main import main
 from tasks.core.errors import OutputError
-from tasks.core.files import sha256
+from tasks.core.files import hold_folder, sha256
 from tasks.core.paths import RunPaths
 from tasks.finished.verify import check_written
 from tasks.outputs.schemas import SCHEMA_VERSION, Output
@@ -175,3 +175,41 @@ def test_what_was_written_is_read_back(night: tuple[RunPaths, dict[str, Any]]) -
     lose_a_call(paths)
     with pytest.raises(OutputError, match=r"calls\.parquet was not written as meant"):
         check_written(paths, good)
+
+
+def test_exports_and_evaluation_are_known(
+    night: tuple[RunPaths, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made by us they verify; of another run or changed they are named; removed is no fault."""
+    paths, manifest = night
+    stamp(paths, manifest | {"derived": {}})
+    assert main(["export", str(paths.root), "--export", "markdown,rdjsonl"]) == 0
+    assert main(["verify", str(paths.root)]) == 3
+
+    (paths.root / "evaluation.json").write_text("{}")
+    with (paths.root / "review.md").open("a") as file:
+        file.write("one more")
+    (paths.root / "review.rdjsonl").unlink()
+    capsys.readouterr()
+    assert main(["verify", str(paths.root)]) == 2
+    assert capsys.readouterr().err.splitlines()[:-1] == [
+        "error: evaluation.json is not of this run: remove it, or make it anew",
+        "error: review.md was changed after it was made: its checksum differs; make it anew",
+    ]
+
+
+def test_exports_of_an_older_version_are_not_judged(night: tuple[RunPaths, dict[str, Any]]) -> None:
+    """Its manifest records none: an export that is there is no fault."""
+    paths, _ = night
+    (paths.root / "review.md").write_text("# Review")
+    assert main(["verify", str(paths.root)]) == 3
+
+
+def test_export_waits_for_no_run(
+    night: tuple[RunPaths, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that a run writes to is refused: its manifest must not be written over."""
+    paths, _ = night
+    with hold_folder(paths.root, paths.lock):
+        assert main(["export", str(paths.root)]) == 2
+    assert "is being written by another run" in capsys.readouterr().err

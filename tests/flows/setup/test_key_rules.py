@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from flows.setup.key_rules import check_distinct, check_permitted
+from flows.setup.key_rules import check_distinct, check_permitted, key_variables
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings, load_settings
 
@@ -100,3 +100,13 @@ def test_without_any_limit_one_key_may_have_two_aliases() -> None:
     text = POOL.format(url="https://one.example/v1").replace('["3/60s"]', "[]")
     secret = SecretStr("one")
     check_distinct(load_settings(text), {"a": secret, "b": secret})
+
+
+def test_the_variables_of_keys_are_known() -> None:
+    """What Prefect's server is started without: variables alone, wherever an app_id names them."""
+    settings = load_settings(
+        'mode = "check"\n[app_ids.a]\nkey = "env:KEY_A"\nbase_url = "http://127.0.0.1:9/v1"\n'
+        'headers = { X-Key = "env:KEY_H", X-Other = "secret:block" }\nquota = []\n'
+        '[[check]]\nname = "one"\nmodel = "m"\n'
+    )
+    assert key_variables(settings) == {"KEY_A", "KEY_H"}

@@ -11,7 +11,7 @@ import pytest
 from flows.ui.progress import Monitor, on_progress
 from flows.ui.status import Status
 from tasks.core.paths import ShardPaths
-from tasks.infer.progress import Progress, Reporter
+from tasks.infer.progress import Progress, reporting
 
 
 class _NoWaits:
@@ -32,10 +32,9 @@ def test_counts_that_cannot_be_written_cost_nothing(
     """The shard's folder is gone: said once, and the shard goes on to its end."""
     folder = tmp_path / "shard-000"
     folder.mkdir()
-    reporter = Reporter(Progress(), folder / "progress.json", every=0.01)
-    with reporter:
+    with reporting(Progress(), folder / "progress.json", every=0.01):
         shutil.rmtree(folder)
-    assert caplog.text.count("progress is not shown for now") == 1
+    assert caplog.text.count("writing the progress failed (OutputError") == 1
 
 
 def test_a_bar_that_fails_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -49,4 +48,4 @@ def test_a_bar_that_fails_costs_nothing(tmp_path: Path, caplog: pytest.LogCaptur
         Monitor([ShardPaths(tmp_path / "shard-000")], 4, 1, _least, _NoWaits(), every=0.01),
     ):
         pass
-    assert caplog.text.count("progress is not shown for now: BrokenPipeError") == 1
+    assert caplog.text.count("showing the progress failed (BrokenPipeError") == 1

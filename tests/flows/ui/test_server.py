@@ -15,7 +15,9 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from flows.ui import server as embedded
 from flows.ui.server import without_proxy_on_loopback
+from tasks.core.credentials import without_keys
 from tests.conftest import PrefectServer
 from tests.runs import named
 
@@ -93,6 +95,29 @@ def test_the_login_is_in_no_command_line_and_no_file(prefect_server: PrefectServ
     assert not [pid for pid in pids if password in Path(f"/proc/{pid}/cmdline").read_bytes()]
     files = (path for path in prefect_server.home.rglob("*") if path.is_file())
     assert not [path for path in files if password in path.read_bytes()]
+
+
+def test_the_server_gets_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Named in review.toml, lent to runs, or in the form of a key: it is not in its environment."""
+    monkeypatch.delenv("NIGHTLY_REVIEW_KEYS", raising=False)
+    planted = {"KEY_A": "planted-1", "APP_ID_B": "planted-2", "OTHER": "sk-planted-3333"}
+    for name, value in (planted | {"PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    # The process alone is the subject: what it is given does not depend on its coming up.
+    with embedded._starting({"KEY_A"}) as server:
+        given = Path(f"/proc/{server.process.pid}/environ").read_bytes().decode().split("\0")
+    names = {line.partition("=")[0] for line in given}
+
+    assert not planted.keys() & names
+    assert {"PATH", "PREFECT_HOME", "PREFECT_SERVER_API_AUTH_STRING"} <= names
+
+
+def test_a_list_that_lends_everything_leaves_the_server_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """NIGHTLY_REVIEW_KEYS=* says nothing about which variable is a key."""
+    monkeypatch.setenv("NIGHTLY_REVIEW_KEYS", "*")
+    assert without_keys({"PATH": "/bin", "K": "v"}, {"K"}) == {"PATH": "/bin"}
 
 
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt")

@@ -34,7 +34,7 @@ def test_two_keys_of_one_subscription_are_never_refused(
         replies = list(executor.map(caller.call, [ask(f"q{n}") for n in range(24)]))  # type: ignore[arg-type]
     assert sandbox.stats()["statuses"] == {"200": 24}
     assert Counter(reply.app_id for reply in replies) == {"a0": 12, "a1": 12}
-    (use,) = caller.statistics()["quota"].app_ids
+    (use,) = caller._up.quota.statistics().app_ids
     assert (use.alias, use.sends, use.windows[0].most <= 6) == ("s", 24, True)
 
 
