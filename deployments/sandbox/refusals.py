@@ -164,7 +164,7 @@ def for_body(
         return refused
     if _format(prompt, config) not in _ACCEPTED[traits.response_format]:
         return replace(_NO_FORMAT, facts=facts)
-    asked = prompt.tokens + prompt.max_tokens
+    asked = prompt.tokens + (0 if config.provider.prompt_alone else prompt.max_tokens)
     limit = traits.context_tokens
     if limit is None or asked <= limit or config.provider.cuts_prompt:
         return None

@@ -388,7 +388,7 @@ def test_together_counts_per_second(sandbox: Sandbox, send: Send) -> None:
     assert send("together", model).headers["x-ratelimit-limit"] == "10"
     refused = limited(sandbox, send, "together", model, "2/60s")
     assert "retry-after" not in refused.headers
-    assert refused.json()["error"]["type"] == "rate_limit"
+    assert refused.json()["error"]["type"] == "credit_limit", "that of unpaid accounts"
 
 
 def test_github_models_has_a_small_day(sandbox: Sandbox, send: Send) -> None:

@@ -7,9 +7,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tasks.core.calls import Reply, Request
 from tasks.core.errors import UpstreamError
 from tasks.core.quotas import AppId, Window
 from tasks.review.replies.replies import parse_comments
-from tasks.upstream.calls.caller import Caller
+from tasks.upstream.calls.caller import Caller, open_caller
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 
 Ask = Callable[..., Request]
@@ -298,6 +299,44 @@ def test_a_model_is_out_on_one_key_alone(
     others = [Request("other", ({"role": "user", "content": f"o{n}"},)) for n in range(20)]
     assert outcomes(caller, others) == {"ok": 20}
     assert sum(key == "a0" for key, _ in provider.sent) > 5
+
+
+def _process(url: str, folder: Path, run_id: str, first: int) -> dict[str, int]:
+    """Thirty questions of one process of a run on two keys."""
+    app_ids = [AppId("a0", url), AppId("a1", url)]
+    keys = {app.alias: SecretStr(f"plain-{app.alias}") for app in app_ids}
+    state = {"journal": folder / "journal.sqlite", "ledger": folder / "ledger.sqlite"}
+    asks = [
+        Request("m", ({"role": "user", "content": f"q{first + number}"},)) for number in range(30)
+    ]
+    with open_caller(app_ids, keys, run_id=run_id, **state) as caller:
+        return outcomes(caller, asks)
+
+
+def _in_a_process(*given: Any) -> dict[str, int]:
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        return executor.submit(_process, *given).result(timeout=60)
+
+
+def test_processes_of_a_run_tell_each_other_what_is_refused(
+    provider: Provider, tmp_path: Path
+) -> None:
+    """A model is refused to a key once for two processes, and a closed model costs the second nothing."""
+
+    def denied(key: str, _body: dict[str, Any]) -> Answer:
+        return refusal(403, "no access to model m", code="model_not_found") if key == "a0" else None
+
+    provider.rule = denied
+    assert _in_a_process(provider.url, tmp_path, "one", 0) == {"ok": 30}
+    assert _in_a_process(provider.url, tmp_path, "one", 100) == {"ok": 30}
+    assert Counter(key for key, _ in provider.sent) == {"a0": 1, "a1": 60}
+
+    provider.rule = lambda _key, _body: WASTED["unknown words"]
+    _in_a_process(provider.url, tmp_path, "two", 200)
+    sent = len(provider.sent)
+    assert sent <= 61 + 10
+    assert _in_a_process(provider.url, tmp_path, "two", 300) == {"refused_by_endpoint": 30}
+    assert len(provider.sent) == sent
 
 
 def test_a_wait_with_402_is_a_hold(provider: Provider, open_call: OpenCaller, ask: Ask) -> None:

@@ -11,6 +11,7 @@ __all__ = ["GEMINI"]
 
 _RPC = "type.googleapis.com/google.rpc."
 _DAY = 86_400.0
+_SOON = 34.0
 
 # https://ai.google.dev/gemini-api/docs/openai
 _PARAMETERS = frozenset(
@@ -54,9 +55,11 @@ def _error(refusal: SandboxRefusal) -> Any:
 
 
 def _retry(refusal: SandboxRefusal) -> list[dict[str, Any]]:
-    if refusal.about != "wait":
+    """Of both limits; the day's is met with the minute's wait beside it."""
+    if refusal.about not in {"wait", "exhausted"}:
         return []
-    period = "PerDay" if refusal.facts["seconds"] >= _DAY else "PerMinute"
+    by_day = refusal.about == "exhausted" or refusal.facts["seconds"] >= _DAY
+    period = "PerDay" if by_day else "PerMinute"
     violation = {
         "quotaMetric": "generativelanguage.googleapis.com/generate_content_free_tier_requests",
         "quotaId": f"GenerateRequests{period}PerProjectPerModel-FreeTier",
@@ -64,7 +67,7 @@ def _retry(refusal: SandboxRefusal) -> list[dict[str, Any]]:
     }
     return [
         {"@type": f"{_RPC}QuotaFailure", "violations": [violation]},
-        {"@type": f"{_RPC}RetryInfo", "retryDelay": f"{refusal.wait or 0:.3f}s"},
+        {"@type": f"{_RPC}RetryInfo", "retryDelay": f"{refusal.wait or _SOON:.3f}s"},
     ]
 
 
@@ -120,7 +123,12 @@ GEMINI = Profile(
             "Quota exceeded: limit {limit}, model {model}. Please retry in {wait:.3f}s.",
             "RESOURCE_EXHAUSTED",
         ),
-        exhausted=SandboxRefusal(429, None, "Resource has been exhausted.", "RESOURCE_EXHAUSTED"),
+        exhausted=SandboxRefusal(
+            429,
+            None,
+            "You exceeded your current quota, please check your plan and billing details.",
+            "RESOURCE_EXHAUSTED",
+        ),
         unpaid=SandboxRefusal(400, None, "Billing is not active.", "FAILED_PRECONDITION"),
         length=SandboxRefusal(
             400,

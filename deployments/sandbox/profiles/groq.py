@@ -60,6 +60,7 @@ GROQ = Profile(
             "Limit {limit}. Please try again in {span}.",
             kind="tokens",
         ),
+        # github.com/ItzCrazyKns/Vane/issues/980
         format=SandboxRefusal(
             400,
             None,

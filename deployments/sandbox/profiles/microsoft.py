@@ -126,8 +126,8 @@ def _github_limited(refusal: SandboxRefusal) -> dict[str, str]:
     }
 
 
-# https://docs.github.com/github-models (rate limits by tier: 50 requests a day, 10 a minute for
-# "high" models; 8,000 tokens in)
+# github.com/orgs/community/discussions/137298 and /138918 (requests a day, and tokens of a request,
+# in and out apart); github.com/Aider-AI/aider/issues/2296 (4,000 in, and more came out)
 GITHUB_MODELS = Profile(
     name="github-models",
     base="/inference",
@@ -141,7 +141,6 @@ GITHUB_MODELS = Profile(
     refusals=by_about(
         key_missing=SandboxRefusal(401, "unauthorized", "Unauthorized"),
         key=SandboxRefusal(401, "unauthorized", "Bad credentials"),
-        forbidden=SandboxRefusal(403, "no_access", "No access to model: {model}"),
         model_denied=SandboxRefusal(403, "no_access", "No access to model: {model}"),
         model=SandboxRefusal(400, "unknown_model", "Unknown model: {model}"),
         wait=SandboxRefusal(
@@ -150,13 +149,15 @@ GITHUB_MODELS = Profile(
             "Rate limit of {limit} per {seconds:g}s exceeded. "
             "Please wait {wait:.0f} seconds before retrying.",
         ),
+        # github.com/eslint/tsc-meetings/pull/593
         length=SandboxRefusal(
             413,
             "tokens_limit_reached",
-            "Request body too large for {model}. Max size: {context} tokens.",
+            "Request body too large for {model} model. Max size: {context} tokens.",
         ),
     ),
     shape=_github_error,
+    prompt_alone=True,
     refusal_headers=_github_limited,
     retry_after=("seconds",),
     quota=(Window(10, 60.0), Window(50, _DAY)),

@@ -85,8 +85,12 @@ MISTRAL = Profile(
             "context length",
             "invalid_request_prompt",
         ),
+        # github.com/BerriAI/litellm/pull/25078 (status), github.com/continuedev/continue/issues/6185
         status_503=SandboxRefusal(
-            503, "3505", "Service tier capacity exceeded", "service_unavailable"
+            503,
+            None,
+            "Service tier capacity exceeded for this model.",
+            "invalid_request_error",
         ),
         route=SandboxRefusal(404, None, "", more={"detail": "Not Found"}),
     ),

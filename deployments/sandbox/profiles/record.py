@@ -121,6 +121,8 @@ class Profile:
     shows_cache: bool = False
     format_ignored: bool = False
     """A reply format is taken and not obeyed: JSON comes in a Markdown fence."""
+    prompt_alone: bool = False
+    """context_tokens is about the prompt; what the reply may take is not counted."""
     cuts_prompt: bool = False
     """A prompt above context_tokens is cut without a word."""
     broken_end: str = "error"

@@ -28,18 +28,27 @@ TOGETHER = Profile(
     refusals=by_about(
         key_missing=SandboxRefusal(401, "missing_api_key", "Missing API key"),
         key=SandboxRefusal(401, "invalid_api_key", "Invalid API key provided"),
+        # github.com/expectedparrot/edsl/issues/2098
         unpaid=SandboxRefusal(402, None, "Credit limit exceeded", "credit_limit"),
         exhausted=SandboxRefusal(402, None, "Credit limit exceeded", "credit_limit"),
         # github.com/evo-design/evo/issues/14
         model=SandboxRefusal(404, "model_not_found", "Unable to access model {model}."),
         # https://docs.together.ai/docs/serverless/rate-limits: 429 above the dynamic rate, 503 at
-        # or below it; x-ratelimit-limit is per second
+        # or below it; x-ratelimit-limit is per second. Words, and the type of unpaid accounts, are
+        # those of https://github.com/togethercomputer/MoA/issues/27
         wait=SandboxRefusal(
-            429, None, "Request was above the dynamic rate limit of this model.", "rate_limit"
+            429,
+            None,
+            "You have been rate limited. Your rate limit is {limit} {unit} in {seconds:g} seconds.",
+            "credit_limit",
         ),
         status_503=SandboxRefusal(503, None, "The model is overloaded.", "overloaded"),
+        # The documentation has 403 for it, github.com/SWE-agent/SWE-agent/issues/135 has met 400
         length=SandboxRefusal(
-            422, None, "Input ({tokens} tokens) is longer than the model's {context} tokens."
+            403,
+            None,
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= {context}. "
+            "Given: {tokens}.",
         ),
     ),
     shape=_error,

@@ -80,13 +80,13 @@ class Shape:
         return len(item.keys() & self.fields) + len(item.keys() & self.asked)
 
     def likeness_of(self, items: Iterable[Any]) -> int:
-        """That of the likeliest of them."""
+        """The likeness of the likeliest of some items."""
         return max((self.likeness(item) for item in items if isinstance(item, dict)), default=0)
 
 
 @dataclass(slots=True)
 class ItemLists:
-    """All that a value holds."""
+    """The lists of items that a JSON value holds."""
 
     items: list[Any] = field(default_factory=list)
     singles: list[Any] = field(default_factory=list)

@@ -80,7 +80,7 @@ class Caller:
             stop=stop,
             refusals=RefusalBreakers(quota, run_id=run_id),
             adaptations=Adaptations(quota),
-            suspects=Suspects(),
+            suspects=Suspects(quota, run_id),
             budget=Budget(quota, budget or BudgetSettings(), prices or {}, stop),
             load=load,
         )

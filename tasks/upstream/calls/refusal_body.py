@@ -80,6 +80,7 @@ _ROLE_REFUSED = re.compile(
     r"|conversation roles must alternate"
 )
 _THINKING_REFUSED = re.compile(r"does not support thinking")  # Ollama, of reasoning_effort
+_DAY, _RESET = 86_400.0, 8 * 3600.0  # Gemini's days end at midnight in California, in winter
 _CONTENT = frozenset(
     {"messages", "prompt", "input", "inputs", "content", "contents", "body", "query", "header"}
 )
@@ -145,6 +146,9 @@ def _walk_field(name: str, value: Any, said: Said, now: float, depth: int) -> No
     wait = wait_in_field(name, value, now)
     if wait is not None:
         said.waits.append(wait)
+    if name == "quotaid" and "perday" in str(value)[:200].lower():
+        # Gemini says "retry in 34 s" beside it, which is the minute's.
+        said.waits.append(_DAY - (now - _RESET) % _DAY)
     if name in _CODES:
         _add_code(name, value, said)
     if name in _PARAMETERS:

@@ -19,12 +19,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tasks.upstream.calls.refusal_body import Said, read_body
 from tasks.upstream.waits import reset_said, retry_after_said, wait_in_text
 
-__all__ = ["ABOUTS", "RULES", "About", "Refusal", "Rule", "classify"]
+__all__ = ["RULES", "About", "Refusal", "Rule", "classify"]
 
 About = Literal[
     "money",
@@ -38,7 +38,6 @@ About = Literal[
     "try_again",
     "endpoint",
 ]
-ABOUTS: tuple[About, ...] = get_args(About)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ RULES: tuple[Rule, ...] = (
     # -- Length. Before money and wait: Groq's names the billing page and says rate_limit_exceeded.
     Rule(
         "length",
-        _BODY,
+        _BODY | {403},  # Together
         codes=_codes(
             "context_length_exceeded exceed_context_size_error string_above_max_length "
             "tokens_limit_reached request_too_large 3051"  # GitHub, Anthropic, Mistral
@@ -186,7 +185,11 @@ RULES: tuple[Rule, ...] = (
             "throttling throttling.ratequota throttling.burstrate throttling.allocationquota "
             "limit_requests limit_burst_rate throttlingexception rate_limit_reached_error"
         ),
-        words=_words("allocated quota exceeded", "error-code#token-limit"),  # DashScope's TPM
+        words=_words(
+            "allocated quota exceeded",
+            "error-code#token-limit",  # DashScope's TPM
+            "you have been rate limited",  # Together, with the type credit_limit
+        ),
     ),
     Rule(
         "money",

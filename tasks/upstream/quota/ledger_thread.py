@@ -104,7 +104,7 @@ class LedgerThread:
             self._wake()
 
     def ask(self, operation: Operation, timeout: float = 10.0) -> bool:
-        """The same, and wait until it is on disk. False: not within `timeout` seconds."""
+        """Have something done in a transaction and wait until it is on disk. False: not within `timeout` seconds."""
         done = threading.Event()
 
         def asked(transaction: Transaction) -> None:
@@ -172,20 +172,20 @@ class LedgerThread:
             self._next_tick = now + self.poll
         if self._is_idle():
             return
-        operations, started = list[Operation](), list[Waiter]()
+        operations, ended = list[Operation](), list[Waiter]()
         try:
             with self._ledger.transaction(self.allocator) as db:
                 # Only now: whatever came while others had the ledger goes with this transaction.
                 operations += [self._operations.popleft() for _ in range(len(self._operations))]
                 self._admit()
                 transaction = Transaction(db, self._ledger, self.allocator, clock.now())
-                self._work(transaction, operations, started, tick=tick)
+                self._work(transaction, operations, ended, tick=tick)
         except BaseException:
             self._operations.extendleft(reversed(operations))
-            self._wait_list.queue(started)
+            self._wait_list.queue(ended)
             raise
         self.counters.add(transaction.counters)
-        for waiter in started:
+        for waiter in ended:
             waiter.ready.release()
         for call in transaction.after:
             call()
@@ -199,7 +199,7 @@ class LedgerThread:
         self,
         transaction: Transaction,
         operations: list[Operation],
-        started: list[Waiter],
+        ended: list[Waiter],
         *,
         tick: bool,
     ) -> None:
@@ -211,8 +211,8 @@ class LedgerThread:
         allocator.replan(now, everything=tick)
         if self._is_hurried():
             self._wait_list.stop()
-        self._wait_list.place(now)
-        started += self._wait_list.start(transaction)
+        ended += self._wait_list.place(now)
+        ended += self._wait_list.start(transaction)
         allocator.replan(now)
         if allocator.lost:
             self._wanted = True

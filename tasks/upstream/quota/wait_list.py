@@ -117,8 +117,11 @@ class WaitList:
         """Take callers in; they get a slot in this transaction or a later one."""
         self._waiting += waiters
 
-    def place(self, now: float) -> None:
-        """Reserve for everybody who has no slot, or tell them that none will come."""
+    def place(self, now: float) -> list[Waiter]:
+        """Reserve for everybody who has no slot; those for whom none will come, with their error.
+
+        Wake them after the commit: what they end for must be there for whoever looks next.
+        """
         lost, self._allocator.lost = self._allocator.lost, []
         for request in lost:
             if isinstance(request, Waiter):
@@ -126,11 +129,16 @@ class WaitList:
                 self._waiting.append(request)
         waiting = sorted(self._waiting, key=lambda w: (not w.urgent, w.arrived))
         self._waiting, full = [], set[tuple[str, Collection[str]]]()
+        unplaced = list[Waiter]()
         for waiter in waiting:
             kind = (waiter.model, waiter.never)
             if kind in full or self._allocator.place(waiter, now) is None:
                 full.add(kind)
-                self._keep_or_fail(waiter, now)
+                unplaced.append(waiter)
+        for waiter in unplaced:
+            waiter.error = self._no_hope(waiter, now)
+        self._waiting += [waiter for waiter in unplaced if waiter.error is None]
+        return [waiter for waiter in unplaced if waiter.error is not None]
 
     def start(self, transaction: Transaction) -> list[Waiter]:
         """Pass everybody whose instant has come through the gate; wake them after the commit."""
@@ -158,7 +166,7 @@ class WaitList:
             self._allocator.cancel(ticket)
 
     def stop(self) -> None:
-        """Send everybody home and give their slots back."""
+        """Wake all callers without a slot and give their slots back."""
         for ticket, request in list(self._allocator.mine.items()):
             self._allocator.cancel(ticket)
             self._allocator.lost.append(request)
@@ -178,12 +186,9 @@ class WaitList:
         for waiter in waiters:
             waiter.fail(error if isinstance(error, ReviewError) else StateError(msg))
 
-    def _keep_or_fail(self, waiter: Waiter, now: float) -> None:
+    def _no_hope(self, waiter: Waiter, now: float) -> ReviewError | None:
         key_logs = self._allocator.key_logs.values()
         message = no_keys(key_logs, waiter.model, waiter.never)
         longest = self._allocator.longest_wait
         held = all_held(key_logs, waiter.model, now, longest, waiter.never)
-        if message is None and held is None:
-            self._waiting.append(waiter)
-        else:
-            waiter.fail(held or NoKeysLeft(message or ""))
+        return held or (None if message is None else NoKeysLeft(message))

@@ -84,10 +84,13 @@ def test_an_empty_run_is_a_page() -> None:
     assert not _Page(text).all("table")[1:]
 
 
-@pytest.mark.parametrize(("complete", "shown"), [(True, "good"), (False, "bad")])
-def test_the_verdict_has_its_colour(complete: bool, shown: str) -> None:
-    """INCOMPLETE is red, complete is green."""
-    text = _rendered(complete=complete, result="INCOMPLETE: 1 of 2 inputs")
+@pytest.mark.parametrize(
+    ("complete", "accepted", "shown"),
+    [(True, True, "good"), (False, False, "bad"), (False, True, "fair"), (True, False, "bad")],
+)
+def test_the_verdict_has_its_colour(complete: bool, accepted: bool, shown: str) -> None:
+    """INCOMPLETE is red, complete is green, gaps that were accepted are amber."""
+    text = _rendered(complete=complete, accepted=accepted, result="INCOMPLETE: 1 of 2 inputs")
     (verdict,) = [one for one in _Page(text).all("p") if one.get("id") == "verdict"]
     assert verdict["class"] == shown
 
