@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 TESTS := .venv/.installed-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test chaos check licences sbom lock clean
+.PHONY: help setup demo up down test chaos attack check licences sbom lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ test: check ## check, then all tests, or some: make test ARGS="-k quota"
 chaos: $(TESTS) ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
 	$(BIN)/python -m pytest -m chaos
 	$(BIN)/python -m tests.benchmarks.chaos
+
+attack: $(TESTS) ## everything that may not come through, tried: one table, minutes
+	$(BIN)/python -m tests.attacks
 
 licences: $(TESTS) ## the licence of every package, against the list in pyproject.toml
 	@$(BIN)/python -m deployments.licences

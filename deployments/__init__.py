@@ -1,1 +1,1 @@
-"""What one starts: deployments, examples, the local model, the sandbox upstream."""
+"""Programs that one starts: deployments, examples, the local model, the sandbox upstream."""

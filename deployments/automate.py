@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from tasks.core.errors import ConfigError
 
-__all__ = ["install", "main"]
+__all__ = ["install", "install_automation", "main"]
 
 _DEPLOYMENTS = {"nightly_id": "bulk-review/nightly", "adhoc_id": "bulk-review/adhoc"}
 
@@ -34,7 +34,11 @@ def install(client: SyncPrefectClient, path: Path, words: Mapping[str, str]) -> 
     Raises:
         ConfigError: not an automation, or it has a $word that is not in `words`.
     """
-    wanted = _read(path, words)
+    return install_automation(client, _read(path, words))
+
+
+def install_automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
+    """Make an automation, or update the one of its name if it differs; returns the name."""
     found = client.read_automations_by_name(wanted.name)
     if not found:
         client.create_automation(wanted)

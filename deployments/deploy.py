@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(source: str, config: str, cron: str, timezone: str | None, folder: Path | None) -> int:
-    """Write it down, and tell a server that runs; returns 0.
+    """Write the nightly to its file and deploy it to a server that runs; returns 0.
 
     `timezone`: None for this machine's. `folder`: None for data/state/prefect.
 
@@ -21,7 +21,7 @@ def main(source: str, config: str, cron: str, timezone: str | None, folder: Path
         UserError: source, configuration or cron cannot be used; nothing was written then.
         StateError: the server did not take it.
     """
-    settings = read_config(config)
+    read_config(config)
     check_source(source)
     made = Nightly(
         source=absolute_source(source),
@@ -34,6 +34,6 @@ def main(source: str, config: str, cron: str, timezone: str | None, folder: Path
     local.make_login()
     made.write(local.nightly)
     print(f"written  {local.nightly}: {made.source}, {made.cron} ({made.timezone})")
-    if not redeploy(local, settings.notify):
+    if not redeploy(local):
         print("next: `nightly-review up` starts the server, and with it the schedule")
     return 0

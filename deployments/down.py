@@ -10,6 +10,6 @@ __all__ = ["main"]
 
 
 def main(folder: Path | None) -> int:
-    """Always 0: what does not run is as it should be. `folder`: None for data/state/prefect."""
+    """Stop worker and server; returns 0, also when none runs. `folder`: None for data/state/prefect."""
     bring_down(Local((folder or FOLDER).absolute()))
     return 0

@@ -29,7 +29,7 @@ _EXPRESSION = re.compile(r"\(*[\w.+-]+\)*(?: (?:AND|OR|WITH) \(*[\w.+-]+\)*)*")
 
 
 class Rules(NamedTuple):
-    """What pyproject.toml says of licences."""
+    """The licence rules of a pyproject.toml."""
 
     allowed: frozenset[str]
     """SPDX ids."""

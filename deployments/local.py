@@ -24,18 +24,23 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from deployments.automate import install
 from deployments.nightly import Nightly, with_nightly
+from deployments.notify import install_notifications
 from deployments.runs import cancel_runs
 from deployments.services import Service
+from flows.setup.config import read_config
 from flows.ui.server import new_login, server_login
 from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
+from tasks.report.links import REPORTS_FOLDER, REPORTS_URL
 
-__all__ = ["FOLDER", "POOL", "ROOT", "Local", "bring_down", "bring_up", "redeploy"]
+__all__ = ["FOLDER", "POOL", "REPORTS", "ROOT", "Local", "bring_down", "bring_up", "redeploy"]
 
 ROOT = Path(__file__).resolve().parents[1]
 """The project root: deployments start their runs here."""
 
 FOLDER = ROOT / "data" / "state" / "prefect"
+REPORTS = ROOT / "data" / "runs"
+"""Folder of the runs whose reports are served."""
 POOL = "local"
 
 _ENV_FILE = ROOT / "deployments" / "server.env"
@@ -59,6 +64,15 @@ class Local:
     """None: as in server.env."""
     runs: int = 4
     """Flow runs at a time in the pool when it is made; an operator's number stays."""
+    reports: Path = REPORTS
+    """Folder of the runs whose reports are served."""
+    reports_port: int | None = None
+    """None: the one after the server's."""
+
+    @property
+    def pages(self) -> Service:
+        """The reports of all runs."""
+        return Service("reports", self.folder)
 
     @property
     def server(self) -> Service:
@@ -70,17 +84,17 @@ class Local:
 
     @property
     def address(self) -> Path:
-        """Holds the URL of the API, for whoever stops it."""
+        """File with the URL of the API, for the command that stops the server."""
         return self.folder / "api.url"
 
     @property
     def nightly(self) -> Path:
-        """What the nightly reviews, and when; see deployments.nightly."""
+        """File that says what the nightly reviews, and when; see deployments.nightly."""
         return self.folder / "nightly.yaml"
 
     @property
     def login(self) -> Path:
-        """Holds user and password of the API and the UI, for its owner only."""
+        """File with user and password of the API and the UI, for its owner only."""
         return self.folder / "login"
 
     def make_login(self) -> None:
@@ -112,6 +126,7 @@ class Local:
         shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared
         origin = f"http://{shown}:{port}"
         origins = known.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS") or origin
+        pages = f"http://{shown}:{self.reports_port or int(port) + 1}"
         return (
             known
             | server_login(self._read_login(known), origins)
@@ -119,6 +134,8 @@ class Local:
                 "PREFECT_HOME": str(self.folder),
                 "PREFECT_SERVER_API_PORT": port,
                 "PREFECT_API_URL": f"{origin}/api",
+                REPORTS_URL: pages,
+                REPORTS_FOLDER: str(self.reports),
             }
         )
 
@@ -152,6 +169,7 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
         _wait(lambda: client.api_healthcheck() is None, local.server, "the Prefect server")
         local.address.write_text(local.api)
         say(f"server  {_started(fresh)}, {local.api.removesuffix('/api')}")
+        _serve_reports(local, environment, host, say)
         _make_pool(client, local.runs)
         # A limit of the worker's own would kill it: it holds a crashed run's place for seconds, and
         # a retry of that run in these seconds ends the worker with a RuntimeError.
@@ -159,10 +177,32 @@ def bring_up(local: Local, say: Callable[[str], None] = print) -> None:
         fresh = local.worker.start([*prefect, *command], environment, ROOT)
         nightly = _deploy(local, environment)
         say(f"deployed  all of deployments/prefect.yaml; {_told(nightly)}")
+        if told := _notify(client, nightly):
+            say(f"notifies  {', '.join(told)}")
         after = _MISSED_HEARTBEATS * int(environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
         install(client, _LOST_RUNS, {"lost_after": str(after)})
         _wait(lambda: _is_online(client), local.worker, "the worker")
         say(f"worker  {_started(fresh)}, pool {POOL}")
+
+
+def _serve_reports(
+    local: Local, environment: dict[str, str], host: str, say: Callable[[str], None]
+) -> None:
+    url = environment[REPORTS_URL]
+    local.reports.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "deployments.run_pages.server", host]
+    command += [url.rpartition(":")[2], str(local.reports), str(local.login)]
+    fresh = local.pages.start(command, environment, ROOT)
+    _wait(lambda: _answers(url), local.pages, "the server of the reports")
+    say(f"reports  {_started(fresh)}, {url}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        # What is on that port may be another server: ours asks for a login.
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
+    except httpx.HTTPError:
+        return False
 
 
 def bring_down(local: Local, say: Callable[[str], None] = print) -> None:
@@ -175,7 +215,9 @@ def bring_down(local: Local, say: Callable[[str], None] = print) -> None:
         with suppress(httpx.HTTPError), _client(environment) as client:
             cancelled = cancel_runs(client, POOL, _RUN_GRACE)
             say(f"runs  {cancelled} cancelled")
-    for service, grace in ((local.worker, _WORKER_GRACE), (local.server, _SERVER_GRACE)):
+    graces = {"worker": _WORKER_GRACE, "reports": _SERVER_GRACE, "server": _SERVER_GRACE}
+    for service in (local.worker, local.pages, local.server):
+        grace = graces[service.name]
         stopped = service.stop(grace)
         say(f"{service.name}  {'stopped' if stopped else 'was not running'}")
 
@@ -218,11 +260,22 @@ def redeploy(local: Local) -> bool:
 
     Raises:
         StateError: it does not take the deployments.
+        ConfigError: the nightly's review.toml cannot be used, or names a block that is not there.
     """
     if not local.server.pid:
         return False
-    _deploy(local, local.environment | {"PREFECT_API_URL": local.address.read_text()})
+    environment = local.environment | {"PREFECT_API_URL": local.address.read_text()}
+    nightly = _deploy(local, environment)
+    with _client(environment) as client:
+        _notify(client, nightly)
     return True
+
+
+def _notify(client: SyncPrefectClient, nightly: Nightly | None) -> list[str]:
+    """Install what [notify] of the nightly's review.toml says; without a nightly, what is there stays."""
+    if nightly is None:
+        return []
+    return install_notifications(client, read_config(nightly.config).notify)
 
 
 def _told(nightly: Nightly | None) -> str:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.core.errors import ConfigError
 from tasks.core.files import atomic
-from tasks.core.git_source import GIT_PREFIX
+from tasks.core.git_source import GIT_PREFIX, parse_git_source
 
 __all__ = ["CRON", "Nightly", "absolute_source", "local_zone", "with_nightly"]
 
@@ -93,11 +93,11 @@ def absolute_source(source: str) -> str:
     """SOURCE as it is found from every folder."""
     if not source.startswith(GIT_PREFIX):
         return str(Path(source).absolute())
-    place, at, wanted = source.removeprefix(GIT_PREFIX).partition("@")
-    return f"{GIT_PREFIX}{Path(place).absolute()}{at}{wanted}"
+    asked = parse_git_source(source)
+    return f"{GIT_PREFIX}{Path(asked.folder).absolute()}@{asked.wanted}"
 
 
 def local_zone() -> str:
-    """This machine's time zone by its name; UTC where it has none."""
+    """Name of the time zone of this machine; UTC where it has none."""
     _, found, name = str(_ZONE.resolve()).partition("/zoneinfo/")
     return name if found else "UTC"

@@ -49,7 +49,7 @@ class Service:
             return None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> bool:
-        """Start it in a session of its own; False: it runs already."""
+        """Start the process in a session of its own; False: it runs already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.pid_file.open("a+") as file, self.log.open("ab") as log:
             if not _lock(file.fileno()):
@@ -71,7 +71,7 @@ class Service:
         return True
 
     def stop(self, grace: float) -> bool:
-        """Ask it to stop, kill it and its children after `grace` seconds; False: it did not run."""
+        """Ask the process to stop, kill it and its children after `grace` seconds; False: it did not run."""
         pid = self.pid
         if pid is None:
             return False
@@ -89,7 +89,7 @@ class Service:
         return True
 
     def exit_report(self) -> str:
-        """The end of its log."""
+        """The last lines of the log."""
         try:
             return self.log.read_text(errors="replace")[-2000:].strip()
         except FileNotFoundError:

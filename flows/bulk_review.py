@@ -35,7 +35,7 @@ from flows.shards.remote.storage import check_output, check_workers, shared_stor
 from flows.shards.supervisor import run_shards
 from flows.ui.budget_watch import BudgetWatch
 from flows.ui.cancel_watch import CancelWatch
-from flows.ui.events import output_written, run_ended, run_refused
+from flows.ui.events import new_critical, output_written, run_ended, run_refused
 from flows.ui.key_status import KeyStatusWatch
 from flows.ui.limit_sync import LimitSync
 from flows.ui.progress import Monitor, on_progress, stage
@@ -168,7 +168,7 @@ def _review(
 
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
-    planned = planned_cells([check.name for check in settings.check], reviews=settings.reviews)
+    planned = planned_cells(settings.check_names, reviews=settings.reviews)
     log.info(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
@@ -197,6 +197,7 @@ def _review(
     outputs = write(paths.staged, run.run_id, facts)
     check_written(paths.staged, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
+    from tasks.outputs.findings import new_critical_titles  # noqa: PLC0415
     from tasks.report.task import report  # noqa: PLC0415
 
     stage("making the report")
@@ -210,8 +211,10 @@ def _review(
     if trouble := move_on(taken, paths, run, complete=ended_well(manifest) or merged.counts.whole):
         log.warning("%s", trouble)
     rename(taken.nothing(loaded.rows) or name_detail(manifest, merged.counts))
+    log.info("%s; outputs: %s", manifest["result"], paths.place)
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
+    new_critical(manifest, paths, new_critical_titles(paths))
     return _state(manifest)
 
 

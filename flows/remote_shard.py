@@ -20,7 +20,7 @@ from flows.review_shard import SLICES, own_logger, review, state_of
 from flows.setup.key_rules import check_permitted
 from flows.shards.exit_report import ExitReport, reserve_exit_report, write_exit_report
 from flows.shards.remote.lease import Heartbeat, Lease
-from flows.shards.remote.worker_sync import LEASE, Mirror, fetch
+from flows.shards.remote.worker_sync import LEASE, WorkerSync, fetch
 from flows.ui.run_log import Log, into_run
 from tasks.core.errors import ConfigError
 from tasks.core.paths import ShardPaths
@@ -88,14 +88,14 @@ def _reflected(
     exchange: SharedFolder, shard: ShardPaths, attempt: str, settings: Settings, log: Log
 ) -> State[Any]:
     bound = settings.workers.lost_after if settings.workers else 60.0
-    mirror = Mirror(exchange, shard, attempt, bound, log)
-    with mirror.reflect():
+    sync = WorkerSync(exchange, shard, attempt, bound, log)
+    with sync.reflect():
         result = review(shard, log, lambda _, first, last: infer.submit(first, last))
         if isinstance(result, ExitReport):
-            mirror.explain(result)
+            sync.explain(result)
             return state_of(result)
         try:
-            mirror.deliver()
+            sync.deliver()
         except Exception as error:  # noqa: BLE001 - a driver may raise anything
             return state_of(write_exit_report(shard, error))
     return state_of(result)

@@ -1,4 +1,4 @@
-"""One process's share of a night, as a flow run of its own."""
+"""One process's share of a run, as a flow run of its own."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def review_shard(name: str, root: str) -> State[Any]:
 
 
 def review_alone(name: str, root: str) -> None:
-    """The same without Prefect, whose server does not answer."""
+    """Review a shard without Prefect, whose server does not answer."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     log = logging.getLogger(f"{__name__}.{name}")
     with ThreadPoolExecutor(AT_ONCE) as slices:

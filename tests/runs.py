@@ -159,7 +159,7 @@ def whole(output: Path) -> dict[str, Any]:
 def _ageless(value: Any) -> Any:
     # Whether a finding is new depends on the runs before, not on this one.
     if isinstance(value, dict):
-        return {name: _ageless(one) for name, one in value.items() if name != "age"}
+        return {name: _ageless(one) for name, one in value.items() if name not in {"age", "since"}}
     return [_ageless(one) for one in value] if isinstance(value, list) else value
 
 

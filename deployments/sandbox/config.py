@@ -97,7 +97,7 @@ class ScriptedAnswer(_Strict):
 
 
 class SandboxConfig(_Strict):
-    """All of it. Times in seconds, rates from 0 to 1."""
+    """Settings of the sandbox. Times in seconds, rates from 0 to 1."""
 
     profile: Annotated[str, BeforeValidator(_profile)] = "plain"
     """Whose refusals, headers, units and reply shapes it has: see `profiles`."""

@@ -21,7 +21,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What is to be sent: one body, or the events of a stream."""
+    """A reply before it is sent: one body, or the events of a stream."""
 
     status: int
     parts: tuple[bytes, ...]
@@ -62,7 +62,7 @@ class Carrier:
     async def send(
         self, payload: Payload, *, pause: float = 0.0, fault: Fault | None = None
     ) -> web.StreamResponse:
-        """Send it, `pause` seconds apart if it is a stream, spoiled if the fault says so."""
+        """Send the payload, `pause` seconds apart if it is a stream, spoiled if the fault says so."""
         if fault is Fault.TRUNCATED:
             payload = _truncated(payload)
         broken = fault in {Fault.RESET_MID, Fault.STALL}

@@ -40,7 +40,7 @@ _HTML = b"<!doctype html><html><body><h1>Please log in to the guest network</h1>
 
 @dataclass(slots=True)
 class State:
-    """What all exchanges share until the next change of settings or reset."""
+    """Settings, log and meters that all exchanges share until the next change of settings or reset."""
 
     config: SandboxConfig
     log: RequestLog
@@ -108,7 +108,7 @@ class Exchange:
         return None if self.ruling.wait is None else refusals.for_quota(self.ruling)
 
     async def run(self) -> web.StreamResponse:
-        """Answer it, or do to it what the fault says."""
+        """Answer the request, or inject its fault."""
         try:
             return await self._run()
         except ConnectionError:

@@ -1,4 +1,4 @@
-"""What the sandbox can do wrong, and when: by rate, by rule, or by a marker in the prompt."""
+"""Faults that the sandbox can inject, and when: by rate, by rule, or by a marker in the prompt."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Sandbox:
         return list(answer.raise_for_status().json())
 
     def control(self, **changes: Any) -> dict[str, Any]:
-        """Change settings while it runs; returns all of them, keys hidden.
+        """Change settings while the sandbox runs; returns all of them, keys hidden.
 
         Raises:
             ConfigError: a name or value is wrong; nothing was changed.

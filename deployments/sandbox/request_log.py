@@ -1,4 +1,4 @@
-"""What the sandbox has seen: one row per request, and the counts over all of them."""
+"""The request log of the sandbox: one row per request, and the counts over all of them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class RequestLog:
             self.traces[row.trace_id] += 1
 
     def read(self, row: SeenRequest, body: bytes) -> None:
-        """Its body is here as well."""
+        """The body of a request is here as well."""
         row.body_sha = hashlib.sha256(body).hexdigest()
         row.bytes_in = len(body)
         self.bytes_in += row.bytes_in
@@ -128,7 +128,7 @@ class RequestLog:
         row.attempt = self.sends[row.body_sha]
 
     def closed(self, row: SeenRequest) -> None:
-        """Nothing more will be sent for it."""
+        """A request is over: nothing more will be sent for it."""
         row.done = time.monotonic()
         self.in_flight -= 1
         self.statuses[row.status] += 1

@@ -1,4 +1,4 @@
-"""What reasoning models do to a reply: thoughts that are shown or hidden, and take its tokens."""
+"""Thoughts of reasoning models in a reply: shown or hidden, and paid from its tokens."""
 
 from __future__ import annotations
 

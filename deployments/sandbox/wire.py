@@ -28,7 +28,7 @@ _DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class SandboxReply:
-    """What is answered, before it is written as one body or as a stream."""
+    """A reply before it is written as one body or as a stream."""
 
     reply_id: str
     model: str

@@ -55,7 +55,7 @@ class Shown(Protocol):
 
 
 class Display(Protocol):
-    """Where a run shows itself."""
+    """The display of a run, on stderr."""
 
     def stage(self, text: str) -> None: ...
     def show(self, status: Shown) -> None: ...
@@ -64,7 +64,7 @@ class Display(Protocol):
 
 
 class QuietDisplay:
-    """Only errors."""
+    """A display of errors only."""
 
     def stage(self, text: str) -> None:
         """Nothing."""

@@ -129,7 +129,7 @@ def _why_none(keys: dict[str, KeyRing], checkup: _Checkup) -> str | None:
 
 
 def _size(settings: Settings) -> str:
-    names = [check.name for check in settings.check] + ["review"] * settings.reviews
+    names = settings.check_names + ["review"] * settings.reviews
     return (
         f"app_ids: {len(settings.app_ids)}, models: {len(settings.models)}, for {', '.join(names)}"
     )
@@ -182,6 +182,7 @@ def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> 
         check_folder,
         check_state_folder,
         check_suppressions,
+        check_tools,
         low_space,
         settings_notes,
     )
@@ -200,6 +201,8 @@ def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> 
         if "://" not in folder and (low := low_space(Path(folder))):
             checkup.note("disk", low)
     checkup.check("files", lambda: f"{check_suppressions(settings, source)} known false positives")
+    if settings.tool_check:
+        checkup.check("tools", lambda: check_tools(settings))
     for one in settings_notes(settings):
         checkup.add(one)
 

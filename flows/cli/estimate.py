@@ -41,7 +41,7 @@ def print_estimate(source: str, *, config: str, limit: int | None, fresh: bool) 
 
 
 def show_estimate(found: Estimate, settings: Settings) -> None:
-    """Print it for a person."""
+    """Print an estimate for a person."""
     console = Console(markup=False)
     loaded = found.loaded
     title = f"estimate for {loaded.inputs:,} inputs, {loaded.rejected:,} rows rejected"

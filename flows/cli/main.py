@@ -6,6 +6,7 @@ mistake are answered at once. Each command's body imports what it needs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -81,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"error: {_NAME} needs Linux: run it there, in a container or in WSL", file=sys.stderr
         )
         return 2
+    # Prefect sends usage statistics from a terminal, and says so, unless it finds this when it is imported.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         given = None if argv is None else list(argv)
         code: int | None = app(args=given, prog_name=_NAME, standalone_mode=False)

@@ -1,4 +1,4 @@
-"""The subcommands that start and stop what one operates or rehearses with: options only.
+"""The subcommands that start and stop what one operates or rehearses with: options and arguments only.
 
 `deployments` lies above this package, so each body loads its module by name.
 """
@@ -24,10 +24,12 @@ Many = list[str] | None
 
 
 def add_operations(app: typer.Typer) -> None:
-    """Give `app` the subcommands up, down, automate, prune, sandbox and local-model."""
+    """Give `app` the subcommands up, deploy, down, serve, automate, prune, sandbox and local-model."""
     for name, command, epilog in (
         ("up", up, _UP),
+        ("deploy", deploy, _DEPLOY),
         ("down", down, _DOWN),
+        ("serve", serve, _SERVE),
         ("automate", automate, _AUTOMATE),
         ("prune", prune, _PRUNE),
         ("sandbox", sandbox, _SANDBOX),
@@ -66,12 +68,75 @@ def up(
     runs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Flow runs at a time, of a new pool.")
     ] = 4,
+    reports: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of runs to serve; default: data/runs."),
+    ] = None,
+    reports_port: Annotated[
+        int | None, typer.Option(metavar="N", help="Of their pages; default: the port after N.")
+    ] = None,
 ) -> int:
-    """Start a Prefect server, a worker and the deployments.
+    """Start a Prefect server, a worker, the pages of all runs, and the deployments.
 
     Doing it twice changes nothing.
     """
-    code: int = _deployment("up").main(folder, port, runs)
+    code: int = _deployment("up").main(folder, port, runs, reports, reports_port)
+    return code
+
+
+_DEPLOY = """
+examples:
+  nightly-review deploy git:/srv/shop@since=last --config /srv/review.toml
+  nightly-review deploy git:.@since=last --config review.toml --cron "0 2 * * 1-5" --timezone Europe/Berlin
+
+It is kept in data/state/prefect/nightly.yaml, which no upgrade touches; remove that file and run
+`nightly-review up` to have no schedule again.
+exit code: 0 deployed, or written for the next `nightly-review up`; 2 SOURCE, FILE or CRON is wrong
+"""
+
+
+def deploy(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", show_default=False, help="As of `nightly-review run`."),
+    ],
+    *,
+    config: Annotated[str, typer.Option(metavar="FILE", help="The settings.")] = "review.toml",
+    cron: Annotated[str, typer.Option(metavar="CRON", help="When it starts.")] = "30 1 * * *",
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Of CRON; default: this machine's.")
+    ] = None,
+    folder: Folder = None,
+) -> int:
+    """Say what the nightly reviews on this machine, and when."""
+    code: int = _deployment("deploy").main(source, config, cron, timezone, folder)
+    return code
+
+
+_SERVE = """
+examples:
+  nightly-review serve                          # data/runs on http://127.0.0.1:4201
+  nightly-review serve /srv/runs --port 8080
+
+The browser asks for the login of `nightly-review up`, in data/state/prefect/login; it is made if there
+is none. `nightly-review up` serves data/runs by itself. Ctrl-C stops it.
+exit code: 0 stopped; 2 DIR is no folder, or the port is taken
+"""
+
+
+def serve(
+    runs: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR", show_default=False, help="Folder of runs; default: data/runs."
+        ),
+    ] = None,
+    *,
+    port: Annotated[int, typer.Option(metavar="N", help="Of loopback.")] = 4201,
+    folder: Folder = None,
+) -> int:
+    """Serve the reports of all runs on loopback, with a page that lists them."""
+    code: int = _deployment("serve").main(runs, port, folder)
     return code
 
 

@@ -41,7 +41,7 @@ _PARAMETER = "resolved"
 
 @dataclass(frozen=True, slots=True)
 class SourceRange:
-    """What a run reads: SOURCE itself, or the range that a git source means."""
+    """The source of a run: SOURCE itself, or the range that a git source means."""
 
     source: str
     """As it was asked for."""
@@ -53,7 +53,7 @@ class SourceRange:
     key: str = ""
 
     def lines(self) -> Iterator[str]:
-        """For the log; none of a source that is no repository."""
+        """Lines for the log; none of a source that is no repository."""
         if self.commits is not None:
             yield self.commits.sentence()
             if self.commits.note:
@@ -70,7 +70,7 @@ def head_key(source: str, config: str, mode: str) -> str:
 
 
 def resolved_now(source: str, config: str, settings: Settings) -> str:
-    """What a run started now would read; nothing is remembered of the question.
+    """The source of a run that started now; nothing is remembered of the question.
 
     Raises:
         SourceError, StateError: as `resolve_source`.

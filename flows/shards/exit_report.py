@@ -24,7 +24,7 @@ _MESSAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class ExitReport:
-    """What a process left."""
+    """The reason why a shard's process gave up."""
 
     code: str
     message: str
@@ -33,7 +33,7 @@ class ExitReport:
 
 
 def reserve_exit_report(shard: ShardPaths) -> None:
-    """Blank words, before the process starts.
+    """Reserve the report's room on the disk, before the process starts.
 
     Raises:
         OutputError: the folder cannot be written.

@@ -1,5 +1,5 @@
 """
-Where the shards' processes come from: one process that has imported what they need, and forks.
+The fork server, from which the shards' processes come: it has imported what they need, and forks.
 
 It imports while Prefect's server starts, on another core; a process of its own for each shard would
 take two seconds of CPU each to do the same, before its first call.
@@ -22,7 +22,7 @@ _FORK_SERVER = get_context("forkserver")
 
 
 def warm_up() -> None:
-    """Start it and return; it imports meanwhile. Doing it twice changes nothing."""
+    """Start the fork server and return; it imports meanwhile. Doing it twice changes nothing."""
     _context()
 
 

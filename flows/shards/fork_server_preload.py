@@ -1,4 +1,4 @@
-"""Imported by the fork server, and by nobody else, before it forks the first shard."""
+"""The modules that the fork server imports before it forks the first shard."""
 
 from __future__ import annotations
 

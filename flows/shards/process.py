@@ -100,7 +100,7 @@ def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int
 
 
 def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
-    """Wait until it ends; end it when the run is being stopped, or when it stays after its work."""
+    """Wait until the process ends; end it when the run is being stopped, or when it stays after its work."""
     finished = 0.0
     while process.is_alive():
         process.join(0.25)
@@ -115,7 +115,7 @@ def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[]
 
 
 def end_process(process: BaseProcess) -> None:
-    """Kill what is still there, also when the fork server is not there to tell."""
+    """Kill the process if it is still there, also when the fork server is not there to tell."""
     pid = process.pid
     # Without a number there is nothing to kill: 0 would be every process of our own group.
     if pid and (process.is_alive() or process.exitcode == _UNKNOWN_EXIT):

@@ -28,7 +28,7 @@ def exit_with_parent(parent: int, grace: float = 10.0) -> None:
 
 
 def exit_with_spawner(grace: float = 10.0) -> None:
-    """The same for a process that multiprocessing made for another one than its parent.
+    """Exit with the process that had multiprocessing make this one, as `exit_with_parent` does with a parent.
 
     The other one holds the write end of a pipe, which the kernel closes with it.
     """

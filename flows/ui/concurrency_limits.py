@@ -44,7 +44,7 @@ class Limits:
         return f"{PREFIX}{alias}{self._suffixes.get(alias, '')}"
 
     def read(self, aliases: Collection[str]) -> dict[str, Limit]:
-        """Those that exist, by alias: one request for every 200 limits of the server."""
+        """The limits that exist, by alias: one request for every 200 limits of the server."""
         found: dict[str, Limit] = {}
         named = {self.name(alias): alias for alias in aliases}
         for one in self._all():
@@ -65,13 +65,13 @@ class Limits:
         return state if found is None else str(found.value)
 
     def create(self, alias: str, number: int) -> None:
-        """Make one; when somebody was faster, theirs stays."""
+        """Make a limit; when somebody was faster, theirs stays."""
         wanted = GlobalConcurrencyLimitCreate(name=self.name(alias), limit=number)
         with suppress(ObjectAlreadyExists):
             self._client.create_global_concurrency_limit(wanted)
 
     def renumber(self, alias: str, number: int) -> None:
-        """Change only the number."""
+        """Change the number of a limit, and nothing else."""
         wanted = GlobalConcurrencyLimitUpdate(limit=number)
         self._client.update_global_concurrency_limit(self.name(alias), wanted)
 

@@ -5,6 +5,7 @@ Prefect events of a run, for automations.
     bulk-review.run.incomplete   written, with more gaps than accepted   the same
     bulk-review.run.refused      not started, or not written             source, result
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
+    bulk-review.findings.new_critical   critical findings that are new   run, source, count
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
     bulk-review.key.held         a provider wants a minute's pause       run, app_id, until, reason
     bulk-review.limit.lowered    a provider allows fewer than quota      run, app_id, limit
@@ -19,16 +20,18 @@ paths; no key, prompt or reply.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.ui.run_display import state_message
 from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
+from tasks.report.links import report_link
 
 __all__ = [
     "budget_reached",
@@ -36,34 +39,76 @@ __all__ = [
     "key_held",
     "limit_lowered",
     "margin_raised",
+    "new_critical",
     "output_written",
     "run_ended",
     "run_refused",
 ]
+
+_TITLES = 5
+"""New critical findings that are named."""
 
 _LOG = logging.getLogger(__name__)
 
 
 def run_ended(manifest: RunFacts, paths: RunPaths) -> None:
     """Emit run.finished or run.incomplete, as the manifest says."""
-    _emit(
-        "run.finished" if ended_well(manifest) else "run.incomplete",
-        f"run.{manifest['run_id']}",
-        {
-            "run_id": manifest["run_id"],
-            "source": manifest["source"],
-            "source_resolved": manifest.get("source_resolved", manifest["source"]),
-            "result": manifest["result"],
-            "counts": manifest["counts"],
-            "output": paths.place,
-        },
+    payload = {
+        "run_id": manifest["run_id"],
+        "source": manifest["source"],
+        "source_resolved": manifest.get("source_resolved", manifest["source"]),
+        "result": manifest["result"],
+        "counts": manifest["counts"],
+        "output": paths.place,
+        "report": _report(paths),
+        "text": "\n".join([state_message(manifest), _counts(manifest), *_links(manifest, paths)]),
+    }
+    name = "run.finished" if ended_well(manifest) else "run.incomplete"
+    _emit(name, f"run.{manifest['run_id']}", payload)
+
+
+def new_critical(manifest: RunFacts, paths: RunPaths, titles: Sequence[str]) -> None:
+    """Emit findings.new_critical: critical findings, by title, that the run before did not have."""
+    if not titles:
+        return
+    head = f"{len(titles):,} new critical {'finding' if len(titles) == 1 else 'findings'}"
+    more = [f"and {len(titles) - _TITLES:,} more"] if len(titles) > _TITLES else []
+    lines = [head, *titles[:_TITLES], *more, *_links(manifest, paths)]
+    payload = {
+        "run_id": manifest["run_id"],
+        "source": manifest["source"],
+        "count": len(titles),
+        "report": _report(paths),
+        "text": "\n".join(lines),
+    }
+    _emit("findings.new_critical", f"run.{manifest['run_id']}", payload)
+
+
+def _report(paths: RunPaths) -> str:
+    return report_link(paths) or paths.display_path(paths.html.name)
+
+
+def _counts(manifest: RunFacts) -> str:
+    counts = manifest["counts"]
+    cells, comments = counts["cells"], counts["comments"]
+    shown = comments["kept"] + comments["unverified"]
+    return (
+        f"{counts['inputs']:,} inputs, {cells['failed']:,} of {cells['planned']:,} cells failed, "
+        f"{shown:,} comments"
     )
+
+
+def _links(manifest: RunFacts, paths: RunPaths) -> list[str]:
+    url = manifest.get("flow_run_url")
+    return [_report(paths), *([url] if url else [])]
 
 
 def run_refused(source: str, message: str) -> None:
     """Emit run.refused: a run that could not start, or not write; `message` has the remedy."""
     name = flow_run.id or "unknown"
-    _emit("run.refused", f"run.{name}", {"source": source, "result": message})
+    lines = [message, *([flow_run.ui_url] if flow_run.id and flow_run.ui_url else [])]
+    payload = {"source": source, "result": message, "text": "\n".join(lines)}
+    _emit("run.refused", f"run.{name}", payload)
 
 
 def output_written(manifest: RunFacts, paths: RunPaths, outputs: Iterable[Output]) -> None:
@@ -100,7 +145,8 @@ def margin_raised(run_id: str, alias: str, seconds: float) -> None:
 
 def budget_reached(run_id: str, cap: str, spent: str) -> None:
     """Emit budget.reached: a cap of review.toml has no room for the run's next call."""
-    payload = {"run_id": run_id, "cap": cap, "spent": spent}
+    text = f"No more calls for run {run_id}: {spent}"
+    payload = {"run_id": run_id, "cap": cap, "spent": spent, "text": text}
     _emit("budget.reached", f"run.{run_id}", payload)
 
 

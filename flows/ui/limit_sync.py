@@ -93,7 +93,7 @@ class LimitSync:
         self._quota.close()
 
     def sync(self) -> bool:
-        """Carry the news once, both ways; False: the API does not answer."""
+        """Carry edits and used slots once, both ways; False: the API does not answer."""
         return self._try(self._used)
 
     def least_seconds(self, calls: int, holds: Mapping[str, float]) -> float:

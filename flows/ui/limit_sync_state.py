@@ -80,7 +80,7 @@ class LimitSyncState:
             self._memory.unlock()
 
     def entry(self, limit: str) -> Entry:
-        """That of the limit with this id; an empty one if it is new."""
+        """The entry of the limit with this id; an empty one if it is new."""
         return self.entries.get(limit, Entry())
 
     def save(self) -> None:

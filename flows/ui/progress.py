@@ -52,7 +52,7 @@ def stage(text: str) -> None:
 
 
 class Waits(Protocol):
-    """Who knows what the run waits for."""
+    """The holds and waits of a run, as KeyStatusWatch knows them."""
 
     def holds(self) -> Mapping[str, float]: ...
     def words(self) -> str: ...
@@ -71,7 +71,7 @@ class Monitor:
         *,
         spent: Spent = str,
         every: float = 1.0,
-        artifact_every: float = 10.0,
+        artifact_every: float = 30.0,
     ) -> None:
         self._shards = shards
         self._inputs = inputs
@@ -81,6 +81,7 @@ class Monitor:
         self._spent = spent
         self._artifact_every = artifact_every
         self._artifact: UUID | None = None
+        self._drawn_as: tuple[int, str] | None = None
         self._drawn = 0.0
         self._ending = False
         self._started = time.monotonic()
@@ -117,9 +118,13 @@ class Monitor:
         )
 
     def _draw(self, status: Status) -> None:
-        text, percent = status.line(), status.share * 100
+        # Rounded down: the last input of thousands must not look like the end.
+        text, percent = status.line(), int(status.share * 100)
         if left := status.remaining:
             text += f", ends about {time.strftime('%a %H:%M', time.localtime(time.time() + left))}"
+        if (percent, text) == self._drawn_as:
+            return  # each update is an event
+        self._drawn_as = percent, text
         if self._artifact is None:
             made = create_progress_artifact(percent, key="bulk-review-progress", description=text)
             self._artifact = made if isinstance(made, UUID) else None

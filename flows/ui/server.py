@@ -192,11 +192,12 @@ def _serve(host: str, port: int, parent: int | None) -> None:
 
     if parent is not None:
         exit_with_parent(parent, grace=5)
-    guarded = TrustedHostMiddleware(create_app(), allowed_hosts=_host_names(host))
+    guarded = TrustedHostMiddleware(create_app(), allowed_hosts=host_names(host))
     uvicorn.run(guarded, host=host, port=port, log_level="error", timeout_keep_alive=60)
 
 
-def _host_names(host: str) -> list[str]:
+def host_names(host: str) -> list[str]:
+    """Names under which a server on `host` may be asked: against DNS rebinding."""
     more = os.environ.get(HOSTS, "").split(",")
     named = ["127.0.0.1", "localhost", host, socket.gethostname(), *map(str.strip, more)]
     return sorted(set(named) - {"", "0.0.0.0", "*"})  # noqa: S104 - not a name one asks for

@@ -17,7 +17,7 @@ NANOS = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """The most of one unit."""
+    """A cap: the most that may be spent of one unit."""
 
     name: str
     """As in review.toml: "budget.per_day.usd"."""
@@ -27,7 +27,7 @@ class Cap:
 
 
 class BudgetCaps(BaseModel):
-    """The most that may be spent; what is left out is not bounded."""
+    """Caps on what may be spent; a cap that is left out is not bounded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

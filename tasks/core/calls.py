@@ -64,7 +64,7 @@ class Usage:
     """Of the completion, thought and not shown."""
 
     def plus(self, other: Usage | None) -> Usage:
-        """Both in one; what only one of them knows counts alone."""
+        """The sum of two usages; what only one of them knows counts alone."""
         if other is None:
             return self
         pairs = zip(_values(self), _values(other), strict=True)

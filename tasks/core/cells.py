@@ -23,6 +23,10 @@ Plan = Sequence[tuple[str, str]]
 REMEDIES = {
     "truncated": "raise max_tokens",
     "prompt_cut": "the server read only a part of the prompt: raise its context length",
+    "tool_failed": "raw_snippet in calls.parquet has the tool's words",
+    "tool_not_found": "install it where the shards run",
+    "tool_timeout": "raise the timeout of the check",
+    "unreadable_sarif": "write the file anew before the run",
     "over_budget": "raise the budget in review.toml, or wait for the next day's, and run again",
 }
 """What to do about a reason that a rerun alone does not mend."""
@@ -78,10 +82,11 @@ def coverage_of(cells: Iterable[Cell], left_out: str | None) -> tuple[Coverage, 
     all_cells = [*checks, *reviews]
     bad = next((cell for cell in all_cells if cell.status == "failed"), None)
     bad = bad or next((cell for cell in all_cells if cell.status == "ok" and cell.reason), None)
-    if all(cell.status == "skipped" for cell in checks):
+    asked = [cell for cell in checks if cell.status != "skipped"]
+    if not asked:
         return "skipped", checks[0].reason
-    if all(cell.status == "failed" for cell in checks):
-        return "failed", checks[0].reason
+    if all(cell.status == "failed" for cell in asked):
+        return "failed", asked[0].reason
     if bad is not None:
         notes = [f"{bad.name}: {_with_remedy(bad.reason)}", left_out]
         return "partial", "; ".join(note for note in notes if note)

@@ -1,4 +1,4 @@
-"""What looks like a key, by its name or by its text; and which variables this machine lends as keys."""
+"""Names and texts that look like keys; and which variables this machine lends as keys."""
 
 from __future__ import annotations
 

@@ -51,11 +51,11 @@ class HttpOptions:
 
     @property
     def omits_authorization(self) -> bool:
-        """The key is in another header."""
+        """Whether the key is in another header."""
         return self.auth_header.lower() not in {"", "authorization"}
 
     def sent_name(self, model: str) -> str:
-        """The model's name there."""
+        """The name that an endpoint has for the model."""
         return self.names.get(model, model)
 
     def path(self, model: str) -> str:
@@ -64,7 +64,7 @@ class HttpOptions:
 
 
 def is_reference(value: str) -> bool:
-    """Whether it says where a secret is, and is none itself."""
+    """Whether a value says where a secret is, and is none itself."""
     return value.startswith(_KINDS)
 
 
@@ -141,7 +141,7 @@ def check_chat_path(path: str) -> None:
 
 
 def check_base_url(url: str) -> None:
-    """Check that it is the start of an endpoint's URLs, without any secret.
+    """Check that a base_url is the start of an endpoint's URLs, without any secret.
 
     Raises:
         ValueError: it has a query, ends in the path of chat requests, or holds a key.

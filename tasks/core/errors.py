@@ -77,7 +77,7 @@ def _rebuild(
 
 
 class UserError(ReviewError):
-    """The caller can fix it. Nothing was written over."""
+    """An error that the user can mend. Nothing was written over."""
 
     code = "user_error"
     exit_code = 2

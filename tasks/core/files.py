@@ -62,7 +62,7 @@ def private_file(path: Path, flags: int) -> BinaryIO:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """The same as a descriptor."""
+    """Open a file as `private_file` does; returns its descriptor."""
     mode = _file_mode(path)
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
     with suppress(PermissionError):  # another's file, which this user may write nevertheless

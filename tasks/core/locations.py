@@ -32,7 +32,7 @@ def is_database(state: str | Path) -> bool:
 
 
 def is_url(location: str) -> bool:
-    """Whether fsspec opens it; otherwise it is a path of this machine."""
+    """Whether fsspec opens a location; otherwise it is a path of this machine."""
     return "://" in location
 
 
@@ -68,7 +68,7 @@ def check_endpoint(url: str) -> None:
 
 
 def check_state(state: str) -> str:
-    """A folder, or a database's URL without a password, as it came.
+    """Check that `state` is a folder, or a database's URL without a password; returns it.
 
     Raises:
         ValueError: it is a URL with a password, or of something else; the message repeats neither.

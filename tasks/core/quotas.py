@@ -95,7 +95,7 @@ def place_of(base_url: str) -> str:
 
 
 def is_loopback(base_url: str) -> bool:
-    """Whether it is on this machine only, as a rehearsal's is."""
+    """Whether a base_url is on this machine only, as the sandbox's is."""
     host = urlsplit(base_url).hostname or ""
     return (
         host == "localhost"

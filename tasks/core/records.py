@@ -131,6 +131,8 @@ class Comment:
     drop_reason: str | None = None
     age: Age | None = None
     """Whether the earlier run of the same source showed its finding; None: there was no earlier run."""
+    since: str | None = None
+    """When the first run that showed a recurring finding started, ISO 8601; None: it is new, or it is not known."""
     severity_said: str | None = None
     """The model's own word for the severity where it is none of ours, which counts as medium; empty: it gave none."""
 

@@ -107,7 +107,7 @@ class Selection:
         return "no include pattern matches it"
 
     def excluded(self, path: str) -> str | None:
-        """The same by exclude patterns alone; a folder ends in a slash."""
+        """Whether exclude patterns alone leave the path out; a folder ends in a slash."""
         result = self._exclude.check_file(path)
         if not result.include or result.index is None:
             return None

@@ -19,11 +19,13 @@ from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Usage
+from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
-from tasks.core.records import Severity
+from tasks.core.records import Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 
 __all__ = [
@@ -33,9 +35,12 @@ __all__ = [
     "Price",
     "ReviewSettings",
     "Settings",
+    "ToolSettings",
     "WorkersSettings",
     "load_settings",
 ]
+
+_OF_TOOLS = frozenset({"command", "sarif"})
 
 
 class _Strict(BaseModel):
@@ -93,6 +98,46 @@ class CheckSettings(_ModelSettings):
     """Models that answer instead, in their order, when this one is closed or out of quota for the run."""
 
 
+class ToolSettings(_Strict):
+    """One check that is a program, or its SARIF file, and no model: a [[check]] with `command` or `sarif`."""
+
+    name: Annotated[str, Field(pattern=ALIAS.pattern)]
+    """Label in the output."""
+    command: tuple[str, ...] = ()
+    """Program and arguments, without a shell, with "{files}" for the inputs' files; SARIF on its output."""
+    sarif: str | None = None
+    """File that a program has written, relative to where the run starts."""
+    include: tuple[str, ...] = ()
+    """Patterns as in a .gitignore of the paths that it is for; empty: all."""
+    review: bool = True
+    """False: the review model is not asked; findings stay as the tool says them, unverified."""
+    timeout: float = Field(default=120, gt=0)
+    """Seconds that one run of the command may take."""
+    severities: dict[str, Severity] = Field(default_factory=dict)
+    """Start of a rule's id -> severity, instead of what the tool says; "" is every rule."""
+    categories: dict[str, Category] = Field(default_factory=dict)
+    """Start of a rule's id -> category."""
+
+    @field_validator("include")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := pattern_problem(value):
+            raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.command) == (self.sarif is not None):
+            msg = 'give a check either command = ["ruff", ...] or sarif = "file", one of the two'
+            raise ValueError(msg)
+        return self
+
+    @property
+    def model(self) -> str:
+        """What stands in the place of a model in rows and tables."""
+        return "tool"
+
+
 class ReviewSettings(_ModelSettings):
     """The review model: which comments it judges, and how many in a call."""
 
@@ -134,6 +179,8 @@ class Policy(_Strict):
     """A confirmed or uncertain comment below this score is dropped."""
     min_severity: Severity = "low"
     """Anything milder is dropped, with mode "check" as well."""
+    require_evidence: bool = False
+    """A confirmed comment is dropped when the line that is to prove it does not stand in the input."""
 
 
 class GitSettings(_Strict):
@@ -216,13 +263,18 @@ class Settings(_Strict):
     longest_wait: float = Field(default=1800, gt=0)
     """Seconds a provider may hold a key before the key is out of the run."""
     app_ids: dict[str, AppIdSettings]
-    check: tuple[CheckSettings, ...] = Field(min_length=1)
+    check: tuple[CheckSettings, ...]
+    """The tables [[check]] that have a model."""
+    tool_check: tuple[ToolSettings, ...] = ()
+    """The tables [[check]] that have a command or a SARIF file."""
     review: ReviewSettings | None = None
     policy: Policy = Policy()
     suppressions: str | None = None
     """File of known false positives; None: suppressions.jsonl where the run starts, if it is there.
 
     Never one inside the code under review."""
+    link: str | None = None
+    """Address of a line at the code host, with {repo}, {commit}, {path} and {line}; None: no links."""
     git: GitSettings = GitSettings()
     workers: WorkersSettings | None = None
     """Shards on other machines; None: processes of this one."""
@@ -232,6 +284,13 @@ class Settings(_Strict):
     """The most that a run, or a day, may spend."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
+    notify: NotifySettings | None = None
+    """Notifications of the server that `nightly-review up` starts; None: none."""
+
+    @field_validator("link")
+    @classmethod
+    def _addresses_a_line(cls, link: str | None) -> str | None:
+        return None if link is None else check_link(link)
 
     @field_validator("state")
     @classmethod
@@ -270,9 +329,22 @@ class Settings(_Strict):
             raise ValueError(msg)
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tools_apart(cls, data: Any) -> Any:
+        checks = data.get("check") if isinstance(data, dict) else None
+        if not isinstance(checks, list):
+            return data
+        tools = [one for one in checks if isinstance(one, dict) and one.keys() & _OF_TOOLS]
+        models = [one for one in checks if one not in tools]
+        return data | {"check": models, "tool_check": [*data.get("tool_check", ()), *tools]}
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        names = [check.name for check in self.check]
+        names = self.check_names
+        if not names:
+            msg = "there is no check; add a table [[check]] with name and model"
+            raise ValueError(msg)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             msg = f"two checks are named {twice[0]!r}: give each [[check]] its own name"
@@ -317,6 +389,11 @@ class Settings(_Strict):
         return self
 
     @property
+    def check_names(self) -> list[str]:
+        """The names of all checks, those that are tools last."""
+        return [one.name for one in self.check] + [one.name for one in self.tool_check]
+
+    @property
     def reviews(self) -> bool:
         """Whether the review stage runs."""
         return self.mode == "check_and_review"
@@ -357,7 +434,8 @@ def load_settings(text: str, name: str = "review.toml") -> Settings:
 
 
 def _place(item: Any) -> str:
-    return ".".join(str(part) for part in item["loc"]) or "(whole file)"
+    named = ("check that is a tool" if part == "tool_check" else str(part) for part in item["loc"])
+    return ".".join(named) or "(whole file)"
 
 
 def _remedy(item: Any) -> str:
@@ -375,6 +453,7 @@ def _remedy(item: Any) -> str:
 _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "app_ids": ("[app_ids.<alias>]", AppIdSettings),
     "check": ("[[check]]", CheckSettings),
+    "tool_check": ("a [[check]] with command or sarif", ToolSettings),
     "review": ("[review]", ReviewSettings),
     "policy": ("[policy]", Policy),
     "git": ("[git]", GitSettings),
@@ -382,6 +461,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
     "accept": ("accept = {}", AcceptSettings),
+    "notify": ("[notify]", NotifySettings),
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {
@@ -405,6 +485,8 @@ def _unknown(place: tuple[Any, ...]) -> str:
         return f"unknown key; did you mean {close[0]}?"
     if len(place) > 1 and name in Settings.model_fields:
         return "unknown key in this table; move it above the first [table] of the file"
+    if place[0] == "tool_check" and name in CheckSettings.model_fields:
+        return "a check that is a tool has no model and makes no call; leave it out"
     others = [text for table, (text, model) in _TABLES.items() if name in model.model_fields]
     if others:
         return f"unknown key here; it belongs in {' or '.join(others)}"

@@ -11,6 +11,7 @@ __all__ = [
     "markdown_line",
     "storable",
     "visible",
+    "visible_code",
     "visible_lines",
 ]
 
@@ -20,6 +21,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _INVISIBLE = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+_UNSEEN = re.compile(f"(?![\t\n]){_INVISIBLE.pattern}")
 _MARKUP = re.compile(r"[\\<>\[\]*#|~!`]|(?<![^\W_])_|_(?![^\W_])")
 _LEADING = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 
@@ -39,8 +41,13 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def visible_code(text: str) -> str:
+    """The text with its lines and tabs kept, and all else that cannot be seen spelled out."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def visible_lines(text: str) -> str:
-    """The same with lines kept, and all but the first one indented: none passes for a line of ours."""
+    """The text as `visible` has it, with lines kept and all but the first one indented: none passes for a line of ours."""
     return "\n    ".join(visible(line.removeprefix("    ")) for line in text.split("\n"))
 
 
@@ -56,5 +63,5 @@ def markdown_line(text: str) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """The same for the cell of a table, where a dash or a number begins no list."""
+    """The text without any markup for the cell of a table, where a dash or a number begins no list."""
     return _MARKUP.sub(lambda found: f"\\{found[0]}", visible(" ".join(text.split())))

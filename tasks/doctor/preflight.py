@@ -21,6 +21,8 @@ from tasks.core.files import output_errors
 from tasks.core.locations import is_database
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
+from tasks.infer.tool_checks import read_sarif_file
+from tasks.infer.tool_run import find_program
 from tasks.merge.baseline import load_suppressions, source_key
 from tasks.outputs.occupied import check_unoccupied
 
@@ -30,6 +32,7 @@ __all__ = [
     "check_folder",
     "check_state_folder",
     "check_suppressions",
+    "check_tools",
     "low_space",
     "settings_notes",
 ]
@@ -42,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One thing that was checked."""
+    """The result of one check."""
 
     about: str
     level: Literal["ok", "note", "problem"]
@@ -84,7 +87,7 @@ def check_folder(folder: Path) -> Path:
 
 
 def check_state_folder(settings: Settings) -> Path | None:
-    """The same of the folder of journal and ledger; None: the state is a database.
+    """Check the folder of journal and ledger as `check_folder` does; None: the state is a database.
 
     Raises:
         StateError: it cannot be written.
@@ -100,12 +103,26 @@ def check_state_folder(settings: Settings) -> Path | None:
 
 
 def check_suppressions(settings: Settings, source: str | None) -> int:
-    """How many false positives are known.
+    """Check the file of suppressions; returns how many false positives it has.
 
     Raises:
         ConfigError: the file that settings name is missing, damaged, or part of SOURCE.
     """
     return len(load_suppressions(settings.suppressions, source, _log))
+
+
+def check_tools(settings: Settings) -> str:
+    """That every check that is a tool has its program or its SARIF file here.
+
+    Raises:
+        ReplyError, ConfigError: one is missing, or is no SARIF.
+    """
+    for tool in settings.tool_check:
+        if tool.sarif is None:
+            find_program(tool.command[0])
+        else:
+            read_sarif_file(tool.sarif)
+    return f"{', '.join(tool.name for tool in settings.tool_check)}: there"
 
 
 def low_space(folder: Path) -> str | None:

@@ -49,7 +49,7 @@ _CODE = "def mean(rows):  # {mark}\n    return sum(rows) / len(rows)\n"
 
 @dataclass(frozen=True, slots=True)
 class SampleCall:
-    """What is asked of one app_id."""
+    """A small call to one model through one app_id."""
 
     app_id: AppId
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class SampleCall:
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """How it went. Times in seconds."""
+    """The outcome of a sample call. Times in seconds."""
 
     app_id: str
     model: str

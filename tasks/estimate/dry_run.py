@@ -16,12 +16,13 @@ from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed
 from tasks.core.quotas import AppId
 from tasks.core.records import Input, InputReview
-from tasks.core.settings import CheckSettings, ReviewSettings, Settings
+from tasks.core.settings import CheckSettings, ReviewSettings, Settings, ToolSettings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.input_steps import InputSteps
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
+from tasks.infer.tool_checks import ToolAnswer
 from tasks.upstream.journal import Answers, Journal
 
 __all__ = ["DryRun"]
@@ -89,7 +90,7 @@ class DryRun:
         self._assume_reviews()
 
     def loads(self) -> list[Load]:
-        """What was found, in the order of the settings."""
+        """The loads that were found, in the order of the settings."""
         named: list[tuple[str, CheckSettings | ReviewSettings]] = [
             (check.name, check) for check in self.settings.check
         ]
@@ -102,7 +103,7 @@ class DryRun:
         step(*args)
 
     def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
-        """What the journal says; None, as after a failed call, when it says nothing."""
+        """The journal's answer; None, as after a failed call, when it says nothing."""
         hits, misses = self._reader.hits, self._reader.misses
         answer = self._asker.ask(query, parse)
         missed = self._reader.misses - misses
@@ -116,11 +117,15 @@ class DryRun:
         found.input_tokens += missed * query.counted.tokens
         return answer
 
+    def tool_answer(self, _tool: ToolSettings, _item: Input) -> ToolAnswer:
+        """That it found nothing: a tool is not run for an estimate, it makes no call."""
+        return ToolAnswer()
+
     def broken(self, input_id: str, error: BaseException) -> None:
         """Nothing: the run will say so."""
 
     def _assume_reviews(self) -> None:
-        review, checks = self.settings.review, len(self.settings.check)
+        review, checks = self.settings.review, len(self.settings.check_names)
         if not self.settings.reviews or review is None:
             return
         found = self._sums["review"]

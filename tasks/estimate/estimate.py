@@ -42,7 +42,7 @@ class Estimate:
 
 
 def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool) -> Estimate:
-    """Read SOURCE as a run does, and rehearse its inputs against the journal.
+    """Read SOURCE as a run does, and take its inputs through the steps with the journal alone.
 
     Raises:
         SourceError, StateError: the source or the journal cannot be read.

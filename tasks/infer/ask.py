@@ -9,11 +9,12 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
-from tasks.core.records import CallRow
-from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings
+from tasks.core.records import CallRow, Input
+from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings, ToolSettings
 from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
+from tasks.infer.tool_checks import ToolAnswer
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import Messages, reask_messages
 from tasks.review.replies.contract import Level, response_format
@@ -44,7 +45,7 @@ Parse = Callable[[Reply], _P]
 
 
 class CallsModels(Protocol):
-    """The part of the upstream that is needed here."""
+    """The part of a Caller that asking needs; a dry run has one that only reads the journal."""
 
     def call(self, request: Request, *, fresh_since: float | None = None) -> Reply: ...
     def forget(self, request: Request) -> None: ...
@@ -67,6 +68,7 @@ class Worker(Protocol):
     def progress(self) -> Progress: ...
     def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
     def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
+    def tool_answer(self, tool: ToolSettings, item: Input) -> ToolAnswer: ...
     def broken(self, input_id: str, error: BaseException) -> None: ...
 
 
@@ -120,7 +122,7 @@ class Asker:
         except Stopped:
             raise
         except ReplyError as again:
-            # Replies of no use are no answers: the next night asks the model again.
+            # Replies of no use are no answers: the next run asks the model again.
             self._forget(query, query.messages)
             self._forget(query, messages)
             return Answer(None, self._unreadable(query, second, first, again))

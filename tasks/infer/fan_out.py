@@ -49,7 +49,7 @@ class CountDownLatch:
         self._changed = threading.Condition()
 
     def done(self) -> None:
-        """One more is done."""
+        """Count one more as done."""
         with self._changed:
             self._left -= 1
             if self._left <= 0:  # one wake-up in all: each would take Python's lock from a call

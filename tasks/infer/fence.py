@@ -20,7 +20,7 @@ _LONGEST = 3000
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether it is a defect of ours in one input, and nothing that the whole shard has to end for."""
+    """Whether an error is a defect of ours in one input, and nothing that the whole shard has to end for."""
     return isinstance(error, Exception) and not isinstance(error, ReviewError | MemoryError)
 
 

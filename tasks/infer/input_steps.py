@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.core.calls import Reply
 from tasks.core.cells import cells_of, coverage_of, planned_cells
 from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
-from tasks.core.settings import CheckSettings, ReviewSettings
+from tasks.core.settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.infer.ask import Answer, Worker
 from tasks.infer.call_rows import as_broken, skipped_row
 from tasks.infer.fan_out import fan_out
@@ -25,15 +25,27 @@ from tasks.infer.review_steps import (
     with_verdicts,
 )
 from tasks.infer.storable import refuse_unstorable, storable_row
+from tasks.infer.tool_checks import tool_row
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
 from tasks.review.inputs.render import Rendered, render_input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.places.anchors import build_comment
+from tasks.review.places.tool_places import part_of
 from tasks.review.prompts import check_messages, prompt_version
+from tasks.review.replies.contract import RawComment
 from tasks.review.replies.replies import ParsedComments, parse_comments
 
 __all__ = ["InputSteps"]
+
+
+class _Checked(NamedTuple):
+    """What one check says of one part of the input."""
+
+    name: str
+    part: int
+    comments: tuple[RawComment, ...]
+    row: CallRow
 
 
 class InputSteps:
@@ -84,19 +96,36 @@ class InputSteps:
             for messages in [check_messages(self._item, rendered)]
             for check in self._worker.settings.check
         ]
+        steps += [partial(self._tool, tool) for tool in self._worker.settings.tool_check]
         fan_out(self._worker.submit, steps, self._guarded(self._checks_done), self._fail)
 
     def _check(
         self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
-    ) -> tuple[CheckSettings, int, Answer[ParsedComments]]:
+    ) -> list[_Checked]:
         try:
-            return check, part, self._ask_check(check, part, messages)
+            answer = self._ask_check(check, part, messages)
         except Exception as error:
             if not is_ours(error):
                 raise
             self._worker.broken(self._item.input_id, error)
             row = skipped_row(self._item.input_id, "check", check.name, check.model, INTERNAL_ERROR)
-            return check, part, Answer(None, replace(as_broken(row), part=part))
+            answer = Answer(None, replace(as_broken(row), part=part))
+        found = answer.parsed.items if answer.parsed else ()
+        return [_Checked(check.name, part, found, answer.row)]
+
+    def _tool(self, tool: ToolSettings) -> list[_Checked]:
+        """What a tool says of the input, by the parts that show it."""
+        answer = self._worker.tool_answer(tool, self._item)
+        parts = range(1 if answer.failed or answer.skipped else len(self._rendered.parts))
+        return [
+            _Checked(
+                tool.name,
+                part,
+                tuple(one for one in answer.comments if part_of(self._rendered.parts, one) == part),
+                tool_row(self._item, tool, part, answer),
+            )
+            for part in parts
+        ]
 
     def _ask_check(
         self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
@@ -117,16 +146,16 @@ class InputSteps:
             answer = replace(answer, row=replace(answer.row, reason="truncated"))
         return answer
 
-    def _checks_done(
-        self, answers: Sequence[tuple[CheckSettings, int, Answer[ParsedComments]]]
-    ) -> None:
-        self._checked = [answer.row for _, _, answer in answers]
+    def _checks_done(self, checked: Sequence[list[_Checked]]) -> None:
+        answers = [one for answered in checked for one in answered]
+        self._checked = [answer.row for answer in answers]
         comments = cluster(self._comments(answers))
         review = self._worker.settings.review
         if not self._worker.settings.reviews or review is None:
             self._finish(comments, [])
             return
-        chosen = to_review(comments, review, len(self._worker.settings.check))
+        names = self._worker.settings.check_names
+        chosen = to_review(self._reviewed(comments), review, len(names))
         if not chosen:
             reason = "nothing_to_review" if comments else "no_comments"
             row = skipped_row(self._item.input_id, "review", "review", review.model, reason)
@@ -136,6 +165,11 @@ class InputSteps:
         steps = [partial(self._review, review, batch) for batch in batches]
         finish = self._guarded(partial(self._finish, comments))
         fan_out(self._worker.submit, steps, finish, self._fail)
+
+    def _reviewed(self, comments: Sequence[Comment]) -> list[Comment]:
+        """Those that are for the review model, by the settings of their check."""
+        spared = {one.name for one in self._worker.settings.tool_check if not one.review}
+        return [one for one in comments if one.check_model not in spared]
 
     def _review(self, review: ReviewSettings, batch: Batch) -> Reviewed:
         try:
@@ -148,27 +182,23 @@ class InputSteps:
             lost = {one.comment_id: Verdict(review.model, "call_failed") for one in batch.comments}
             return Reviewed(lost, [replace(as_broken(row), part=batch.number)])
 
-    def _comments(
-        self, answers: Sequence[tuple[CheckSettings, int, Answer[ParsedComments]]]
-    ) -> list[Comment]:
+    def _comments(self, answers: Sequence[_Checked]) -> list[Comment]:
         comments: list[Comment] = []
         ordinals: dict[str, int] = {}
-        for number, (check, part, answer) in enumerate(answers):
-            first = ordinals.get(check.name, 0)
+        for number, (name, part, raws, row) in enumerate(answers):
+            first = ordinals.get(name, 0)
             try:
                 found = [
-                    build_comment(self._item, check.name, ordinal, raw)
-                    for ordinal, raw in enumerate(
-                        answer.parsed.items if answer.parsed else (), first
-                    )
+                    build_comment(self._item, name, ordinal, raw)
+                    for ordinal, raw in enumerate(raws, first)
                 ]
             except Exception as error:
                 if not is_ours(error):
                     raise
                 self._worker.broken(self._item.input_id, error)
-                self._checked[number] = as_broken(answer.row)
+                self._checked[number] = as_broken(row)
                 continue
-            ordinals[check.name] = first + len(found)
+            ordinals[name] = first + len(found)
             self._where.update((one.comment_id, part) for one in found)
             comments += found
         return comments
@@ -176,7 +206,9 @@ class InputSteps:
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
         self._checked += [row for one in reviewed for row in one.rows]
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
-        judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
+        inherited = inherit_verdicts(with_verdicts(self._reviewed(comments), verdicts))
+        by_id = {one.comment_id: one for one in inherited}
+        judged = cluster(by_id.get(one.comment_id, one) for one in comments)
         decided = apply_policy(judged, self._worker.settings.policy, self._item)
         refuse_unstorable(decided, self._checked)
         self._report(decided, self._checked)
@@ -196,6 +228,7 @@ class InputSteps:
         """The model of each planned cell."""
         settings = self._worker.settings
         models = {("check", check.name): check.model for check in settings.check}
+        models |= {("check", tool.name): tool.model for tool in settings.tool_check}
         if settings.reviews and settings.review is not None:
             models["review", "review"] = settings.review.model
         return models
@@ -209,7 +242,7 @@ class InputSteps:
 
     def _report(self, comments: Sequence[Comment], rows: Sequence[CallRow]) -> None:
         settings = self._worker.settings
-        planned = planned_cells([one.name for one in settings.check], reviews=settings.reviews)
+        planned = planned_cells(settings.check_names, reviews=settings.reviews)
         cells = cells_of(planned, rows, "missing")
         coverage, reason = coverage_of(cells, self._rendered.partial_reason)
         self._worker.progress.finished(cells, rows)

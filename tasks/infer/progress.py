@@ -1,4 +1,4 @@
-"""What a shard has done so far, as numbers that cost nothing to keep."""
+"""Progress of a shard, as counts that cost nothing to keep."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Progress:
 
     def reopened(self, review: InputReview, settings: Settings) -> None:
         """Take back one input that is gone through once more."""
-        planned = planned_cells([one.name for one in settings.check], reviews=settings.reviews)
+        planned = planned_cells(settings.check_names, reviews=settings.reviews)
         cells = cells_of(planned, review.calls, "missing")
         calls = (_of_call(row, -1) for row in review.calls)
         self._add(sum(calls, _of_input(cells, review.calls, -1)))

@@ -20,7 +20,7 @@ from tasks.core.files import atomic
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
 from tasks.core.run import Run
-from tasks.core.settings import Settings
+from tasks.core.settings import Settings, ToolSettings
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.fan_out import CountDownLatch
 from tasks.infer.fence import short_traceback
@@ -29,6 +29,7 @@ from tasks.infer.passes import PASSES, Passes, with_earlier_calls
 from tasks.infer.progress import Progress, reporting
 from tasks.infer.query import Query
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
+from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
@@ -42,7 +43,7 @@ _LOUD = 20
 
 
 class ShardWorker:
-    """All that work on an input needs. Thread-safe."""
+    """Threads, models and counts with which a shard's inputs are worked on. Thread-safe."""
 
     def __init__(
         self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: _Log
@@ -55,6 +56,7 @@ class ShardWorker:
         self._log = log
         self._asker = Asker(caller, run.settings.prices, run.fresh_since)
         self._offsets = _line_offsets(shard.inputs)
+        self._tools = ToolChecks(run.settings, self._complain_of_tool, self.broken)
         self._passes = Passes(run.settings, self.inputs)
         self._failures = 0
         self._cut: set[str] = set()
@@ -107,6 +109,13 @@ class ShardWorker:
             row.input_id,
         )
 
+    def tool_answer(self, tool: ToolSettings, item: Input) -> ToolAnswer:
+        """What a check that is a tool says of an input of a slice in work."""
+        return self._tools.answer(tool, item)
+
+    def _complain_of_tool(self, tool: ToolSettings, code: str, words: str) -> None:
+        self._log.warning("the tool of check %s failed (%s): %s", tool.name, code, words)
+
     def _complain(self, row: CallRow) -> None:
         self._failures += 1
         if self._failures <= _LOUD or self._failures % 100 == 0:
@@ -135,6 +144,13 @@ class ShardWorker:
             part.writelines(orjson.dumps(review) + b"\n" for review in reviews)
 
     def _review(self, items: list[Input]) -> list[InputReview]:
+        self._tools.run(items)
+        try:
+            return self._in_passes(items)
+        finally:
+            self._tools.forget(items)
+
+    def _in_passes(self, items: list[Input]) -> list[InputReview]:
         found = self._pass(items)
         for _ in range(PASSES - 1):
             if not (again := self._passes.worth_another(found.values())):

@@ -111,7 +111,7 @@ def _number_id(value: Any) -> str:
 
 
 def _optional_text(row: dict[str, Any], name: str, code: str = "wrong_type") -> str | None:
-    value = row.get(name)  # absent in most rows, so asked first: a night has a hundred thousand
+    value = row.get(name)  # absent in most rows, so asked first: a run has a hundred thousand
     if value is None or value == "" or _given(row, name) is None:
         return None
     if not isinstance(value, str):

@@ -33,7 +33,7 @@ _DEFAULT = GitOptions()
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the load stage found."""
+    """Counts of the load stage."""
 
     inputs: int
     rejected: int
@@ -48,7 +48,7 @@ class Loaded:
         return self.inputs + self.rejected
 
     def sentence(self) -> str:
-        """For the log."""
+        """The counts in words, for the log."""
         text = f"{self.inputs:,} inputs accepted"
         if not self.rejected:
             return text

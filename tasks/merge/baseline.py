@@ -61,7 +61,7 @@ _COLUMNS = (
     "extra",
     *(
         f"comments.list.element.{name}"
-        for name in ("fingerprint", "path", "outcome", "cluster_id", "existing_code")
+        for name in ("fingerprint", "path", "outcome", "cluster_id", "existing_code", "since")
     ),
 )
 _FETCHED = ("reviews.parquet", "comments.parquet", "carried.jsonl")
@@ -178,7 +178,7 @@ def start_comparison(earlier: RunPaths | None, log: _Log) -> Comparison | None:
         carried = dict(map(carried_findings, read_carried(earlier)))
         reviews = read_reviews(earlier, _COLUMNS)
         shown = {name: one for row in reviews for name, one in earlier_findings(row)}
-        return Comparison(carried | shown)
+        return Comparison(carried | shown, read_manifest(earlier)["started_at"])
     except _DAMAGED as error:
         # This run's answers are paid for: they are not given up for a folder that is gone by now.
         log.warning("no comparison with the earlier run: %s", error)
@@ -199,8 +199,9 @@ def close_comparison(
         for path in _gone_files(baseline, comparison, paths):
             comparison.leave(path)
         worst = _worst_gone(earlier, comparison.gone)
-        run_id = read_manifest(earlier)["run_id"]
-        _carry(earlier, comparison.unknown, paths)
+        before = read_manifest(earlier)
+        run_id = before["run_id"]
+        _carry(earlier, comparison.unknown, before["started_at"], paths)
     except _DAMAGED as error:
         log.warning("the comparison with the earlier run is left out: %s", error)
         return None
@@ -227,8 +228,12 @@ def _shown(paths: RunPaths) -> Iterator[tuple[str, Row]]:
     yield from ((carried_name(one), one) for one in read_carried(paths))
 
 
-def _carry(earlier: RunPaths, unknown: Collection[str], paths: RunPaths) -> None:
-    kept = [one for name, one in _shown(earlier) if name in unknown]
+def _carry(earlier: RunPaths, unknown: Collection[str], started: str, paths: RunPaths) -> None:
+    kept = [
+        {**one, "since": one.get("since") or started}
+        for name, one in _shown(earlier)
+        if name in unknown
+    ]
     if kept:
         with atomic(paths.carried) as file:
             file.writelines(orjson.dumps(one) + b"\n" for one in kept)

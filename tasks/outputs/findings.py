@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 from tasks.core.errors import OutputError
 from tasks.core.paths import RunPaths
 from tasks.core.records import Row
+from tasks.core.text_safety import markdown_line
 from tasks.outputs.tables import read_table
 from tasks.review.findings.findings import Findings, findings_of
 
-__all__ = ["read_carried", "read_findings"]
+__all__ = ["new_critical_titles", "read_carried", "read_findings"]
 
 _SOURCE = ("input_id", "kind", "path")
+_CRITICAL = ("input_id", "cluster_id", "path", "title", "message", "severity", "outcome", "age")
 
 
 def read_findings(paths: RunPaths) -> Iterator[Findings]:
@@ -45,6 +47,19 @@ def read_findings(paths: RunPaths) -> Iterator[Findings]:
         raise OutputError(msg)
 
 
+def new_critical_titles(paths: RunPaths) -> list[str]:
+    """`path: title` of critical findings that no earlier run had; all of them, where none is known.
+
+    Raises:
+        OutputError: the table is missing or damaged.
+    """
+    rows = read_table(paths, "comments", _CRITICAL, keep=_new_critical)
+    found = {(row["input_id"], row["cluster_id"]): row for row in rows}
+    return [
+        markdown_line(f"{row['path']}: {row['title'] or row['message']}") for row in found.values()
+    ]
+
+
 def read_carried(paths: RunPaths) -> Iterator[Row]:
     """Open findings of earlier runs that this one did not look at; none where nothing was carried along.
 
@@ -66,3 +81,10 @@ def _shown_or_suppressed(batch: pa.RecordBatch) -> pa.RecordBatch:
     visible = pc.not_equal(batch["outcome"], "dropped")
     suppressed = pc.fill_null(pc.equal(batch["drop_reason"], "suppressed"), fill_value=False)
     return batch.filter(pc.or_(visible, suppressed))
+
+
+def _new_critical(batch: pa.RecordBatch) -> pa.RecordBatch:
+    visible = pc.not_equal(batch["outcome"], "dropped")
+    critical = pc.fill_null(pc.equal(batch["severity"], "critical"), fill_value=False)
+    recurring = pc.fill_null(pc.equal(batch["age"], "recurring"), fill_value=False)
+    return batch.filter(pc.and_(pc.and_(visible, critical), pc.invert(recurring)))

@@ -65,6 +65,7 @@ _COMMENT = _fields(
     outcome=_TEXT,
     drop_reason=_TEXT,
     age=_TEXT,
+    since=_TEXT,
     severity_said=_TEXT,
 )
 

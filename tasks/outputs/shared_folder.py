@@ -55,7 +55,7 @@ class SharedFolder(NamedTuple):
         self._publish(path, name)
 
     def upload_whole(self, local: Path) -> None:
-        """A file, under its own name, whose size there is then compared.
+        """Copy a local file here, under its own name, and compare its size there.
 
         Raises:
             OSError: the storage does not have all of it.

@@ -25,6 +25,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.text_safety import markdown_line
 from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
+from tasks.report.links import report_link
 from tasks.report.server_health import server_answers
 from tasks.report.ui_tables import FAILED_CALL_COLUMNS, failed_call_row, top_findings
 
@@ -42,7 +43,9 @@ def show_run(paths: RunPaths, manifest: RunFacts, outputs: Sequence[Output], tex
     if not server_answers():
         _LOG.warning("no artifact was made: Prefect's server does not answer")
         return
-    result = manifest["result"]
+    result, link = manifest["result"], report_link(paths)
+    if link:
+        text = text.replace("\n\n", f"\n\n[The whole report]({link})\n\n", 1)
     steps: dict[str, Callable[..., object]] = {
         "bulk-review-report": partial(create_markdown_artifact, text, description=result),
         "bulk-review-failed-cells": partial(_failed_cells, paths, manifest),
@@ -98,8 +101,9 @@ def _outputs(paths: RunPaths, outputs: Sequence[Output], *, key: str) -> None:
 
 
 def _report_file(paths: RunPaths, *, key: str) -> None:
-    # A browser follows it on the machine that ran the review; elsewhere it names the place.
     target = paths.html if paths.html.exists() else paths.report
+    # Without a server for it, it names the place: no browser follows a file: link of a web page.
+    link = report_link(paths) or target.as_uri()
     create_link_artifact(
-        target.as_uri(), link_text=target.name, key=key, description=f"beside the outputs, {target}"
+        link, link_text=target.name, key=key, description=f"beside the outputs, {target}"
     )

@@ -13,7 +13,7 @@ from tasks.core.paths import RunPaths
 from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
 from tasks.report.frames import Frames
-from tasks.report.html import Report, TableLibrary, render, summarise_findings
+from tasks.report.html import Report, TableLibrary, read_contexts, render, summarise_findings
 from tasks.report.summary import Summary
 
 __all__ = ["write_html"]
@@ -34,7 +34,8 @@ def write_html(
         OutputError: a table is missing or damaged, or the folder cannot be written.
     """
     findings = summarise_findings(read_findings(paths))
-    report = Report(manifest, summary, quota, findings, *frames)
+    contexts = read_contexts(paths, findings.worst, manifest["settings"].get("link"))
+    report = Report(manifest, summary, quota, findings, contexts, *frames)
     with atomic(paths.html) as file:
         file.write(render(report, _table_library()).encode())
     size = paths.html.stat().st_size

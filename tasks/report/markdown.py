@@ -16,6 +16,8 @@ __all__ = ["markdown_table", "report_text"]
 
 _REVIEW = "review"
 """What the review stage is called in calls.parquet."""
+_WIDEST = 8
+"""Columns of a table that fits a page."""
 _GONE = 20
 """Findings that are gone and listed; the manifest has more of them."""
 
@@ -204,7 +206,20 @@ def _budget(manifest: RunFacts) -> str:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as Markdown; numbers get thousands separators, None is an empty cell, text no markup."""
+    """A table as Markdown; numbers get thousands separators, None is an empty cell, text no markup.
+
+    One of more than eight columns is several, each with the first column: it fits a page then.
+    """
+    found = list(rows)
+    parts = max(1, -(-(len(head) - 1) // (_WIDEST - 1)))
+    size = -(-(len(head) - 1) // parts)
+    spans = [slice(1 + at * size, 1 + (at + 1) * size) for at in range(parts)]
+    return "\n\n".join(
+        _table((head[0], *head[span]), [(row[0], *row[span]) for row in found]) for span in spans
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = ["| " + " | ".join(map(markdown_cell, head)) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return "\n".join(lines)

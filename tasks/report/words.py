@@ -11,6 +11,8 @@ from tasks.report.summary import Summary
 
 __all__ = ["budget_text", "cost_text", "listed", "quota_sentence", "warnings_of"]
 
+_NO_WINDOW = "no limit"
+"""What the quota proof has for an app_id without a window of requests."""
 _MOST_WORDS = 8
 """Of a model's own words for a severity, those that are listed."""
 
@@ -23,10 +25,14 @@ def listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
 
 
 def quota_sentence(quota: QuotaProof) -> str:
-    """The quota proof in two sentences."""
+    """The quota proof in two sentences; without any window there is no best time to compare with."""
+    rows = quota["app_ids"]
+    limited = not rows or any(one.get("most in a window") != _NO_WINDOW for one in rows)
+    kept = _kept(quota) if limited else "no app_id has a window of requests"
+    best = f", at best {quota['optimum_s']:,.1f} s" if limited else ""
     return (
-        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {_kept(quota)}. First "
-        f"send to last: {quota['span_s']:,.1f} s, at best {quota['optimum_s']:,.1f} s."
+        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First "
+        f"send to last: {quota['span_s']:,.1f} s{best}."
     )
 
 
@@ -44,10 +50,11 @@ def _kept(quota: QuotaProof) -> str:
 
 
 def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
-    """`$2.02`, `over $1.01 (1 of 2 models has no price)` or `unknown (...)`."""
+    """`$2.02`, `over $1.01 (1 of 2 models has no price)` or `unknown (...)`; without calls `$0.00`."""
     note = f" ({gap})" if gap else ""
-    if dollars is None:
-        return f"unknown{note}" if gap else "nothing"
+    if dollars is None and gap:
+        return f"unknown{note}"
+    dollars = dollars or 0.0
     return f"{'over ' if gap else ''}${dollars:,.{digits}f}{note}"
 
 

@@ -1,6 +1,6 @@
 """Stage 2: accepted inputs -> shards of about equal work, each a contiguous range of sorted ids.
 
-Contiguous ranges make the merge a concatenation: no stage ever sorts or holds a night's rows.
+Contiguous ranges make the merge a concatenation: no stage ever sorts or holds a run's rows.
 """
 
 from __future__ import annotations

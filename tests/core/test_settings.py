@@ -9,8 +9,9 @@ from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.calls import Request
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import CheckSettings, Settings, load_settings
+from tasks.core.settings import CheckSettings, Settings, ToolSettings, load_settings
 from tasks.upstream.calls.completion import body_of
+from tests.factories import STRICT
 
 EXAMPLE = Path(__file__).parents[2] / "deployments" / "review.example.toml"
 
@@ -40,9 +41,44 @@ def test_the_shipped_example_is_valid() -> None:
 def test_the_example_names_every_setting() -> None:
     """Nothing that can be set is missing from the commented example."""
     text = EXAMPLE.read_text()
-    names = [*Settings.model_fields, *AppIdSettings.model_fields, *CheckSettings.model_fields]
+    tables = (Settings, AppIdSettings, CheckSettings, ToolSettings)
+    names = {name for table in tables for name in table.model_fields} - {"tool_check"}
     missing = [name for name in names if name not in text]
     assert not missing
+
+
+TOOL = '[[check]]\nname = "ruff"\ncommand = ["ruff", "{files}"]\n'
+
+
+def test_a_check_may_be_a_tool() -> None:
+    """It stands among the checks, needs no model, and comes back from a stored run as it was."""
+    settings = load_settings(MINIMAL + TOOL)
+    assert settings.check_names == ["one", "ruff"]
+    assert settings.models == ("m",)
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+    alone = load_settings(MINIMAL.replace('[[check]]\nname = "one"\nmodel = "m"\n', TOOL))
+    assert (alone.check_names, alone.models) == (["ruff"], ())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('model = "m"', "check that is a tool.0.model: a check that is a tool has no model"),
+        ('sarif = "x"', "either command"),
+        ("timout = 3", "did you mean timeout?"),
+        ('severities = { F = "awful" }', "severities.F"),
+        ("timeout = 0", "timeout"),
+        ('include = ["!"]', "is no pattern"),
+    ],
+)
+def test_each_mistake_of_a_tool_is_named(more: str, said: str) -> None:
+    """A check that is a tool has its own keys, and says which one is wrong."""
+    assert said in refusal(f"{MINIMAL}{TOOL}{more}\n")
+
+
+def test_two_checks_of_one_name_are_refused_whatever_they_are() -> None:
+    """A tool's name is a column value like a model's."""
+    assert "two checks are named" in refusal(MINIMAL + TOOL.replace("ruff", "one", 1))
 
 
 def test_minimal_file_gets_defaults() -> None:
@@ -335,3 +371,18 @@ def test_members_of_a_quota_group_say_the_same_quota() -> None:
     settings = load_settings(text("3/1min"))
     assert [(one.alias, one.windows) for one in settings.quotas] == [("s", (Window(3, 60.0),))]
     assert [one.alias for one in settings.pool] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('on = ["incomplet"]\nto = "slack-webhook/x"', "notify.on"),
+        ('on = []\nto = "slack-webhook/x"', "notify.on"),
+        ('on = ["late"]\nto = "https://hooks.example.test/secret"', "notify.to"),
+        ('on = ["late"]', "notify.to"),
+    ],
+)
+def test_a_notification_names_known_occasions_and_a_block(table: str, said: str) -> None:
+    """A webhook's URL is a secret, so it belongs into a block and not into the file."""
+    with pytest.raises(ConfigError, match=said):
+        load_settings(f"{STRICT}[notify]\n{table}\n")

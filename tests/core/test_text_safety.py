@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markdown_it import MarkdownIt
 
-from tasks.core.text_safety import markdown_cell, visible, visible_lines
+from tasks.core.text_safety import markdown_cell, visible, visible_code, visible_lines
 from tasks.report.markdown import markdown_table
 
 HOSTILE = "a|b\n# [x](http://y) <img src=x> \x1b[31m \u202edesrever `c` __init__.py"
@@ -12,6 +12,7 @@ HOSTILE = "a|b\n# [x](http://y) <img src=x> \x1b[31m \u202edesrever `c` __init__
 
 def test_what_moves_a_terminal_is_spelled_out() -> None:
     """Newlines, escapes and marks of direction are shown; other text stays."""
+    assert visible_code("a\tb\nc\r\x1b\u202e é") == "a\tb\nc\\r\\x1b\\u202e é"
     assert visible("a\nb\x1b[31m\u202e é") == r"a\nb\x1b[31m\u202e é"
 
 

@@ -19,13 +19,6 @@ from tests.factories import manifest_of
 DEPLOYMENTS = Path(events.__file__).parents[2] / "deployments"
 
 
-def test_the_nightly_goes_on_where_the_last_one_ended() -> None:
-    """A window of hours would lose what a late start, a queue or a night that was left out fell over."""
-    text = (DEPLOYMENTS / "prefect.yaml").read_text()
-    (nightly,) = (one for one in yaml.safe_load(text)["deployments"] if one["name"] == "nightly")
-    assert nightly["parameters"]["source"] == "git:.@since=last"
-
-
 def test_the_rerun_takes_the_range_of_its_night(monkeypatch: Any) -> None:
     """Its parameters, made of the event that an incomplete run sends, name the same commits."""
     sent: dict[str, Any] = {}

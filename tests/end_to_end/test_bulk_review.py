@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deployments.sandbox import Sandbox
+from flows.cli.main import main
 from tasks.outputs.schemas import SCHEMAS
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples" / "samples.jsonl"
@@ -103,6 +104,7 @@ def _reviews(output: Path) -> dict[str, Any]:
     for comments in (some for checks in found.values() for some in checks.values()):
         for comment in comments or ():
             comment.pop("age")
+            comment.pop("since")
     return found
 
 
@@ -127,6 +129,12 @@ def test_found_nothing_differs_from_failed(
     assert set(calls.loc[("check", "two"), "reason"]) == {"content_filter"}
     assert set(calls.loc[("review", "review"), "reason"]) == {"no_comments"}
     assert (calls.loc[("check", "two"), "input_tokens"] > 0).all()  # a filtered reply is paid for
+
+    tolerant = make_job(config(sandbox, head='accept = { failed_cells = "50%" }'))
+    accepted = tolerant.run(source)
+    assert accepted.code == 0, accepted.err
+    assert "accepted with gaps: 0 of 2 inputs, 2 not in full: 2 content_filter" in accepted.out
+    assert main(["verify", str(tolerant.output)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,26 +8,37 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
+from deployments.nightly import Nightly
 from deployments.sandbox import Sandbox, start_sandbox
+from tests.operations.inbox import Inbox, open_inbox
 from tests.operations.stack import ALIASES, KEYS, Operator, Stack
 from tests.runs import free_port
 
 SLOW = 3.0
 """Seconds per call of the runs that are interrupted."""
 
+_NOTIFY = """
+[notify]
+on = ["incomplete", "refused", "crashed", "late", "budget", "new_critical"]
+to = "custom-webhook/inbox"
+"""
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`nightly-review up` and, at the end, `down`."""
-    port = free_port()
-    made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port)
+    port, reports = free_port(), free_port()
+    made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port, f"http://127.0.0.1:{reports}")
     arguments = ["--folder", str(made.folder), "--port", str(port), "--runs", "8"]
+    arguments += ["--reports", str(made.operators / "runs"), "--reports-port", str(reports)]
     # The worker looks for work more often, and a lost run is found sooner, than an operator needs.
     faster = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     try:
@@ -48,14 +59,39 @@ def upstream() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def operator(
-    stack: Stack, upstream: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
+def operator(stack: Stack, upstream: Sandbox) -> Iterator[Operator]:
     """An operator with a client of the stack's API."""
     with stack.using():
         client = get_client(sync_client=True)
     with client:
-        yield Operator(stack, upstream, client, tmp_path_factory.mktemp("operator"))
+        yield Operator(stack, upstream, client, stack.operators)
+
+
+@pytest.fixture(scope="session")
+def inbox() -> Iterator[Inbox]:
+    """A webhook that somebody reads."""
+    with open_inbox() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def deployed(operator: Operator, inbox: Inbox) -> Nightly:
+    """`nightly-review deploy`, with a review.toml that wants to be told of everything."""
+    with operator.using():
+        block = CustomWebhookNotificationBlock(
+            name="inbox", url=inbox.url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        )
+        block.save("inbox")
+    config = Path(operator.config("deployed"))
+    config.write_text(f"{config.read_text()}\n{_NOTIFY}")
+    operator.stack.module(
+        *("flows.cli.main", "deploy", operator.source("deployed", 1), "--config", str(config)),
+        *("--cron", "15 3 * * *", "--timezone", "Europe/Berlin"),
+        *("--folder", str(operator.stack.folder)),
+    )
+    made = Nightly.read(operator.stack.folder / "nightly.yaml")
+    assert made is not None
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +104,16 @@ class Evening:
     overlap: FlowRun
     """A second nightly while the first one ran."""
     gaps: FlowRun
+    refused: FlowRun
+    """Its review.toml is not there."""
     cancelled: FlowRun
     interrupted: FlowRun
 
 
 @pytest.fixture(scope="session")
-def evening(operator: Operator) -> Evening:
+def evening(operator: Operator, deployed: Nightly) -> Evening:
     """Start everything; each test waits for its own run."""
+    del deployed  # somebody is told of what happens
     source = operator.source("slow", 120)
     command = subprocess.Popen(
         [sys.executable, "-m", "flows.bulk_review", source, "--config", operator.config("lost")],
@@ -93,6 +132,7 @@ def evening(operator: Operator) -> Evening:
                 operator.source("gaps", 6, "content_policy", "content_policy", "status_429*2"),
                 operator.config("gaps", "team-one", "team-two"),
             ),
+            "refused": operator.start("adhoc", "refused", source, "nowhere.toml"),
             **{
                 name: operator.start("adhoc", name, source, operator.config(name, threads=2))
                 for name in ("cancelled", "interrupted")

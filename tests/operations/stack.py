@@ -61,6 +61,8 @@ class Stack:
 
     folder: Path
     port: int
+    reports: str
+    """URL of the pages of all runs."""
 
     @property
     def url(self) -> str:
@@ -76,6 +78,13 @@ class Stack:
             "PREFECT_API_AUTH_STRING": self.login,
             "PREFECT_HOME": home,
         }
+
+    @property
+    def operators(self) -> Path:
+        """The operator's folder: settings, sources, and `runs`, whose reports are served."""
+        place = self.folder.parent / "operator"
+        place.mkdir(exist_ok=True)
+        return place
 
     @property
     def login(self) -> str:

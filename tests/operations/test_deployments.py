@@ -20,6 +20,7 @@ from prefect.settings.models.root import Settings
 from prefect.utilities.callables import parameter_schema
 
 from deployments.local import ROOT, read_env
+from deployments.nightly import Nightly
 from flows.cli.main import main
 from tests.operations.stack import Operator
 
@@ -77,8 +78,8 @@ def test_server_settings_are_all_known_and_explained() -> None:
         assert not (line and not line.startswith("#")) or above.startswith("# "), line
 
 
-def test_deployed_as_written(operator: Operator) -> None:
-    """Schedule, zone, limit, pool and the project root as working directory are on the server."""
+def test_deployed_as_written(operator: Operator, deployed: Nightly) -> None:
+    """Source, schedule, zone, limit, pool and the project root as working directory are on the server."""
     nightly = operator.client.read_deployment_by_name("bulk-review/nightly")
     adhoc = operator.client.read_deployment_by_name("bulk-review/adhoc")
 
@@ -86,10 +87,12 @@ def test_deployed_as_written(operator: Operator) -> None:
     assert (
         schedule.schedule.model_dump(exclude_none=True).items()
         >= {
-            "cron": "30 1 * * *",
+            "cron": "15 3 * * *",
             "timezone": "Europe/Berlin",
         }.items()
     )
+    assert schedule.active
+    assert nightly.parameters == {"source": deployed.source, "config": deployed.config}
     assert schedule.slug == "nightly"
     assert nightly.global_concurrency_limit is not None
     assert nightly.global_concurrency_limit.limit == 1
@@ -103,8 +106,9 @@ def test_deployed_as_written(operator: Operator) -> None:
         assert next(iter(step.values()))["directory"] == str(ROOT)
 
 
+@pytest.mark.usefixtures("deployed")
 def test_the_nightly_is_scheduled(operator: Operator) -> None:
-    """The server has made the next nights' runs, at half past one where the schedule says."""
+    """The server has made the next nights' runs, at the time and place that `deploy` was given."""
     nightly = operator.client.read_deployment_by_name("bulk-review/nightly")
     wanted = DeploymentFilter(id=DeploymentFilterId(any_=[nightly.id]))
 
@@ -113,20 +117,24 @@ def test_the_nightly_is_scheduled(operator: Operator) -> None:
         return [run.expected_start_time for run in runs if run.auto_scheduled]
 
     for night in operator.until(nights, "scheduled runs", 60):
-        assert night.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") == "01:30"
+        assert night.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") == "03:15"
 
 
 def test_up_twice_changes_nothing(operator: Operator) -> None:
     """The same server and worker go on, and there is still one automation for lost runs."""
     stack = operator.stack
-    pids = [(stack.folder / f"{name}.pid").read_text() for name in ("server", "worker")]
+    services = ("server", "reports", "worker")
+    pids = [(stack.folder / f"{name}.pid").read_text() for name in services]
+    pages_port = stack.reports.rpartition(":")[2]
     faster = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     said = stack.module(
-        "flows.cli.main", "up", "--folder", str(stack.folder), "--port", str(stack.port), **faster
+        *("flows.cli.main", "up", "--folder", str(stack.folder), "--port", str(stack.port)),
+        *("--reports", str(stack.operators / "runs"), "--reports-port", pages_port),
+        **faster,
     )
 
-    assert said.count("runs already") == 2
-    assert [(stack.folder / f"{name}.pid").read_text() for name in ("server", "worker")] == pids
+    assert said.count("runs already") == 3
+    assert [(stack.folder / f"{name}.pid").read_text() for name in services] == pids
     (lost,) = operator.client.read_automations_by_name("lost-runs-are-crashed")
     assert lost.enabled
 

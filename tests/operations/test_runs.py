@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
@@ -91,6 +92,12 @@ def test_artifacts_have_stable_keys_and_say_what_happened(
         assert f"## {heading}" in report
     assert "| team-two |" in report
     assert found["bulk-review-progress"]["data"] == 100
+    link = f"{operator.stack.reports}/gaps/report.html"
+    assert f"({link})" in found["bulk-review-report-file"]["data"]
+    assert f"]({link})" in report
+    user, _, password = operator.stack.login.partition(":")
+    assert "<title>Review" in httpx.get(link, auth=(user, password), trust_env=False).text
+    assert max(line.count(" | ") for line in report.splitlines()) <= 7
 
 
 def test_lines_land_in_the_run_they_belong_to(operator: Operator, evening: Evening) -> None:
@@ -105,8 +112,14 @@ def test_lines_land_in_the_run_they_belong_to(operator: Operator, evening: Eveni
     failures = [line for line in lines if "failed call" in line]
     assert {re.findall(r"gaps-\d+", line)[0] for line in failures} == {"gaps-000", "gaps-001"}
     assert len(failures) == 2
-    assert not any("gaps-00" in line for line in operator.log(run.id))
+    # Each of the stages says so of itself.
+    ours = [line for line in operator.log(run.id) if "Finished in state" not in line]
+    assert not any("gaps-00" in line for line in ours)
     assert len(lines) < 20
+    assert len(set(ours)) == len(ours)
+    ends = [line for line in ours if line.startswith("INCOMPLETE: ")]
+    assert ends == [line for line in ends if line.endswith(f"outputs: {operator.output('gaps')}")]
+    assert len(ends) == 1
 
 
 def test_events_name_the_run_and_carry_counts_not_keys(

@@ -23,7 +23,7 @@ _starting = threading.Lock()
 
 
 class Phase(Enum):
-    """What matters here of a flow run's state."""
+    """The phase that a flow run is in, as far as its starter has to know."""
 
     UNKNOWN = "the server does not answer"
     WAITING = "no worker has taken it"
@@ -83,7 +83,7 @@ def look_at(flow_run_id: UUID) -> Seen:
 
 
 def cancel_flow_run(flow_run_id: UUID) -> None:
-    """Ask the worker to end it; one that nobody has taken is Cancelled at once."""
+    """Ask the worker to end a flow run; one that nobody has taken is Cancelled at once."""
     if not server_answers():
         return
     with suppress(Exception), get_client(sync_client=True) as client:

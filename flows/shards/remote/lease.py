@@ -49,7 +49,7 @@ class Lease:
 
     @classmethod
     def from_json(cls, found: Any) -> Lease | None:
-        """None: there is none."""
+        """The lease in a JSON object; None: there is none."""
         return cls(**found) if isinstance(found, dict) else None
 
 
@@ -68,12 +68,12 @@ class Heartbeat:
 
     @classmethod
     def from_json(cls, found: Any) -> Heartbeat | None:
-        """None: there is none yet."""
+        """The heartbeat in a JSON object; None: there is none yet."""
         return cls(**found) if isinstance(found, dict) else None
 
     @staticmethod
     def name(attempt: str) -> str:
-        """Its file in the shard's folder: attempts do not write over each other."""
+        """The heartbeat's file in the shard's folder: attempts do not write over each other."""
         return f"heartbeat-{attempt}.json"
 
 

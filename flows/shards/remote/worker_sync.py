@@ -19,7 +19,7 @@ from tasks.core.paths import ShardPaths
 from tasks.core.periodic import PeriodicTask
 from tasks.outputs.shared_folder import SharedFolder
 
-__all__ = ["LEASE", "Mirror", "digests", "fetch"]
+__all__ = ["LEASE", "WorkerSync", "digests", "fetch"]
 
 LEASE = "lease.json"
 _GLANCE = 0.5
@@ -55,7 +55,7 @@ def fetch(exchange: SharedFolder, shard: ShardPaths, expected: Mapping[str, str]
             exchange.download(name, shard.root / name)
 
 
-class Mirror:
+class WorkerSync:
     """Keeps storage up to date while a shard works, and ends the process with its lease."""
 
     def __init__(

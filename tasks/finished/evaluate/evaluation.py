@@ -76,7 +76,7 @@ class HitScores:
         return HitScores(*(self.of(hit) + other.of(hit) for hit in HITS))
 
     def of(self, hit: Hit) -> Scored:
-        """For one meaning of a hit."""
+        """The scores for one meaning of a hit."""
         return self.by_place if hit == "by_place" else self.by_place_and_matter
 
 

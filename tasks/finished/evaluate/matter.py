@@ -51,12 +51,12 @@ class Matter:
 
     @classmethod
     def of_defect(cls, defect: Expected) -> Matter:
-        """Of a label."""
+        """The matter of a label."""
         return cls(_content(defect.message or ""), defect.category)
 
     @classmethod
     def of_comment(cls, comment: Comment) -> Matter:
-        """Of a comment."""
+        """The matter of a comment."""
         return cls(_content(f"{comment.title} {comment.message}"), comment.category)
 
     def overlap(self, other: Matter) -> float:

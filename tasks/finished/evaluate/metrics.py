@@ -45,17 +45,17 @@ class MatchCounts:
 
     @property
     def precision(self) -> Proportion | None:
-        """None when nothing was raised."""
+        """Share of the findings that match a defect; None when nothing was raised."""
         return wilson(self.true, self.true + self.false)
 
     @property
     def recall(self) -> Proportion | None:
-        """None when there was nothing to find."""
+        """Share of the defects that were found; None when there was nothing to find."""
         return wilson(self.true, self.true + self.missed)
 
     @property
     def f1(self) -> Proportion | None:
-        """None when there were neither findings nor defects."""
+        """F1 of precision and recall; None when there were neither findings nor defects."""
         return f1(self.true, self.false, self.missed)
 
     @property

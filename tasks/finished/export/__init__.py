@@ -21,7 +21,7 @@ __all__ = ["EXPORTS", "Export", "export_names"]
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One format."""
+    """One export format."""
 
     file: str
     """Name of the file in the run's folder."""

@@ -43,7 +43,7 @@ _DEFAULT = GitOptions()
 
 
 def may_be_empty(source: str) -> bool:
-    """Whether no input at all is a normal night: nothing changed in the repository."""
+    """Whether no input at all is a normal result: nothing changed in the repository."""
     return source.startswith(GIT_PREFIX)
 
 

@@ -1,4 +1,4 @@
-"""What every reader yields."""
+"""Numbered rows, which every reader of a source yields."""
 
 from __future__ import annotations
 

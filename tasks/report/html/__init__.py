@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.report.html.context import read_contexts
 from tasks.report.html.findings import FindingsSummary, summarise_findings
 from tasks.report.html.page import Report, TableLibrary, render
 from tasks.report.html.series import CHART_CALL_COLUMNS, CHART_COMMENT_COLUMNS
@@ -12,6 +13,7 @@ __all__ = [
     "FindingsSummary",
     "Report",
     "TableLibrary",
+    "read_contexts",
     "render",
     "summarise_findings",
 ]

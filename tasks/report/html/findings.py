@@ -1,4 +1,4 @@
-"""The findings of a run as the page shows them: counts of all, and a row for each of the worst."""
+"""The findings of a run in bounded memory: counts of all, and the worst of them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ from tasks.review.findings.findings import (
     Finding,
     Findings,
     category_of,
-    line_range,
-    place_text,
     severity_index,
-    title_of,
     worst_first,
 )
 
-__all__ = ["MAX_FINDINGS", "FindingView", "FindingsSummary", "finding_view", "summarise_findings"]
+__all__ = ["MAX_FINDINGS", "FindingsSummary", "summarise_findings"]
 
-MAX_FINDINGS = 2000
+MAX_FINDINGS = 5000
 """Rows in the report's table; the rest is counted."""
-_MAX_TEXT = 1500
-_MAX_CODE_LINES = 16
 
 
 @dataclass(slots=True)
@@ -37,6 +32,9 @@ class FindingsSummary:
     """Inputs with at least one finding."""
     severities: dict[str, Counter[str]] = field(default_factory=dict)
     """severity -> category -> findings."""
+    new: int = 0
+    """Findings that the earlier run did not show; 0 where there was none."""
+    critical_or_new: int = 0
     worst: list[Finding] = field(default_factory=list)
     """Worst first; each with the `input_id` it belongs to."""
 
@@ -60,81 +58,7 @@ def _counted(inputs: Iterable[Findings], found: FindingsSummary) -> Iterator[Fin
         for finding in findings.shown:
             severity = SEVERITIES[severity_index(finding)]
             found.severities.setdefault(severity, Counter())[category_of(finding)] += 1
+            is_new = finding["age"] == "new"
+            found.new += is_new
+            found.critical_or_new += is_new or severity == SEVERITIES[0]
             yield finding
-
-
-@dataclass(frozen=True, slots=True)
-class FindingView:
-    """One finding in the words of its row in the table."""
-
-    severity: str
-    order: int
-    """0 is the worst."""
-    category: str
-    title: str
-    path: str
-    place: str
-    score: str
-    checks: str
-    agreement: int
-    state: str
-    message: str
-    rationale: str
-    reason: str
-    """Of the review's verdict."""
-    code: tuple[tuple[str, str], ...]
-    """(line number or nothing, text)."""
-    suggestion: tuple[str, ...]
-    input_id: str
-
-
-def finding_view(finding: Finding) -> FindingView:
-    """The row of one finding; long texts are cut, and end with how much was left out."""
-    score = finding["verdict_score"]
-    order = severity_index(finding)
-    return FindingView(
-        severity=SEVERITIES[order],
-        order=order,
-        category=category_of(finding),
-        title=title_of(finding).removeprefix("[unverified] "),
-        path=finding["path"],
-        place=place_text(finding),
-        score="" if score is None else str(score),
-        checks=", ".join(finding["check_models"] or [finding["check_model"]]),
-        agreement=finding["agreement"] or 1,
-        state=finding["outcome"],
-        message=_cut(finding["message"]),
-        rationale=_cut(finding["rationale"]),
-        reason=_cut(finding["verdict_reason"]),
-        code=_numbered(finding),
-        suggestion=_lines(finding["suggestion"]),
-        input_id=finding["input_id"],
-    )
-
-
-def _cut(text: str | None) -> str:
-    text = (text or "").strip()
-    left = len(text) - _MAX_TEXT
-    return text if left <= 0 else f"{text[:_MAX_TEXT]} (and {left:,} more characters)"
-
-
-def _lines(code: str | None) -> tuple[str, ...]:
-    if not code or not code.strip():
-        return ()
-    lines = [_cut_line(line) for line in code.rstrip().splitlines()]
-    left = len(lines) - _MAX_CODE_LINES
-    return tuple(lines if left <= 0 else [*lines[:_MAX_CODE_LINES], f"(and {left:,} more lines)"])
-
-
-def _cut_line(line: str) -> str:
-    return line if len(line) <= _MAX_TEXT else f"{line[:_MAX_TEXT]} (and more)"
-
-
-def _numbered(finding: Finding) -> tuple[tuple[str, str], ...]:
-    # Only a quote that was found stands at these lines for sure.
-    known = finding["loc_method"] in {"exact", "quote"} and line_range(finding)
-    start = known[0] if known else None
-    return tuple(
-        ("" if start is None else str(start + place), line)
-        for place, line in enumerate(_lines(finding["existing_code"]))
-    )

@@ -1,8 +1,9 @@
 """
 The page: template, style, scripts and the policy that ties them.
 
-What models and authors wrote is hostile. The template escapes every value, and the page allows
-only the two scripts that stand in it, by their hash: nothing else can run, load or send.
+What models and authors wrote is hostile. The template escapes every value, the script makes text nodes of
+what it reads from the data, and the page allows only the two scripts that stand in it, by their hash:
+nothing else can run, load or send.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -19,29 +21,36 @@ from markupsafe import Markup, escape
 
 from tasks.core.errors import OutputError
 from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.text_safety import visible_code
 from tasks.report.html import view
-from tasks.report.html.charts import COLOURS
-from tasks.report.html.findings import FindingsSummary, finding_view
+from tasks.report.html.context import Context
+from tasks.report.html.findings import FindingsSummary
+from tasks.report.html.highlights import highlights
 from tasks.report.html.panels import panels
+from tasks.report.html.rows import rows_json
 from tasks.report.summary import Summary
 
 __all__ = ["Report", "TableLibrary", "render"]
 
 _PAGES = Environment(
-    autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+    finalize=lambda value: visible_code(value) if type(value) is str else value,
 )
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
 def _prose(text: str) -> Markup:
     """Escaped text with its `code` set as code: models write that everywhere."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible_code(text)))))  # noqa: S704 - escaped first
 
 
 _PAGES.filters["prose"] = _prose
 _FILES = files(__package__ or "")
 _PAGE = _PAGES.from_string(_FILES.joinpath("report.html.j2").read_text("utf-8"))
-_STYLE = _PAGES.from_string(_FILES.joinpath("style.css").read_text("utf-8"))
+_STYLE = _FILES.joinpath("style.css").read_text("utf-8")
 _SCRIPT = _FILES.joinpath("report.js").read_text("utf-8")
 _EXPORTS = re.compile(r"\bexport\s*\{([^{}]*)\};?")
 _DEFAULT = re.compile(r"([\w$]+)\s+as\s+default\b")
@@ -63,6 +72,8 @@ class Report:
     summary: Summary
     quota: QuotaProof
     findings: FindingsSummary
+    contexts: Mapping[str, Context]
+    """By comment id; findings without one show their quote."""
     calls: pd.DataFrame
     """series.CHART_CALL_COLUMNS of all calls."""
     comments: pd.DataFrame
@@ -82,11 +93,13 @@ def render(report: Report, library: TableLibrary) -> str:
         cards=view.cards(report.manifest, report.summary, report.findings),
         problems=view.problems(report.manifest),
         charts=panels(report.manifest, report.findings, report.calls, report.comments),
-        findings=[finding_view(one) for one in report.findings.worst],
+        first=highlights(report.findings, report.manifest.get("history")),
+        rows=rows_json(report.findings.worst, report.contexts),
+        findings_shown=bool(report.findings.worst),
         findings_note=view.findings_note(report.findings),
         said=view.said_tables(report.manifest),
         tables=view.report_tables(report.summary, report.quota),
-        style=_ours(_STYLE.render(colours=COLOURS)),
+        style=_ours(_STYLE),
         table_style=_ours(library.style),
         table_script=_ours(table_script),
         script=_ours(_SCRIPT),

@@ -1,7 +1,8 @@
-"""The charts with the words around them: what each shows, and what it says when it has no data."""
+"""The charts with the words around them; one without anything to compare is left out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,12 @@ from tasks.core.manifest import RunFacts
 from tasks.core.quotas import Window, parse_window
 from tasks.report.html import charts, series
 from tasks.report.html.findings import FindingsSummary
+from tasks.report.words import listed
 
 __all__ = ["ChartPanel", "panels", "windows_of"]
 
+_FEWEST = 2
+"""Bars, or points in time, that make a chart."""
 MAX_STRIPS = 12
 """App_ids drawn; the busiest ones."""
 
@@ -27,9 +31,9 @@ class ChartPanel:
     caption: str
     width: str
     """half or full."""
-    empty: str
-    """Shown when there is nothing to draw."""
-    svg: Markup | None
+    label: str
+    """The same in words, for those who do not see it."""
+    svg: Markup
 
 
 def panels(
@@ -37,7 +41,8 @@ def panels(
 ) -> list[ChartPanel]:
     """The charts of a run; `calls` and `comments` have the columns of `series`."""
     made = series.made_calls(calls)
-    return [_findings(findings), _agreement(comments), _latency(made), _quota(made, manifest)]
+    drawn = [_findings(findings), _agreement(comments), _latency(made), _quota(made, manifest)]
+    return [one for one in drawn if one is not None]
 
 
 def windows_of(manifest: RunFacts) -> dict[str, tuple[Window, ...]]:
@@ -49,43 +54,60 @@ def windows_of(manifest: RunFacts) -> dict[str, tuple[Window, ...]]:
     }
 
 
-def _findings(findings: FindingsSummary) -> ChartPanel:
+def _findings(findings: FindingsSummary) -> ChartPanel | None:
     points = series.severity_points(findings.severities)
+    totals: Counter[str] = Counter()
+    for point in points:
+        totals[point["category"]] += point["count"]
+    if len(totals) < _FEWEST:
+        return None
     caption = "Kept or not yet judged, by category and severity."
-    svg = _drawn(charts.severity_chart(points)) if points else None
-    return ChartPanel("What was found", caption, "half", "Nothing was found.", svg)
+    label = f"Findings by category: {listed(dict(totals.most_common()))}"
+    svg = _drawn(charts.severity_chart(points))
+    return ChartPanel("Findings by category", caption, "half", label, svg)
 
 
-def _agreement(comments: pd.DataFrame) -> ChartPanel:
+def _agreement(comments: pd.DataFrame) -> ChartPanel | None:
     points = series.agreement_points(comments)
+    if len(points) < _FEWEST:
+        return None
     caption = (
         "How often the review confirms an issue, by how many checks raised it (95 % interval)."
     )
-    svg = _drawn(charts.agreement_chart(points)) if points else None
-    return ChartPanel("Does agreement mean anything?", caption, "half", "Nothing was judged.", svg)
+    shares = ", ".join(
+        f"{one['rate']:.0%} of {one['issues']:,} raised by {one['checks']}" for one in points
+    )
+    label = f"Confirmed by the review: {shares}"
+    svg = _drawn(charts.agreement_chart(points))
+    return ChartPanel("Confirmed by agreement", caption, "half", label, svg)
 
 
-def _latency(made: pd.DataFrame) -> ChartPanel:
+def _latency(made: pd.DataFrame) -> ChartPanel | None:
     points = series.latency_points(made)
-    svg = _drawn(charts.latency_chart(points)) if points else None
+    if len({point["time"] for point in points}) < _FEWEST:
+        return None
     caption = "Of the calls sent by this run, by the time they were sent."
-    return ChartPanel("Latency", caption, "full", "No call was answered.", svg)
+    most = max(point["seconds"] for point in points)
+    label = f"Latency over time: median and 95th percentile, at most {most:,.1f} seconds"
+    return ChartPanel("Latency", caption, "full", label, _drawn(charts.latency_chart(points)))
 
 
-def _quota(made: pd.DataFrame, manifest: RunFacts) -> ChartPanel:
+def _quota(made: pd.DataFrame, manifest: RunFacts) -> ChartPanel | None:
     limited = {alias: windows for alias, windows in windows_of(manifest).items() if windows}
     busy = made[made["app_id"].isin(list(limited))]["app_id"].value_counts()
     busy = busy[busy > 0]  # of a category, all values are counted
     shown = {str(alias): limited[str(alias)] for alias in busy.index[:MAX_STRIPS]}
     points = series.quota_points(made, shown)
+    if len({point["time"] for point in points}) < _FEWEST:
+        return None
     caption = (
         "Most calls in any window of each app_id so far; the dashed line is its quota. Answered and "
         "failed calls count once, the proof below counts every attempt."
     )
     if len(busy) > MAX_STRIPS:
         caption += f" {len(busy) - MAX_STRIPS:,} less busy app_ids are left out."
-    svg = _drawn(charts.quota_chart(points)) if points else None
-    return ChartPanel("Quota use", caption, "full", "No call was sent under a quota.", svg)
+    label = f"Quota use over time of {', '.join(shown)}"
+    return ChartPanel("Quota use", caption, "full", label, _drawn(charts.quota_chart(points)))
 
 
 def _drawn(spec: dict[str, Any]) -> Markup:

@@ -11,7 +11,7 @@ from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.upstream import upstream_tables
-from tasks.report.words import budget_text, listed, quota_sentence
+from tasks.report.words import budget_text, cost_text, listed, quota_sentence
 
 __all__ = [
     "Figure",
@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 _SECOND = 1000.0
+_NEEDLESS = ("no_comments", "nothing_to_review")
+"""Why the review of an input was not asked, without any fault."""
+_NOT_REVIEWED = ("deleted", "excluded")
+"""Why a file was not to be reviewed, without any fault."""
 _OTHER_AGES: tuple[Literal["recurring", "gone", "dropped", "unknown"], ...] = (
     "recurring",
     "gone",
@@ -56,23 +60,29 @@ def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> li
     """The totals at the top of the page."""
     counts = manifest["counts"]
     comments, cells = counts["comments"], counts["cells"]
-    bound = "over " if summary.cost_gap else ""
-    cost = "unknown" if summary.cost_gap else "nothing"
-    if summary.cost_usd is not None:
-        cost = f"{bound}${summary.cost_usd:,.2f}"
+    cost = cost_text(summary.cost_usd, summary.cost_gap).partition(" (")[0]
     worst = ", ".join(f"{findings.count(one):,} {one}" for one in SEVERITIES[:2])
     return [
         Figure("inputs", f"{counts['inputs']:,}", listed(counts["coverage"])),
         Figure("findings", f"{findings.total:,}", f"{worst}; in {findings.inputs:,} inputs"),
         *_news(manifest.get("history")),
         Figure("comments", f"{comments['raised']:,}", listed(comments, skip=("raised",))),
-        Figure("cells", f"{cells['planned']:,}", listed(cells, skip=("planned",))),
+        Figure("checks and reviews", f"{cells['planned']:,}", _ends(manifest)),
         Figure("calls sent", f"{summary.calls:,}", f"{summary.journaled:,} from the journal"),
         Figure("latency", _latency(summary), f"95th percentile; {summary.retries:,} retries"),
         Figure("cost", cost, summary.cost_gap or "US dollars"),
         *_budget(manifest),
         Figure("time", _duration(manifest["seconds"]), f"{_rate(manifest)} inputs a minute"),
     ]
+
+
+def _ends(manifest: RunFacts) -> str:
+    counts = manifest["counts"]
+    cells, reasons = counts["cells"], counts["skipped_by_reason"]
+    needless = sum(reasons.get(reason, 0) for reason in _NEEDLESS)
+    left_out = cells.get("skipped", 0) - needless
+    ends = {"done": cells.get("ok", 0), "failed": cells.get("failed", 0), "left out": left_out}
+    return listed(ends | {"not needed": needless})
 
 
 def _budget(manifest: RunFacts) -> list[Figure]:
@@ -110,19 +120,23 @@ def _rate(manifest: RunFacts) -> str:
 
 
 def problems(manifest: RunFacts) -> list[Figure]:
-    """Gaps of the run by reason; empty when it is complete."""
+    """Gaps of the run by reason; empty when it is complete. A review without comments is none."""
     counts = manifest["counts"]
     kinds = {
-        "cells failed": counts["failed_by_reason"],
+        "checks or reviews failed": counts["failed_by_reason"],
         "replies cut, raise max_tokens": counts.get("cut_by_reason", {}),
-        "cells skipped": counts["skipped_by_reason"],
-        "rows rejected": manifest["rejected"]["reasons"],
+        "checks or reviews left out": _without(counts["skipped_by_reason"], _NEEDLESS),
+        "rows rejected": _without(manifest["rejected"]["reasons"], _NOT_REVIEWED),
     }
     return [
         Figure(kind, f"{sum(reasons.values()):,}", listed(reasons))
         for kind, reasons in kinds.items()
         if reasons
     ]
+
+
+def _without(reasons: Mapping[str, int], harmless: Sequence[str]) -> dict[str, int]:
+    return {reason: count for reason, count in reasons.items() if reason not in harmless}
 
 
 def findings_note(findings: FindingsSummary) -> str:

@@ -55,6 +55,8 @@ class Earlier:
     """Hash of the longest line that it quotes; good in this process only."""
     kind: str | None = None
     """Of its input."""
+    since: str | None = None
+    """When the first run that showed it started; None: the earlier run itself."""
 
 
 def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
@@ -66,7 +68,8 @@ def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
             base = _base(review["extra"])
             line = _longest_line(one["existing_code"])
             kind = review.get("kind")
-            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line, kind)
+            since = one.get("since")
+            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line, kind, since)
 
 
 def carried_name(finding: Row) -> str:
@@ -78,7 +81,8 @@ def carried_findings(finding: Row) -> tuple[str, Earlier]:
     """A finding that the earlier run carried along, as it is stored."""
     line = _longest_line(finding["existing_code"])
     name, kind = carried_name(finding), finding.get("kind")
-    return finding["fingerprint"], Earlier(name, finding["path"], None, line, kind)
+    since = finding.get("since")
+    return finding["fingerprint"], Earlier(name, finding["path"], None, line, kind, since)
 
 
 def count_ages(comments: Iterable[Row]) -> Counter[str]:
@@ -92,8 +96,10 @@ def count_ages(comments: Iterable[Row]) -> Counter[str]:
 class Comparison:
     """A run compared with an earlier one, input by input; memory holds both runs' fingerprints."""
 
-    def __init__(self, before: Mapping[str, Earlier]) -> None:
+    def __init__(self, before: Mapping[str, Earlier], started: str | None = None) -> None:
+        """`before` is what the earlier run showed, by fingerprint; `started` is its start, ISO 8601."""
         self._before = before
+        self._since = {one.finding: one.since or started for one in before.values()}
         self._at: dict[str, list[Earlier]] = {}
         self._kin: dict[tuple[str, str], dict[str, str]] = {}
         for name, one in before.items():
@@ -104,12 +110,17 @@ class Comparison:
         self._looked_at: set[str] = set()
 
     def add(self, item: Row, review: Row) -> None:
-        """Count one input, and give each of its comments its `age`."""
+        """Count one input, and give each of its comments its `age` and `since`."""
         comments = review["comments"]
         known = self._known(item, comments)
-        again = {one["cluster_id"] for one in comments if one["fingerprint"] in known}
+        again = {
+            one["cluster_id"]: self._since[known[one["fingerprint"]]]
+            for one in comments
+            if one["fingerprint"] in known
+        }
         for one in comments:
             one["age"] = "recurring" if one["cluster_id"] in again else "new"
+            one["since"] = again.get(one["cluster_id"])
         self._raised.update(known.values())
         self._counts.update(count_ages(comments))
         if review["coverage"] == "complete" and self._at:

@@ -13,7 +13,6 @@ __all__ = [
     "lines_of",
     "quote_key",
     "shared_words",
-    "similarity",
     "with_line_ends",
 ]
 
@@ -57,20 +56,12 @@ def quote_key(quote: str | None) -> str:
     return code_key(quote or "")
 
 
-def similarity(left: str, right: str) -> float:
-    """Dice coefficient of the two texts' words, 0 to 1; symmetric, case-blind.
-
-    Two empty texts have nothing in common: 0.
-    """
-    return shared_words(count_words(left), count_words(right))
-
-
 def count_words(text: str) -> Counter[str]:
     """How often each word of a text is in it, without regard to case."""
     return Counter(_WORD.findall(text.lower()))
 
 
 def shared_words(first: Counter[str], second: Counter[str]) -> float:
-    """`similarity` of two texts whose words are counted already."""
+    """Dice coefficient of two texts' words, 0 to 1; symmetric. Two empty texts have nothing in common: 0."""
     total = first.total() + second.total()
     return 2 * (first & second).total() / total if total else 0.0

@@ -9,7 +9,7 @@ encoding knows them: a response_format's schema, and what a server's chat templa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import tiktoken
@@ -17,7 +17,7 @@ import tiktoken
 from tasks.core.calls import TokenCount
 from tasks.review.inputs.encodings import encoder_for
 
-__all__ = ["count_batch", "count_tokens", "estimate_tokens"]
+__all__ = ["count_tokens", "estimate_tokens"]
 
 Countable = str | Sequence[Mapping[str, str]]
 
@@ -41,11 +41,6 @@ def count_tokens(content: Countable, model: str) -> TokenCount:
     names = sum("name" in message for message in content)
     overhead = _PER_MESSAGE * len(content) + _PER_NAME * names + _ANSWER_OPENS
     return TokenCount(overhead + sum(part.tokens for part in parts), _all_exact(parts, model))
-
-
-def count_batch(contents: Iterable[Countable], model: str) -> list[TokenCount]:
-    """`count_tokens` of each, in order."""
-    return [count_tokens(content, model) for content in contents]
 
 
 def estimate_tokens(text: str) -> int:

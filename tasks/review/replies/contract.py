@@ -18,7 +18,6 @@ __all__ = [
     "COMMENT_FIELDS",
     "COMMENT_NAMES",
     "DECISIONS",
-    "LEVELS",
     "VERDICT_FIELDS",
     "VERDICT_NAMES",
     "Level",
@@ -29,8 +28,6 @@ __all__ = [
 ]
 
 Level = Literal["json_schema", "json_object", "text"]
-
-LEVELS: tuple[Level, ...] = get_args(Level)
 """From the strongest promise to none: an endpoint that refuses one is asked for the next."""
 DECISIONS: tuple[str, ...] = get_args(Decision)
 

@@ -80,7 +80,7 @@ class Shape:
         return len(item.keys() & self.fields) + len(item.keys() & self.asked)
 
     def likeness_of(self, items: Iterable[Any]) -> int:
-        """That of the likeliest of them."""
+        """The likeness of the likeliest of some items."""
         # Few kinds of items, by their keys, make up a list of however many.
         kinds = {tuple(item) for item in items if isinstance(item, dict)}
         return max((self.likeness(dict.fromkeys(kind)) for kind in kinds), default=0)
@@ -88,7 +88,7 @@ class Shape:
 
 @dataclass(slots=True)
 class ItemLists:
-    """All that a value holds."""
+    """The lists of items that a JSON value holds."""
 
     items: list[Any] = field(default_factory=list)
     singles: list[Any] = field(default_factory=list)

@@ -57,7 +57,7 @@ _VERDICTS = Shape(
 
 @dataclass(frozen=True, slots=True)
 class ParsedComments:
-    """What a check's reply says."""
+    """The comments of a check's reply."""
 
     items: tuple[RawComment, ...]
     mode: ParseMode
@@ -71,7 +71,7 @@ class ParsedComments:
 
 @dataclass(frozen=True, slots=True)
 class ParsedVerdicts:
-    """What a review's reply says."""
+    """The verdicts of a review's reply."""
 
     items: Mapping[str, RawVerdict]
     """By comment_id; each one was asked for."""

@@ -1,5 +1,5 @@
 """
-Circuit breakers, one per endpoint: an upstream that is gone costs a few calls, not a night of them.
+Circuit breakers, one per endpoint: an upstream that is gone costs a few calls, not a run of them.
 
     closed --threshold failures in a row--> open --cooldown--> half-open: one probe
        ^                                      ^                      |

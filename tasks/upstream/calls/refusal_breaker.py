@@ -1,6 +1,6 @@
 """
 The canary and the refusal breaker of each (endpoint, model): a request that is refused whatever it
-asks costs a handful of calls, not a night of them.
+asks costs a handful of calls, not a run of them.
 
     unproven --success--> 2, 4, 8 ... calls in flight --success--> proven: any number
         |                                                            |

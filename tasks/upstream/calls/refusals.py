@@ -19,12 +19,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tasks.upstream.calls.refusal_body import Said, read_body
 from tasks.upstream.waits import reset_said, retry_after_said, wait_in_text
 
-__all__ = ["ABOUTS", "RULES", "About", "Refusal", "Rule", "classify"]
+__all__ = ["RULES", "About", "Refusal", "Rule", "classify"]
 
 About = Literal[
     "money",
@@ -38,7 +38,6 @@ About = Literal[
     "try_again",
     "endpoint",
 ]
-ABOUTS: tuple[About, ...] = get_args(About)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class Journal:
         try:
             return decode(body)
         except DAMAGED:
-            # One bad row must not end a night: it is asked again and then overwritten.
+            # One bad row must not end a run: it is asked again and then overwritten.
             _LOGGER.warning(
                 "journal %s: the reply under %s is damaged; asking again", self._name, key
             )

@@ -27,7 +27,7 @@ _FRAME_HEADER = 24
 _LARGEST_PAGE = 65_536  # which does not fit in two bytes, and is written as 1
 
 
-class Log(NamedTuple):
+class WriteAheadLog(NamedTuple):
     """The log, by its index and by its file."""
 
     salt: bytes
@@ -49,14 +49,14 @@ class Log(NamedTuple):
         return self.there > self.copied
 
 
-def log_of(path: Path) -> Log:
+def log_of(path: Path) -> WriteAheadLog:
     """The log of the journal in a file, while it is open."""
     while True:
         size, frames, salt, copied = index = _index(path)
         page = _LARGEST_PAGE if size == 1 else size
         there = _there(path.with_name(f"{path.name}-wal"), salt, page)
         if _index(path) == index:  # nobody wrote while we looked
-            return Log(salt, frames, copied, there)
+            return WriteAheadLog(salt, frames, copied, there)
 
 
 def _index(path: Path) -> tuple[int, int, bytes, int]:
@@ -84,7 +84,7 @@ class RecentRows:
     def __init__(self) -> None:
         self._rows: deque[tuple[bytes, int, JournalRow]] = deque(maxlen=_MOST)
 
-    def add(self, rows: list[JournalRow], log: Log) -> None:
+    def add(self, rows: list[JournalRow], log: WriteAheadLog) -> None:
         """Keep rows that were just committed, `log` being as it is now; forget what is copied over."""
         while self._rows and (self._rows[0][0] != log.salt or self._rows[0][1] <= log.copied):
             self._rows.popleft()

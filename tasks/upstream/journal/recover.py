@@ -12,11 +12,11 @@ from tasks.core.errors import StateError
 from tasks.core.files import make_private
 from tasks.upstream.journal.encoding import decodes
 from tasks.upstream.journal.locks import Locks
-from tasks.upstream.journal.log import Log
+from tasks.upstream.journal.log import WriteAheadLog
 from tasks.upstream.journal.schema import open_database
 from tasks.upstream.journal.writer import JournalRow
 
-__all__ = ["check", "restore", "salvage"]
+__all__ = ["check", "restore_recent", "salvage"]
 
 _BLOCK = 256
 _LEAST_ROW = 64  # bytes: a key, a time, a model and the shortest body
@@ -58,7 +58,7 @@ def _salvage(path: Path) -> tuple[int, Path]:
     return kept, _exchange(path, fresh)
 
 
-def restore(path: Path, log: Log, recent: Iterable[JournalRow]) -> int:
+def restore_recent(path: Path, log: WriteAheadLog, recent: Iterable[JournalRow]) -> int:
     """Put a new journal in the place of one whose log was cut while it was open.
 
     It has what the main file and the rest of the log have, and `recent`; returns how many replies.
@@ -77,7 +77,7 @@ def restore(path: Path, log: Log, recent: Iterable[JournalRow]) -> int:
     return kept
 
 
-def _copy(path: Path, copy: Path, log: Log) -> None:
+def _copy(path: Path, copy: Path, log: WriteAheadLog) -> None:
     for one in (copy, *_beside(copy)):
         one.unlink(missing_ok=True)
     make_private(copy)

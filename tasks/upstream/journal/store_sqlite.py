@@ -15,7 +15,7 @@ from tasks.core.errors import StateError
 from tasks.core.files import make_private, private_folder
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.log import RecentRows, log_of
-from tasks.upstream.journal.recover import check, restore
+from tasks.upstream.journal.recover import check, restore_recent
 from tasks.upstream.journal.schema import damaged, open_database
 from tasks.upstream.journal.store import MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import JournalRow
@@ -196,7 +196,7 @@ class SqliteJournalStore:
         log = log_of(self.path)
         if not log.is_cut or not self._is_in_place():
             return False
-        _LOGGER.warning(_RESTORED, self.path, restore(self.path, log, self._recent))
+        _LOGGER.warning(_RESTORED, self.path, restore_recent(self.path, log, self._recent))
         self._switch(self._open_writing())
         return True
 

@@ -104,7 +104,7 @@ class LedgerThread:
             self._wake()
 
     def ask(self, operation: Operation, timeout: float = 10.0) -> bool:
-        """The same, and wait until it is on disk. False: not within `timeout` seconds."""
+        """Have something done in a transaction and wait until it is on disk. False: not within `timeout` seconds."""
         done = threading.Event()
 
         def asked(transaction: Transaction) -> None:

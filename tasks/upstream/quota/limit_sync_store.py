@@ -46,7 +46,7 @@ class LimitSyncStore:
         self._connected().execute(f"SELECT pg_advisory_lock({_OBJECT})")
 
     def unlock(self) -> None:
-        """Let others have it."""
+        """Let other runs have the object."""
         if self._session is not None:
             with suppress(StateError):  # a session that ended has let go already
                 self._session.execute(f"SELECT pg_advisory_unlock({_OBJECT})")
@@ -58,7 +58,7 @@ class LimitSyncStore:
         return found
 
     def write(self, entries: dict[str, Any]) -> None:
-        """Store it now."""
+        """Store the object now."""
         self._locked().execute(
             "INSERT INTO panel VALUES (1, ?) ON CONFLICT (id) DO UPDATE "
             "SET entries = excluded.entries",

@@ -79,7 +79,7 @@ class Reservations:
             key_log.clear()
 
     def recover(self) -> None:
-        """After that: callers whose reservation was not found need another."""
+        """After the ledger was read: callers whose reservation was not found need another."""
         for ticket in list(self.mine):
             reservation = self.by_ticket.get(ticket)
             if reservation is None or reservation.state != PLANNED:

@@ -64,10 +64,10 @@ class QuotaStore(Protocol):
         """The one row of `meta`, which also shows what the rows' clock says."""
 
     def peek(self) -> Meta | None:
-        """The same without exclusive access; None: nobody knows at the moment."""
+        """The row of `meta`, read without exclusive access; None: nobody knows at the moment."""
 
     def living(self, db: Db, names: Sequence[str]) -> set[str]:
-        """Those of the owners that live."""
+        """The owners among `names` that live."""
 
     def revive(self) -> bool:
         """Be alive again, under a new `session`, if others cannot see that we are; False: they can."""
@@ -76,4 +76,4 @@ class QuotaStore(Protocol):
         """Now, in the seconds of `owners.opened`."""
 
     def close(self) -> None:
-        """Die in order."""
+        """End the session in order."""

@@ -166,7 +166,7 @@ class WaitList:
             self._allocator.cancel(ticket)
 
     def stop(self) -> None:
-        """Send everybody home and give their slots back."""
+        """Wake all callers without a slot and give their slots back."""
         for ticket, request in list(self._allocator.mine.items()):
             self._allocator.cancel(ticket)
             self._allocator.lost.append(request)

@@ -209,3 +209,14 @@ def test_the_parser_of_these_tests_refuses_what_is_not_there() -> None:
     """An option that no subcommand has would be found in the docs."""
     with pytest.raises(typer.TyperException, match="nowhere"):
         parsed(["run", "SOURCE", "--nowhere", "x"])
+
+
+def test_no_command_sends_usage_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect looks for this when it is imported, and prints a notice on a terminal without it."""
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
+
+    assert main(["--version"]) == 0
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    monkeypatch.setenv("DO_NOT_TRACK", "0")
+    assert main(["--version"]) == 0
+    assert os.environ["DO_NOT_TRACK"] == "0"

@@ -17,7 +17,7 @@ from tiktoken_ext import openai_public
 
 from tasks.review.inputs import encodings
 from tasks.review.inputs.encodings import encoder_for, encoding_name
-from tasks.review.inputs.tokens import count_batch, count_tokens, estimate_tokens
+from tasks.review.inputs.tokens import count_tokens, estimate_tokens
 
 ADDRESS = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
 PACKAGED = Path(str(files("tiktoken_ext").joinpath("data").joinpath("cl100k_base.tiktoken")))
@@ -114,13 +114,6 @@ def test_long_files_stay_exact(published: tiktoken.Encoding) -> None:
     code = inspect.getsource(tiktoken.core) * 8
     assert len(code) > 100_000
     assert count_tokens(code, "gpt-4") == (len(published.encode_ordinary(code)), True)
-
-
-def test_batch_is_the_same_one_by_one() -> None:
-    """The batch form keeps order and mixes texts and messages."""
-    chat = [{"role": "system", "content": "rules"}]
-    counts = count_batch(["a b c", chat], "gpt-4")
-    assert counts == [count_tokens("a b c", "gpt-4"), count_tokens(chat, "gpt-4")]
 
 
 @given(text=st.text(max_size=100))

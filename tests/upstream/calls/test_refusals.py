@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.upstream.calls.refusals import ABOUTS, RULES, Refusal, classify
+from tasks.upstream.calls.refusals import RULES, About, Refusal, classify
 
+ABOUTS = get_args(About)
 NOW = 1795600000.0  # 2026-11-25 09:46:40 UTC
 DATA = Path(__file__).parents[2] / "data" / "refusals.jsonl"
 ROWS: list[dict[str, Any]] = [orjson.loads(line) for line in DATA.read_bytes().splitlines()]

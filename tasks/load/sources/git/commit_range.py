@@ -81,7 +81,7 @@ def since_time(git: Git, start: datetime) -> CommitRange:
 
 
 def is_tree(git: Git, name: str) -> bool:
-    """Whether it is the full id of a tree: the empty one stands before the first commit."""
+    """Whether a text is the full id of a tree: the empty one stands before the first commit."""
     return bool(_FULL_ID.fullmatch(name)) and git.run("cat-file", "-t", name).stdout == b"tree\n"
 
 

@@ -35,7 +35,7 @@ _SHORT = 7
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRange:
-    """What a git source means, in full ids."""
+    """The commits that a git source means, in full ids."""
 
     source: str
     """The same source as git:PATH@BASE..HEAD."""
@@ -47,12 +47,12 @@ class ResolvedRange:
     """Why it begins elsewhere than at the remembered head."""
 
     def sentence(self) -> str:
-        """For the log: reviewing 3f2a1c0..9be0412, 14 commits, 37 files."""
+        """The range in words: reviewing 3f2a1c0..9be0412, 14 commits, 37 files."""
         counts = f"{self.commits:,} commits, {self.files:,} files"
         return f"reviewing {self.base[:_SHORT]}..{self.head[:_SHORT]}, {counts}"
 
     def facts(self) -> CommitFacts:
-        """For the manifest."""
+        """The range as the manifest has it."""
         return {
             "base": self.base,
             "head": self.head,

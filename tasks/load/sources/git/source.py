@@ -97,7 +97,7 @@ def _without_code(patch: str) -> RowError | None:
 def _row(change: Change, patch: bytes) -> dict[str, Any]:
     text = decode_file(patch)
     row: dict[str, Any] = {
-        # Without hashes of commits or files: the same change has the same id on another night.
+        # Without hashes of commits or files: the same change has the same id in another run.
         "input_id": f"{file_id(change.path)}@{_digest(patch)}",
         "kind": "diff",
         "path": path_text(change.path),

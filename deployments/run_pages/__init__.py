@@ -1,0 +1,1 @@
+"""Pages of finished runs over HTTP: one that lists them, and the report of each."""

@@ -1,0 +1,21 @@
+"""The attacks of `make attack` that take seconds; the others repeat what the suite shows elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.files import state_files
+from tests.attacks.replies import endpoints
+from tests.attacks.repositories import injections, names
+from tests.attacks.tally import Tally
+
+
+@pytest.mark.parametrize("attack", [injections, names, endpoints, state_files])
+def test_nothing_comes_through(attack: Callable[[Path], Tally], tmp_path: Path) -> None:
+    """Whatever is tried is refused, escaped, masked or survived."""
+    tally = attack(tmp_path)
+    assert tally.tried > 20
+    assert tally.through == []
