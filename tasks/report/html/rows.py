@@ -16,6 +16,7 @@ import orjson
 from markupsafe import Markup
 
 from tasks.core.records import SEVERITIES
+from tasks.core.text_safety import visible_code
 from tasks.report.html.context import Context
 from tasks.review.findings.findings import (
     Finding,
@@ -47,12 +48,21 @@ def rows_json(
     """The rows of all findings as JSON that can stand in a script element: it has no `<`."""
     parts: list[bytes] = []
     for finding in findings:
-        row = finding_row(finding, contexts.get(finding["comment_id"], Context()))
+        row = _seen(finding_row(finding, contexts.get(finding["comment_id"], Context())))
         most -= len(text := orjson.dumps(row))
         short = {name: row[name] for name in _SHORT if name in row} | {"short": 1}
         parts.append(text if most >= 0 else orjson.dumps(short))
     text = b"[%b]" % b",\n".join(parts)
     return Markup(text.replace(b"<", rb"\u003c").decode())  # noqa: S704 - no markup without `<`
+
+
+def _seen(value: Any) -> Any:
+    """With all that cannot be seen spelled out."""
+    if isinstance(value, str):
+        return visible_code(value)
+    if isinstance(value, dict):
+        return {name: _seen(one) for name, one in value.items()}
+    return [_seen(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def finding_row(finding: Finding, context: Context) -> _Row:
