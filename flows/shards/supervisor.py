@@ -17,6 +17,7 @@ from prefect import State, Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext
+from prefect.exceptions import Pause
 from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -153,8 +154,10 @@ def run_shards(
         try:
             for future in futures.values():
                 _await(future, look)
-        except BaseException:
+        except BaseException as error:
             _cancel.set()
+            if isinstance(error, Pause):
+                _tell_pause(error)
             for future in futures.values():
                 with suppress(Exception):
                     future.wait()
@@ -175,19 +178,16 @@ def _await(future: PrefectConcurrentFuture[Any], look: Callable[[], None]) -> No
         future.wait(timeout=_GLANCE)
         look()
         if context is not None:
-            _leave_when_suspended(context)
+            context.flow_run_suspension_request.raise_if_requested()
     future.wait()
 
 
-def _leave_when_suspended(context: FlowRunContext) -> None:
+def _tell_pause(pause: Pause) -> None:
     """Say until when the run can be resumed: its server ends it as Failed then."""
-    request = context.flow_run_suspension_request
-    state = request.get_state()
-    until = state.state_details.pause_timeout if state is not None else None
+    until = pause.state.state_details.pause_timeout if pause.state is not None else None
     if until is not None:
         get_run_logger().warning(
             "suspended until %s: if it is not resumed by then, Prefect ends the run as Failed; Retry "
             "goes on from the journal all the same",
             local_time(until.isoformat()),
         )
-    request.raise_if_requested()

@@ -151,6 +151,16 @@ def test_hostile_texts_are_only_text() -> None:
         assert any("<script>alert(1)" in part for part in page.inside[tag])
 
 
+def test_what_cannot_be_seen_is_spelled_out() -> None:
+    """Escapes of a terminal and marks of direction are characters like others, also within code."""
+    unseen = "\x1b[31m\u202e `\x07`"
+    fields = ("title", "message", "rationale", "existing_code", "suggestion", "path", "check_model")
+    hostile = comment(unseen, **dict.fromkeys(fields, unseen), check_models=(unseen,))
+    text = _rendered(findings(hostile, input_id=unseen), result=unseen, source=unseen)
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", text)
+    assert "\\x1b[31m\\u202e" in text
+
+
 def test_only_the_two_scripts_may_run() -> None:
     """The policy names each script by its hash, and allows no other source of anything."""
     page = _Page(_rendered(findings(comment())))
