@@ -16,6 +16,7 @@ import orjson
 from markupsafe import Markup
 
 from tasks.core.records import SEVERITIES
+from tasks.core.text_safety import visible_code
 from tasks.report.html.context import Context
 from tasks.review.findings.findings import (
     Finding,
@@ -81,7 +82,14 @@ def finding_row(finding: Finding, context: Context) -> _Row:
         "suggestion": _lines(finding["suggestion"]),
         "link": context.link,
     }
-    return {name: value for name, value in row.items() if value not in (None, "", [])}
+    return {name: _visible(value) for name, value in row.items() if value not in (None, "", [])}
+
+
+def _visible(value: Any) -> Any:
+    """The value with all that cannot be seen in its texts spelled out: escapes, marks of direction."""
+    if isinstance(value, list):
+        return [_visible(one) for one in value]
+    return visible_code(value) if isinstance(value, str) else value
 
 
 def _quote(finding: Finding, context: Context) -> list[list[Any]]:
