@@ -91,7 +91,14 @@ def finding_row(finding: Finding, context: Context) -> _Row:
         "suggestion": _lines(finding["suggestion"]),
         "link": context.link,
     }
-    return {name: value for name, value in row.items() if value not in (None, "", [])}
+    return {name: _visible(value) for name, value in row.items() if value not in (None, "", [])}
+
+
+def _visible(value: Any) -> Any:
+    """The value with all that cannot be seen in its texts spelled out: escapes, marks of direction."""
+    if isinstance(value, list):
+        return [_visible(one) for one in value]
+    return visible_code(value) if isinstance(value, str) else value
 
 
 def _quote(finding: Finding, context: Context) -> list[list[Any]]:

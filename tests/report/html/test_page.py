@@ -158,8 +158,10 @@ def test_what_cannot_be_seen_is_spelled_out() -> None:
     hostile = comment(unseen, **dict.fromkeys(fields, unseen), check_models=(unseen,))
     text = _rendered(findings(hostile, input_id=unseen), result=unseen, source=unseen)
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e]", text)
-    assert "\\x1b[31m" in text
-    assert "\\u001b" not in text
+    assert "\\x1b[31m\\u202e" in text
+    (row,) = _rows(text)
+    shown = [row[name] for name in ("title", "message", "rationale", "path")]
+    assert all(one.startswith("\\x1b[31m\\u202e") for one in [*shown, *row["suggestion"]]), row
 
 
 def test_only_the_two_scripts_may_run() -> None:
