@@ -14,6 +14,7 @@ from subprocess import PIPE, Popen
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -22,6 +23,10 @@ from flows.cli.main import main
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests.postgres import Postgres, start_postgres
+
+# How long a machine takes to make inputs says how busy it is, and nothing of the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 _FIRST = ("operations", "end_to_end", "deliver", "flows", "upstream")
 """Folders by how long their tests wait, so that none of the long ones is begun last."""

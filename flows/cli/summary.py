@@ -85,9 +85,9 @@ def _comments(counts: Mapping[str, Any]) -> str:
 def _cost(figures: Mapping[str, Any]) -> str:
     dollars, gap = figures["cost_usd"], figures["cost_gap"]
     note = f" ({gap})" if gap else ""
-    if dollars is None:
-        return f"unknown{note}" if gap else "nothing"
-    return f"{'over ' if gap else ''}${dollars:,.2f}{note}"
+    if dollars is None and gap:
+        return f"unknown{note}"
+    return f"{'over ' if gap else ''}${dollars or 0.0:,.2f}{note}"
 
 
 def _troubles(manifest: Mapping[str, Any], paths: RunPaths) -> Iterable[str]:

@@ -147,18 +147,12 @@ class ShardError(ReviewError):
 
 
 class UpstreamError(ReviewError):
-    """A call got no usable answer."""
-
-    code = "upstream"
-
-
-class CallFailed(UpstreamError):
-    """The call is over; `code` is its reason in calls.parquet.
+    """A call got no usable answer; what it had sent before is in its row.
 
     `queue` is the wait for quota in seconds over all attempts; `app_id` is the alias of the last one.
     """
 
-    code = "call_failed"
+    code = "upstream"
 
     def __init__(
         self,
@@ -187,6 +181,12 @@ class CallFailed(UpstreamError):
         return {name: getattr(self, name) for name in names}
 
 
+class CallFailed(UpstreamError):
+    """The call is over; `code` is its reason in calls.parquet."""
+
+    code = "call_failed"
+
+
 class NoKeysLeft(UpstreamError):
     """Every app_id that could serve the model is disabled; the message gives each one's reason."""
 
@@ -201,13 +201,13 @@ class QuotaHeld(UpstreamError):
 
     code = "quota_held"
 
-    def __init__(self, message: str, *, code: str | None = None, until: float = 0.0) -> None:
-        super().__init__(message, code=code)
+    def __init__(self, message: str, *, until: float = 0.0, **known: Any) -> None:
+        super().__init__(message, **known)
         self.until = until
 
     def details(self) -> dict[str, object]:
-        """The instant."""
-        return {"until": self.until}
+        """The instant, and what calls.parquet tells."""
+        return {"until": self.until, **super().details()}
 
 
 class OverBudget(UpstreamError):

@@ -109,6 +109,8 @@ class ToolSettings(_Strict):
     """File that a program has written, relative to where the run starts."""
     include: tuple[str, ...] = ()
     """Patterns as in a .gitignore of the paths that it is for; empty: all."""
+    review: bool = True
+    """False: the review model is not asked; findings stay as the tool says them, unverified."""
     timeout: float = Field(default=120, gt=0)
     """Seconds that one run of the command may take."""
     severities: dict[str, Severity] = Field(default_factory=dict)
@@ -177,6 +179,8 @@ class Policy(_Strict):
     """A confirmed or uncertain comment below this score is dropped."""
     min_severity: Severity = "low"
     """Anything milder is dropped, with mode "check" as well."""
+    require_evidence: bool = False
+    """A confirmed comment is dropped when the line that is to prove it does not stand in the input."""
 
 
 class GitSettings(_Strict):

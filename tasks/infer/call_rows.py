@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any
 
 from tasks.core.calls import Reply, TokenCount, Usage
-from tasks.core.errors import CallFailed, UpstreamError
+from tasks.core.errors import UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
 from tasks.infer.query import Query
@@ -37,23 +37,14 @@ def failed_row(
     What its attempts cost is known as far as their replies told.
     """
     paid = _paid([first] if first else [])
-    known: dict[str, Any] = {}
-    usage = _total([one.usage for one in paid])
-    if isinstance(error, CallFailed):
-        known = {
-            "app_id": error.app_id,
-            "endpoint": error.endpoint,
-            "attempts": error.attempts + sum(one.attempts for one in paid),
-            "queue_ms": _ms(error.queue),
-            "trace_id": error.trace_id,
-        }
-        usage = usage.plus(error.usage)
-    elif paid:
-        known = {"attempts": sum(one.attempts for one in paid)}
     return CallRow(
         **_asked(query),
-        **known,
-        **_spent(usage, price),
+        **_spent(_total([one.usage for one in paid]).plus(error.usage), price),
+        app_id=error.app_id,
+        endpoint=error.endpoint,
+        attempts=error.attempts + sum(one.attempts for one in paid),
+        queue_ms=_ms(error.queue),
+        trace_id=error.trace_id,
         status="failed",
         reason=error.code,
         raw_snippet=str(error)[:400],

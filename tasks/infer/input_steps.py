@@ -154,7 +154,8 @@ class InputSteps:
         if not self._worker.settings.reviews or review is None:
             self._finish(comments, [])
             return
-        chosen = to_review(comments, review, len(self._worker.settings.check_names))
+        names = self._worker.settings.check_names
+        chosen = to_review(self._reviewed(comments), review, len(names))
         if not chosen:
             reason = "nothing_to_review" if comments else "no_comments"
             row = skipped_row(self._item.input_id, "review", "review", review.model, reason)
@@ -164,6 +165,11 @@ class InputSteps:
         steps = [partial(self._review, review, batch) for batch in batches]
         finish = self._guarded(partial(self._finish, comments))
         fan_out(self._worker.submit, steps, finish, self._fail)
+
+    def _reviewed(self, comments: Sequence[Comment]) -> list[Comment]:
+        """Those that are for the review model, by the settings of their check."""
+        spared = {one.name for one in self._worker.settings.tool_check if not one.review}
+        return [one for one in comments if one.check_model not in spared]
 
     def _review(self, review: ReviewSettings, batch: Batch) -> Reviewed:
         try:
@@ -200,7 +206,9 @@ class InputSteps:
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
         self._checked += [row for one in reviewed for row in one.rows]
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
-        judged = cluster(inherit_verdicts(with_verdicts(comments, verdicts)))
+        inherited = inherit_verdicts(with_verdicts(self._reviewed(comments), verdicts))
+        by_id = {one.comment_id: one for one in inherited}
+        judged = cluster(by_id.get(one.comment_id, one) for one in comments)
         decided = apply_policy(judged, self._worker.settings.policy, self._item)
         refuse_unstorable(decided, self._checked)
         self._report(decided, self._checked)

@@ -66,7 +66,7 @@ def test_no_link_rather_than_a_wrong_one(values: dict[str, object]) -> None:
 )
 def test_what_is_no_link_is_refused(link: str) -> None:
     """Only http and https, a host of its own, known fields."""
-    with pytest.raises(ValueError, match="must begin with|may hold"):
+    with pytest.raises(ValueError, match=r"must begin with|may hold"):
         check_link(link)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ ISSUES = (
     "int(size)",
 )
 CONFIG = """
+link = "https://git.example.test/team/{{repo}}/blob/{{commit}}/{{path}}#L{{line}}"
 processes = 1
 state = "state"
 [app_ids.alpha]
@@ -158,6 +160,13 @@ def test_runs_on_an_edited_repository(review_at: Callable[..., Path], sandbox: S
         in report
     )
     assert "See third = eval(text)" in report
+    started = json.loads((one / "manifest.json").read_text())["started_at"]
+    since = pd.read_parquet(two / "comments.parquet")["since"].astype(object)
+    assert sorted(since.dropna()) == [started, started]
+    page = (two / "report.html").read_text()
+    assert re.search(r"https://git\.example\.test/team/project/blob/[0-9a-f]{40}/a\.py#L12", page)
+    assert "the file was deleted" not in page
+    assert 'id="failed"' not in page
 
     comments = pd.read_parquet(two / "comments.parquet").set_index("existing_code")
     mark = {"fingerprint": comments.loc["first = 1 / 0", "fingerprint"], "reason": "by design"}
@@ -176,3 +185,6 @@ def test_runs_on_an_edited_repository(review_at: Callable[..., Path], sandbox: S
         "new": 1, "recurring": 1, "dropped": 1, "gone": 3, "unknown": 1,
     }  # fmt: skip
     assert "1 suppressed" in (three / "report.md").read_text()
+    assert '<div class="value">$0.00</div>' in (three / "report.html").read_text()
+    told = pd.read_parquet(three / "comments.parquet")["since"].astype(object)
+    assert set(told.dropna()) == {started}

@@ -92,3 +92,22 @@ def test_empty_and_filtered_replies_are_counted(sandbox: Sandbox, review_rows: R
     reviews = review_rows([ROW], CONFIG)
     assert [call["status"] for call in reviews[0]["calls"]] == ["ok", "failed"]
     assert spent(reviews) == served(sandbox) > 0
+
+
+def test_attempts_of_calls_that_nobody_may_answer_are_in_their_rows(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """A key that is out, a model that is closed: each request that was sent is in one row."""
+    rows = [ROW | {"input_id": f"r{n}", "content": f"x = {n}\n"} for n in range(30)]
+    sandbox.control(keys={"a": {"key": "key-a", "state": "revoked"}})
+    out = review_rows(rows, CONFIG)
+    calls = [call for review in out for call in review["calls"]]
+    assert "no_keys_left" in {call["reason"] for call in calls}
+    assert sum(call["attempts"] for call in calls) == sandbox.stats()["requests"]
+
+    sandbox.reset()
+    sandbox.control(faults={"status_400": 1.0})
+    closed = review_rows(rows, CONFIG)
+    calls = [call for review in closed for call in review["calls"]]
+    assert "refused_by_endpoint" in {call["reason"] for call in calls}
+    assert sum(call["attempts"] for call in calls) == sandbox.stats()["requests"]

@@ -130,6 +130,29 @@ def test_findings_are_judged_beside_a_models(
     assert sandbox.stats()["requests"] == 2
 
 
+def test_findings_that_are_not_for_review_stay_as_they_are(
+    sandbox: Sandbox, one: Callable[..., dict[str, Any]]
+) -> None:
+    """With `review = false` no verdict is asked for, and a neighbour's verdict is not theirs."""
+    said = {"start_line": 1, "end_line": 1, "title": "Mutable default argument", "category": "bug"}
+    sandbox.control(
+        models={"c1": {"skill": "scripted"}, "r1": {"skill": "scripted"}},
+        answers=[
+            {"model": "c1", "comments": [said | {"existing_code": GROUPS.splitlines()[0]}]},
+            {"model": "r1", "verdicts": [{"decision": "rejected", "score": 0}]},
+        ],
+    )
+    review = one(f'{CHECK}{RUFF}review = false\n{REVIEW}scope = "canonical"\n')
+    found = {one["check_model"]: (one["outcome"], one["verdict"]) for one in review["comments"]}
+    assert found["ruff"] == ("unverified", None)
+    alone = one(f"{RUFF}review = false\n{REVIEW}")
+    assert [(call["stage"], call["status"]) for call in alone["calls"]] == [
+        ("check", "ok"),
+        ("review", "skipped"),
+    ]
+    assert [one["outcome"] for one in alone["comments"]] == ["unverified"]
+
+
 def test_a_failing_model_does_not_hide_the_tool(
     sandbox: Sandbox, one: Callable[..., dict[str, Any]]
 ) -> None:

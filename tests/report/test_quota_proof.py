@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from tasks.core.manifest import QuotaProof
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
 from tasks.report.quota_proof import quota_proof
@@ -64,3 +66,16 @@ def test_an_operators_higher_limit_is_told(run: Run) -> None:
     proof = quota_proof(run)
     assert (proof["kept"], proof["raised"]) == (True, ["a 5 of 3 in 60 s"])
     assert "above review.toml's: a 5 of 3 in 60 s" in quota_sentence(proof)
+
+
+def test_without_windows_there_is_nothing_to_keep(run: Run) -> None:
+    """An app_id without a quota has sends and a span, and neither a window nor a best time."""
+    send(run, 2)
+    proof = quota_proof(run)
+    unlimited = proof | {
+        "app_ids": [one | {"most in a window": "no limit"} for one in proof["app_ids"]]
+    }
+    sentence = quota_sentence(cast("QuotaProof", unlimited))
+    assert "2 sends, 0 answered with 429, no app_id has a window of requests" in sentence
+    assert "at best" not in sentence
+    assert "window was ever exceeded" not in sentence

@@ -35,6 +35,12 @@ def test_a_model_without_a_price_makes_the_total_a_lower_bound() -> None:
     assert cost_text(found.cost_usd, found.cost_gap) == "over $1.01 (1 of 2 models has no price)"
 
 
+def test_a_run_without_new_calls_costs_nothing() -> None:
+    """Journaled answers were paid for before: the cost of this run is known, and it is 0.00."""
+    found = summary(row("one", cost_usd=1.01, journaled=True))
+    assert cost_text(found.cost_usd, found.cost_gap) == "$0.00"
+
+
 def test_a_call_that_may_have_cost_is_unknown() -> None:
     """A timeout after the request was sent may be charged; a refused connection is not."""
     lost: dict[str, Any] = {"status": "failed", "input_tokens": None, "output_tokens": None}

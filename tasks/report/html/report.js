@@ -81,12 +81,19 @@ function details(row) {
 }
 
 function finding(row) {
-  const summary = el("summary", "", ...prose(row.title));
-  const found = el("details", "", summary);
-  found.addEventListener("toggle", () => {
-    if (found.open && found.childElementCount === 1) found.append(...details(row));
-  });
-  return found;
+  const button = el("button", "title", ...prose(row.title));
+  button.type = "button";
+  button.setAttribute("aria-expanded", "false");
+  button.addEventListener("click", () => open(button, row, button.getAttribute("aria-expanded") === "false"));
+  return button;
+}
+
+// What a finding says is made when it is opened, in a row of its own as wide as the table.
+function open(button, row, wanted) {
+  const child = table.row(button.closest("tr")).child;
+  button.setAttribute("aria-expanded", String(wanted));
+  if (!wanted) child.hide();
+  else child(el("div", "", ...details(row)), "opened").show();
 }
 
 // What the table library takes as markup, for its cells and its lists.
@@ -95,7 +102,7 @@ const searched = ["title", "message", "rationale", "reason", "path", "input", "f
 const plain = (text, order) => (row, kind) => (kind === "sort" || kind === "type" ? order(row) : escaped(text(row)));
 const node = (make, text) => (row, kind) => (kind === "display" ? make(row) : escaped(text(row)));
 const ages = { new: "new", recurring: "recurring" };
-const age = (row) => el("span", "", ages[row.age] ?? "", ...(row.since ? [el("br"), el("span", "quiet", `since ${row.since}`)] : []));
+const age = (row) => el("span", "", ages[row.age] ?? "", ...(row.since ? [el("br"), " ", el("span", "quiet since", `since ${row.since}`)] : []));
 const severity = (row) => el("span", `severity ${row.severity}`, row.severity);
 
 const columns = [
@@ -152,7 +159,7 @@ function reveal() {
   const at = table.rows({ order: "applied", search: "applied" }).indexes().indexOf(index);
   table.page(Math.floor(at / table.page.len())).draw("page");
   const row = table.row(index).node();
-  row.querySelector("details").open = true;
+  open(row.querySelector("button.title"), rows[index], true);
   row.scrollIntoView({ block: "start" });
 }
 

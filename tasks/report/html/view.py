@@ -26,6 +26,8 @@ __all__ = [
 _SECOND = 1000.0
 _NEEDLESS = ("no_comments", "nothing_to_review")
 """Why the review of an input was not asked, without any fault."""
+_NOT_REVIEWED = ("deleted", "excluded")
+"""Why a file was not to be reviewed, without any fault."""
 _OTHER_AGES: tuple[Literal["recurring", "gone", "dropped", "unknown"], ...] = (
     "recurring",
     "gone",
@@ -120,22 +122,21 @@ def _rate(manifest: RunFacts) -> str:
 def problems(manifest: RunFacts) -> list[Figure]:
     """Gaps of the run by reason; empty when it is complete. A review without comments is none."""
     counts = manifest["counts"]
-    skipped = {
-        reason: count
-        for reason, count in counts["skipped_by_reason"].items()
-        if reason not in _NEEDLESS
-    }
     kinds = {
         "checks or reviews failed": counts["failed_by_reason"],
         "replies cut, raise max_tokens": counts.get("cut_by_reason", {}),
-        "checks or reviews left out": skipped,
-        "rows rejected": manifest["rejected"]["reasons"],
+        "checks or reviews left out": _without(counts["skipped_by_reason"], _NEEDLESS),
+        "rows rejected": _without(manifest["rejected"]["reasons"], _NOT_REVIEWED),
     }
     return [
         Figure(kind, f"{sum(reasons.values()):,}", listed(reasons))
         for kind, reasons in kinds.items()
         if reasons
     ]
+
+
+def _without(reasons: Mapping[str, int], harmless: Sequence[str]) -> dict[str, int]:
+    return {reason: count for reason, count in reasons.items() if reason not in harmless}
 
 
 def findings_note(findings: FindingsSummary) -> str:

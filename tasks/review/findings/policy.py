@@ -14,6 +14,7 @@ from dataclasses import replace
 from tasks.core.records import SEVERITIES, Comment, Input, Outcome, Verdict
 from tasks.core.settings import Policy
 from tasks.review.places.places import hunk_lines, on_path, pages_of
+from tasks.review.places.quotes import find_quote, read_quote
 
 __all__ = ["apply_policy", "inherit_verdicts"]
 
@@ -21,11 +22,11 @@ __all__ = ["apply_policy", "inherit_verdicts"]
 def apply_policy(comments: Iterable[Comment], policy: Policy, source: Input) -> tuple[Comment, ...]:
     """The comments of one input, in their order, with outcome and drop_reason.
 
-    `drop_reason` is one of rejected, uncertain, below_score, below_severity, duplicate. The
+    `drop_reason` is one of rejected, no_evidence, uncertain, below_score, below_severity, duplicate. The
     result follows from verdicts and policy alone: earlier outcomes are overwritten.
     """
     corrected = (_correct(comment, source) for comment in comments)
-    return _drop_duplicates(tuple(_judge(comment, policy) for comment in corrected))
+    return _drop_duplicates(tuple(_judge(comment, policy, source) for comment in corrected))
 
 
 def inherit_verdicts(comments: Iterable[Comment]) -> tuple[Comment, ...]:
@@ -49,8 +50,10 @@ def _shared(verdict: Verdict | None) -> Verdict | None:
     return replace(verdict, corrected_start_line=None, corrected_end_line=None)
 
 
-def _judge(comment: Comment, policy: Policy) -> Comment:
+def _judge(comment: Comment, policy: Policy, source: Input) -> Comment:
     outcome, reason = _outcome(comment.verdict, policy)
+    if outcome == "kept" and policy.require_evidence and not _is_proved(comment.verdict, source):
+        outcome, reason = "dropped", "no_evidence"
     mildest = SEVERITIES.index(policy.min_severity)
     if outcome != "dropped" and SEVERITIES.index(comment.severity) > mildest:
         outcome, reason = "dropped", "below_severity"
@@ -68,6 +71,13 @@ def _outcome(verdict: Verdict | None, policy: Policy) -> tuple[Outcome, str | No
     if verdict.decision == "uncertain" and verdict.score < policy.keep_uncertain_score:
         return "dropped", "uncertain"
     return ("dropped", "below_score") if verdict.score < policy.min_score else ("kept", None)
+
+
+def _is_proved(verdict: Verdict | None, source: Input) -> bool:
+    """Whether a confirmed comment's evidence stands in the input; one in doubt claims no proof."""
+    if verdict is None or verdict.decision != "confirmed":
+        return True
+    return bool(find_quote(pages_of(source), read_quote(verdict.evidence)))
 
 
 def _drop_duplicates(comments: tuple[Comment, ...]) -> tuple[Comment, ...]:

@@ -81,7 +81,9 @@ class Shape:
 
     def likeness_of(self, items: Iterable[Any]) -> int:
         """The likeness of the likeliest of some items."""
-        return max((self.likeness(item) for item in items if isinstance(item, dict)), default=0)
+        # Few kinds of items, by their keys, make up a list of however many.
+        kinds = {tuple(item) for item in items if isinstance(item, dict)}
+        return max((self.likeness(dict.fromkeys(kind)) for kind in kinds), default=0)
 
 
 @dataclass(slots=True)

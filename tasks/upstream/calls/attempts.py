@@ -7,7 +7,7 @@ import uuid
 from functools import partial
 
 from tasks.core.calls import Reply, Request, Usage
-from tasks.core.errors import CallFailed, ReplyError
+from tasks.core.errors import CallFailed, ReplyError, UpstreamError
 from tasks.upstream.budget import Spend
 from tasks.upstream.calls.admission import Admission
 from tasks.upstream.calls.call_context import CallState, Upstream
@@ -43,7 +43,7 @@ class CallAttempts:
             NoKeysLeft, QuotaHeld, OverBudget, CircuitOpen, Stopped: nothing more can be sent.
         """
         while True:
-            grant, spend = self._admission.await_grant()
+            grant, spend = self._await_grant()
             outcome = self._attempt(grant, spend)
             if isinstance(outcome, Reply):
                 return outcome
@@ -53,6 +53,13 @@ class CallAttempts:
                 if not outcome.decision.text.strip():
                     raise
                 return self._reply_of_text(outcome)
+
+    def _await_grant(self) -> tuple[Grant, Spend]:
+        try:
+            return self._admission.await_grant()
+        except UpstreamError as error:
+            self._state.tell(error)
+            raise
 
     def _reply_of_text(self, failed: FailedAttempt) -> Reply:
         """The text that the server took for no JSON: what reads replies may make something of it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tasks.core.calls import Request, Usage
-from tasks.core.errors import CallFailed, Stopped
+from tasks.core.errors import CallFailed, Stopped, UpstreamError
 from tasks.core.quotas import AppId
 from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
@@ -150,6 +150,12 @@ class CallState:
     def aliases(self) -> set[str]:
         """Aliases that serve the model, anywhere."""
         return {alias for aliases in self.endpoints.values() for alias in aliases}
+
+    def tell(self, error: UpstreamError) -> None:
+        """Put what the call has sent so far into the error that keeps it from going on."""
+        if self.attempts:
+            error.attempts, error.queue, error.usage = self.attempts, self.queue, self.wasted
+            error.app_id, error.trace_id = self.alias, self.trace_id
 
     def failed(self, reason: str, message: str) -> CallFailed:
         """The call's end without a reply, after its last attempt."""

@@ -61,6 +61,19 @@ def test_new_recurring_and_gone() -> None:
     assert comparison.gone == {"c-x"}
 
 
+def test_since_goes_back_to_the_first_run() -> None:
+    """A finding keeps the start of the run that showed it first; one of the last run takes that run's."""
+    earlier = review(raised("x"), raised("y", since="2026-11-01T01:30:00+00:00"))
+    comparison = Comparison(before(earlier), "2026-11-20T01:30:00+00:00")
+    current = review(raised("x"), raised("y"), raised("z"))
+    comparison.add(snippet(), current)
+    assert [one["since"] for one in current["comments"]] == [
+        "2026-11-20T01:30:00+00:00",
+        "2026-11-01T01:30:00+00:00",
+        None,
+    ]
+
+
 def test_a_finding_is_its_cluster() -> None:
     """One fingerprint in common is enough, and makes all its comments recur."""
     earlier = review(raised("x", cluster_id="1"), raised("y", cluster_id="1"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.quotas import AppId, Window
@@ -206,7 +206,7 @@ def _trips(draw: st.DrawFn) -> Trip:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     _pools(),
     st.lists(st.tuples(_trips(), st.integers(0, 2), st.booleans()), min_size=12, max_size=50),
@@ -252,7 +252,7 @@ def _hold(world: World, alias: str, until: float) -> None:
         owner.key_logs[alias].touch(dirty=True)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(
     _pools(tokens=False),
     st.lists(st.tuples(_trips(), st.integers(0, 2), st.booleans()), min_size=12, max_size=50),
