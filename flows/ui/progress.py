@@ -21,6 +21,9 @@ __all__ = ["Monitor", "on_progress", "on_stage", "stage"]
 Show = Callable[[Status], None]
 Spent = Callable[[], str]
 
+_STILL = 300.0
+"""Seconds after which a bar is drawn anew that stands still."""
+
 _shows: list[Show] = []
 _stages: list[Callable[[str], None]] = []
 
@@ -82,6 +85,7 @@ class Monitor:
         self._artifact_every = artifact_every
         self._artifact: UUID | None = None
         self._drawn_as: tuple[int, str] | None = None
+        self._changed = 0.0
         self._drawn = 0.0
         self._ending = False
         self._started = time.monotonic()
@@ -122,9 +126,10 @@ class Monitor:
         text, percent = status.line(), int(status.share * 100)
         if left := status.remaining:
             text += f", ends about {time.strftime('%a %H:%M', time.localtime(time.time() + left))}"
-        if (percent, text) == self._drawn_as:
-            return  # each update is an event
-        self._drawn_as = percent, text
+        # Each update is an event, and the rest of the line changes all the time.
+        if (percent, status.waits) == self._drawn_as and status.elapsed - self._changed < _STILL:
+            return
+        self._drawn_as, self._changed = (percent, status.waits), status.elapsed
         if self._artifact is None:
             made = create_progress_artifact(percent, key="bulk-review-progress", description=text)
             self._artifact = made if isinstance(made, UUID) else None
