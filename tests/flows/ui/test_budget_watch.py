@@ -11,7 +11,7 @@ import pytest
 
 from flows.ui import events
 from flows.ui.budget_watch import BudgetWatch
-from flows.ui.progress import Status
+from flows.ui.status import Status
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
@@ -59,7 +59,7 @@ def test_each_news_is_told_once(
     assert [(name, what["payload"]["cap"]) for name, what in sent] == [
         ("bulk-review.budget.reached", "budget.calls")
     ]
-    assert Status(9, Tally(), 1.0, budget=line).sentence().endswith(line)
+    assert Status(9, 1, Tally(), 1.0, budget=line).line().endswith(line)
 
 
 def _booked(calls: int) -> Callable[[Transaction], None]:

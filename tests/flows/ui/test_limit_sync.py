@@ -378,7 +378,7 @@ def test_quota_group_has_one_limit(
         LimitSync(run, LOG, every=PACE) as sync,
     ):
         assert [one.name for one in api.read_global_concurrency_limits()] == ["app-id-both"]
-        assert sync.least_seconds(6) >= 1.0
+        assert sync.least_seconds(6, {}) >= 1.0
         api.update_global_concurrency_limit(
             "app-id-both", GlobalConcurrencyLimitUpdate(active=False)
         )
