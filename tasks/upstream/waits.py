@@ -1,8 +1,8 @@
 """
 The wait that a server asks for, in any header, field or sentence, as seconds. Pure: `now` is given.
 
-Nonsense (negative waits, words where numbers belong, years) is ignored, never raised: a header must
-not be able to stop a run.
+Nonsense (negative waits, words where numbers belong) is ignored, never raised: a header must not be
+able to stop a run. Who asks for years is obeyed for 32 days, which is longer than any run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["reset_said", "retry_after_said", "wait_in_field", "wait_in_text", "wait_of"]
+__all__ = ["reset_of", "reset_said", "retry_after_said", "wait_in_field", "wait_in_text", "wait_of"]
 
 _LONGEST = 32 * 86400.0  # the longest quota period that providers sell is a month
+_NO_WAIT = 1e12  # seconds; dates end at the year 9999, so it is neither a date nor a duration
 _EPOCH = 1e9  # a number above this is a date in epoch seconds, not a duration
 _EPOCH_MS = 1e11  # and above this, in epoch milliseconds
 _UNITS = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -68,7 +69,10 @@ def reset_said(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def wait_of(value: Any, now: float) -> float | None:
-    """Seconds from `12`, `1.5`, `6m0s`, `12ms`, `02:14:05`, epoch (milli)seconds or a date."""
+    """Seconds from `12`, `1.5`, `6m0s`, `12ms`, `02:14:05`, epoch (milli)seconds or a date.
+
+    32 days at most, whatever is said.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     number = _number(value)
@@ -82,6 +86,15 @@ def wait_of(value: Any, now: float) -> float | None:
     when = _date(str(value)[:64].strip())
     # A date that has just passed means "now": clocks differ by that much.
     return None if when is None else _sane(max(0.0, when - now))
+
+
+def reset_of(value: Any, now: float) -> float | None:
+    """Seconds until a limit is full again, as `wait_of`; none for what is further than 32 days.
+
+    Nobody asks us to wait by it, and gateways say years of a limit that does not apply.
+    """
+    seconds = wait_of(value, now)
+    return None if seconds is None or seconds >= _LONGEST else seconds
 
 
 def wait_in_field(name: str, value: Any, now: float) -> float | None:
@@ -115,7 +128,7 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterable[float]:
             continue
         if "reset" in name:
             remaining = _number(headers.get(name.replace("reset", "remaining")))
-            found = None if remaining else wait_of(value, now)
+            found = None if remaining else reset_of(value, now)
             if found is not None:
                 yield found
         elif name == "ratelimit":
@@ -157,7 +170,7 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _sane(seconds: float) -> float | None:
-    return seconds if 0 <= seconds <= _LONGEST else None
+    return min(seconds, _LONGEST) if 0 <= seconds <= _NO_WAIT else None
 
 
 def _number(value: Any) -> float | None:

@@ -377,6 +377,19 @@ def test_a_limit_per_day_ends_the_run_with_its_instant(
     assert "Quota exceeded" in outcomes.said[-1]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("after", ["Wed, 25 Nov 2099 09:47:40 GMT", "99999999"])
+def test_a_wait_of_years_ends_the_run_at_once(
+    provider: Provider, open_call: OpenCaller, ask: Ask, after: str
+) -> None:
+    """Retry-After may say any date: it is a hold like any other, not a 429 without a wait."""
+    provider.rule = lambda _key, _body: (429, {"error": "later"}, {"Retry-After": after})
+    began = time.monotonic()
+    caller = open_call(1, base_url=provider.url)
+    assert outcomes(caller, [ask(f"q{n}") for n in range(9)], 2) == {"quota_held": 9}
+    assert time.monotonic() - began < 10
+    assert len(provider.sent) <= 2
+
+
 def test_an_accident_of_sampling_is_asked_again(
     provider: Provider, open_call: OpenCaller, ask: Ask
 ) -> None:

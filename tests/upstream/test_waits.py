@@ -32,6 +32,11 @@ NOW = 1795600000.0  # 2026-11-25 09:46:40 UTC
         ("2026-11-25T10:47:40+01:00", 60),
         ("Wed, 25 Nov 2026 09:47:40 GMT", 60),
         ("2026-11-25T09:46:00Z", 0),
+        ("Wed, 25 Nov 2099 09:47:40 GMT", 32 * 86400),
+        ("2099-11-25T09:47:40Z", 32 * 86400),
+        ("4098770860", 32 * 86400),
+        ("99999999", 32 * 86400),
+        ("400 days", 32 * 86400),
         ("-5", None),
         ("nan", None),
         ("1e99", None),
@@ -77,6 +82,8 @@ def test_a_sentence_says_a_wait(text: str, seconds: float | None) -> None:
         ({"x-ms-retry-after-ms": "900"}, 0.9),
         ({"retry-after-ms": "soon", "retry-after": "1"}, 1),
         ({"retry-after": "-1"}, None),
+        ({"retry-after": "Wed, 25 Nov 2099 09:47:40 GMT"}, 32 * 86400),
+        ({"retry-after-ms": "99999999999"}, 32 * 86400),
         ({}, None),
     ],
 )
@@ -99,6 +106,8 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
         ({"RateLimit": "limit=10, remaining=4, reset=50"}, None),
         ({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "9s"}, 9),
         ({"x-request-reset": "5"}, None),
+        ({"x-ratelimit-reset-tokens": "4098770860"}, None),
+        ({"x-ratelimit-reset": "2099-11-25T09:47:40Z", "x-ratelimit-reset-requests": "3s"}, 3),
     ],
 )
 def test_reset_headers(headers: dict[str, str], seconds: float | None) -> None:

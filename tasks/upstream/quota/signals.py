@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.upstream.waits import retry_after_said, wait_of
+from tasks.upstream.waits import reset_of, retry_after_said
 
 __all__ = ["NOTHING_SAID", "Allowance", "Signal", "SignalKind", "read_signal"]
 
@@ -81,7 +81,7 @@ def _allowance(headers: Mapping[str, str], what: str, now_epoch: float) -> Allow
     allowance = Allowance(
         limit=_count(get("limit")),
         remaining=_count(get("remaining")),
-        reset=wait_of(get("reset"), now_epoch),
+        reset=reset_of(get("reset"), now_epoch),
     )
     return NOTHING_SAID if allowance == NOTHING_SAID else allowance
 

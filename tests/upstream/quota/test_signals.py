@@ -31,7 +31,7 @@ def _read(headers: dict[str, str]) -> Signal:
         ("soon", None),
         ("nan", None),
         ("inf", None),
-        ("99999999", None),
+        ("99999999", 32 * 86400),
         ("", None),
         ("Tue, 99 Nov 2023 99:13:10 GMT", None),
     ],
