@@ -87,3 +87,33 @@ def test_lasting_faults_have_their_reason(
         "failed": 12,
         "skipped": 0,
     }
+
+
+def test_one_flagged_input_costs_no_key(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path
+) -> None:
+    """A content filter refuses the first of 40 inputs: one cell, in its words, and five keys go on."""
+    source = numbered(tmp_path / "inputs.jsonl", 39)
+    flagged = {"input_id": "flagged", "content": "# [[sandbox:content_policy]]\nx = 1\n"}
+    source.write_text(f"{json.dumps(flagged)}\n{source.read_text()}\n")
+    keys = {f"KEY_{number}": f"planted-key-{number}" for number in range(5)}
+    app_ids = "".join(
+        f'[app_ids.{name.lower()}]\nkey = "env:{name}"\nbase_url = "{sandbox.base_url}"\n'
+        'quota = "5/1s"\n'
+        for name in keys
+    )
+    check = '[[check]]\nname = "one"\nmodel = "check-1"\n'
+    job = make_job(f'mode = "check"\nstate = "state"\n{app_ids}{check}').using(keys)
+    ended = job.run(source)
+    assert ended.code == 3, ended.err
+    facts = json.loads((job.output / "manifest.json").read_text())
+    assert (facts["counts"]["coverage"]["complete"], facts["counts"]["cells"]["ok"]) == (39, 39)
+    assert facts["counts"]["failed_by_reason"] == {"content_filter": 1}
+    (failed,) = facts["upstream"]["failures"]
+    assert failed["calls"] == 1
+    assert "HTTP 400: The prompt was filtered by the content management policy." in failed["said"]
+    assert facts["upstream"]["closed"] == facts["upstream"]["holds"] == []
+    rows = facts["figures"]["quota"]["app_ids"]
+    assert [row["disabled"] for row in rows] == [None] * 5
+    assert min(row["sends"] for row in rows) > 0
+    assert sandbox.stats()["statuses"] == {"200": 39, "400": 1}  # the other keys did not ask again
