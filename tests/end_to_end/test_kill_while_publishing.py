@@ -35,6 +35,7 @@ def fill(stage: Path) -> None:
             (stage / f"d{number}").hardlink_to(first)
 
 
+@pytest.mark.chaos
 def test_the_mix_is_named_and_a_rerun_mends_it(
     sandbox: Sandbox,
     make_job: MakeJob,
