@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from deployments.sandbox import Sandbox
 from tests.conftest import Job
 from tests.runs import await_condition, config, numbered
