@@ -49,7 +49,7 @@ check: $(TESTS) ## lint, types, import direction, licences
 
 test: check ## check, then all tests, or some: make test ARGS="-k quota"
 	@# Most tests wait for real processes: several at a time, see tests/conftest.py.
-	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 chaos: $(TESTS) ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
 	$(BIN)/python -m pytest -m chaos

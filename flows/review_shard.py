@@ -26,7 +26,6 @@ from flows.shards.flow_run_states import note_flow_run
 from flows.shards.watchdog import ignore_further_sigterm
 from flows.ui.run_display import shard_name
 from flows.ui.run_log import Log, into_run
-from flows.ui.terminal import mute_shard_console
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
@@ -58,7 +57,6 @@ def review_shard(name: str, root: str) -> State[Any]:
     marker is written last. What ends it is left in the folder and does not leave as an exception,
     which Prefect would pickle to its storage.
     """
-    mute_shard_console()
     shard = ShardPaths(Path(root))
     log = own_logger(shard)
     log.info("%s works in process %d", name, os.getpid())

@@ -41,7 +41,7 @@ class _Places(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        if path.startswith("tests/operations/"):
+        if path.startswith("tests/operations/") and not path.endswith("test_workers.py"):
             return "operations"
         return nodeid if path.startswith("tests/end_to_end/") else path
 

@@ -19,6 +19,7 @@ from prefect.settings import Settings, get_current_settings
 from prefect.utilities.callables import cloudpickle_wrapped_call
 
 from flows.shards import fork_server
+from flows.ui.terminal import mute_shard_console
 from tasks.core.paths import ShardPaths
 from tasks.report.server_health import await_server
 
@@ -87,6 +88,8 @@ def _environment() -> dict[str, str]:
 
 
 def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int | None) -> None:
+    # Before the engine handles signals: it would report one that comes while the flow run begins.
+    mute_shard_console()
     from flows.review_shard import review_shard  # noqa: PLC0415
 
     # Prefect read the fork server's environment when it was imported there; this process has its own.

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from deployments.sandbox import Sandbox
 from tests.conftest import Job
 from tests.runs import await_condition, config, numbered
@@ -35,6 +37,7 @@ def fill(stage: Path) -> None:
             (stage / f"d{number}").hardlink_to(first)
 
 
+@pytest.mark.chaos
 def test_the_mix_is_named_and_a_rerun_mends_it(
     sandbox: Sandbox,
     make_job: MakeJob,

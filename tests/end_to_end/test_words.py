@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
 
 from deployments.sandbox import start_sandbox
 from tests.conftest import KEYS, Finished, Job, PrefectServer
@@ -50,8 +54,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServe
     facts = json.loads((job.output / "manifest.json").read_text())
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(facts["flow_run_id"])
-        key = ArtifactFilter(key=ArtifactFilterKey(any_=["bulk-review-failed-cells"]))
-        (artifact,) = client.read_artifacts(artifact_filter=key)
+        wanted = ArtifactFilter(
+            key=ArtifactFilterKey(any_=["bulk-review-failed-cells"]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+        )
+        (artifact,) = client.read_artifacts(artifact_filter=wanted)
     assert run.state is not None
     assert run.state.message is not None
     return Shown(ended, job.output, facts, run.state.message, artifact.description or "")

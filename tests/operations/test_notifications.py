@@ -19,6 +19,9 @@ from tests.operations.conftest import Evening
 from tests.operations.inbox import Inbox
 from tests.operations.stack import KEYS, Operator
 
+pytestmark = pytest.mark.chaos
+"""Minutes: automations look every few seconds, and each occasion is met on its own."""
+
 
 def _message(operator: Operator, inbox: Inbox, subject: str, part: str) -> str:
     found: str = operator.until(

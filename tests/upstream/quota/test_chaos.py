@@ -43,7 +43,7 @@ def test_kill_and_stop_break_no_window_of_a_ledger_in_a_database() -> None:
 def test_processes_get_equal_shares() -> None:
     """Over 4 processes with the same demand, the most and the least served are close."""
     report = _chaos(
-        processes=4, threads=8, keys=6, window=1, windows=9, margin=0.05, kills=0, stops=0
+        processes=4, threads=8, keys=6, window=1, windows=16, margin=0.05, kills=0, stops=0
     )
     assert report["refused"] == 0
     assert report["most_over_least"] <= 1.2
