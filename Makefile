@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 TESTS := .venv/.installed-tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test chaos attack check licences sbom lock clean
+.PHONY: help setup demo up down test tests chaos attack check licences sbom lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,8 +47,12 @@ check: $(TESTS) ## lint, types, import direction, licences
 	$(BIN)/lint-imports
 	@$(BIN)/python -m deployments.licences >/dev/null
 
-test: check ## check, then all tests, or some: make test ARGS="-k quota"
-	@# Most tests wait for real processes: several at a time, see tests/conftest.py.
+test: $(TESTS) ## check, and all tests, or some: make test ARGS="-k quota"
+	@# Beside each other: most tests wait for real processes.
+	+@$(MAKE) --no-print-directory -j2 check tests
+
+tests: $(TESTS)
+	@# Several at a time, see tests/conftest.py.
 	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 chaos: $(TESTS) ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes

@@ -103,6 +103,7 @@ def test_a_bucket_that_cannot_be_written_is_met_before_the_first_call(
     assert sandbox.stats()["requests"] == 0
 
 
+@pytest.mark.chaos
 def test_a_bucket_that_dies_in_mid_run_costs_no_answer(
     sandbox: Sandbox, job: Job, source: Path
 ) -> None:

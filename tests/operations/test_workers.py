@@ -175,6 +175,7 @@ def well_on_its_way(workers: Workers, sandbox: Sandbox) -> bool:
     return bool(at_work) and sandbox.stats()["bodies"] > INPUTS * CHECKS / 4
 
 
+@pytest.mark.chaos
 def test_kill_9_of_a_machine(workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path) -> None:
     """
     Two machines share one ledger, one dies, the other does its shard: the outputs are whole, no window

@@ -84,6 +84,7 @@ def test_a_flow_run_knows_its_first_start_through_retries() -> None:
     assert first_start(found, time.time() + 60) == first.timestamp()
 
 
+@pytest.mark.chaos
 def test_fresh_run_that_breaks_off_is_not_paid_again(
     sandbox: Sandbox, make_job: Callable[..., Job], tmp_path: Path, prefect_server: PrefectServer
 ) -> None:

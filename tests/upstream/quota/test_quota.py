@@ -244,6 +244,7 @@ def test_key_with_nothing_but_429_rests(make_quota: MakeQuota) -> None:
         refused()
 
 
+@pytest.mark.chaos
 def test_key_that_answers_elsewhere_is_not_exhausted(make_quota: MakeQuota) -> None:
     """A process that meets only 429s does not take out a key that answers another one's calls."""
     quota, other = (make_quota(a=(9, 0.05), longest_wait=10.0, margin=0.01) for _ in range(2))
