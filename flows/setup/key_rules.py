@@ -68,8 +68,7 @@ def check_distinct(settings: Settings, keys: Mapping[str, SecretStr]) -> None:
     """
     for one, other in combinations(settings.pool, 2):
         if _digest(keys[one.alias]) == _digest(keys[other.alias]) and _share_quota(one, other):
-            groups = {_group(settings, app) for app in (one, other)}
-            if len(groups) == 1 and all(groups):
+            if one.quota_group and one.quota_group == other.quota_group:
                 continue
             msg = (
                 f"app_ids {one.alias} and {other.alias} have one key at {place_of(one.base_url)}, "
@@ -89,7 +88,3 @@ def _share_quota(one: AppId, other: AppId) -> bool:
         (one.models or frozenset()) & (other.models or frozenset())
     )
     return any(limits) and both and place_of(one.base_url) == place_of(other.base_url)
-
-
-def _group(settings: Settings, app: AppId) -> str:
-    return getattr(settings.app_ids[app.alias], "quota_group", None) or ""

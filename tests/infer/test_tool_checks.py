@@ -109,15 +109,24 @@ def test_ruff_finds_what_is_there(sandbox: Sandbox, review_rows: Reviewer) -> No
     assert sandbox.stats()["requests"] == 0
 
 
+MUTABLE = {
+    "start_line": 1,
+    "end_line": 1,
+    "title": "Mutable default argument",
+    "category": "bug",
+    "existing_code": GROUPS.splitlines()[0],
+}
+"""What a model says of the line that ruff's B006 is about."""
+
+
 def test_findings_are_judged_beside_a_models(
     sandbox: Sandbox, one: Callable[..., dict[str, Any]]
 ) -> None:
     """A tool's finding joins the cluster of a model's, and the review model rejects or confirms it."""
-    said = {"start_line": 1, "end_line": 1, "title": "Mutable default argument", "category": "bug"}
     sandbox.control(
         models={"c1": {"skill": "scripted"}, "r1": {"skill": "scripted"}},
         answers=[
-            {"model": "c1", "comments": [said | {"existing_code": GROUPS.splitlines()[0]}]},
+            {"model": "c1", "comments": [MUTABLE]},
             {"model": "r1", "verdicts": [{"about": "B006", "decision": "rejected", "score": 0},
                                          {"decision": "confirmed", "score": 9}]},
         ],
@@ -134,11 +143,10 @@ def test_findings_that_are_not_for_review_stay_as_they_are(
     sandbox: Sandbox, one: Callable[..., dict[str, Any]]
 ) -> None:
     """With `review = false` no verdict is asked for, and a neighbour's verdict is not theirs."""
-    said = {"start_line": 1, "end_line": 1, "title": "Mutable default argument", "category": "bug"}
     sandbox.control(
         models={"c1": {"skill": "scripted"}, "r1": {"skill": "scripted"}},
         answers=[
-            {"model": "c1", "comments": [said | {"existing_code": GROUPS.splitlines()[0]}]},
+            {"model": "c1", "comments": [MUTABLE]},
             {"model": "r1", "verdicts": [{"decision": "rejected", "score": 0}]},
         ],
     )

@@ -14,7 +14,7 @@ from tasks.core.paths import RunPaths
 from tasks.outputs.occupied import check_unoccupied
 from tests.factories import STRICT
 
-KEY = "/work/diffs.jsonl"
+KEY = "/reviews/diffs.jsonl"
 
 
 @pytest.fixture(params=["folder", "url"])

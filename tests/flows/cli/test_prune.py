@@ -25,7 +25,7 @@ def ended(root: Path, name: str, days: float, **facts: Any) -> Path:
     manifest = {
         "run_id": name,
         "source": "diffs.jsonl",
-        "source_key": "/work/diffs.jsonl",
+        "source_key": "/reviews/diffs.jsonl",
         "started_at": started.isoformat(timespec="seconds"),
         "complete": True,
         "limit": None,
