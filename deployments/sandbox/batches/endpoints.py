@@ -119,7 +119,8 @@ class BatchDesk:
         stored = self.store.save(self.owner, name, content, purpose)
         if BatchFault.UPLOAD_500 in faults:
             return self.refuse(CRASHED)
-        return self.answer(file_object(stored))
+        state = {"status": "pending"} if self.dialect.pending else {}
+        return self.answer(file_object(stored) | state)
 
     async def _list_files(self) -> web.StreamResponse:
         mine = [f for f in reversed(self.store.files.values()) if f.owner == self.owner]
