@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -23,6 +24,8 @@ from tasks.upstream.calls.retry import backoff
 __all__ = ["BatchClient"]
 
 _PAGE = 100
+_RECENT = 3600.0
+"""A batch that was made just now is not older, by whatever clock."""
 _LONGEST_LINE = 64 * 2**20
 _PENDING = frozenset({"pending", "running", "notrunning", "uploading"})
 _DEFAULTS = BatchCallLimits()
@@ -54,21 +57,13 @@ class BatchClient:
 
         Sent again after a failure: a file that nobody uses costs nothing, and goes by itself.
         """
-
-        def send(client: openai.OpenAI, headers: Mapping[str, Any]) -> Any:
-            with file.path.open("rb") as stream:
-                response = sent(
-                    client,
-                    "post",
-                    self.dialect.upload_path,
-                    {**headers, "Content-Type": "multipart/form-data"},
-                    body=self._fields(file),
-                    files={"file": (file.path.name, stream, "application/jsonl")},
-                )
-                return _with_id(json_of(response))
-
-        what = f"upload of {file.path.name}"
-        found = self._requests.run(what, send, transfer=True)
+        what, fields = f"upload of {file.path.name}", self._fields(file)
+        try:
+            found = self._sent(file, fields, what)
+        except BatchCallFailed as error:
+            if error.code != "bad_request" or fields.pop("expires_after", None) is None:
+                raise
+            found = self._sent(file, fields, what)  # some take no file that goes by itself
         return self._usable(found, what)
 
     def create(
@@ -119,17 +114,17 @@ class BatchClient:
     def list(
         self, metadata: Mapping[str, str] | None = None, *, since: float = 0.0
     ) -> Iterator[BatchStatus]:
-        """Batches whose metadata has all of these, newest first, back to `since` (epoch seconds)."""
+        """Batches with all of this metadata, made after `since` (epoch seconds), as the provider lists
+        them: newest first, by OpenAI's rule. The last page that is read has none that is new enough.
+        """
         after, seen = "", set[str]()
         while True:
             page, more = self._page(after)
-            for status in page:
-                if status.id in seen or (status.created or since) < since:
-                    return
-                seen.add(status.id)
-                if _has(status, metadata or {}):
-                    yield status
-            if not more or not page:
+            fresh = [status for status in page if status.id not in seen]
+            new = [status for status in fresh if (status.created or since) >= since]
+            seen.update(status.id for status in fresh)
+            yield from (status for status in new if _has(status, metadata or {}))
+            if not more or not new:
                 return
             after = page[-1].id
 
@@ -198,6 +193,21 @@ class BatchClient:
             if error.code != "not_found":
                 raise
 
+    def _sent(self, file: RequestFile, fields: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+        def send(client: openai.OpenAI, headers: Mapping[str, Any]) -> Mapping[str, Any]:
+            with file.path.open("rb") as stream:
+                response = sent(
+                    client,
+                    "post",
+                    self.dialect.upload_path,
+                    {**headers, "Content-Type": "multipart/form-data"},
+                    body=fields,
+                    files={"file": (file.path.name, stream, "application/jsonl")},
+                )
+                return _with_id(json_of(response))
+
+        return self._requests.run(what, send, transfer=True)
+
     def _fields(self, file: RequestFile) -> dict[str, Any]:
         fields: dict[str, Any] = {"purpose": self.dialect.purpose}
         if self.dialect.line_url is None:
@@ -227,7 +237,7 @@ class BatchClient:
     def _lost(self, file_id: str, known: Collection[str]) -> BatchStatus | None:
         """The batch whose creation was not answered, if it can be seen already."""
         try:
-            return self.find(file_id, known=known)
+            return self.find(file_id, known=known, since=time.time() - _RECENT)
         except BatchCallFailed:
             return None
 

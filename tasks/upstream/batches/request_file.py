@@ -106,17 +106,18 @@ def write_request_files(
     limits, opened, seen = limits.within(dialect), dict[str, _Open](), set[str]()
     try:
         for request in requests:
-            if request.key in seen:
+            key = request.key  # a hash of the whole question
+            if key in seen:
                 continue
-            seen.add(request.key)
-            line = _line(request, dialect, http, adapt)
+            seen.add(key)
+            line = _line(key, request, dialect, http, adapt)
             file = opened.get(request.model)
             if file is not None and not limits.has_room(file, len(line), request.prompt_tokens):
                 yield opened.pop(request.model).close(folder)
                 file = None
             if file is None:
                 file = opened[request.model] = _opened(request.model, http, folder)
-            file.add(request.key, line, request.prompt_tokens)
+            file.add(key, line, request.prompt_tokens)
         while opened:
             yield opened.pop(next(iter(opened))).close(folder)
     finally:
@@ -137,13 +138,14 @@ def _opened(model: str, http: HttpOptions, folder: Path) -> _Open:
 
 
 def _line(
+    key: str,
     request: Request,
     dialect: BatchDialect,
     http: HttpOptions,
     adapt: Callable[[dict[str, Any]], Mapping[str, Any]],
 ) -> bytes:
     body = {k: v for k, v in adapt(body_of(request)).items() if k not in _STREAMED}
-    record: dict[str, Any] = {"custom_id": request.key}
+    record: dict[str, Any] = {"custom_id": key}
     if dialect.line_url is not None:
         record |= {"method": "POST", "url": dialect.line_url}
     return orjson.dumps({**record, "body": body | {"model": http.sent_name(request.model)}}) + b"\n"

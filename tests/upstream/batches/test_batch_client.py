@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -142,6 +143,7 @@ TRAPS: dict[BatchFault, tuple[str, tuple[int, int, int, int]]] = {
     BatchFault.BARE_RESPONSE: ("completed", (4, 0, 0, 0)),
     BatchFault.UPLOAD_CUT: ("completed", (4, 0, 0, 0)),
     BatchFault.UPLOAD_500: ("completed", (4, 0, 0, 0)),
+    BatchFault.UPLOAD_EXPIRY: ("completed", (4, 0, 0, 0)),
     BatchFault.CREATE_429: ("completed", (4, 0, 0, 0)),
     BatchFault.CREATE_500: ("completed", (4, 0, 0, 0)),
     BatchFault.CREATE_RESET: ("completed", (4, 0, 0, 0)),
@@ -173,6 +175,14 @@ def test_traps(fast: Sandbox, bench: Open, fault: BatchFault) -> None:
     assert all(
         "says something else" not in row.reply.content for row in rows if isinstance(row, RowReply)
     )
+
+
+def test_a_provider_whose_files_stay(fast: Sandbox, bench: Open) -> None:
+    """Where files cannot be asked to go by themselves, they are sent without asking."""
+    fast.control(batch={"script": "upload_expiry"})
+    b = bench(fast)
+    assert b.client.upload(b.file()).startswith("file-")
+    assert fast.stats()["batches"]["calls"] == {"upload": 2}
 
 
 def test_the_token_limit_is_seen_later(fast: Sandbox, bench: Open) -> None:
@@ -269,6 +279,19 @@ def test_keys_are_read_anew(fast: Sandbox, bench: Open) -> None:
     source = KeySource(lambda: Credentials(SecretStr(next(values))), changes=True)
     b = bench(fast, keys=KeyRing({"a": source}))
     assert b.ended().state == "completed"
+
+
+def test_errors_cross_process_borders() -> None:
+    """What decides over the next creation is there after pickling."""
+    error = BatchCallFailed("m", code="timeout", uncertain=True, wait=3.0, app_id="a")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.code, copy.uncertain, copy.wait, copy.app_id) == (
+        "m",
+        "timeout",
+        True,
+        3.0,
+        "a",
+    )
 
 
 def test_a_bad_key_is_no_matter_of_waiting(fast: Sandbox, bench: Open) -> None:
