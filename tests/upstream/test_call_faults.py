@@ -48,8 +48,13 @@ FINAL = {
     Fault.CONTENT_FILTER: "content_filter",
     Fault.REASONING_SPENT: "truncated",
 }
-APART = {Fault.STATUS_429, Fault.RESPONSE_FORMAT, Fault.MODEL_DENIED, Fault.BUDGET_HOLD}
-APART |= {Fault.FLEX_UNAVAILABLE}
+APART = {
+    Fault.STATUS_429,
+    Fault.RESPONSE_FORMAT,
+    Fault.MODEL_DENIED,
+    Fault.BUDGET_HOLD,
+    Fault.FLEX_UNAVAILABLE,
+}
 REFUSED_KEY = {
     Fault.STATUS_401: "unauthorized",
     Fault.ECHO_KEY: "unauthorized",
