@@ -12,8 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 import httpx2
 
@@ -173,17 +174,19 @@ class Transport(httpx2.BaseTransport):
         self.opened = 0
         """Connections opened so far."""
 
-    def send(self, head: bytes, body: bytes, probe: Probe, connect: float = _DAY) -> Answer:
+    def send(
+        self, head: bytes, body: bytes | Iterable[bytes], probe: Probe, connect: float = _DAY
+    ) -> Answer:
         """Send on the connection used last, or on a new one; `head` has its blank line.
 
-        `connect` is what each step of a new connection may take, in seconds.
+        A body in pieces is written as it comes. `connect` is what each step of a new connection may take, in seconds.
 
         Raises:
             httpx2.TransportError: no connection, not sent whole, or no reply.
         """
         connection = self._take(probe, connect)
         try:
-            _write(connection, head + body, probe)
+            _write(connection, head, body, probe)
             parser = ReplyParser()
             while not parser.headed:
                 parser.feed(connection.read(probe.left()))
@@ -200,7 +203,7 @@ class Transport(httpx2.BaseTransport):
             timeout=wait, idle=wait, max_bytes=MAX_UNWATCHED, on_sent=lambda _: None
         )
         head = self.route.head(request) + b"\r\n"
-        answer = self.send(head, request.read(), probe, connect)
+        answer = self.send(head, _body_of(request), probe, connect)
         return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
     def drop_idle(self) -> None:
@@ -254,11 +257,29 @@ class _Body(httpx2.SyncByteStream):
         self._answer.close()
 
 
-def _write(connection: Connection, data: bytes, probe: Probe) -> None:
+def _body_of(request: httpx2.Request) -> Iterable[bytes]:
+    """A request's body as it goes over the wire: a file is not read into memory."""
+    stream = request.stream
+    if not isinstance(stream, httpx2.SyncByteStream):
+        msg = "a synchronous client got an asynchronous request"
+        raise TypeError(msg)
+    return _chunked(stream) if "transfer-encoding" in request.headers else stream
+
+
+def _chunked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    yield from (b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+    yield b"0\r\n\r\n"
+
+
+def _write(
+    connection: Connection, head: bytes, body: bytes | Iterable[bytes], probe: Probe
+) -> None:
+    pieces = [head + body] if isinstance(body, bytes) else chain([head], body)
     probe.started = time.monotonic()
     probe.reached = True
     try:
-        connection.write(data, probe.deadline)
+        for piece in pieces:
+            connection.write(piece, probe.deadline)
     except httpx2.WriteError:
         return  # a server may refuse before it has read all, and close; its reply says why
     probe.on_sent(time.monotonic())

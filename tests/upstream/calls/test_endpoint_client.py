@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from tasks.core.endpoints import HttpOptions
 from tasks.upstream.calls.client_pool import ClientPool
-from tasks.upstream.calls.transport import Probe
+from tasks.upstream.calls.transport import Probe, Transport
 
 KEY = "key-0123456789"
 BODY = b'{"model": "m"}'
@@ -39,7 +39,7 @@ def _listen(server: socket.socket, reply: bytes, heard: list[bytes]) -> None:
                 data = b"-"
                 while data:
                     asked = b""
-                    while data and not asked.endswith(BODY):
+                    while data and not asked.endswith((BODY, b"\r\n0\r\n\r\n")):
                         data = connection.recv(65_536)
                         asked += data
                     if asked:
@@ -138,6 +138,26 @@ def test_a_refusal_that_comes_before_the_end_of_a_request_is_read() -> None:
             lease.client.ask("/chat/completions", b" " * 2**24, "trace", _probe())
 
     assert (caught.value.status_code, caught.value.response.text) == (413, "too large")
+
+
+@pytest.mark.parametrize(
+    ("headers", "written"),
+    [
+        ({"Content-Length": "14"}, BODY),
+        ({}, b'1\r\n{\r\n9\r\n"model": \r\n4\r\n"m"}\r\n0\r\n\r\n'),
+    ],
+    ids=["with a length", "in chunks"],
+)
+def test_a_body_in_pieces_is_written_as_it_comes(headers: dict[str, str], written: bytes) -> None:
+    """A file of many megabytes goes over the wire in pieces, with its length or in chunks."""
+    pieces = iter([b"{", b'"model": ', b'"m"}'])
+    with (
+        _listening(REPLY) as (url, heard),
+        httpx2.Client(transport=Transport(url)) as client,
+    ):
+        assert client.post(url, content=pieces, headers=headers).content == b"{}"
+
+    assert heard[0].partition(b"\r\n\r\n")[2] == written
 
 
 def _refuse(server: socket.socket, refusal: bytes) -> None:
