@@ -16,6 +16,7 @@ shards = 1
 [app_ids.rotating]
 key = '''cmd:sh -c "echo x >> reads; printf planted-token-%%04d $(wc -l < reads)"'''
 base_url = "%s"
+quota = []
 [[check]]
 name = "one"
 model = "m"

@@ -38,7 +38,7 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
             old.unlink()
         lines = sorted((read_input(row) for row in rows), key=lambda one: one.input_id)
         shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
-        pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{sandbox.base_url}"\n'
+        pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{sandbox.base_url}"\nquota = []\n'
         settings = load_settings(config + pool)
         Run(run_id or f"run-{next(nights)}", settings, str(tmp_path / "state"), threads).write(
             shard.settings

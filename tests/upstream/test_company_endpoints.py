@@ -219,6 +219,7 @@ mode = "check"
 [app_ids.azure]
 key = "env:AZURE_KEY"
 base_url = "%s"
+quota = []
 auth_header = "api-key"
 query = { "api-version" = "2024-10-21" }
 chat_path = "/openai/deployments/{model}/chat/completions"

@@ -18,6 +18,7 @@ SETTINGS = """
 mode = "check"
 [app_ids.a]
 base_url = "http://127.0.0.1:1/v1"
+quota = []
 %s
 [[check]]
 name = "one"
