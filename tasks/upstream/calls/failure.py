@@ -18,6 +18,7 @@ __all__ = ["FailedAttempt", "FailureHandler"]
 _ADAPTABLE = frozenset({"parameter", "format", "input"})
 _READ = frozenset({400, 422})  # statuses of a request that was read and refused
 _OK = 200
+_NO_ANSWER = frozenset({"bad_reply", "empty_reply"})
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 
 
@@ -95,14 +96,14 @@ class FailureHandler:
         if refusal.about == "input":
             self._up.refusals.refused(place, refusal, failed.message)
         else:
-            self._up.refusals.leave(place)
+            self._up.refusals.doubted(place, refusal, failed.message)
         return True
 
     def _judge(self, failed: FailedAttempt) -> bool:
         """Draw the consequences of a refusal. True: another key may answer the question."""
         refusal, alias, place = failed.decision.refusal, self._state.alias, self._state.place
         if refusal is None:
-            self._up.refusals.leave(place)
+            self._judge_reply(failed)
             return False
         if self._is_renewed(failed, refusal):
             self._up.refusals.leave(place)
@@ -120,6 +121,16 @@ class FailureHandler:
                 self._state.questioned.add(alias)
                 return len(self._state.questioned) == 1 and bool(self._others())
         return False
+
+    def _judge_reply(self, failed: FailedAttempt) -> None:
+        """An accident, unless the endpoint has never sent anything else: then it is no model's."""
+        place = self._state.place
+        if failed.decision.reason not in _NO_ANSWER:
+            self._up.refusals.leave(place)
+            return
+        message = f"HTTP {_OK}: {failed.message}"
+        as_said = Refusal("endpoint", None, None, failed.message, None, certain=False, status=_OK)
+        self._up.refusals.doubted(place, as_said, message)
 
     def _is_renewed(self, failed: FailedAttempt, refusal: Refusal) -> bool:
         """Whether there is a newer key than the refused one, which is read before others ask."""
