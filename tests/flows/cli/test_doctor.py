@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.cli.doctor import _Checkup, _compare
+from flows.cli.doctor import _Checkup, _compare, _names_block
 from flows.cli.init import InitAnswers, settings_text
 from flows.cli.main import main
 from tasks.core.settings import load_settings
@@ -319,3 +319,18 @@ def test_run_tells_these_before_a_server_starts(
     told = typed(folder, "run", source, "--config", config, "--output", output)
     assert told.code == 2
     assert said in told.err
+
+
+@pytest.mark.parametrize(
+    ("lines", "needed"),
+    [
+        ('key = "secret:block"', True),
+        ('key = "env:K"\nheaders = { api-key = "secret:block" }', True),
+        ('key = "env:K"\nheaders = { X-Tenant = "blue" }', False),
+    ],
+)
+def test_a_secret_block_needs_a_server(lines: str, *, needed: bool) -> None:
+    """Whether a key or a header names one: only then does the doctor start Prefect's server."""
+    app = f'[app_ids.a]\n{lines}\nbase_url = "http://h/v1"\nquota = []\n'
+    settings = load_settings(f'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n{app}')
+    assert _names_block(settings) == needed
