@@ -215,6 +215,25 @@ def test_the_next_model_answers_for_one_that_is_out_of_quota(
     assert sandbox.stats()["statuses"]["429"] <= 4, "the threads' own"
 
 
+def test_the_fallback_may_be_on_the_key_whose_model_is_used_up(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """Groq's limits are those of a model: the next one answers on the same key."""
+    url = f"{sandbox.root}/openai/v1"
+    sandbox.control(
+        profile="groq",
+        models={"c1": {"skill": "silent"}, "c2": {"skill": "silent"}},
+        script=[{"fault": "status_429", "model": "c1"}],
+        fault_wait=7200,
+    )
+    rows = [{"input_id": f"r{n}", "content": f"x = {n}\n"} for n in range(20)]
+    reviews = review_rows(rows, CHECK + 'fallback = ["c2"]\n', url=url)
+
+    calls = [call for review in reviews for call in review["calls"]]
+    assert {(call["model"], call["status"]) for call in calls} == {("c2", "ok")}
+    assert sandbox.stats()["statuses"]["429"] <= 4
+
+
 def test_one_flagged_input_of_forty_fails_alone(
     sandbox: Sandbox, review_rows: Reviewer, tmp_path: Path
 ) -> None:

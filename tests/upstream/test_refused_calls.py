@@ -256,6 +256,28 @@ def test_a_limit_per_day_ends_the_run_with_its_instant(
     assert "Quota exceeded" in found.said[-1]
 
 
+def test_a_models_own_quota_holds_the_model_alone(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Two keys whose day's quota of one model is spent: its questions end, another model goes on."""
+    said = "Rate limit reached for m on tokens per day (TPD). Please try again in 7m12s."
+    provider.rule = lambda _key, body: refusal(429, said) if body["model"] == "m" else None
+    caller = open_call(2, base_url=provider.url, longest_wait=1.0)
+    found = outcomes(caller, [ask(f"q{n}") for n in range(40)])
+    assert found == {"quota_held": 40}
+    assert len(provider.sent) <= 4
+    assert (
+        "m: its quota is used up on every app_id that serves it; it can go on at 20"
+        in found.said[-1]
+    )
+    assert "reached for m on tokens per day" in found.said[-1]
+    others = [Request("other", ({"role": "user", "content": f"o{n}"},)) for n in range(20)]
+    assert outcomes(caller, others) == {"ok": 20}
+    assert {state.state for state in caller._up.quota.snapshot()} == {"ready"}
+    limited = sum(use.rate_limited for use in caller._up.quota.statistics().app_ids)
+    assert limited == len(provider.sent) - 20
+
+
 @pytest.mark.parametrize("after", ["Wed, 25 Nov 2099 09:47:40 GMT", "99999999"])
 def test_a_wait_of_years_ends_the_run_at_once(
     provider: Provider, open_call: OpenCaller, ask: Ask, after: str

@@ -84,6 +84,17 @@ class FailureHandler:
         self._up.stop.wait(self._pause(failed))
         self._up.raise_if_stopped()
 
+    def holds_model(self, failed: FailedAttempt) -> bool:
+        """Whether only the model waits, and for longer than anybody would: then the key goes on."""
+        refusal, up = failed.decision.refusal, self._up
+        if refusal is None or refusal.about != "wait" or not refusal.of_model:
+            return False
+        if (refusal.wait or 0.0) <= up.quota.longest_wait:
+            return False
+        model = self._state.request.model
+        up.suspects.model_held(self._state.alias, model, refusal.wait or 0.0, failed.message)
+        return True
+
     def _is_adapted(self, failed: FailedAttempt) -> bool:
         refusal, attempt = failed.decision.refusal, failed.attempt
         if refusal is None or refusal.about not in _ADAPTABLE:
