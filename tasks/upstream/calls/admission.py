@@ -31,7 +31,6 @@ class Admission:
         while True:
             up.budget.await_room(self._state.request)
             shut = up.breakers.wait(self._state.endpoints, up.stop)
-            self._check()
             entered = self._enter(shut)
             try:
                 grant = self._acquire(shut, {url for url, _ in entered})
@@ -98,10 +97,12 @@ class Admission:
 
     def _places(self) -> list[Place]:
         """Where the model may be asked; an endpoint of which no key may use it is closed."""
-        model, out = self._state.request.model, self._up.suspects.without(self._state.request.model)
+        model, suspects = self._state.request.model, self._up.suspects
+        out = suspects.without(model)
         for endpoint, aliases in self._state.endpoints.items() if out else ():
-            if all(alias in out for alias in aliases):
+            if all(alias in out for alias in aliases) and suspects.hold(model, aliases) is None:
                 self._up.refusals.close((endpoint, model), out[aliases[0]])
+        self._check()
         return [(endpoint, model) for endpoint in self._state.endpoints]
 
     def _acquire(self, shut: set[str], entered: set[str]) -> Grant:

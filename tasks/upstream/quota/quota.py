@@ -235,6 +235,8 @@ class Quota:
     def answered(self, grant: Grant) -> None:
         """A call went well: the app_id is not exhausted, whatever was refused before."""
         key_log = self._thread.allocator.key_logs[self._groups.name(grant.app_id)]
+        if grant.start_at >= key_log.hold:
+            key_log.passed = key_log.hold
         if key_log.refused_since is not None:
             key_log.refused_since, key_log.refusals = None, 0
         now, windows = clock.now(), key_log.app_id.windows
