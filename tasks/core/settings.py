@@ -444,7 +444,7 @@ def _remedy(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return _unknown(place)
     if item["type"] == "missing":
-        return _MISSING.get(place, "is missing; add it")
+        return _MISSING.get((place[0], *place[2:]), "is missing; add it")
     if item["type"].endswith("_type") and (shape := _SHAPES.get(place[:1])) and len(place) <= 2:  # noqa: PLR2004
         return shape
     return str(item["msg"]).removeprefix("Value error, ")
@@ -475,7 +475,9 @@ _SHAPES = {
 _MISSING: Mapping[tuple[Any, ...], str] = {
     ("check",): "is missing; add a table [[check]] with name and model",
     ("app_ids",): "is missing; add a table [app_ids.<alias>] with key, base_url and quota",
+    ("app_ids", "quota"): 'is missing; say quota = ["3/60s"], or [] for no limit',
 }
+"""By table and key, without the alias between them."""
 
 
 def _unknown(place: tuple[Any, ...]) -> str:

@@ -135,14 +135,6 @@ def low_space(folder: Path) -> str | None:
 
 def settings_notes(settings: Settings) -> Iterator[Diagnosis]:
     """What review.toml leaves open, and what follows from it."""
-    unsaid = [alias for alias, app in settings.app_ids.items() if not app.says_quota]
-    if unsaid:
-        yield Diagnosis(
-            "quota",
-            "note",
-            f'not said for {", ".join(unsaid)}, so there is no limit: write quota = ["3/60s"], '
-            "or [] where there is none",
-        )
     idle = [a for a, app in settings.app_ids.items() if not _serves_any(app.models, settings)]
     if idle:
         yield Diagnosis("models", "note", f"no check or review uses {', '.join(idle)}")
