@@ -22,6 +22,7 @@ from deployments.sandbox import Sandbox, start_sandbox
 from flows.cli.main import main
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
+from tests import warm
 from tests.postgres import Postgres, start_postgres
 
 # How long a machine takes to make inputs says how busy it is, and nothing of the code.
@@ -117,13 +118,19 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
             yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
 
 
+Process = Popen[str] | warm.Command
+"""A command that was started."""
+
+_COMMAND = (sys.executable, "-m", "flows.bulk_review")
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One bulk review as a user starts it: a folder with its review.toml, and the command line."""
 
     folder: Path
     environment: dict[str, str]
-    started: list[Popen[str]] = field(default_factory=list, compare=False)
+    started: list[Process] = field(default_factory=list, compare=False)
     """Ended with the test, so that one that fails leaves nothing to the next."""
 
     def using(self, environment: Mapping[str, str]) -> Job:
@@ -145,20 +152,33 @@ class Job:
         *arguments: str,
         output: Path | None = None,
         under: Sequence[str] = (),
+    ) -> Process:
+        """Start the command in a session of its own; `under` is a command that runs it.
+
+        Forked from a process that has imported it, see tests/warm.py, unless it runs under another.
+        """
+        wanted = self._arguments(source, output, arguments)
+        environment = os.environ | self.environment
+        process: Process
+        if under:
+            process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
+        else:
+            process = warm.start_command(wanted, self.folder, environment)
+        self.started.append(process)
+        return process
+
+    def _start_interpreter(
+        self, command: Sequence[str], environment: Mapping[str, str]
     ) -> Popen[str]:
-        """Start the command in a process group of its own; `under` is a command that runs it."""
-        command = [*under, sys.executable, "-m", "flows.bulk_review"]
-        process = Popen(
-            [*command, *self._arguments(source, output, arguments)],
+        return Popen(
+            command,
             cwd=self.folder,
-            env=os.environ | self.environment,
+            env=environment,
             stdout=PIPE,
             stderr=PIPE,
             text=True,
             start_new_session=True,
         )
-        self.started.append(process)
-        return process
 
     def run(self, source: Path | str, *arguments: str, output: Path | None = None) -> Finished:
         """Run the command to its end in this process; its shards have processes of their own.
@@ -208,7 +228,7 @@ class Finished(NamedTuple):
     err: str
 
 
-def kill_group(process: Popen[str]) -> None:
+def kill_group(process: Process) -> None:
     """End a process and all that it started; those that are gone are fine."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -226,7 +246,8 @@ KEYS = {"KEY_A": "planted-key-alpha-7d1f", "KEY_B": "planted-key-bravo-93ce"}
 def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Iterator[Callable[..., Job]]:
     """Write a review.toml from its text and get the job that uses it."""
     _forget_limits()
-    started: list[Popen[str]] = []
+    warm.warm_up()
+    started: list[Process] = []
 
     def make(config: str) -> Job:
         folder = tmp_path / "job"

@@ -108,6 +108,7 @@ def _prepare(settings: Settings) -> None:
     with quick_imports():
         import flows.bulk_review  # noqa: PLC0415, F401
 
+        fork_server.import_flow_parts()
     if settings.workers is None:
         fork_server.fork_here()
 

@@ -9,6 +9,7 @@ imported until then is not imported twice. Whoever has threads already starts an
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import pickle
 import signal
@@ -18,10 +19,11 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["UNKNOWN_EXIT", "ShardProcess", "fork_here", "start", "warm_up"]
+__all__ = ["UNKNOWN_EXIT", "ShardProcess", "fork_here", "import_flow_parts", "start", "warm_up"]
 
 UNKNOWN_EXIT = 255
 """The exit code of a process whose fork server was killed: it may still be there."""
@@ -122,13 +124,25 @@ def warm_up() -> None:
 
 def start(call: Callable[[], Any], environment: Mapping[str, str]) -> ShardProcess:
     """Run `call`, which is pickled, in a process of its own, which leaves with this one."""
-    what = (call, dict(environment), str(Path.cwd()))
+    process = _ask(_ensure(_spawn))
+    if process.pid is None:  # the fork server was killed in this moment
+        _forget()
+        process = _ask(_ensure(_spawn))
+    process.tell((call, dict(environment), str(Path.cwd())))
+    return process
+
+
+def _ask(server: _ForkServer) -> ShardProcess:
     ours, theirs = socket.socketpair()
     with theirs, suppress(BrokenPipeError):
-        socket.send_fds(_ensure(_spawn).control, [b"+"], [theirs.fileno()])
-    process = ShardProcess(ours)
-    process.tell(what)
-    return process
+        socket.send_fds(server.control, [b"+"], [theirs.fileno()])
+    return ShardProcess(ours)
+
+
+def import_flow_parts() -> None:
+    """Import what Prefect itself imports at the first flow or task run only, in every process anew."""
+    for name in ("fastapi.encoders", "prefect.task_engine", "prefect.utilities.visualization"):
+        import_module(name)
 
 
 def _ensure(begin: Callable[[socket.socket, socket.socket], int]) -> _ForkServer:
@@ -137,7 +151,15 @@ def _ensure(begin: Callable[[socket.socket, socket.socket], int]) -> _ForkServer
             ours, theirs = socket.socketpair()
             with theirs:
                 _running[:] = [_ForkServer(begin(ours, theirs), ours, os.getpid())]
+            atexit.register(ours.close)
         return _running[0]
+
+
+def _forget() -> None:
+    """Wait for the end of a fork server that has let go of its sockets."""
+    with _lock, suppress(ChildProcessError):
+        while _running:
+            os.waitpid(_running.pop().pid, 0)
 
 
 def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:

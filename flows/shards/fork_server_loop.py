@@ -14,33 +14,42 @@ import os
 import pickle
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-# Signals to the whole group are for the shards; the fork server leaves when the run has left. Set before
-# the imports, which take seconds, and taken back as a shard is forked, which may be told at once.
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-# Ignored already where a shell has put the run into the background: its shards are to ignore it too.
-_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-_STOPS = {signal.SIGINT: _interrupt, signal.SIGTERM: signal.SIG_DFL}
+from flows.shards.fork_server import import_flow_parts
+from flows.shards.watchdog import exit_with_lifeline
+from tasks.core.imports import quick_imports
 
-from flows.shards.watchdog import exit_with_lifeline  # noqa: E402
-from tasks.core.imports import quick_imports  # noqa: E402
-
-__all__ = ["serve"]
+__all__ = ["live", "serve"]
 
 
-def serve(control: socket.socket) -> None:
-    """Fork for whoever asks at the other end of `control`, until that is closed."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    os.register_at_fork(after_in_child=_take_signals)
+def live(lifeline: int, channel: socket.socket) -> None:
+    """The life of a forked process: it does what the channel tells, and leaves with the lifeline."""
+    _name_process("review-shard")
+    exit_with_lifeline(lifeline)
+    with channel, channel.makefile("rb") as asked:
+        call, environment, folder = pickle.load(asked)  # noqa: S301 - from the run itself
+    # The fork server may be older than what has been exported since.
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    call()
+
+
+def serve(control: socket.socket, life: Callable[[int, socket.socket], None] = live) -> None:
+    """Fork for whoever asks at the other end of `control`, until that is closed.
+
+    `life` is what a forked process does with the lifeline and its channel.
+    """
+    _ignore_signals()
     _name_process("fork-server")
     _preload()
     lifeline, own_end = os.pipe()
-    live = partial(_live, control, lifeline, own_end)
     children: dict[int, tuple[BaseProcess, socket.socket]] = {}
     while True:
         for ready in connection.wait([control, *children]):
@@ -50,15 +59,29 @@ def serve(control: socket.socket) -> None:
             channel = _next_channel(control)
             if channel is None:
                 return
-            process = get_context("fork").Process(target=live, args=(channel,))
+            given = (life, control, own_end, lifeline, channel)
+            process = get_context("fork").Process(target=_begin, args=given)
             process.start()
             _tell(channel, process.pid or 0)
             children[process.sentinel] = process, channel
 
 
-def _take_signals() -> None:
-    for number, handler in _STOPS.items():
-        signal.signal(number, handler)
+def _ignore_signals() -> None:
+    """Signals to the whole group are for the shards; the fork server leaves when the run has left.
+
+    Ignored before the imports, which take seconds, and taken back as a shard is forked, which may be
+    told to stop at once.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ignored already where a shell has put the run into the background: its shards are to ignore it too.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+
+    def take_back() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, interrupt)
+
+    os.register_at_fork(after_in_child=take_back)
 
 
 def _preload() -> None:
@@ -67,6 +90,7 @@ def _preload() -> None:
         import flows.review_shard  # noqa: PLC0415
         import flows.shards.process  # noqa: F401, PLC0415
 
+        import_flow_parts()
     # No collection writes to the pages that the shards share.
     gc.freeze()
 
@@ -91,19 +115,16 @@ def _tell(channel: socket.socket, number: int) -> None:
         channel.sendall(number.to_bytes(8, "little", signed=True))
 
 
-def _live(control: socket.socket, lifeline: int, own_end: int, channel: socket.socket) -> None:
-    """The life of a forked process."""
+def _begin(
+    life: Callable[[int, socket.socket], None],
+    control: socket.socket,
+    own_end: int,
+    *given: Any,
+) -> None:
+    """Close what is the fork server's alone, and live."""
     control.close()
     os.close(own_end)
-    _name_process("review-shard")
-    exit_with_lifeline(lifeline)
-    with channel, channel.makefile("rb") as asked:
-        call, environment, folder = pickle.load(asked)  # noqa: S301 - from the run itself
-    # The fork server may be older than what has been exported since.
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    call()
+    life(*given)
 
 
 def _name_process(name: str) -> None:
