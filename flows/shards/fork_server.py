@@ -189,9 +189,8 @@ def _become(ours: socket.socket, theirs: socket.socket) -> None:
         ours.close()
         # Not those that a display of the command has put in their place.
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        from flows.shards.fork_server_loop import serve  # noqa: PLC0415 - as it ignores signals
-
-        serve(theirs)
+        # By its name: it imports the flow, which imports this module.
+        import_module(_LOOP).serve(theirs)
     except Exception:  # noqa: BLE001 - what would leave here would run the rest of the command
         sys.excepthook(*sys.exc_info())
     finally:
