@@ -108,9 +108,7 @@ def start_command(arguments: list[str], folder: Path, environment: dict[str, str
 
 
 def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:
-    stdin = (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)
-    command = [sys.executable, "-m", "tests.warm"]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=[stdin])
+    return fork_server.spawn("tests.warm", theirs)
 
 
 def _command_or_shard(lifeline: int, channel: socket.socket) -> None:

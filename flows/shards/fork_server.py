@@ -23,7 +23,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["UNKNOWN_EXIT", "ShardProcess", "fork_here", "import_flow_parts", "start", "warm_up"]
+__all__ = [
+    "UNKNOWN_EXIT",
+    "ShardProcess",
+    "fork_here",
+    "import_flow_parts",
+    "spawn",
+    "start",
+    "warm_up",
+]
 
 UNKNOWN_EXIT = 255
 """The exit code of a process whose fork server was killed: it may still be there."""
@@ -163,9 +171,18 @@ def _forget() -> None:
 
 
 def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:
-    stdin = (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)
-    command = [sys.executable, "-m", _LOOP]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=[stdin])
+    return spawn(_LOOP, theirs)
+
+
+def spawn(module: str, control: socket.socket) -> int:
+    """Start an interpreter that runs `module`, with `control` as its stdin; returns its pid.
+
+    It finds modules where this process does, and not in the folder where it happens to work.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(one or "." for one in sys.path)}
+    stdin = (os.POSIX_SPAWN_DUP2, control.fileno(), 0)
+    command = [sys.executable, "-P", "-m", module]
+    return os.posix_spawn(sys.executable, command, environment, file_actions=[stdin])
 
 
 def _fork(ours: socket.socket, theirs: socket.socket) -> int:
