@@ -18,6 +18,7 @@ from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
 from tasks.core.errors import ReviewError
+from tasks.core.imports import quick_imports
 from tasks.core.text_safety import visible_lines
 
 __all__ = ["app", "main"]
@@ -184,7 +185,8 @@ def run(
     if quiet + verbose + log_json > 1:
         msg = "-q, -v and --log-json exclude each other: give one of them"
         raise typer.BadParameter(msg)
-    from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
+    with quick_imports():
+        from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
 
     return run_command(
         source,
