@@ -74,8 +74,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServer)
     with start_sandbox() as sandbox:
         (folder / "review.toml").write_text(CONFIG.format(url=sandbox.base_url))
         sandbox.control(
-            models={"review-1": {"skill": "scripted"}},
-            answers=[{"model": "review-1", "verdicts": [{"decision": "confirmed", "score": 9}]}],
+            models={"check-1": {"skill": "scripted"}, "review-1": {"skill": "scripted"}},
+            answers=[
+                {"model": "check-1", "comments": []},
+                {"model": "review-1", "verdicts": [{"decision": "confirmed", "score": 9}]},
+            ],
         )
         seen: list[Status] = []
         with on_progress(seen.append):
