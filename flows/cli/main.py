@@ -92,11 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {_in_plain_words(error.format_message())}", file=sys.stderr)
         if context := getattr(error, "ctx", None):
             print(f"see: {context.command_path} --help", file=sys.stderr)
         return error.exit_code
     return code or 0
+
+
+def _in_plain_words(message: str) -> str:
+    for said, plain in _PLAIN.items():
+        message = message.replace(said, plain)
+    return message
+
+
+_PLAIN = {
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Input should be greater than or equal to ": "give no less than ",
+    "Input should be less than or equal to ": "give no more than ",
+}
+"""What typer says of an option's value."""
 
 
 def _print_version(context: typer.Context, *, wanted: bool) -> None:

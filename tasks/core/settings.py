@@ -25,7 +25,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
-from tasks.core.records import Category, Severity
+from tasks.core.records import TOOL, Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 
 __all__ = [
@@ -135,7 +135,7 @@ class ToolSettings(_Strict):
     @property
     def model(self) -> str:
         """What stands in the place of a model in rows and tables."""
-        return "tool"
+        return TOOL
 
 
 class ReviewSettings(_ModelSettings):

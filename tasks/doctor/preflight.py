@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,17 @@ def check_folder(folder: Path) -> Path:
         if not os.access(there, os.W_OK | os.X_OK):
             read_only = os.statvfs(there).f_flag & os.ST_RDONLY
             raise OSError(errno.EROFS if read_only else errno.EACCES, "")
+        _try_file(there)
     return there
+
+
+def _try_file(folder: Path) -> None:
+    """Make a file without a name, which is gone at once: /proc, say, has permissions and takes none."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileNotFoundError:
+        raise OSError(errno.EROFS, "") from None
 
 
 def check_state_folder(settings: Settings) -> Path | None:

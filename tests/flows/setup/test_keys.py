@@ -79,6 +79,13 @@ def test_a_key_that_cannot_be_had(line: str, said: str) -> None:
     assert message.startswith("app_ids.a.key: ")
 
 
+def test_in_a_run_of_a_worker_the_remedy_is_its_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is exported in another shell does not reach the worker that is running."""
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "1")
+    message = mistake(resolve_keys, 'key = "env:NO_SUCH_VARIABLE"')
+    assert message.endswith("export NO_SUCH_VARIABLE=<the key>, and restart the worker with it")
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
