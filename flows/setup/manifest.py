@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ from tasks.load.task import Loaded
 from tasks.merge.baseline import source_key
 from tasks.merge.task import Merged
 from tasks.outputs.schemas import SCHEMA_VERSION
-from tasks.review.prompts import PROMPT_VERSION
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.budget import read_budget
 from tasks.upstream.calls.endpoint_status import read_endpoint_status
 from tasks.upstream.journal import open_journal
@@ -89,7 +90,8 @@ def run_facts(
         "settings": run.settings.model_dump(mode="json"),
         "threads": run.threads,
         "fresh": run.fresh_since is not None,
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": TeamRules(run.settings, run.rules).version(),
+        "rules": [{"rule": name, **asdict(use)} for name, use in loaded.rules.items()],  # type: ignore[typeddict-item]
         "schema_version": SCHEMA_VERSION,
         "packages": {name: version(name) for name in _PACKAGES},
         "upstream": upstream,

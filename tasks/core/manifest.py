@@ -29,6 +29,7 @@ __all__ = [
     "QuotaProof",
     "QuotaProofRow",
     "Rejected",
+    "RuleFacts",
     "RunFacts",
     "UpstreamFacts",
     "ended_well",
@@ -236,6 +237,17 @@ class UpstreamFacts(TypedDict):
     """First instant, ISO 8601, at which a rerun can go on; None: at once."""
 
 
+class RuleFacts(TypedDict):
+    """One of the team's rules and the inputs that it applied to; see tasks.core.team_rules.RuleUse."""
+
+    rule: str
+    """A file's path, or the number of a table [[rules]]."""
+    inputs: int
+    cut: int
+    left_out: int
+    changed: bool
+
+
 class RunFacts(TypedDict):
     """The settings and counts of a run, without what the report adds."""
 
@@ -269,6 +281,8 @@ class RunFacts(TypedDict):
     threads: int
     fresh: bool
     prompt_version: str
+    rules: NotRequired[list[RuleFacts]]
+    """Empty when the team has none."""
     schema_version: int
     packages: dict[str, str]
     """Versions by name."""

@@ -34,6 +34,7 @@ __all__ = [
     "Policy",
     "Price",
     "ReviewSettings",
+    "RuleSettings",
     "Settings",
     "ToolSettings",
     "WorkersSettings",
@@ -212,6 +213,22 @@ class GitSettings(_Strict):
         return GitOptions(self.include, exclude, self.max_bytes, self.context)
 
 
+class RuleSettings(_Strict):
+    """One table [[rules]]: what the team wants looked for, or left alone, in the files that it covers."""
+
+    paths: tuple[str, ...] = ()
+    """Patterns as in a .gitignore of the paths that it is for; empty: all."""
+    text: str = Field(min_length=1)
+    """The rule in words, as the models read it."""
+
+    @field_validator("paths")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := pattern_problem(value):
+            raise ValueError(problem)
+        return value
+
+
 class WorkersSettings(_Strict):
     """The table [workers], shards on other machines: which deployment runs a shard, and where its files meet those of the run."""
 
@@ -257,6 +274,18 @@ class Settings(_Strict):
     """Seconds between two chunks of a stream."""
     max_input_tokens: int = Field(default=32_000, ge=100)
     """Larger snippets are rejected, larger diffs are split at hunks (at most 3 calls per check)."""
+    rules: tuple[RuleSettings, ...] = ()
+    """The tables [[rules]]."""
+    rule_files: tuple[Annotated[str, Field(pattern=r"^[^/\\\\]+$")], ...] = (
+        "REVIEW.md",
+        "AGENTS.md",
+    )
+    """Names of files with the team's rules, in any folder of a git source, as they stood before the
+    commits under review; empty: none is read."""
+    max_rule_tokens: int = Field(default=2000, ge=0)
+    """Tokens of the team's rules in a prompt; of more, the nearest to the input are kept."""
+    language: Annotated[str, Field(pattern=r"^\w[\w ()-]{0,39}$")] | None = None
+    """Language of titles, messages and reasons; None: the model's choice, mostly English."""
     max_clients: int = Field(default=64, ge=1)
     give_up_after: float = Field(default=120, gt=0)
     """Seconds an endpoint may be down before its calls are left for the next run."""
@@ -457,6 +486,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "review": ("[review]", ReviewSettings),
     "policy": ("[policy]", Policy),
     "git": ("[git]", GitSettings),
+    "rules": ("[[rules]]", RuleSettings),
     "workers": ("[workers]", WorkersSettings),
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
@@ -468,6 +498,7 @@ _SHAPES = {
     (
         "check",
     ): "write [[check]], with two brackets on each side: there is one table per check model",
+    ("rules",): "write [[rules]], with two brackets on each side: there is one table per rule",
     ("review",): "write [review], with one bracket on each side: there is one review model",
     ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",
     ("prices",): 'write [prices."<model>"], a table with input and output for each model',

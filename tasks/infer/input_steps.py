@@ -65,6 +65,7 @@ class InputSteps:
         self._where: dict[str, int] = {}
         self._checked: list[CallRow] = []
         self._rendered = Rendered(())
+        self._team = worker.team_rules.for_input(item).text
 
     def start(self) -> None:
         """Queue every check; what follows queues itself."""
@@ -93,7 +94,7 @@ class InputSteps:
         steps = [
             partial(self._check, check, part, messages)
             for part, rendered in enumerate(self._rendered.parts)
-            for messages in [check_messages(self._item, rendered)]
+            for messages in [check_messages(self._item, rendered, self._team)]
             for check in self._worker.settings.check
         ]
         steps += [partial(self._tool, tool) for tool in self._worker.settings.tool_check]
@@ -136,7 +137,7 @@ class InputSteps:
             name=check.name,
             part=part,
             messages=messages,
-            prompt_version=prompt_version("check"),
+            prompt_version=prompt_version("check", self._team),
             settings=check,
             counted=count_tokens(messages, check.model),
         )
@@ -162,6 +163,7 @@ class InputSteps:
             self._finish(comments, [Reviewed({}, [row])])
             return
         batches = plan_batches(self._item, self._rendered.parts, self._where, chosen, review.batch)
+        batches = [replace(batch, team=self._team) for batch in batches]
         steps = [partial(self._review, review, batch) for batch in batches]
         finish = self._guarded(partial(self._finish, comments))
         fan_out(self._worker.submit, steps, finish, self._fail)

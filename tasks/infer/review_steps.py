@@ -31,6 +31,8 @@ class Batch:
     rendered: str
     number: int
     comments: tuple[Comment, ...]
+    team: str = ""
+    """The end of the system message, see AppliedRules."""
 
 
 class Reviewed(NamedTuple):
@@ -86,14 +88,14 @@ def ask_batch(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed
 
 def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
     names = {name: one.comment_id for name, one in named(batch.comments).items()}
-    messages = review_messages(batch.item, batch.rendered, batch.comments)
+    messages = review_messages(batch.item, batch.rendered, batch.comments, batch.team)
     query = Query(
         input_id=batch.item.input_id,
         stage="review",
         name="review",
         part=batch.number,
         messages=messages,
-        prompt_version=prompt_version("review"),
+        prompt_version=prompt_version("review", batch.team),
         settings=settings,
         counted=count_tokens(messages, settings.model),
     )

@@ -18,9 +18,11 @@ from tasks.core.files import atomic
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
+from tasks.core.team_rules import RuleUse
 from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
 from tasks.review.inputs.tokens import count_tokens, estimate_tokens
+from tasks.review.prompts.team_rules import TeamRules
 
 __all__ = ["Loaded", "load", "load_source"]
 
@@ -41,6 +43,8 @@ class Loaded:
     """Rejected rows by reason."""
     tokens: int = 0
     """Estimated tokens of all accepted contents."""
+    rules: dict[str, RuleUse] = field(default_factory=dict)
+    """By the name of each of the team's rules: to how many inputs it applies."""
 
     @property
     def rows(self) -> int:
@@ -63,9 +67,11 @@ def load(
     limit: int | None,
     max_input_tokens: int,
     options: GitOptions = _DEFAULT,
+    *,
+    rules: TeamRules | None = None,
 ) -> Loaded:
     """Stage task; see `load_source`."""
-    return load_source(source, paths, limit, max_input_tokens, options)
+    return load_source(source, paths, limit, max_input_tokens, options, rules=rules)
 
 
 def load_source(
@@ -74,6 +80,8 @@ def load_source(
     limit: int | None,
     max_input_tokens: int,
     options: GitOptions = _DEFAULT,
+    *,
+    rules: TeamRules | None = None,
 ) -> Loaded:
     """Validate every row of SOURCE: each is accepted or rejected with a reason, none is lost.
 
@@ -89,26 +97,36 @@ def load_source(
             stack.enter_context(atomic(path))
             for path in (paths.inputs, paths.index, paths.rejected)
         )
-        spool = _Spool(inputs, index, rejected, max_input_tokens)
+        spool = _Spool(inputs, index, rejected, max_input_tokens, rules)
         rows = stack.enter_context(closing(read_source(source, options)))
         for row in islice(rows, limit):
             spool.take(row)
         # Raising inside the block leaves an earlier rejected.jsonl as it was.
         if not may_be_empty(source):
             spool.require_some(source)
-    return Loaded(len(spool.ids), sum(spool.reasons.values()), dict(spool.reasons), spool.tokens)
+    rejections = sum(spool.reasons.values())
+    return Loaded(len(spool.ids), rejections, dict(spool.reasons), spool.tokens, spool.uses)
 
 
 class _Spool:
     """Sorts rows into accepted and rejected, and remembers which ids were taken."""
 
-    def __init__(self, inputs: BinaryIO, index: BinaryIO, rejected: BinaryIO, most: int) -> None:
+    def __init__(
+        self,
+        inputs: BinaryIO,
+        index: BinaryIO,
+        rejected: BinaryIO,
+        most: int,
+        rules: TeamRules | None,
+    ) -> None:
         self.ids: set[str] = set()
         self.reasons: Counter[str] = Counter()
         self.tokens = 0
         self.first = ""
         self._files = inputs, index, rejected
         self._most = most
+        self._rules = rules
+        self.uses = {} if rules is None else rules.uses()
 
     def take(self, numbered: NumberedRow) -> None:
         try:
@@ -135,6 +153,8 @@ class _Spool:
         inputs.write(line)
         self.ids.add(item.input_id)
         self.tokens += tokens
+        if self._rules is not None:
+            self._rules.for_input(item).count(self.uses)
 
     def _reject(self, numbered: NumberedRow, error: RowError) -> None:
         self.reasons[error.code] += 1

@@ -9,6 +9,7 @@ from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFac
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
 from tasks.report.words import budget_text, cost_text, listed, quota_sentence, warnings_of
 
@@ -75,10 +76,10 @@ def _coverage(manifest: RunFacts) -> str:
 
 
 def _said(manifest: RunFacts) -> list[str]:
-    """What failed, was held, closed and adapted, with the providers' words."""
+    """What failed, was held, closed and adapted, with the providers' words; the team's rules."""
     return [
         f"## {one.title}\n\n{markdown_line(one.note)}\n\n{markdown_table(one.head, one.rows)}"
-        for one in upstream_tables(manifest)
+        for one in (*upstream_tables(manifest), *rule_tables(manifest))
     ]
 
 

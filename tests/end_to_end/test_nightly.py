@@ -16,6 +16,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.sandbox import Sandbox
+from tasks.core.records import Input
+from tasks.core.settings import load_settings
+from tasks.core.team_rules import RuleFile
+from tasks.review.prompts import PROMPT_VERSION, prompt_version
+from tasks.review.prompts.team_rules import TeamRules
 from tests.conftest import Job
 from tests.load.sources.conftest import repository
 
@@ -32,6 +37,7 @@ base_url = "{url}"
 name = "one"
 model = "check-1"
 """
+RULES = RuleFile("project", "REVIEW.md", "No globals.")
 HOUR = timedelta(hours=1)
 
 
@@ -59,8 +65,11 @@ def flow_run(job: Job, facts: Any) -> FlowRun:
 
 
 def test_nights_of_a_repository(job: Job, repository: Any) -> None:
-    """The range is in the manifest, the parameters and the name; a quiet night says that it was one."""
-    base = repository.commit({"a.py": "a = 1\n"}, ago=90 * HOUR)
+    """The range is in the manifest, the parameters and the name; a quiet night says that it was one.
+
+    The team's rules, as they stood before the night, reach the shard's prompts and the report.
+    """
+    base = repository.commit({"a.py": "a = 1\n", "REVIEW.md": "No globals.\n"}, ago=90 * HOUR)
     one = repository.commit({"b.py": "b = 1\n"}, ago=HOUR)
     source, runs = f"git:{repository.root}@since=last", job.folder / "runs"
 
@@ -72,6 +81,14 @@ def test_nights_of_a_repository(job: Job, repository: Any) -> None:
     assert (first["commits"]["commits"], first["commits"]["files"]) == (1, 1)
     made = flow_run(job, first)
     assert made.parameters["resolved"] == first["source_resolved"]
+    rule = {"rule": "REVIEW.md", "inputs": 1, "cut": 0, "left_out": 0, "changed": False}
+    assert first["rules"] == [rule]
+    assert first["prompt_version"] != PROMPT_VERSION
+    (asked,) = pd.read_parquet(runs / "1" / "calls.parquet")["prompt_sha256"]
+    rules = TeamRules(load_settings(CONFIG.format(url="http://localhost:1/v1")), [RULES])
+    item = Input("b", "", path="b.py", extra={"repo": "project"})
+    assert asked == prompt_version("check", rules.for_input(item).text)
+    assert "REVIEW.md" in (runs / "1" / "report.md").read_text()
 
     quiet = job.run(source, output=runs / "2")
     assert quiet.code == 0

@@ -290,3 +290,17 @@ def test_a_cut_reply_is_asked_again_with_more_tokens(
     assert "truncated (raise max_tokens)" in same["coverage_reason"]
     (raised,) = review_rows([ROW], CHECK + "max_tokens = 9000\n")
     assert (raised["coverage"], raised["calls"][0]["journaled"]) == ("complete", False)
+
+
+def test_rules_reach_both_models_and_the_journal(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Another rule, or language, is another question: it is asked anew, and the same one is not."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}])
+    ruled = BOTH + '[[rules]]\npaths = ["*.py"]\ntext = "Areas are integers."\n'
+    versions, requests = [], []
+    for config in (BOTH, ruled, ruled, 'language = "German"\n' + ruled):
+        (review,) = review_rows([ROW], config)
+        versions.append(tuple(call["prompt_sha256"] for call in review["calls"]))
+        requests.append(sandbox.stats()["requests"])
+    assert requests == [2, 4, 4, 6]
+    assert versions[1] == versions[2]
+    assert len({version for pair in versions for version in pair}) == 6

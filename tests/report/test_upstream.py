@@ -82,3 +82,12 @@ def test_each_table_has_an_anchor_of_its_own() -> None:
     tables = upstream_tables(facts)
     assert [one.id for one in tables] == ["failures", "closed", "holds", "adapted"]
     assert "lower limit" in tables[2].rows[0]
+
+
+def test_rules_are_listed_with_their_inputs() -> None:
+    """Which rule applied to how many inputs, what did not fit, and what these commits change."""
+    rule = {"rule": "src/REVIEW.md", "inputs": 1200, "cut": 3, "left_out": 0, "changed": True}
+    text = _text(_facts() | {"rules": [rule]})
+    assert "## Team rules" in text
+    assert "| src/REVIEW.md | 1,200 | 3 |  | changed here, holds from the next run on |" in text
+    assert "Team rules" not in _text(_facts() | {"rules": []})

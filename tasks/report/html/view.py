@@ -10,6 +10,7 @@ from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
 from tasks.report.words import budget_text, cost_text, listed, quota_sentence
 
@@ -156,8 +157,8 @@ def findings_note(findings: FindingsSummary) -> str:
 
 
 def said_tables(manifest: RunFacts) -> list[ReportTable]:
-    """What failed, was held, closed and adapted, with the providers' words."""
-    return [ReportTable(*table) for table in upstream_tables(manifest)]
+    """What failed, was held, closed and adapted, with the providers' words; the team's rules."""
+    return [ReportTable(*table) for table in (*upstream_tables(manifest), *rule_tables(manifest))]
 
 
 def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:

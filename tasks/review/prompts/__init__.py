@@ -1,7 +1,8 @@
 """
 Prompts, from the .md files beside this module.
 
-    system   the stage's rules, the same for every input: one cached prefix for the whole run
+    system   the stage's rules, the same for every input, then language and the team's rules, the same
+             for every input that they cover: a beginning that providers cache
     user     <<<INPUT tag ... INPUT tag>>>, then (review) the fenced comments, then the task
 
 The models of a check get byte-identical messages. What comes from outside, code and comments, stands
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 
 from tasks.core.records import Comment, Input, Stage
@@ -24,10 +26,12 @@ __all__ = [
     "PROMPT_VERSION",
     "check_messages",
     "fenced",
+    "language_block",
     "named",
     "prompt_version",
     "reask_messages",
     "review_messages",
+    "rules_block",
 ]
 
 Messages = tuple[dict[str, str], ...]
@@ -38,9 +42,10 @@ _MAX_EXCERPT = 2_000
 _MAX_ERROR = 300
 """Characters of untrusted text around the code."""
 
+_SHARED = ("data.md", "language.md", "rules.md", "reask.md")
 _STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
-    "check": ("data.md", "check.md", "check_task.md", "reask.md"),
-    "review": ("data.md", "review.md", "review_task.md", "reask.md"),
+    "check": ("check.md", "check_task.md", *_SHARED),
+    "review": ("review.md", "review_task.md", *_SHARED),
 }
 _NAMES = sorted({name for names in _STAGE_FILES.values() for name in names})
 _FILE_TEXT = {name: files(__name__).joinpath(name).read_text("utf-8").strip() for name in _NAMES}
@@ -63,18 +68,35 @@ PROMPT_VERSION = _version(_NAMES)
 _VERSIONS = {stage: _version(names) for stage, names in _STAGE_FILES.items()}
 
 
-def prompt_version(stage: Stage) -> str:
-    """Version of a stage's prompts: sha256 over its files."""
-    return _VERSIONS[stage]
+@lru_cache(maxsize=1024)
+def prompt_version(stage: Stage, team: str = "") -> str:
+    """Version of a stage's prompts: sha256 over its files, and over the team's part if there is one."""
+    own = _VERSIONS[stage]
+    return hashlib.sha256(f"{own}\0{team}".encode()).hexdigest() if team else own
 
 
-def check_messages(source: Input, rendered: str) -> Messages:
-    """Messages that ask for comments on `rendered`: the input's lines with their gutter."""
-    return _messages("check", _input_block(source, rendered))
+def rules_block(rules: str) -> str:
+    """The team's rules, fenced, with what they may say and what not."""
+    return _FILE_TEXT["rules.md"].replace("{rules}", fenced("RULES", rules))
 
 
-def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -> Messages:
-    """Messages that ask for a verdict on each of `comments`.
+def language_block(language: str | None) -> str:
+    """In which language people are written to; empty: it is left open."""
+    return _FILE_TEXT["language.md"].replace("{language}", language) if language else ""
+
+
+def check_messages(source: Input, rendered: str, team: str = "") -> Messages:
+    """Messages that ask for comments on `rendered`: the input's lines with their gutter.
+
+    `team` is the end of the system message, as AppliedRules has it.
+    """
+    return _messages("check", _input_block(source, rendered), team)
+
+
+def review_messages(
+    source: Input, rendered: str, comments: Sequence[Comment], team: str = ""
+) -> Messages:
+    """Messages that ask for a verdict on each of `comments`; `team` as in `check_messages`.
 
     They are listed by place and by the names that `named` gives them, without who raised them, how
     sure that model was, or how many agree: a judge that knows the majority follows it.
@@ -82,7 +104,7 @@ def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -
     shown = (_json(_shown(name, comment)) for name, comment in named(comments).items())
     body = "[" + ",\n".join(shown) + "]"
     blocks = f"{_input_block(source, rendered)}\n\n{fenced('COMMENTS', body)}"
-    return _messages("review", blocks)
+    return _messages("review", blocks, team)
 
 
 def named(comments: Sequence[Comment]) -> dict[str, Comment]:
@@ -124,10 +146,11 @@ def _tag(body: str, turn: int) -> str:
     return hashlib.sha256(f"{turn}\0{body}".encode()).hexdigest()[:16]
 
 
-def _messages(stage: Stage, blocks: str) -> Messages:
+def _messages(stage: Stage, blocks: str, team: str) -> Messages:
     task = _FILE_TEXT[f"{stage}_task.md"]
+    system = f"{_SYSTEM[stage]}\n\n{team}" if team else _SYSTEM[stage]
     return (
-        {"role": "system", "content": _SYSTEM[stage]},
+        {"role": "system", "content": system},
         {"role": "user", "content": f"{blocks}\n\n{task}"},
     )
 

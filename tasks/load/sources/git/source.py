@@ -23,7 +23,7 @@ from tasks.load.sources.git.diff import Change, Section, changes, sections
 from tasks.load.sources.numbered import NumberedRow
 from tasks.review.inputs.diffs import parse_diff, without_code
 
-__all__ = ["read_git"]
+__all__ = ["read_git", "repository_name"]
 
 _HASH = 12
 _WORDS = {"A": "added", "M": "modified", "R": "renamed", "T": "retyped", "C": "copied"}
@@ -46,7 +46,7 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
     asked = parse_git_source(source)
     git = Git(asked.folder)
     commits = commit_range(git, asked.wanted)
-    facts = {"repo": _name(git), "base_commit": commits.base, "head_commit": commits.head}
+    facts = {"repo": repository_name(git), "base_commit": commits.base, "head_commit": commits.head}
     selection = Selection(options)
     with git.at_commit(commits.head) as isolated:
         found = changes(isolated, commits)
@@ -56,7 +56,7 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
             yield NumberedRow(number, row, path_text(change.path))
 
 
-def _name(git: Git) -> str:
+def repository_name(git: Git) -> str:
     """The repository's folder name: its full path says too much about the machine."""
     common = Path(git.folder, git.text("rev-parse", "--git-common-dir")).resolve()
     return (common.parent if common.name == ".git" else common).name.removesuffix(".git")
