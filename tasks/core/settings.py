@@ -157,14 +157,19 @@ class Price(_Strict):
     output: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
     """Input tokens served from the provider's cache; left out: as `input`."""
+    cache_write: float | None = Field(default=None, ge=0)
+    """Input tokens that the provider has put into its cache; left out: as `input`."""
 
     def cost(self, usage: Usage) -> float | None:
         """US dollars of so many tokens; None when the usage is unknown."""
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+        written = min(usage.cache_write_tokens or 0, usage.prompt_tokens - cached)
         cached_price = self.input if self.cached is None else self.cached
-        dollars = (usage.prompt_tokens - cached) * self.input + cached * cached_price
+        write_price = self.input if self.cache_write is None else self.cache_write
+        dollars = (usage.prompt_tokens - cached - written) * self.input
+        dollars += cached * cached_price + written * write_price
         return (dollars + usage.completion_tokens * self.output) / 1e6
 
 
@@ -274,6 +279,9 @@ class Settings(_Strict):
     """Seconds between two chunks of a stream."""
     max_input_tokens: int = Field(default=32_000, ge=100)
     """Larger snippets are rejected, larger diffs are split at hunks (at most 3 calls per check)."""
+    prompt: Literal["full", "short"] = "full"
+    """"full" has examples and is long enough for providers to cache its beginning; "short" is for
+    servers that cache nothing and are slow to read."""
     rules: tuple[RuleSettings, ...] = ()
     """The tables [[rules]]."""
     rule_files: tuple[Annotated[str, Field(pattern=r"^[^/\\\\]+$")], ...] = (

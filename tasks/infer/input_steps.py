@@ -65,7 +65,7 @@ class InputSteps:
         self._where: dict[str, int] = {}
         self._checked: list[CallRow] = []
         self._rendered = Rendered(())
-        self._team = worker.team_rules.for_input(item).text
+        self._form = worker.team_rules.for_input(item).form
 
     def start(self) -> None:
         """Queue every check; what follows queues itself."""
@@ -94,7 +94,7 @@ class InputSteps:
         steps = [
             partial(self._check, check, part, messages)
             for part, rendered in enumerate(self._rendered.parts)
-            for messages in [check_messages(self._item, rendered, self._team)]
+            for messages in [check_messages(self._item, rendered, self._form)]
             for check in self._worker.settings.check
         ]
         steps += [partial(self._tool, tool) for tool in self._worker.settings.tool_check]
@@ -137,7 +137,7 @@ class InputSteps:
             name=check.name,
             part=part,
             messages=messages,
-            prompt_version=prompt_version("check", self._team),
+            prompt_version=prompt_version("check", self._form),
             settings=check,
             counted=count_tokens(messages, check.model),
         )
@@ -162,8 +162,8 @@ class InputSteps:
             row = skipped_row(self._item.input_id, "review", "review", review.model, reason)
             self._finish(comments, [Reviewed({}, [row])])
             return
-        batches = plan_batches(self._item, self._rendered.parts, self._where, chosen, review.batch)
-        batches = [replace(batch, team=self._team) for batch in batches]
+        parts, size = self._rendered.parts, review.batch
+        batches = plan_batches(self._item, parts, self._where, chosen, size, form=self._form)
         steps = [partial(self._review, review, batch) for batch in batches]
         finish = self._guarded(partial(self._finish, comments))
         fan_out(self._worker.submit, steps, finish, self._fail)

@@ -123,8 +123,8 @@ def _history(history: HistoryFacts | None) -> str:
 def _checks(summary: Summary) -> str:
     head = (
         "check", "model", "calls", "failed", "parse failures", "comments", "confirmed",
-        "confirmed rate", "unique confirmed", "without a place", "tokens in", "tokens out", "cost $",
-        "$ per confirmed comment",
+        "confirmed rate", "unique confirmed", "without a place", "tokens in", "of them cached",
+        "tokens out", "cost $", "$ per confirmed comment",
     )  # fmt: skip
     rows = [_check_row(one) for one in summary.models if one.name != _REVIEW]
     note = (
@@ -139,8 +139,8 @@ def _check_row(one: ModelFigures) -> tuple[Any, ...]:
     rate = None if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
     return (
         one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.confirmed, rate,
-        one.unique_confirmed, one.unanchored, one.input_tokens, one.output_tokens, _cost(one),
-        _money(one.cost_per_confirmed),
+        one.unique_confirmed, one.unanchored, one.input_tokens, _cached(one), one.output_tokens,
+        _cost(one), _money(one.cost_per_confirmed),
     )  # fmt: skip
 
 
@@ -154,16 +154,23 @@ def _review(summary: Summary) -> str:
         for decision, count in summary.decisions.items()
     ]
     verdicts = markdown_table(("decision", "comments", "share", "mean score"), rows)
-    head = ("model", "calls", "failed", "parse failures", "tokens in", "tokens out", "cost $")
+    head = (
+        "model", "calls", "failed", "parse failures", "tokens in", "of them cached", "tokens out",
+        "cost $",
+    )  # fmt: skip
     costs = markdown_table(head, [_review_row(one) for one in models])
     return f"## Review model\n\n{verdicts}\n\n{costs}"
 
 
 def _review_row(one: ModelFigures) -> tuple[Any, ...]:
     return (
-        one.model, one.calls, one.failed, one.unreadable, one.input_tokens, one.output_tokens,
-        _cost(one),
+        one.model, one.calls, one.failed, one.unreadable, one.input_tokens, _cached(one),
+        one.output_tokens, _cost(one),
     )  # fmt: skip
+
+
+def _cached(one: ModelFigures) -> str | None:
+    return None if one.cached_share is None else f"{one.cached_share:.0%}"
 
 
 def _cost(one: ModelFigures) -> str | None:

@@ -87,7 +87,7 @@ def test_nights_of_a_repository(job: Job, repository: Any) -> None:
     (asked,) = pd.read_parquet(runs / "1" / "calls.parquet")["prompt_sha256"]
     rules = TeamRules(load_settings(CONFIG.format(url="http://localhost:1/v1")), [RULES])
     item = Input("b", "", path="b.py", extra={"repo": "project"})
-    assert asked == prompt_version("check", rules.for_input(item).text)
+    assert asked == prompt_version("check", rules.for_input(item).form)
     assert "REVIEW.md" in (runs / "1" / "report.md").read_text()
 
     quiet = job.run(source, output=runs / "2")

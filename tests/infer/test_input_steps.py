@@ -304,3 +304,33 @@ def test_rules_reach_both_models_and_the_journal(sandbox: Sandbox, review_rows: 
     assert requests == [2, 4, 4, 6]
     assert versions[1] == versions[2]
     assert len({version for pair in versions for version in pair}) == 6
+
+
+def test_equal_beginnings_are_cached(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Most of what small inputs send is served from a cache that begins at 1,024 tokens; short, nothing is."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}], prompt_cache=True)
+    rows = [{"input_id": f"r{n}", "content": CODE + f"x = {n}\n"} for n in range(10)]
+    prices = "".join(
+        f"[prices.{name}]\ninput = 1.0\noutput = 0\ncached = 0.1\n" for name in ("c1", "r1")
+    )
+    calls = {
+        form: [
+            call
+            for review in review_rows(rows, text + BOTH + prices, threads=1)
+            for call in review["calls"]
+        ]
+        for form, text in {"full": "", "short": 'prompt = "short"\n'}.items()
+    }
+    totals = {
+        form: [
+            sum(call[name] for call in found)
+            for name in ("cached_tokens", "input_tokens", "cost_usd")
+        ]
+        for form, found in calls.items()
+    }
+    cached, sent, cost = totals["full"]
+    assert [call["cached_tokens"] for call in calls["full"]].count(0) == 2
+    assert cached / sent > 0.65
+    assert cost == pytest.approx((sent - 0.9 * cached) / 1e6)
+    assert totals["short"][0] == 0
+    assert cost < totals["short"][2]

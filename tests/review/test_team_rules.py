@@ -13,7 +13,13 @@ from tasks.core.records import Input
 from tasks.core.settings import Settings, load_settings
 from tasks.core.team_rules import RuleFile
 from tasks.review.inputs.tokens import count_tokens
-from tasks.review.prompts import PROMPT_VERSION, check_messages, prompt_version, review_messages
+from tasks.review.prompts import (
+    PROMPT_VERSION,
+    PromptForm,
+    check_messages,
+    prompt_version,
+    review_messages,
+)
 from tasks.review.prompts.team_rules import TeamRules
 
 BASE = """
@@ -42,8 +48,7 @@ def settings(text: str = "") -> Settings:
 
 
 def system(rules: TeamRules, item: Input = ITEM) -> str:
-    team = rules.for_input(item).text
-    return check_messages(item, "       1 | x = 1\n", team)[0]["content"]
+    return check_messages(item, "       1 | x = 1\n", rules.for_input(item).form)[0]["content"]
 
 
 def test_rules_cover_their_folder_and_those_below() -> None:
@@ -54,7 +59,7 @@ def test_rules_cover_their_folder_and_those_below() -> None:
     assert FILES[4].text not in text
     assert FILES[5].text not in text
     foreign = TeamRules(settings(), FILES).for_input(replace(ITEM, extra={}))
-    assert foreign.text == ""
+    assert foreign.form.team == ""
 
 
 def test_rules_of_the_settings_are_by_pattern() -> None:
@@ -85,23 +90,23 @@ def test_the_nearest_are_kept_within_the_limit() -> None:
     assert applied.whole == ("src/api/REVIEW.md",)
     assert applied.cut == ("REVIEW.md",)
     assert applied.left_out == ("AGENTS.md",)
-    assert "Rule 5: do not call the database in a loop.\n" in applied.text
-    assert "(cut here)" in applied.text
-    frame = count_tokens(TeamRules(settings(), [FILES[3]]).for_input(ITEM).text, "").tokens
-    assert count_tokens(applied.text, "").tokens <= 400 + frame
+    assert "Rule 5: do not call the database in a loop.\n" in applied.form.team
+    assert "(cut here)" in applied.form.team
+    frame = count_tokens(TeamRules(settings(), [FILES[3]]).for_input(ITEM).form.team, "").tokens
+    assert count_tokens(applied.form.team, "").tokens <= 400 + frame
     uses = rules.uses()
     applied.count(uses)
     assert (uses["REVIEW.md"].inputs, uses["REVIEW.md"].cut) == (1, 1)
     assert (uses["AGENTS.md"].inputs, uses["AGENTS.md"].left_out) == (0, 1)
-    assert TeamRules(settings("max_rule_tokens = 0\n"), FILES).for_input(ITEM).text == ""
+    assert TeamRules(settings("max_rule_tokens = 0\n"), FILES).for_input(ITEM).form.team == ""
 
 
 def test_rules_stand_in_the_system_message_under_ours() -> None:
     """Ours come first, in both stages; the user message is the same with rules and without."""
-    team = TeamRules(settings(), FILES).for_input(ITEM).text
+    form = TeamRules(settings(), FILES).for_input(ITEM).form
     for make in (check_messages, lambda i, r, *a: review_messages(i, r, [], *a)):
-        plain, ruled = make(ITEM, "x\n"), make(ITEM, "x\n", team)
-        assert ruled[0]["content"] == f"{plain[0]['content']}\n\n{team}"
+        plain, ruled = make(ITEM, "x\n"), make(ITEM, "x\n", form)
+        assert ruled[0]["content"] == f"{plain[0]['content']}\n\n{form.team}"
         assert ruled[1] == plain[1]
 
 
@@ -124,10 +129,11 @@ def test_versions_follow_rules_and_language() -> None:
         TeamRules(settings(), FILES[:1]),
         TeamRules(settings('[[rules]]\ntext = "ALL"\n')),
         TeamRules(settings('language = "German"\n')),
+        TeamRules(settings('prompt = "short"\n')),
     ]
-    assert len({PROMPT_VERSION, *(one.version() for one in kinds)}) == 5
-    texts = [one.for_input(ITEM).text for one in kinds]
-    assert len({prompt_version("check", text) for text in ["", *texts]}) == 5
+    assert len({PROMPT_VERSION, *(one.version() for one in kinds)}) == 6
+    forms = [PromptForm(), *(one.for_input(ITEM).form for one in kinds)]
+    assert len({prompt_version("check", form) for form in forms}) == 6
 
 
 def test_the_language_is_asked_for() -> None:

@@ -170,11 +170,12 @@ def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:
 def _checks(summary: Summary) -> ReportTable:
     head = (
         "check", "model", "calls", "failed", "unreadable", "comments", "confirmed", "rate",
-        "only by it", "no line", "tokens in", "tokens out", "cost", "per confirmed",
+        "only by it", "no line", "tokens in", "cached", "tokens out", "cost", "per confirmed",
     )  # fmt: skip
     note = (
         "Rate: confirmed of those judged, uncertain ones included. Only by it: confirmed issues that no other check "
-        "raised. Unreadable: replies that no parser could use."
+        "raised. Unreadable: replies that no parser could use. Cached: share of the tokens in that the "
+        "provider's cache served; empty where no reply told."
     )
     rows = [_check_row(one) for one in summary.models]
     return ReportTable("checks", "Checks and review", note, head, rows)
@@ -191,6 +192,7 @@ def _check_row(one: ModelFigures) -> tuple[str, ...]:
         f"{one.unique_confirmed:,}",
         f"{one.unanchored:,}",
         _number(one.input_tokens),
+        "" if one.cached_share is None else f"{one.cached_share:.0%}",
         _number(one.output_tokens),
         _money(one.cost_usd),
         _money(one.cost_per_confirmed) if one.confirmed else "",

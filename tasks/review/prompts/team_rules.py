@@ -24,7 +24,7 @@ from tasks.core.settings import RuleSettings, Settings
 from tasks.core.team_rules import RuleFile, RuleUse
 from tasks.review.inputs.diffs import parse_diff
 from tasks.review.inputs.tokens import count_tokens
-from tasks.review.prompts import PROMPT_VERSION, language_block, rules_block
+from tasks.review.prompts import PROMPT_VERSION, PromptForm, language_block, rules_block
 
 __all__ = ["AppliedRules", "TeamRules"]
 
@@ -37,8 +37,8 @@ _CUT = "(cut here)"
 class AppliedRules:
     """What one input's prompts say of the team's rules and the language."""
 
-    text: str
-    """The end of the system message; empty: nothing."""
+    form: PromptForm
+    """With language and rules as the end of the system message."""
     whole: tuple[str, ...] = ()
     """Names of the rules that are in it."""
     cut: tuple[str, ...] = ()
@@ -67,6 +67,7 @@ class TeamRules:
     def __init__(self, settings: Settings, files: Sequence[RuleFile] = ()) -> None:
         self._most = settings.max_rule_tokens
         self._language = language_block(settings.language)
+        self._short = settings.prompt == "short"
         self._own = [
             (_pattern(one), _Rule(f"[[rules]] {number}", one.text))
             for number, one in enumerate(settings.rules, 1)
@@ -90,12 +91,17 @@ class TeamRules:
         return {rule.name: RuleUse(changed=rule.changed) for rule in listed}
 
     def version(self) -> str:
-        """Version of all prompts of the run: sha256 over ours, every rule and the language."""
+        """Version of all prompts of the run: sha256 over ours, their form, every rule and the language."""
         rules = [rule for _, rule in self._own]
         rules += [rule for found in self._files.values() for rule in found]
-        if not rules and not self._language:
+        if not rules and not self._language and not self._short:
             return PROMPT_VERSION
-        texts = [PROMPT_VERSION, self._language, *(f"{one.name}\0{one.text}" for one in rules)]
+        texts = [
+            PROMPT_VERSION,
+            str(self._short),
+            self._language,
+            *(f"{one.name}\0{one.text}" for one in rules),
+        ]
         return hashlib.sha256("\0\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def _found(self, item: Input) -> Iterator[_Rule]:
@@ -121,7 +127,8 @@ class TeamRules:
                 texts.append(f"# {rule.name}\n{text.strip()}")
         shown = [rules_block("\n\n".join(reversed(texts)))] if texts else []
         blocks = [block for block in (self._language, *shown) if block]
-        return AppliedRules("\n\n".join(blocks), **{key: tuple(one) for key, one in names.items()})
+        form = PromptForm("\n\n".join(blocks), self._short)
+        return AppliedRules(form, **{key: tuple(one) for key, one in names.items()})
 
 
 def _pattern(rule: RuleSettings) -> PathSpec | None:  # type: ignore[type-arg]
