@@ -167,7 +167,7 @@ def _review(
     stage(f"reading {taken.source}")
     loaded = load(
         *(taken.resolved, paths.staged, limit, settings.max_input_tokens),
-        settings.git.options,
+        settings.load_options,
         rules=rules,
     )
     rename(f"{loaded.inputs:,} inputs")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
@@ -26,7 +27,7 @@ from tasks.core.locations import check_state, is_database, is_url, without_passw
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
 from tasks.core.records import Category, Severity
-from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
+from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, Reach, pattern_problem
 
 __all__ = [
     "CheckSettings",
@@ -279,6 +280,11 @@ class Settings(_Strict):
     """Seconds between two chunks of a stream."""
     max_input_tokens: int = Field(default=32_000, ge=100)
     """Larger snippets are rejected, larger diffs are split at hunks (at most 3 calls per check)."""
+    context: Reach = "hunk"
+    """What is shown around the hunks of a diff, where the source has the whole new file: their functions
+    (or classes), or all of the file. Findings count on changed lines only then."""
+    max_context_tokens: int = Field(default=8000, ge=0)
+    """Tokens of a diff beyond which it is shown with less around its hunks."""
     prompt: Literal["full", "short"] = "full"
     """"full" has examples and is long enough for providers to cache its beginning; "short" is for
     servers that cache nothing and are slow to read."""
@@ -424,6 +430,12 @@ class Settings(_Strict):
             )
             raise ValueError(msg)
         return self
+
+    @property
+    def load_options(self) -> GitOptions:
+        """What the load stage takes of a source."""
+        most = min(self.max_context_tokens, self.max_input_tokens)
+        return replace(self.git.options, reach=self.context, reach_tokens=most)
 
     @property
     def check_names(self) -> list[str]:

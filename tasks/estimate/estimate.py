@@ -52,7 +52,7 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
     with tempfile.TemporaryDirectory() as folder, _journal(settings) as journal:
         paths = RunPaths(Path(folder))
         paths.work.mkdir()
-        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.git.options)
+        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.load_options)
         rules = TeamRules(settings, read_rule_files(source, settings.rule_files))
         dry_run = DryRun(settings, journal, time.time() if fresh else None, rules)
         most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE

@@ -28,6 +28,7 @@ from tasks.infer.storable import refuse_unstorable, storable_row
 from tasks.infer.tool_checks import tool_row
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
+from tasks.review.inputs.context import is_on_change
 from tasks.review.inputs.render import Rendered, render_input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.places.anchors import build_comment
@@ -200,7 +201,11 @@ class InputSteps:
                 self._worker.broken(self._item.input_id, error)
                 self._checked[number] = as_broken(row)
                 continue
-            ordinals[name] = first + len(found)
+            ordinals[name] = first + len(raws)
+            if self._worker.settings.context != "hunk":
+                placed = [one for one in found if is_on_change(self._item, one)]
+                dropped = row.dropped_items + len(found) - len(placed)
+                self._checked[number], found = replace(row, dropped_items=dropped), placed
             self._where.update((one.comment_id, part) for one in found)
             comments += found
         return comments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections import Counter
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -21,6 +21,8 @@ from tasks.core.selection import GitOptions
 from tasks.core.team_rules import RuleUse
 from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
+from tasks.review.inputs.context import widen
+from tasks.review.inputs.scopes import check_grammars
 from tasks.review.inputs.tokens import count_tokens, estimate_tokens
 from tasks.review.prompts.team_rules import TeamRules
 
@@ -97,7 +99,9 @@ def load_source(
             stack.enter_context(atomic(path))
             for path in (paths.inputs, paths.index, paths.rejected)
         )
-        spool = _Spool(inputs, index, rejected, max_input_tokens, rules)
+        if options.reach == "function":
+            check_grammars()
+        spool = _Spool(inputs, index, rejected, max_input_tokens, options=options, rules=rules)
         rows = stack.enter_context(closing(read_source(source, options)))
         for row in islice(rows, limit):
             spool.take(row)
@@ -117,6 +121,8 @@ class _Spool:
         index: BinaryIO,
         rejected: BinaryIO,
         most: int,
+        *,
+        options: GitOptions,
         rules: TeamRules | None,
     ) -> None:
         self.ids: set[str] = set()
@@ -125,6 +131,7 @@ class _Spool:
         self.first = ""
         self._files = inputs, index, rejected
         self._most = most
+        self._options = options
         self._rules = rules
         self.uses = {} if rules is None else rules.uses()
 
@@ -143,7 +150,20 @@ class _Spool:
             raise RowError(msg, code="duplicate_id")
         if item.kind == "snippet":  # a large diff is split at its hunks instead
             _check_size(item.content, self._most)
-        return item
+        return self._in_context(item) if self._options.reach != "hunk" else item
+
+    def _in_context(self, item: Input) -> Input:
+        """A diff that carries its whole new `file`, with more of it around the hunks; the file itself goes."""
+        file = item.extra.get("file")
+        if item.kind != "diff" or not isinstance(file, str):
+            return item
+        content = widen(item.content, item.path, file, self._options.reach, self._fits)
+        extra = {name: value for name, value in item.extra.items() if name != "file"}
+        return replace(item, content=content, extra=extra)
+
+    def _fits(self, text: str) -> bool:
+        most = self._options.reach_tokens
+        return len(text.encode()) <= most or count_tokens(text, "").tokens <= most
 
     def _accept(self, item: Input) -> None:
         inputs, index, _ = self._files

@@ -334,3 +334,20 @@ def test_equal_beginnings_are_cached(sandbox: Sandbox, review_rows: Reviewer) ->
     assert cost == pytest.approx((sent - 0.9 * cached) / 1e6)
     assert totals["short"][0] == 0
     assert cost < totals["short"][2]
+
+
+def test_beyond_the_hunk_only_changed_lines_count(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A finding on a line that was only shown is left out before it costs a review, and is counted."""
+    content = "--- a/area.py\n+++ b/area.py\n@@ -1,4 +1,4 @@\n def area(w, h):\n     if w = 0:\n         return 0\n-    return w * h\n+    return w + h\n"
+    row = {"input_id": "r", "content": content, "path": "area.py", "kind": "diff"}
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[{"model": "c1", "comments": [ASSIGNS, ADDS]}, {"model": "r1", "verdicts": []}],
+    )
+    (plain,) = review_rows([row], BOTH)
+    (wide,) = review_rows([row], 'context = "file"\n' + BOTH)
+    assert [one["title"] for one in plain["comments"]] == [ASSIGNS["title"], ADDS["title"]]
+    assert [one["title"] for one in wide["comments"]] == [ADDS["title"]]
+    assert (wide["comments"][0]["start_line"], wide["comments"][0]["loc_method"]) == (4, "exact")
+    assert [review["calls"][0]["dropped_items"] for review in (plain, wide)] == [0, 1]
+    assert plain["calls"][0]["prompt_sha256"] != wide["calls"][0]["prompt_sha256"]

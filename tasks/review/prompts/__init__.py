@@ -28,6 +28,7 @@ __all__ = [
     "PROMPT_VERSION",
     "PromptForm",
     "check_messages",
+    "context_block",
     "fenced",
     "language_block",
     "named",
@@ -57,7 +58,7 @@ _MAX_EXCERPT = 2_000
 _MAX_ERROR = 300
 """Characters of untrusted text around the code."""
 
-_SHARED = ("data.md", "language.md", "rules.md", "reask.md")
+_SHARED = ("data.md", "context.md", "language.md", "rules.md", "reask.md")
 _STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
     "check": ("check.md", "check_task.md", "check_examples.md", *_SHARED),
     "review": ("review.md", "review_task.md", "review_examples.md", *_SHARED),
@@ -94,6 +95,11 @@ def prompt_version(stage: Stage, form: PromptForm = _PLAIN) -> str:
 def rules_block(rules: str) -> str:
     """The team's rules, fenced, with what they may say and what not."""
     return _FILE_TEXT["rules.md"].replace("{rules}", fenced("RULES", rules))
+
+
+def context_block() -> str:
+    """That only changed lines are under review, where more of a file is shown."""
+    return _FILE_TEXT["context.md"]
 
 
 def language_block(language: str | None) -> str:

@@ -24,7 +24,13 @@ from tasks.core.settings import RuleSettings, Settings
 from tasks.core.team_rules import RuleFile, RuleUse
 from tasks.review.inputs.diffs import parse_diff
 from tasks.review.inputs.tokens import count_tokens
-from tasks.review.prompts import PROMPT_VERSION, PromptForm, language_block, rules_block
+from tasks.review.prompts import (
+    PROMPT_VERSION,
+    PromptForm,
+    context_block,
+    language_block,
+    rules_block,
+)
 
 __all__ = ["AppliedRules", "TeamRules"]
 
@@ -68,6 +74,7 @@ class TeamRules:
         self._most = settings.max_rule_tokens
         self._language = language_block(settings.language)
         self._short = settings.prompt == "short"
+        self._context = context_block() if settings.context != "hunk" else ""
         self._own = [
             (_pattern(one), _Rule(f"[[rules]] {number}", one.text))
             for number, one in enumerate(settings.rules, 1)
@@ -82,7 +89,8 @@ class TeamRules:
 
     def for_input(self, item: Input) -> AppliedRules:
         """The rules that cover an input: a diff of several files gets those of each."""
-        return self._applied(tuple(self._found(item)) if self._own or self._files else ())
+        rules = tuple(self._found(item)) if self._own or self._files else ()
+        return self._applied(rules, item.kind == "diff")
 
     def uses(self) -> dict[str, RuleUse]:
         """A count for every rule, all zero."""
@@ -94,11 +102,12 @@ class TeamRules:
         """Version of all prompts of the run: sha256 over ours, their form, every rule and the language."""
         rules = [rule for _, rule in self._own]
         rules += [rule for found in self._files.values() for rule in found]
-        if not rules and not self._language and not self._short:
+        if not rules and not self._language and not self._short and not self._context:
             return PROMPT_VERSION
         texts = [
             PROMPT_VERSION,
             str(self._short),
+            self._context,
             self._language,
             *(f"{one.name}\0{one.text}" for one in rules),
         ]
@@ -115,7 +124,7 @@ class TeamRules:
         for folder in sorted(folders, key=lambda one: (-one.count("/") - bool(one), one)):
             yield from self._files.get((repo, folder), ()) if isinstance(repo, str) else ()
 
-    def _build(self, rules: tuple[_Rule, ...]) -> AppliedRules:
+    def _build(self, rules: tuple[_Rule, ...], is_diff: bool) -> AppliedRules:
         left, texts = self._most, list[str]()
         names: dict[str, list[str]] = {"whole": [], "cut": [], "left_out": []}
         for rule in rules:
@@ -126,7 +135,8 @@ class TeamRules:
                 left -= _tokens(text)
                 texts.append(f"# {rule.name}\n{text.strip()}")
         shown = [rules_block("\n\n".join(reversed(texts)))] if texts else []
-        blocks = [block for block in (self._language, *shown) if block]
+        context = self._context if is_diff else ""
+        blocks = [block for block in (context, self._language, *shown) if block]
         form = PromptForm("\n\n".join(blocks), self._short)
         return AppliedRules(form, **{key: tuple(one) for key, one in names.items()})
 

@@ -9,6 +9,7 @@ alone).
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
         pairs = sections(isolated, commits, found, context=options.context, most=options.max_bytes)
         for number, (change, patch) in enumerate(pairs, 1):
             row = _refusal(change, patch, selection) or _row(change, patch.patch) | facts
+            if options.reach != "hunk" and isinstance(row, dict):
+                row["file"] = _new_file(git, commits.head, change.path, options.max_bytes)
             yield NumberedRow(number, row, path_text(change.path))
 
 
@@ -107,6 +110,13 @@ def _row(change: Change, patch: bytes) -> dict[str, Any]:
     if change.old_path is not None:
         row["old_path"] = path_text(change.old_path)
     return row | ({"bytes_replaced": True} if text.replaced else {})
+
+
+def _new_file(git: Git, head: str, path: bytes, most: int) -> str | None:
+    """The whole new file; None when it is larger than `most` bytes, or a submodule's."""
+    done = git.run("cat-file", "blob", f"{head}:{os.fsdecode(path)}")
+    known = done.returncode == 0 and len(done.stdout) <= most
+    return decode_file(done.stdout).text if known else None
 
 
 def _digest(patch: bytes) -> str:
