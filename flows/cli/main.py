@@ -327,6 +327,7 @@ def repolicy(
           {_NAME} evaluate data/runs/tonight
           {_NAME} evaluate data/runs/tonight --json scores.json
           {_NAME} evaluate s3://bucket/nights/first
+          {_NAME} evaluate data/runs/with-context --against data/runs/without
 
         Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
         Figures come by place (path and lines), and by place and matter (its words or category too).
@@ -341,11 +342,18 @@ def evaluate_command(
     json: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the figures to this file as well.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Another run of the same inputs, for the differences with intervals.",
+        ),
+    ] = None,
 ) -> int:
     """Score a finished run against the labels of its inputs."""
     from flows.cli.evaluate import print_scores  # noqa: PLC0415 - Arrow takes a while to import
 
-    return print_scores(folder, json)
+    return print_scores(folder, json, against)
 
 
 add_getting_started(app)

@@ -102,9 +102,10 @@ def _scope(root: Any, row: int, line: str) -> Span | None:
 
 
 def _upwards(node: Any) -> Iterator[Any]:
-    """The node and those around it, without the file itself."""
+    """The named nodes from here on, without the file itself: "class" is a keyword's name as well."""
     while node is not None and node.parent is not None:
-        yield node
+        if node.is_named:
+            yield node
         if node.type in _WRAPPERS:  # a decorator's line is outside of the definition
             yield from node.named_children[-1:]
         node = node.parent
