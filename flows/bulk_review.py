@@ -58,7 +58,7 @@ from tasks.core.run import Run
 from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
-from tasks.load.sources.git.rule_files import read_rule_files
+from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import load
 from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
@@ -157,7 +157,7 @@ def _review(
     cancel: CancelWatch,
 ) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
-    run = replace(run, rules=tuple(read_rule_files(taken.resolved, settings.rule_files)))
+    run = replace(run, rules=tuple(read_all_rule_files(taken.resolved, settings.rule_files)))
     rules = TeamRules(settings, run.rules)
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
     pa.set_memory_pool(pa.system_memory_pool())

@@ -17,7 +17,7 @@ from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
-from tasks.core.errors import ReviewError
+from tasks.core.errors import ReviewError, SourceError
 from tasks.core.text_safety import visible_lines
 
 __all__ = ["app", "main"]
@@ -29,13 +29,13 @@ exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configu
 """
 
 Source = Annotated[
-    str,
+    list[str] | None,
     typer.Argument(
         metavar="SOURCE",
         show_default=False,
         help="A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or source "
         "files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h: each file that changed in the "
-        "repository at PATH.",
+        "repository at PATH, or in several of them. Default: the tables source of the configuration.",
     ),
 ]
 LimitOption = Annotated[
@@ -106,6 +106,15 @@ def _print_version(context: typer.Context, *, wanted: bool) -> None:
         raise typer.Exit
 
 
+def _source(context: typer.Context, named: Sequence[str] | None, config: str) -> str:
+    from flows.setup.config import source_of  # noqa: PLC0415 - pydantic takes a while
+
+    try:
+        return source_of(named, config)
+    except SourceError as error:
+        raise typer.BadParameter(str(error), ctx=context) from None
+
+
 def _verify_instead(context: typer.Context, folder: str | None) -> None:
     """`--verify DIR` without a SOURCE, as scripts type it."""
     if folder and not context.resilient_parsing:
@@ -134,12 +143,14 @@ def _options(
           {_NAME} run diffs.jsonl --output s3://bucket/nights/{{run_id}}    # copied when whole
           {_NAME} run diffs.jsonl --config review.toml --fresh            # ignore the journal
           {_NAME} run git:.@since=24h                                     # what changed since yesterday
+          {_NAME} run git:../shop@since=last git:../api@since=last        # two repositories, one run
         """,
         _CODES,
     )
 )
 def run(
-    source: Source,
+    context: typer.Context,
+    source: Source = None,
     *,
     config: ConfigOption = "review.toml",
     output: Annotated[
@@ -180,14 +191,14 @@ def run(
 ) -> int:
     """Review every input of SOURCE, and verify the comments."""
     if estimate:
-        return estimate_command(source, config=config, limit=limit, fresh=fresh)
+        return estimate_command(context, source, config=config, limit=limit, fresh=fresh)
     if quiet + verbose + log_json > 1:
         msg = "-q, -v and --log-json exclude each other: give one of them"
         raise typer.BadParameter(msg)
     from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
 
     return run_command(
-        source,
+        _source(context, source, config),
         config=config,
         output=output,
         limit=limit,
@@ -212,7 +223,8 @@ def run(
     ),
 )
 def estimate_command(
-    source: Source,
+    context: typer.Context,
+    source: Source = None,
     *,
     config: ConfigOption = "review.toml",
     limit: LimitOption = None,
@@ -221,7 +233,7 @@ def estimate_command(
     """Say what a run would take: calls, tokens, hours, cost."""
     from flows.cli.estimate import print_estimate  # noqa: PLC0415 - imports Prefect
 
-    return print_estimate(source, config=config, limit=limit, fresh=fresh)
+    return print_estimate(_source(context, source, config), config=config, limit=limit, fresh=fresh)
 
 
 @app.command(

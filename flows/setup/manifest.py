@@ -16,12 +16,14 @@ from flows.setup.source_range import SourceRange
 from tasks.core.acceptance import Acceptance, accepted_gaps
 from tasks.core.files import output_errors, private_folder
 from tasks.core.locations import is_database
-from tasks.core.manifest import FailureFacts, HoldFacts, RunFacts, UpstreamFacts
+from tasks.core.manifest import FailureFacts, HoldFacts, RepositoryFacts, RunFacts, UpstreamFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.state_folder import prepare_state_folder
+from tasks.load.sources.git.repositories import name_repositories
 from tasks.load.task import Loaded
 from tasks.merge.baseline import source_key
+from tasks.merge.sections import SectionCounts
 from tasks.merge.task import Merged
 from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.review.prompts.team_rules import TeamRules
@@ -77,6 +79,7 @@ def run_facts(
         "source": taken.source,
         "source_resolved": taken.resolved,
         "commits": None if commits is None else commits.facts(),
+        "repositories": repository_facts(taken, merged.sections),
         "source_key": source_key(taken.source),
         "limit": limit,
         "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
@@ -97,6 +100,26 @@ def run_facts(
         "upstream": upstream,
         "derived": {},
     }
+
+
+def repository_facts(
+    taken: SourceRange, sections: Mapping[str, SectionCounts]
+) -> list[RepositoryFacts]:
+    """What each of several repositories had under review, and what was found; none of a single source."""
+    if len(taken.repositories) < 2:  # noqa: PLR2004
+        return []
+    names = name_repositories([one.source for one in taken.repositories])
+    nothing = SectionCounts()
+    return [
+        {
+            "repo": names[one.source],
+            "source": one.source,
+            "source_key": source_key(one.source),
+            "commits": one.commits.facts(),
+            **sections.get(names[one.source], nothing).facts(),
+        }
+        for one in taken.repositories
+    ]
 
 
 def _ending(run: Run, taken: SourceRange, loaded: Loaded, merged: Merged) -> Acceptance:

@@ -29,6 +29,7 @@ __all__ = [
     "QuotaProof",
     "QuotaProofRow",
     "Rejected",
+    "RepositoryFacts",
     "RuleFacts",
     "RunFacts",
     "UpstreamFacts",
@@ -240,6 +241,23 @@ class UpstreamFacts(TypedDict):
     """First instant, ISO 8601, at which a rerun can go on; None: at once."""
 
 
+class RepositoryFacts(TypedDict):
+    """One of several repositories that a run reviewed."""
+
+    repo: str
+    """Its name in the run: inputs have it in front of their ids, and in the column `repo`."""
+    source: str
+    source_key: str
+    """As RunFacts has it, of a run of this repository alone."""
+    commits: CommitFacts
+    inputs: int
+    coverage: dict[str, int]
+    findings: dict[str, int]
+    """Kept and unverified ones by severity, worst first."""
+    ages: dict[str, int]
+    """The same ones, new and recurring; empty: there was no earlier run."""
+
+
 class RuleFacts(TypedDict):
     """One of the team's rules and the inputs that it applied to; see tasks.core.team_rules.RuleUse."""
 
@@ -265,7 +283,9 @@ class RunFacts(TypedDict):
     source_resolved: NotRequired[str]
     """What was read: `source`, or of a repository git:PATH@BASE..HEAD."""
     commits: NotRequired[CommitFacts | None]
-    """None: the source is no repository."""
+    """None: the source is no repository, or several."""
+    repositories: NotRequired[list[RepositoryFacts]]
+    """Empty unless the source is several repositories."""
     source_key: NotRequired[str]
     """What stays the same of `source` from run to run."""
     limit: NotRequired[int | None]

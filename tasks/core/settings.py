@@ -23,6 +23,7 @@ from tasks.core.calls import Usage
 from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
+from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
@@ -37,6 +38,7 @@ __all__ = [
     "ReviewSettings",
     "RuleSettings",
     "Settings",
+    "SourceSettings",
     "ToolSettings",
     "WorkersSettings",
     "load_settings",
@@ -235,6 +237,13 @@ class RuleSettings(_Strict):
         return value
 
 
+class SourceSettings(_Strict):
+    """One table [[source]]: a repository, or the one source, of runs that name no SOURCE."""
+
+    at: str = Field(min_length=1)
+    """As SOURCE: "git:../shop@since=last"."""
+
+
 class WorkersSettings(_Strict):
     """The table [workers], shards on other machines: which deployment runs a shard, and where its files meet those of the run."""
 
@@ -288,6 +297,8 @@ class Settings(_Strict):
     prompt: Literal["full", "short"] = "full"
     """"full" has examples and is long enough for providers to cache its beginning; "short" is for
     servers that cache nothing and are slow to read."""
+    source: tuple[SourceSettings, ...] = ()
+    """The tables [[source]]."""
     rules: tuple[RuleSettings, ...] = ()
     """The tables [[rules]]."""
     rule_files: tuple[Annotated[str, Field(pattern=r"^[^/\\\\]+$")], ...] = (
@@ -329,6 +340,12 @@ class Settings(_Strict):
     """Shares of gaps with which a run still ends well."""
     notify: NotifySettings | None = None
     """Notifications of the server that `nightly-review up` starts; None: none."""
+
+    @field_validator("source")
+    @classmethod
+    def _repositories(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        join_sources([one.at for one in value])
+        return value
 
     @field_validator("link")
     @classmethod
@@ -432,6 +449,11 @@ class Settings(_Strict):
         return self
 
     @property
+    def sources(self) -> str | None:
+        """The tables [[source]] as one SOURCE; None: there are none."""
+        return join_sources([one.at for one in self.source]) if self.source else None
+
+    @property
     def load_options(self) -> GitOptions:
         """What the load stage takes of a source."""
         most = min(self.max_context_tokens, self.max_input_tokens)
@@ -507,6 +529,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "policy": ("[policy]", Policy),
     "git": ("[git]", GitSettings),
     "rules": ("[[rules]]", RuleSettings),
+    "source": ("[[source]]", SourceSettings),
     "workers": ("[workers]", WorkersSettings),
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
@@ -518,6 +541,9 @@ _SHAPES = {
     (
         "check",
     ): "write [[check]], with two brackets on each side: there is one table per check model",
+    (
+        "source",
+    ): "write [[source]], with two brackets on each side: there is one table per repository",
     ("rules",): "write [[rules]], with two brackets on each side: there is one table per rule",
     ("review",): "write [review], with one bracket on each side: there is one review model",
     ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",

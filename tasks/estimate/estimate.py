@@ -15,7 +15,7 @@ from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
 from tasks.estimate.loads import Load, pick, sum_by_model
 from tasks.estimate.quota_time import least_seconds
-from tasks.load.sources.git.rule_files import read_rule_files
+from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import Loaded, load_source
 from tasks.outputs.stored import stored_input
 from tasks.review.prompts.team_rules import TeamRules
@@ -53,7 +53,7 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
         paths = RunPaths(Path(folder))
         paths.work.mkdir()
         loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.load_options)
-        rules = TeamRules(settings, read_rule_files(source, settings.rule_files))
+        rules = TeamRules(settings, read_all_rule_files(source, settings.rule_files))
         dry_run = DryRun(settings, journal, time.time() if fresh else None, rules)
         most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
         wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
+from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
@@ -76,10 +77,12 @@ def _coverage(manifest: RunFacts) -> str:
 
 
 def _said(manifest: RunFacts) -> list[str]:
-    """What failed, was held, closed and adapted, with the providers' words; the team's rules."""
+    """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
+    found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
     return [
         f"## {one.title}\n\n{markdown_line(one.note)}\n\n{markdown_table(one.head, one.rows)}"
-        for one in (*upstream_tables(manifest), *rule_tables(manifest))
+        for tables in found
+        for one in tables
     ]
 
 

@@ -91,3 +91,15 @@ def test_rules_are_listed_with_their_inputs() -> None:
     assert "## Team rules" in text
     assert "| src/REVIEW.md | 1,200 | 3 |  | changed here, holds from the next run on |" in text
     assert "Team rules" not in _text(_facts() | {"rules": []})
+
+
+def test_each_repository_has_a_row() -> None:
+    """Its commits, inputs and findings, and what of them is new; a single source has no table."""
+    commits = {"base": "a" * 40, "head": "b" * 40, "commits": 2, "files": 3, "note": None}
+    one = {"repo": "shop", "source": "git:shop@since=last", "source_key": "k", "commits": commits}
+    found = {"findings": {"high": 2, "low": 1}, "ages": {"new": 3}}
+    facts = _facts() | {"repositories": [one | found | {"inputs": 3, "coverage": {"complete": 3}}]}
+    row = "| shop | aaaaaaa..bbbbbbb | 3 | 3 complete | 2 high, 1 low | 3 new |"
+    assert "## Repositories\n\nOne run" in (text := _text(facts))
+    assert row in text
+    assert "Repositories" not in _text(_facts() | {"repositories": []})

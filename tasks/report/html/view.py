@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
+from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
@@ -157,8 +158,9 @@ def findings_note(findings: FindingsSummary) -> str:
 
 
 def said_tables(manifest: RunFacts) -> list[ReportTable]:
-    """What failed, was held, closed and adapted, with the providers' words; the team's rules."""
-    return [ReportTable(*table) for table in (*upstream_tables(manifest), *rule_tables(manifest))]
+    """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
+    found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
+    return [ReportTable(*table) for tables in found for table in tables]
 
 
 def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:

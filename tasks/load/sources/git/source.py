@@ -24,7 +24,7 @@ from tasks.load.sources.git.diff import Change, Section, changes, sections
 from tasks.load.sources.numbered import NumberedRow
 from tasks.review.inputs.diffs import parse_diff, without_code
 
-__all__ = ["read_git", "repository_name"]
+__all__ = ["read_git", "repository_folder", "repository_name"]
 
 _HASH = 12
 _WORDS = {"A": "added", "M": "modified", "R": "renamed", "T": "retyped", "C": "copied"}
@@ -61,8 +61,14 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
 
 def repository_name(git: Git) -> str:
     """The repository's folder name: its full path says too much about the machine."""
+    return repository_folder(git).name
+
+
+def repository_folder(git: Git) -> Path:
+    """The repository's folder, the same for all of its work trees; without the .git of a bare one."""
     common = Path(git.folder, git.text("rev-parse", "--git-common-dir")).resolve()
-    return (common.parent if common.name == ".git" else common).name.removesuffix(".git")
+    folder = common.parent if common.name == ".git" else common
+    return folder.with_name(folder.name.removesuffix(".git") or folder.name)
 
 
 def _refusal(change: Change, patch: Section, selection: Selection) -> RowError | None:
