@@ -26,11 +26,10 @@ from tasks.core.locations import is_url
 from tasks.core.manifest import GoneFinding, HistoryFacts
 from tasks.core.paths import RunPaths
 from tasks.core.records import Row
-from tasks.core.sections import in_section, split_section
 from tasks.outputs.fetch import fetch_outputs
 from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.tables import read_manifest, read_reviews
-from tasks.review.findings.findings import worst_first
+from tasks.review.findings.findings import with_repository, worst_first
 from tasks.review.findings.history import (
     Comparison,
     carried_findings,
@@ -253,7 +252,7 @@ def _worst_gone(paths: RunPaths, findings: Collection[str]) -> list[GoneFinding]
     return [
         GoneFinding(
             fingerprint=one["fingerprint"],
-            path=in_section(split_section(one["input_id"]).section, one["path"]),
+            path=with_repository(one)["path"],
             category=one["category"],
             severity=one["severity"],
             title=one["title"],

@@ -16,7 +16,6 @@ import orjson
 from markupsafe import Markup
 
 from tasks.core.records import SEVERITIES
-from tasks.core.sections import in_section, split_section
 from tasks.core.text_safety import visible_code
 from tasks.report.html.context import Context
 from tasks.review.findings.findings import (
@@ -26,6 +25,7 @@ from tasks.review.findings.findings import (
     place_text,
     severity_index,
     title_of,
+    with_repository,
 )
 
 __all__ = ["finding_row", "rows_json"]
@@ -74,7 +74,7 @@ def finding_row(finding: Finding, context: Context) -> _Row:
         "order": order,
         "category": category_of(finding),
         "title": title_of(finding).removeprefix("[unverified] "),
-        "path": _cut(_path(finding), _MAX_COLUMNS),
+        "path": _cut(with_repository(finding)["path"], _MAX_COLUMNS),
         "place": place_text(finding),
         "score": finding["verdict_score"],
         "checks": _cut(", ".join(finding["check_models"] or [finding["check_model"]]), _MAX_TEXT),
@@ -93,13 +93,6 @@ def finding_row(finding: Finding, context: Context) -> _Row:
         "link": context.link,
     }
     return {name: _visible(value) for name, value in row.items() if value not in (None, "", [])}
-
-
-def _path(finding: Finding) -> str:
-    """The path; of several repositories with the name of its own in front."""
-    section = split_section(finding["input_id"]).section
-    known = bool(section) and finding["path"] != finding["input_id"] and "//" not in finding["path"]
-    return in_section(section, finding["path"]) if known else str(finding["path"])
 
 
 def _visible(value: Any) -> Any:
