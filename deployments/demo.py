@@ -56,7 +56,9 @@ batch = 1
 require_evidence = true           # a verdict counts when the line that it quotes is in the code
 """
 
-_WORTH = "SmolLM2 (135 M parameters) shows the path and is no reviewer; the findings of ruff are true."
+_WORTH = (
+    "SmolLM2 (135 M parameters) shows the path and is no reviewer; the findings of ruff are true."
+)
 _AMBER = (
     "{failed} of its replies could not be used: run `make demo` again, only those are asked again."
 )

@@ -86,6 +86,7 @@ def doctor_command(source: str | None, *, config: str, calls: bool, as_json: boo
     mute_prefect_console()
     logging.getLogger("tasks").addHandler(logging.NullHandler())  # the table says it
     settings = read_config(config)
+    source = source or settings.sources
     checkup, keys = _Checkup(quiet=as_json), dict[str, KeyRing]()
     checkup.check("settings", lambda: f"{config}: {_size(settings)}")
     with _server(settings, checkup):

@@ -188,6 +188,7 @@ class CallRow:
     """Start of a reply that could not be read; at most 400 characters."""
     sent_model: str | None = None
     """The model's name at the endpoint, where review.toml gives it another one there."""
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from tasks.infer.input_steps import InputSteps
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.journal import Answers, Journal
 
 __all__ = ["DryRun"]
@@ -74,9 +75,14 @@ class DryRun:
     """
 
     def __init__(
-        self, settings: Settings, journal: Journal | None, fresh_since: float | None = None
+        self,
+        settings: Settings,
+        journal: Journal | None,
+        fresh_since: float | None = None,
+        team_rules: TeamRules | None = None,
     ) -> None:
         self.settings = settings
+        self.team_rules = team_rules or TeamRules(settings)
         self.progress = Progress()
         self._reader = _Reader(journal, settings.pool)
         self._asker = Asker(self._reader, settings.prices, fresh_since)

@@ -16,8 +16,10 @@ from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
 from tasks.estimate.loads import Load, pick, sum_by_model
 from tasks.estimate.quota_time import least_seconds
+from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import Loaded, load_source
 from tasks.outputs.stored import stored_input
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.budget import CapUse, read_budget
 from tasks.upstream.journal import Journal, open_journal
 
@@ -55,8 +57,9 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
     with tempfile.TemporaryDirectory() as folder, _journal(settings) as journal:
         paths = RunPaths(Path(folder))
         paths.work.mkdir()
-        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.git.options)
-        dry_run = DryRun(settings, journal, time.time() if fresh else None)
+        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.load_options)
+        rules = TeamRules(settings, read_all_rule_files(source, settings.rule_files))
+        dry_run = DryRun(settings, journal, time.time() if fresh else None, rules)
         most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
         wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()
         with paths.inputs.open("rb") as file:

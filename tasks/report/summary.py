@@ -21,7 +21,7 @@ __all__ = [
 SUMMARY_CALL_COLUMNS = (
     "stage", "name", "model", "status", "reason", "parse_mode", "dropped_items", "attempts",
     "journaled", "latency_ms", "queue_ms", "started_at", "input_tokens", "output_tokens", "reasoning_tokens",
-    "cost_usd", "app_id", "endpoint",
+    "cached_tokens", "cost_usd", "app_id", "endpoint",
 )  # fmt: skip
 SUMMARY_COMMENT_COLUMNS = (
     "check_model", "category", "severity", "outcome", "agreement", "loc_method",
@@ -66,9 +66,18 @@ class ModelFigures:
     output_tokens: int | None
     reasoning_tokens: int | None
     """Of the output."""
+    cached_tokens: int | None
+    """Of the input, from the provider's cache; None: no reply told."""
     cost_usd: float | None
     unknown_costs: int
     """Calls whose cost is unknown: `cost_usd` is a lower bound then."""
+
+    @property
+    def cached_share(self) -> float | None:
+        """Share of its input tokens that came from the provider's cache; None: no reply told."""
+        if self.cached_tokens is None or not self.input_tokens:
+            return None
+        return self.cached_tokens / self.input_tokens
 
     @property
     def confirmed_rate(self) -> float | None:
@@ -165,6 +174,7 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         input_tokens=0 if tool else _known_int(paid["input_tokens"]),
         output_tokens=0 if tool else _known_int(paid["output_tokens"]),
         reasoning_tokens=_known_int(paid["reasoning_tokens"]),
+        cached_tokens=_known_int(paid["cached_tokens"]),
         cost_usd=_known_sum(paid["cost_usd"]),
         unknown_costs=int(_is_unknown(paid).sum()),
     )

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.core.app_id_settings import AppIdSettings
-from tasks.core.calls import Request
+from tasks.core.calls import Request, Usage
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import CheckSettings, Settings, ToolSettings, load_settings
+from tasks.core.settings import CheckSettings, Price, Settings, ToolSettings, load_settings
 from tasks.upstream.calls.completion import body_of
 from tests.factories import STRICT
 
@@ -389,3 +390,12 @@ def test_a_notification_names_known_occasions_and_a_block(table: str, said: str)
     """A webhook's URL is a secret, so it belongs into a block and not into the file."""
     with pytest.raises(ConfigError, match=said):
         load_settings(f"{STRICT}[notify]\n{table}\n")
+
+
+def test_cached_and_written_tokens_have_prices_of_their_own() -> None:
+    """Both are part of the prompt; without a price they cost what others do."""
+    usage = Usage(1_000_000, 0, cached_tokens=500_000, cache_write_tokens=300_000)
+    assert Price(input=2, output=0, cached=0.2, cache_write=2.5).cost(usage) == pytest.approx(1.25)
+    assert Price(input=2, output=0).cost(usage) == pytest.approx(2.0)
+    odd = replace(usage, cached_tokens=900_000)
+    assert Price(input=2, output=0, cached=0, cache_write=1).cost(odd) == pytest.approx(0.1)

@@ -362,3 +362,64 @@ def test_a_cut_reply_is_asked_again_with_more_tokens(
     assert "truncated (raise max_tokens)" in same["coverage_reason"]
     (raised,) = review_rows([ROW], CHECK + "max_tokens = 9000\n")
     assert (raised["coverage"], raised["calls"][0]["journaled"]) == ("complete", False)
+
+
+def test_rules_reach_both_models_and_the_journal(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Another rule, or language, is another question: it is asked anew, and the same one is not."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}])
+    ruled = BOTH + '[[rules]]\npaths = ["*.py"]\ntext = "Areas are integers."\n'
+    versions, requests = [], []
+    for config in (BOTH, ruled, ruled, 'language = "German"\n' + ruled):
+        (review,) = review_rows([ROW], config)
+        versions.append(tuple(call["prompt_sha256"] for call in review["calls"]))
+        requests.append(sandbox.stats()["requests"])
+    assert requests == [2, 4, 4, 6]
+    assert versions[1] == versions[2]
+    assert len({version for pair in versions for version in pair}) == 6
+
+
+def test_equal_beginnings_are_cached(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Most of what small inputs send is served from a cache that begins at 1,024 tokens; short, nothing is."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}], prompt_cache=True)
+    rows = [{"input_id": f"r{n}", "content": CODE + f"x = {n}\n"} for n in range(10)]
+    prices = "".join(
+        f"[prices.{name}]\ninput = 1.0\noutput = 0\ncached = 0.1\n" for name in ("c1", "r1")
+    )
+    calls = {
+        form: [
+            call
+            for review in review_rows(rows, text + BOTH + prices, threads=1)
+            for call in review["calls"]
+        ]
+        for form, text in {"full": "", "short": 'prompt = "short"\n'}.items()
+    }
+    totals = {
+        form: [
+            sum(call[name] for call in found)
+            for name in ("cached_tokens", "input_tokens", "cost_usd")
+        ]
+        for form, found in calls.items()
+    }
+    cached, sent, cost = totals["full"]
+    assert [call["cached_tokens"] for call in calls["full"]].count(0) == 2
+    assert cached / sent > 0.65
+    assert cost == pytest.approx((sent - 0.9 * cached) / 1e6)
+    assert totals["short"][0] == 0
+    assert cost < totals["short"][2]
+
+
+def test_beyond_the_hunk_only_changed_lines_count(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A finding on a line that was only shown is left out before it costs a review, and is counted."""
+    content = "--- a/area.py\n+++ b/area.py\n@@ -1,4 +1,4 @@\n def area(w, h):\n     if w = 0:\n         return 0\n-    return w * h\n+    return w + h\n"
+    row = {"input_id": "r", "content": content, "path": "area.py", "kind": "diff"}
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[{"model": "c1", "comments": [ASSIGNS, ADDS]}, {"model": "r1", "verdicts": []}],
+    )
+    (plain,) = review_rows([row], BOTH)
+    (wide,) = review_rows([row], 'context = "file"\n' + BOTH)
+    assert [one["title"] for one in plain["comments"]] == [ASSIGNS["title"], ADDS["title"]]
+    assert [one["title"] for one in wide["comments"]] == [ADDS["title"]]
+    assert (wide["comments"][0]["start_line"], wide["comments"][0]["loc_method"]) == (4, "exact")
+    assert [review["calls"][0]["dropped_items"] for review in (plain, wide)] == [0, 1]
+    assert plain["calls"][0]["prompt_sha256"] != wide["calls"][0]["prompt_sha256"]
