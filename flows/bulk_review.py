@@ -177,6 +177,7 @@ def _review(
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
     planned = planned_cells(settings.check_names, reviews=settings.reviews)
+    each = len(planned) - len(settings.tool_check)
     log.info(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
@@ -187,7 +188,7 @@ def _review(
     with (
         LimitSync(run, log) as sync,
         on_progress(watch.look),
-        Monitor(shards, loaded.inputs, len(planned), sync.least_seconds, watch, spent=spent),
+        Monitor(shards, loaded.inputs, each, sync.least_seconds, watch, spent=spent),
     ):
         lost = run_shards(
             {one.root.name: str(one.root) for one in shards},

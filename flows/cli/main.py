@@ -18,6 +18,7 @@ from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
 from tasks.core.errors import ReviewError, SourceError
+from tasks.core.imports import quick_imports
 from tasks.core.text_safety import visible_lines
 
 __all__ = ["app", "main"]
@@ -91,11 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {_in_plain_words(error.format_message())}", file=sys.stderr)
         if context := getattr(error, "ctx", None):
             print(f"see: {context.command_path} --help", file=sys.stderr)
         return error.exit_code
     return code or 0
+
+
+def _in_plain_words(message: str) -> str:
+    for said, plain in _PLAIN.items():
+        message = message.replace(said, plain)
+    return message
+
+
+_PLAIN = {
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Input should be greater than or equal to ": "give no less than ",
+    "Input should be less than or equal to ": "give no more than ",
+}
+"""What typer says of an option's value."""
 
 
 def _print_version(context: typer.Context, *, wanted: bool) -> None:
@@ -195,7 +211,8 @@ def run(
     if quiet + verbose + log_json > 1:
         msg = "-q, -v and --log-json exclude each other: give one of them"
         raise typer.BadParameter(msg)
-    from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
+    with quick_imports():
+        from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
 
     return run_command(
         _source(context, source, config),

@@ -33,6 +33,7 @@ __all__ = [
     "RuleFacts",
     "RunFacts",
     "UpstreamFacts",
+    "checks_of",
     "ended_well",
 ]
 
@@ -318,6 +319,11 @@ class RunFacts(TypedDict):
 def ended_well(manifest: Mapping[str, Any]) -> bool:
     """Whether the run of a manifest was complete, or had no more gaps than its settings accept."""
     return bool(manifest.get("accepted", manifest["complete"]))
+
+
+def checks_of(settings: Mapping[str, Any]) -> list[str]:
+    """The names of all checks of stored settings, those that are tools last."""
+    return [one["name"] for one in (*settings["check"], *settings.get("tool_check", ()))]
 
 
 class Manifest(RunFacts):

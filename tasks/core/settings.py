@@ -27,7 +27,7 @@ from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
-from tasks.core.records import Category, Severity
+from tasks.core.records import TOOL, Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, Reach, pattern_problem
 
 __all__ = [
@@ -139,7 +139,7 @@ class ToolSettings(_Strict):
     @property
     def model(self) -> str:
         """What stands in the place of a model in rows and tables."""
-        return "tool"
+        return TOOL
 
 
 class ReviewSettings(_ModelSettings):
@@ -515,7 +515,7 @@ def _remedy(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return _unknown(place)
     if item["type"] == "missing":
-        return _MISSING.get(place, "is missing; add it")
+        return _MISSING.get((place[0], *place[2:]), "is missing; add it")
     if item["type"].endswith("_type") and (shape := _SHAPES.get(place[:1])) and len(place) <= 2:  # noqa: PLR2004
         return shape
     return str(item["msg"]).removeprefix("Value error, ")
@@ -552,7 +552,9 @@ _SHAPES = {
 _MISSING: Mapping[tuple[Any, ...], str] = {
     ("check",): "is missing; add a table [[check]] with name and model",
     ("app_ids",): "is missing; add a table [app_ids.<alias>] with key, base_url and quota",
+    ("app_ids", "quota"): 'is missing; say quota = ["3/60s"], or [] for no limit',
 }
+"""By table and key, without the alias between them."""
 
 
 def _unknown(place: tuple[Any, ...]) -> str:

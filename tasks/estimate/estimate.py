@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from tasks.core.locations import is_database, journal_location, ledger_location
@@ -27,6 +28,8 @@ __all__ = ["Estimate", "estimate"]
 _WHOLE = 5_000
 """Inputs up to which every prompt is made and counted."""
 _SAMPLE = 2_000
+_AT_ONCE = 200
+"""Inputs that a tool looks at in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Estimate:
     """Least time that the quotas allow; 0: they do not bound it."""
     budget: tuple[CapUse, ...] = ()
     """What is spent of each cap before the run starts; those of a run are whole."""
+    complaints: Mapping[str, str] = field(default_factory=dict)
+    """Code and words of tools that failed, by the check's name."""
 
 
 def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool) -> Estimate:
@@ -58,13 +63,15 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
         most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
         wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()
         with paths.inputs.open("rb") as file:
-            for number, line in enumerate(file):
-                if number in wanted:
-                    dry_run.take(stored_input(line))
+            lines = (line for number, line in enumerate(file) if number in wanted)
+            items = map(stored_input, lines)
+            while some := list(islice(items, _AT_ONCE)):
+                dry_run.take(some)
     factor = loaded.inputs / len(wanted) if wanted else 0.0
     loads = tuple(load.scaled(factor) for load in dry_run.loads())
     spent = _budget(settings)
-    return Estimate(loaded, len(wanted), loads, _seconds(settings, loads), spent)
+    seconds = _seconds(settings, loads)
+    return Estimate(loaded, len(wanted), loads, seconds, spent, dry_run.complaints)
 
 
 def _budget(settings: Settings) -> tuple[CapUse, ...]:

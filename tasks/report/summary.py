@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.quotas import is_loopback
+from tasks.core.records import TOOL
 
 __all__ = [
     "SUMMARY_CALL_COLUMNS",
@@ -44,6 +45,7 @@ class ModelFigures:
     name: str
     model: str
     calls: int
+    """0 for a check that is a tool."""
     failed: int
     journaled: int
     unreadable: int
@@ -153,10 +155,11 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
     own = comments[comments["check_model"] == name]
     paid = calls[~calls["journaled"].fillna(value=False).astype(bool)]
     confirmed = own[own["verdict_decision"] == "confirmed"]
+    tool = bool((calls["model"] == TOOL).any())
     return ModelFigures(
         name=name,
-        model=" / ".join(map(str, calls["model"].unique())),  # several with a fallback
-        calls=int((calls["status"] != "skipped").sum()),
+        model=" / ".join(map(str, calls["model"].dropna().unique())),  # several with a fallback
+        calls=0 if tool else int((calls["status"] != "skipped").sum()),
         failed=int((calls["status"] == "failed").sum()),
         journaled=int(calls["journaled"].fillna(value=False).astype(bool).sum()),
         unreadable=int((calls["parse_mode"] == "failed").sum()),
@@ -168,8 +171,8 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         unique_confirmed=int((confirmed["agreement"] == 1).sum()),
         unanchored=int((own["loc_method"] == "unanchored").sum()),
         unknown_severities=_counts(own["severity_said"].dropna()),
-        input_tokens=_known_int(paid["input_tokens"]),
-        output_tokens=_known_int(paid["output_tokens"]),
+        input_tokens=0 if tool else _known_int(paid["input_tokens"]),
+        output_tokens=0 if tool else _known_int(paid["output_tokens"]),
         reasoning_tokens=_known_int(paid["reasoning_tokens"]),
         cached_tokens=_known_int(paid["cached_tokens"]),
         cost_usd=_known_sum(paid["cost_usd"]),
@@ -188,7 +191,7 @@ def _cost_gap(paid: pd.DataFrame) -> str | None:
     if unknown.empty:
         return None
     told = unknown[unknown["input_tokens"].notna()]
-    unpriced, models = set(told["model"].dropna()), set(paid["model"].dropna())
+    unpriced, models = set(told["model"].dropna()), set(paid["model"].dropna()) - {TOOL}
     silent = int((~unknown["model"].isin(unpriced)).sum())
     has = "has" if len(unpriced) == 1 else "have"
     parts = [f"{len(unpriced)} of {len(models)} models {has} no price"] if unpriced else []

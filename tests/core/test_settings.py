@@ -21,6 +21,7 @@ mode = "check"
 [app_ids.a]
 key = "env:KEY_A"
 base_url = "http://127.0.0.1:1/v1/"
+quota = []
 [[check]]
 name = "one"
 model = "m"
@@ -97,13 +98,15 @@ def test_minimal_file_gets_defaults() -> None:
         (('model = "m"', 'modell = "m"'), "modell: unknown key"),
         (('key = "env:KEY_A"', 'key = "sk-pasted-secret"'), "not the key itself"),
         (('key = "env:KEY_A"', ""), "app_ids.a.key: is missing"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["3 per minute"]'), "is not a window"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["0/60s"]'), "allows nothing"),
+        (("quota = []", ""), 'app_ids.a.quota: is missing; say quota = ["3/60s"], or [] for no'),
+        (("quota = []", 'tokens = "9/1s"'), "app_ids.a.quota: is missing"),
+        (("quota = []", 'quota = ["3 per minute"]'), "is not a window"),
+        (("quota = []", 'quota = ["0/60s"]'), "allows nothing"),
         (('key = "env:KEY_A"', 'key = "env:KEY_A"\nmodels = ["other"]'), "no app_id serves 'm'"),
         (
             (
-                '"http://127.0.0.1:1/v1/"\n[[check]]',
-                '"http://127.0.0.1:1/v1/"\nmodels = ["m"]\n[[check]]\nfallback = ["other"]',
+                "quota = []\n[[check]]",
+                'quota = []\nmodels = ["m"]\n[[check]]\nfallback = ["other"]',
             ),
             "no app_id serves 'other'",
         ),
@@ -112,9 +115,9 @@ def test_minimal_file_gets_defaults() -> None:
         (("[app_ids.a]", '[app_ids."a b"]'), "an alias is letters"),
         (("[[check]]", '[[check]]\nname = "one"\nmodel = "m"\n[[check]]'), "two checks are named"),
         (("mode", "processes = 0\nmode"), "processes"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = 3'), 'must be windows as ["3/60s"]'),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = [3, 60]'), "must be windows as"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = true'), "[] is no limit"),
+        (("quota = []", "quota = 3"), 'must be windows as ["3/60s"]'),
+        (("quota = []", "quota = [3, 60]"), "must be windows as"),
+        (("quota = []", "quota = true"), "[] is no limit"),
         (("base_url", "baseurl"), "app_ids.a.baseurl: unknown key; did you mean base_url?"),
         (('name = "one"', 'name = "one"\ntemprature = 1'), "did you mean temperature?"),
         (('name = "one"', 'name = "one"\nstate = "x"'), "move it above the first [table]"),
@@ -194,7 +197,7 @@ def test_no_check_is_named_like_the_review_stage() -> None:
     with pytest.raises(ConfigError, match="rename it"):
         load_settings(
             '[[check]]\nname = "review"\nmodel = "m"\n'
-            '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\n'
+            '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\nquota = []\n'
         )
 
 

@@ -34,6 +34,7 @@ mode = "check"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "{url}"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"

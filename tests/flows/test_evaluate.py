@@ -93,6 +93,7 @@ state = "state"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "{sandbox.base_url}"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"

@@ -26,6 +26,7 @@ BASE = """
 [app_ids.a]
 key = "env:K"
 base_url = "https://example.test/v1"
+quota = []
 [[check]]
 name = "one"
 model = "c1"

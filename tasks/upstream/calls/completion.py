@@ -224,7 +224,7 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     choice = first_choice(choices)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        msg = "the reply has no choices with a message"
+        msg = "the reply has no choices with a message: see that base_url is that of an API as OpenAI's"
         raise ReplyError(msg, usage=read_usage(record.get("usage")))
     return choice, message
 

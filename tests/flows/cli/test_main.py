@@ -107,8 +107,9 @@ def test_help_and_mistakes_are_answered_before_anything_slow_is_imported(
     [
         (["exprot", "DIR"], "Did you mean 'export'?"),
         (["run", "diffs.jsonl", "--limt", "3"], "--limit"),
-        (["run", "diffs.jsonl", "--limit", "0"], "greater than or equal to 1"),
-        (["run", "diffs.jsonl", "--limit", "few"], "'--limit'"),
+        (["run", "diffs.jsonl", "--limit", "0"], "'--limit': give no less than 1"),
+        (["run", "diffs.jsonl", "--limit", "few"], "'--limit': give a whole number"),
+        (["sandbox", "--latency", "x"], "'--latency': give a number"),
         (["run"], "Missing argument 'SOURCE'"),
         (["run", "diffs.jsonl", "more.jsonl"], "more.jsonl"),
         (["journal", "expire", "journal.sqlite"], "Missing option '--days'"),

@@ -29,6 +29,7 @@ mode = "check"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "http://127.0.0.1:9/v1"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"
