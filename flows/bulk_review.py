@@ -97,7 +97,8 @@ def bulk_review(
         source: A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or
             source files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h for the files
             that changed in the repository at PATH: since=last means since the last run that ended
-            complete (since also takes 7d, 2w or a date).
+            complete (since also takes 7d, 2w or a date). Several repositories with blanks between them
+            are one run: git:../shop@since=last git:../api@since=last.
         config: The review.toml to use. Relative paths, here and in it, start at the folder that the
             run works in; for a deployment that is the project root.
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
