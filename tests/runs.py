@@ -76,9 +76,11 @@ state = "state"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "{url}"
+quota = []
 [app_ids.bravo]
 key = "env:KEY_B"
 base_url = "{url}"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"
