@@ -212,7 +212,9 @@ def _review(
     stage("making the report")
     upstream = upstream_facts(run, merged, watch.met, watch.status)
     manifest = run_facts(run, taken, loaded, merged, upstream, started=started, limit=limit)
-    report(paths, manifest, outputs, quota_proof(run))
+    # A run with workers has no fork server.
+    apart = fork_server.call if settings.workers is None else None
+    report(paths, manifest, outputs, quota_proof(run), apart)
     remove_work(paths)
     deliver(paths)
     if merged.counts.whole:
