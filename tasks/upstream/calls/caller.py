@@ -146,12 +146,12 @@ class Caller:
                 answered = self._without_keys(answered)
                 return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
             reply = CallAttempts(self._up, request).run()
-            reply = replace(self._without_keys(reply), paid_for=paid_for)
+            reply = self._without_keys(reply, paid_for=paid_for)
             self._answers.put(request, reply)
             return reply
 
-    def _without_keys(self, reply: Reply) -> Reply:
-        """A reply of an upstream that repeats what it was sent, on its way in."""
+    def _without_keys(self, reply: Reply, **more: str) -> Reply:
+        """A reply of an upstream that repeats what it was sent, on its way in; with `more` fields."""
         mask = self._up.scrub.known
         return replace(
             reply,
@@ -160,6 +160,7 @@ class Caller:
             finish_reason=mask(reply.finish_reason or "") or None,
             request_id=mask(reply.request_id or "") or None,
             refusal=mask(reply.refusal or "") or None,
+            **more,
         )
 
     @contextmanager
