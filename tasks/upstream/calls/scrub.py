@@ -114,7 +114,7 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def without_keys(reply: Reply, scrub: Scrubber) -> Reply:
+def without_keys(reply: Reply, scrub: Scrubber, paid_for: str | None = None) -> Reply:
     """A reply of an upstream that repeats what it was sent, on its way in."""
     mask = scrub.known
     return replace(
@@ -124,6 +124,7 @@ def without_keys(reply: Reply, scrub: Scrubber) -> Reply:
         finish_reason=mask(reply.finish_reason or "") or None,
         request_id=mask(reply.request_id or "") or None,
         refusal=mask(reply.refusal or "") or None,
+        paid_for=reply.paid_for if paid_for is None else paid_for,
     )
 
 
