@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
 from tasks.core.failures import failure_sentence, local_time
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.records import SEVERITIES
 from tasks.core.text_safety import visible
 from tasks.estimate.loads import duration
+from tasks.report.canaries import canary_lines
 
 __all__ = ["brief_lines", "output_lines", "print_summary", "summary_lines"]
 
@@ -52,6 +54,7 @@ def summary_lines(manifest: Mapping[str, Any], paths: RunPaths) -> list[str]:
         f"comments  {_comments(manifest['counts'])}",
         f"cost      {_cost(figures)}",
         f"time      {duration(manifest['seconds'])}",
+        *(f"canaries  {visible(line)}" for line in canary_lines(cast("RunFacts", manifest))),
     ]
     return lines + [visible(line) for line in _troubles(manifest, paths)]
 

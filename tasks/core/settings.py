@@ -19,6 +19,7 @@ from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Usage
+from tasks.core.canary_settings import CanarySettings
 from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
@@ -284,6 +285,8 @@ class Settings(_Strict):
     """The most that a run, or a day, may spend."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
+    canaries: CanarySettings | None = None
+    """Labelled inputs that tell what the reviewers are worth; None: none are planted."""
     notify: NotifySettings | None = None
     """Notifications of the server that `nightly-review up` starts; None: none."""
 
@@ -461,6 +464,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
     "accept": ("accept = {}", AcceptSettings),
+    "canaries": ("[canaries]", CanarySettings),
     "notify": ("[notify]", NotifySettings),
 }
 """What each table is written as, and what it may hold."""

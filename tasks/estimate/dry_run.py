@@ -7,6 +7,7 @@ answer is a call that the run will make. Reviews of comments that nobody made ye
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class DryRun:
         self.settings = settings
         self.progress = Progress()
         self._reader = _Reader(journal, settings.pool)
-        self._asker = Asker(self._reader, settings.prices, fresh_since)
+        self._asker = Asker(self._reader, settings.prices, fresh_since, time.time())
         self._sums: dict[str, _Sum] = defaultdict(_Sum)
         self._parts: dict[int, int] = {}
         """Prompt tokens of each part of the input at hand of which a check is not answered."""
