@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,7 +25,8 @@ __all__ = ["app", "main"]
 _NAME = "nightly-review"
 _CODES = """
 exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configuration, input or arguments, nothing written over;
-           3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
+           3 incomplete: written, marked, counted by reason; 4 complete, with findings that --fail-on
+           names; 130 stopped by Ctrl-C
 """
 
 Source = Annotated[
@@ -38,6 +39,7 @@ Source = Annotated[
         "repository at PATH.",
     ),
 ]
+Severity = Literal["critical", "high", "medium", "low"]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
@@ -134,6 +136,7 @@ def _options(
           {_NAME} run diffs.jsonl --output s3://bucket/nights/{{run_id}}    # copied when whole
           {_NAME} run diffs.jsonl --config review.toml --fresh            # ignore the journal
           {_NAME} run git:.@since=24h                                     # what changed since yesterday
+          {_NAME} run git:.@origin/main..HEAD --fail-on high              # in CI: exit code 4 if any is
         """,
         _CODES,
     )
@@ -156,6 +159,13 @@ def run(
             metavar="DIR",
             help="Folder or URL of the run that tells new findings from recurring ones; default: the "
             "newest one of SOURCE beside the outputs.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Severity | None,
+        typer.Option(
+            "--fail-on",
+            help="End with exit code 4 where a finding is as severe as this, or more: for CI.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -194,6 +204,7 @@ def run(
         fresh=fresh,
         previous=previous,
         overwrite=overwrite,
+        fail_on=fail_on,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 
@@ -254,11 +265,14 @@ def verify_command(folder: Finished) -> int:
           rdjsonl   review.rdjsonl
           gitlab    gl-code-quality.json
           markdown  review.md
+          digest    digest.md              what is new, gone and open, for an issue or a chat
+          github-review  github-review.json    the body of a review on a pull request
 
         examples:
           {_NAME} export data/runs/tonight                       # all formats
           {_NAME} export data/runs/tonight --export sarif,gitlab
           {_NAME} export s3://bucket/nights/first --export sarif # written there, beside the outputs
+          {_NAME} export data/runs/tonight --export github-review --comments 10
           sarif summary data/runs/tonight/review.sarif
           reviewdog -f=rdjsonl -reporter=local < data/runs/tonight/review.rdjsonl
 
@@ -273,11 +287,19 @@ def export(
         str | None,
         typer.Option("--export", metavar="LIST", help="Comma-separated formats; default: all."),
     ] = None,
+    comments: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Most comments at lines of a github-review; others are in its body.",
+        ),
+    ] = 20,
 ) -> int:
     """Write findings in formats that other tools open."""
     from flows.cli.export import export_command  # noqa: PLC0415 - formats and tables
 
-    return export_command(folder, formats)
+    return export_command(folder, formats, comments)
 
 
 @app.command(

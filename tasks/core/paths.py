@@ -10,8 +10,8 @@ from pathlib import Path
 __all__ = ["DERIVED", "RunPaths", "ShardPaths"]
 
 DERIVED = (
-    "evaluation.json", "evaluation.md", "gl-code-quality.json", "review.md", "review.rdjsonl",
-    "review.sarif",
+    "digest.md", "evaluation.json", "evaluation.md", "github-review.json", "gl-code-quality.json",
+    "review.md", "review.rdjsonl", "review.sarif",
 )  # fmt: skip
 """Exports and evaluation of a finished run: beside the outputs of another one they would be wrong."""
 

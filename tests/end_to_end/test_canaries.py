@@ -42,6 +42,8 @@ def script() -> list[dict[str, Any]]:
                         ],
                     }
                 )
+    own = {"start_line": 2, "end_line": 2, "title": "One", "message": "One.", "severity": "high"}
+    answers.append({"match": "def f0(", "model": "check-1", "comments": [own]})
     return [*answers, {"model": "review-1", "verdicts": [{"decision": "confirmed", "score": 8}]}]
 
 
@@ -75,7 +77,10 @@ def is_right(facts: dict[str, Any]) -> None:
 def test_two_nights_tell_what_the_reviewers_were_worth(
     sandbox: Sandbox, make_job: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The report's first lines; counts, tables, history and the journal of the run without them."""
+    """The report's first lines; counts, tables, history and the journal of the run are without them.
+
+    Its one finding of its own is all that `--fail-on` knows of.
+    """
     models = {name: {"skill": "scripted"} for name in ("check-1", "check-2", "review-1")}
     sandbox.control(models=models, answers=script())
     job = make_job(config(sandbox, review=True) + f'[canaries]\nfile = "{SET}"\nper_night = 16\n')
@@ -87,7 +92,7 @@ def test_two_nights_tell_what_the_reviewers_were_worth(
     facts = facts_of(job.output)
     is_right(facts["canaries"])
     assert len(facts["canaries"]["drawn"]) == 16
-    assert (facts["counts"]["inputs"], facts["counts"]["comments"]["raised"]) == (6, 0)
+    assert (facts["counts"]["inputs"], facts["counts"]["comments"]["raised"]) == (6, 1)
     assert in_tables(job.output) == own
     assert json.loads((job.output / "reviews.json").read_text()).keys() == own
     found = "Reviewers tonight: found "
@@ -97,14 +102,15 @@ def test_two_nights_tell_what_the_reviewers_were_worth(
     assert main(["verify", str(job.output)]) == 0
     asked = sandbox.stats()["requests"]
 
-    second = job.run(source, output=job.folder / "second")
-    assert second.code == 0, second.err
+    second = job.run(source, "--fail-on", "high", output=job.folder / "second")
+    assert second.code == 4, second.err
+    assert "--fail-on high: 1 high" in second.err
     later = facts_of(job.folder / "second")
     is_right(later["canaries"])
     assert later["canaries"]["seed"] != facts["canaries"]["seed"]
     assert set(later["canaries"]["drawn"]) != set(facts["canaries"]["drawn"])
     assert later["canaries"]["usual"]["nights"] == 1
-    assert later["history"] is None or later["history"]["new"] == 0
+    assert (later["history"]["new"], later["history"]["recurring"]) == (0, 1)
     # The run's own answers are in the journal; every canary was asked by both checks, and reviewed.
     assert sandbox.stats()["requests"] - asked == later["canaries"]["calls"]
     lines = (job.folder / "second" / "canaries.jsonl").read_text().splitlines()
