@@ -65,6 +65,7 @@ app = typer.Typer(
           {_NAME} run diffs.jsonl --config review.toml --output data/runs/tonight
           {_NAME} verify data/runs/tonight
           {_NAME} export data/runs/tonight --export sarif,gitlab
+          {_NAME} calibrate data/runs/*
           {_NAME} sandbox --quota 3/60s --latency 1
           {_NAME} --install-completion
         """,
@@ -368,6 +369,53 @@ def evaluate_command(
     from flows.cli.evaluate import print_scores  # noqa: PLC0415 - Arrow takes a while to import
 
     return print_scores(folder, json)
+
+
+@app.command(
+    "calibrate",
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} calibrate data/runs/labelled --precision 0.9
+          {_NAME} calibrate data/runs/*                             # by the canaries of many nights
+          {_NAME} calibrate data/runs/labelled --write review.toml  # replaces its table [policy]
+          {_NAME} repolicy data/runs/tonight --config review.toml
+
+        Chooses by one half of the labelled inputs and reports the other one as well. Makes no call.
+        exit code: 0 found; 2 no finished run, or no labels; 3 no thresholds reach the precision
+        """
+    ),
+)
+def calibrate_policy(
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR...",
+            show_default=False,
+            help="Folders or URLs of finished runs with labelled inputs, or with canaries.",
+        ),
+    ],
+    *,
+    precision: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            metavar="SHARE",
+            help="Of the findings kept, how many have to be true.",
+        ),
+    ] = 0.8,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write the table [policy] to this review.toml, or a new file."
+        ),
+    ] = None,
+) -> int:
+    """Choose the thresholds of [policy] by labels or canaries: the most true findings at a precision."""
+    from flows.cli.calibrate import calibrate_command  # noqa: PLC0415 - Arrow takes a while to import
+
+    return calibrate_command(folders, precision, write)
 
 
 add_getting_started(app)

@@ -26,7 +26,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, shared_quotas
-from tasks.core.records import Category, Severity
+from tasks.core.records import CATEGORIES, SEVERITIES, Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
 
 __all__ = [
@@ -178,10 +178,29 @@ class Policy(_Strict):
     """An uncertain comment is kept from this score on."""
     min_score: int = Field(default=0, ge=0, le=10)
     """A confirmed or uncertain comment below this score is dropped."""
+    min_scores: dict[str, Annotated[int, Field(ge=0, le=10)]] = Field(default_factory=dict)
+    """Instead of min_score for a category, "style", or one of its severities, "bug/low", which wins."""
     min_severity: Severity = "low"
     """Anything milder is dropped, with mode "check" as well."""
     require_evidence: bool = False
     """A confirmed comment is dropped when the line that is to prove it does not stand in the input."""
+
+    @field_validator("min_scores")
+    @classmethod
+    def _known(cls, value: dict[str, int]) -> dict[str, int]:
+        known = {*CATEGORIES, *(f"{one}/{other}" for one in CATEGORIES for other in SEVERITIES)}
+        if unknown := [name for name in value if name not in known]:
+            msg = (
+                f"{unknown[0]!r} is no category; use one of {', '.join(CATEGORIES)}, alone or with "
+                'a severity as "bug/low"'
+            )
+            raise ValueError(msg)
+        return value
+
+    def min_score_of(self, category: str, severity: str) -> int:
+        """The score that a comment of this category and severity needs."""
+        of_category = self.min_scores.get(category, self.min_score)
+        return self.min_scores.get(f"{category}/{severity}", of_category)
 
 
 class GitSettings(_Strict):
