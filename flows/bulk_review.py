@@ -16,6 +16,7 @@ if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,11 +61,13 @@ from tasks.doctor.preflight import check_canaries
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
 from tasks.load.canaries import as_draw
+from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import load
 from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
 from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
 
@@ -158,16 +161,19 @@ def _review(
     cancel: CancelWatch,
 ) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
+    run = replace(run, rules=tuple(read_all_rule_files(taken.resolved, settings.rule_files)))
+    rules = TeamRules(settings, run.rules)
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
     pa.set_memory_pool(pa.system_memory_pool())
     make_work(paths, run)
     for line in taken.lines():
         log.info("%s", line)
     stage(f"reading {taken.source}")
-    draw = as_draw(settings.canaries, run.run_id)
-    options = settings.git.options
     loaded = load(
-        taken.resolved, paths.staged, limit, settings.max_input_tokens, options, draw=draw
+        *(taken.resolved, paths.staged, limit, settings.max_input_tokens),
+        settings.load_options,
+        rules=rules,
+        draw=as_draw(settings.canaries, run.run_id),
     )
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
@@ -175,6 +181,7 @@ def _review(
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
     planned = planned_cells(settings.check_names, reviews=settings.reviews)
+    each = len(planned) - len(settings.tool_check)
     log.info(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
@@ -188,7 +195,7 @@ def _review(
         Monitor(
             shards,
             loaded.inputs + loaded.canaries,
-            len(planned),
+            each,
             sync.least_seconds,
             watch,
             spent=spent,

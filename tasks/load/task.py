@@ -19,10 +19,14 @@ from tasks.core.files import atomic, write_json
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
+from tasks.core.team_rules import RuleUse
 from tasks.load.canaries import Draw, draw_canaries, read_canaries
 from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
+from tasks.review.inputs.context import widen
+from tasks.review.inputs.scopes import check_grammars
 from tasks.review.inputs.tokens import count_tokens, estimate_tokens
+from tasks.review.prompts.team_rules import TeamRules
 
 __all__ = ["Loaded", "load", "load_source"]
 
@@ -45,6 +49,8 @@ class Loaded:
     """Estimated tokens of all accepted contents."""
     canaries: int = 0
     """Labelled inputs planted among them; in none of the other counts."""
+    rules: dict[str, RuleUse] = field(default_factory=dict)
+    """By the name of each of the team's rules: to how many inputs it applies."""
 
     @property
     def rows(self) -> int:
@@ -70,9 +76,10 @@ def load(
     options: GitOptions = _DEFAULT,
     *,
     draw: Draw | None = None,
+    rules: TeamRules | None = None,
 ) -> Loaded:
     """Stage task; see `load_source`."""
-    return load_source(source, paths, limit, max_input_tokens, options, draw=draw)
+    return load_source(source, paths, limit, max_input_tokens, options, draw=draw, rules=rules)
 
 
 def load_source(
@@ -83,6 +90,7 @@ def load_source(
     options: GitOptions = _DEFAULT,
     *,
     draw: Draw | None = None,
+    rules: TeamRules | None = None,
 ) -> Loaded:
     """Validate every row of SOURCE: each is accepted or rejected with a reason, none is lost.
 
@@ -101,7 +109,9 @@ def load_source(
             stack.enter_context(atomic(path))
             for path in (paths.inputs, paths.index, paths.rejected)
         )
-        spool = _Spool(inputs, index, rejected, max_input_tokens)
+        if options.reach == "function":
+            check_grammars()
+        spool = _Spool(inputs, index, rejected, max_input_tokens, options=options, rules=rules)
         rows = stack.enter_context(closing(read_source(source, options)))
         for row in islice(rows, limit):
             spool.take(row)
@@ -118,13 +128,25 @@ def load_source(
 class _Spool:
     """Sorts rows into accepted and rejected, and remembers which ids were taken."""
 
-    def __init__(self, inputs: BinaryIO, index: BinaryIO, rejected: BinaryIO, most: int) -> None:
+    def __init__(
+        self,
+        inputs: BinaryIO,
+        index: BinaryIO,
+        rejected: BinaryIO,
+        most: int,
+        *,
+        options: GitOptions,
+        rules: TeamRules | None,
+    ) -> None:
         self.ids: set[str] = set()
         self.reasons: Counter[str] = Counter()
         self.tokens = 0
         self.first = ""
         self._files = inputs, index, rejected
         self._most = most
+        self._options = options
+        self._rules = rules
+        self.uses = {} if rules is None else rules.uses()
 
     def take(self, numbered: NumberedRow) -> None:
         try:
@@ -141,11 +163,25 @@ class _Spool:
             raise RowError(msg, code="duplicate_id")
         if item.kind == "snippet":  # a large diff is split at its hunks instead
             _check_size(item.content, self._most)
-        return item
+        return self._in_context(item) if self._options.reach != "hunk" else item
+
+    def _in_context(self, item: Input) -> Input:
+        """A diff that carries its whole new `file`, with more of it around the hunks; the file itself goes."""
+        file = item.extra.get("file")
+        if item.kind != "diff" or not isinstance(file, str):
+            return item
+        content = widen(item.content, item.path, file, self._options.reach, self._fits)
+        extra = {name: value for name, value in item.extra.items() if name != "file"}
+        return replace(item, content=content, extra=extra)
+
+    def _fits(self, text: str) -> bool:
+        most = self._options.reach_tokens
+        return len(text.encode()) <= most or count_tokens(text, "").tokens <= most
 
     def loaded(self) -> Loaded:
+        rejections = sum(self.reasons.values())
         return Loaded(
-            len(self.ids), sum(self.reasons.values()), dict(self.reasons), tokens=self.tokens
+            len(self.ids), rejections, dict(self.reasons), tokens=self.tokens, rules=self.uses
         )
 
     def plant(self, canaries: Iterable[tuple[Input, str]]) -> dict[str, str]:
@@ -159,6 +195,8 @@ class _Spool:
     def _accept(self, item: Input) -> None:
         self.tokens += self._write(item)
         self.ids.add(item.input_id)
+        if self._rules is not None:
+            self._rules.for_input(item).count(self.uses)
 
     def _write(self, item: Input) -> int:
         """Estimated tokens of the content."""

@@ -18,6 +18,7 @@ from tasks.core.manifest import FailureFacts, HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
 from tasks.merge.canaries import canary_file
+from tasks.merge.sections import SectionCounts, count_section
 from tasks.review.findings.history import Comparison
 from tasks.review.findings.suppressions import suppress
 
@@ -32,6 +33,8 @@ class Merged(NamedTuple):
     """The comparison with the earlier run; None: there was none."""
     failures: list[FailureFacts]
     """Failed calls in groups, the largest first."""
+    sections: dict[str, SectionCounts]
+    """By repository; empty where the source is a single one."""
 
 
 @task(name="merge", task_run_name="merge", cache_policy=NO_CACHE, persist_result=False)
@@ -44,7 +47,7 @@ def merge(
 ) -> Merged:
     """Stage task; see `merge_shards`."""
     comparison = start_comparison(baseline.earlier, get_run_logger())
-    failures = Failures()
+    failures, sections = Failures(), dict[str, SectionCounts]()
     counts = merge_shards(
         paths,
         [ShardPaths(Path(root)) for root in shards],
@@ -53,9 +56,10 @@ def merge(
         suppressions=baseline.suppressions,
         comparison=comparison,
         failures=failures,
+        sections=sections,
     )
     history = close_comparison(baseline, comparison, paths, get_run_logger())
-    return Merged(counts, history, failures.facts())
+    return Merged(counts, history, failures.facts(), sections)
 
 
 def merge_shards(
@@ -67,13 +71,14 @@ def merge_shards(
     suppressions: Mapping[str, str],
     comparison: Comparison | None,
     failures: Failures,
+    sections: dict[str, SectionCounts],
 ) -> RunCounts:
     """Join each input with its review into `paths.merged`, in order of input_id.
 
     An input whose shard was lost gets a failed cell for each planned one, so that it is counted
     and visible; it is never left out. Findings whose fingerprint is in `suppressions` are dropped, and
-    `comparison` gives the others their age. Failed calls are added to `failures`. Canaries go to
-    `paths.canaries` instead, and count nowhere.
+    `comparison` gives the others their age. Failed calls are added to `failures`, what each repository
+    of several has to `sections`. Canaries go to `paths.canaries` instead, and count nowhere.
 
     Raises:
         StateError: the counts do not add up, which would be a defect of ours.
@@ -91,6 +96,7 @@ def merge_shards(
                     comparison.add(orjson.loads(line), whole)
                 counts.add(*_counted(whole, planned))
                 failures.add(whole["calls"])
+                count_section(sections, whole)
                 merged.write(b'{"input":%b,"review":%b}\n' % (line, orjson.dumps(whole)))
     _prove(counts, expected_inputs, len(planned))
     return counts

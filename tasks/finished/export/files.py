@@ -15,7 +15,7 @@ from tasks.finished.export.github import COMMENTS
 from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_entry_lines
-from tasks.review.findings.findings import Findings
+from tasks.review.findings.findings import Findings, in_repository
 
 __all__ = ["export_run"]
 
@@ -53,7 +53,7 @@ def _write(paths: RunPaths, facts: RunFacts, export: Export, comments: int) -> O
 
 
 class _Counted:
-    """Counts the findings that pass."""
+    """Counts the findings that pass, and names their repositories where there are several."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -61,4 +61,4 @@ class _Counted:
     def over(self, inputs: Iterable[Findings]) -> Iterator[Findings]:
         for findings in inputs:
             self.rows += len(findings.shown)
-            yield findings
+            yield in_repository(findings)
