@@ -48,7 +48,14 @@ def merged(
         shard.part(0).write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in reviews))
     paths.planted.write_bytes(orjson.dumps(planted))
     counts = merge_shards(
-        paths, [shard], PLAN, 2, suppressions={"f": "known"}, comparison=None, failures=Failures()
+        paths,
+        [shard],
+        PLAN,
+        2,
+        suppressions={"f": "known"},
+        comparison=None,
+        failures=Failures(),
+        sections={},
     )
     return paths, counts
 

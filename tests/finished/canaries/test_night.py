@@ -23,6 +23,7 @@ CONFIG = """
 [app_ids.a]
 key = "env:K"
 base_url = "http://models.example/v1"
+quota = []
 [[check]]
 name = "one"
 model = "m1"
