@@ -100,7 +100,8 @@ def bulk_review(
         source: A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or
             source files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h for the files
             that changed in the repository at PATH: since=last means since the last run that ended
-            complete (since also takes 7d, 2w or a date).
+            complete (since also takes 7d, 2w or a date). Several repositories with blanks between them
+            are one run: git:../shop@since=last git:../api@since=last.
         config: The review.toml to use. Relative paths, here and in it, start at the folder that the
             run works in; for a deployment that is the project root.
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
@@ -224,7 +225,9 @@ def _review(
     upstream = upstream_facts(run, merged, watch.met, watch.status)
     manifest = run_facts(run, taken, loaded, merged, upstream, started=started, limit=limit)
     manifest["canaries"] = judge_reviewers(paths.staged, run, started, log)
-    report(paths, manifest, outputs, quota_proof(run))
+    # A run with workers has no fork server.
+    apart = fork_server.call if settings.workers is None else None
+    report(paths, manifest, outputs, quota_proof(run), apart)
     remove_work(paths)
     deliver(paths)
     if merged.counts.whole:

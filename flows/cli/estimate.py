@@ -94,7 +94,7 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
 def _tool_notes(found: Estimate, settings: Settings) -> Iterator[str]:
     names = ", ".join(one.name for one in settings.tool_check)
     if names:
-        yield f"tools make no call: {names}; they are run here where the review model is asked about them"
+        yield f"tools make no call: {names}; those that the review model is asked about were run"
     for name, words in found.complaints.items():
         yield f"the tool of check {name} failed ({words})"
 

@@ -19,9 +19,12 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from tasks.core.errors import StateError
 
 __all__ = [
     "UNKNOWN_EXIT",
@@ -35,6 +38,8 @@ __all__ = [
 
 UNKNOWN_EXIT = 255
 """The exit code of a process whose fork server was killed: it may still be there."""
+
+_T = TypeVar("_T")
 
 _LOOP = "flows.shards.fork_server_loop"
 _STOPS = {signal.SIGINT, signal.SIGTERM}
@@ -85,6 +90,14 @@ class ShardProcess:
         with suppress(BrokenPipeError, ConnectionResetError):
             self._channel.sendall(pickle.dumps(what))
 
+    def hear(self) -> bytes:
+        """All that it says until it has ended; empty if it was killed."""
+        self._channel.settimeout(None)
+        said = b"".join(iter(partial(self._channel.recv, 65536), b""))
+        self._channel.close()
+        self._code = int.from_bytes(said[-8:], "little", signed=True) if said else UNKNOWN_EXIT
+        return said[:-8]
+
     def _receive(self) -> int | None:
         try:
             data = self._channel.recv(8)
@@ -130,7 +143,7 @@ def warm_up() -> None:
     _ensure(_spawn)
 
 
-def start(call: Callable[[], Any], environment: Mapping[str, str]) -> ShardProcess:
+def start(call: Callable[[], Any] | Question, environment: Mapping[str, str]) -> ShardProcess:
     """Run `call`, which is pickled, in a process of its own, which leaves with this one."""
     process = _ask(_ensure(_spawn))
     if process.pid is None:  # the fork server was killed in this moment
@@ -138,6 +151,46 @@ def start(call: Callable[[], Any], environment: Mapping[str, str]) -> ShardProce
         process = _ask(_ensure(_spawn))
     process.tell((call, dict(environment), str(Path.cwd())))
     return process
+
+
+def call(function: Callable[[], _T]) -> _T:
+    """What `function` returns or raises, in a process of its own: its memory goes with it.
+
+    Raises:
+        StateError: the process was killed.
+    """
+    process = start(Question(function), os.environ)
+    try:
+        answer = process.hear()
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        raise
+    if not answer:
+        msg = (
+            f"{function} was ended from outside, as by a machine without memory: the answers are in the "
+            "journal, run again"
+        )
+        raise StateError(msg)
+    good, found = pickle.loads(answer)  # noqa: S301 - from our own process
+    if good:
+        return cast("_T", found)
+    raise found
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call whose end somebody waits for."""
+
+    function: Callable[[], Any]
+
+    def answer(self) -> bytes:
+        """What it returns or raises, by pickle."""
+        # Ctrl-C is for the one who waits.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return pickle.dumps((True, self.function()))
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits
+            return pickle.dumps((False, error))
 
 
 def _ask(server: _ForkServer) -> ShardProcess:

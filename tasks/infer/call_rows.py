@@ -64,9 +64,10 @@ def reply_row(
     """
     replies = [earlier, reply] if earlier else [reply]
     counted = _paid(replies) or replies
+    usage = _total([one.usage for one in counted]) if earlier else reply.usage
     return CallRow(
         **_asked(query),
-        **_spent(_total([one.usage for one in counted]), price),
+        **_spent(usage, price),
         status="ok",
         app_id=reply.app_id,
         endpoint=reply.endpoint,

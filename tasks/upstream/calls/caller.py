@@ -146,7 +146,7 @@ class Caller:
                 answered = without_keys(answered, self._up.scrub)
                 return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
             reply = CallAttempts(self._up, request).run()
-            reply = replace(without_keys(reply, self._up.scrub), paid_for=paid_for)
+            reply = without_keys(reply, self._up.scrub, paid_for=paid_for)
             self._answers.put(request, reply)
             return reply
 

@@ -214,7 +214,7 @@ def test_a_table_shows_the_calls(folder: Path, provider: Sandbox) -> None:
     assert "refused" in row
     assert "good, no-such-model (refused):" in told.out
     assert max(map(len, told.out.splitlines())) <= 80
-    assert "good, gpt-5: adapted" in told.err
+    assert "good, gpt-5, plain: adapted" in told.err
 
 
 def test_headers_that_allow_fewer_than_the_quota_are_pointed_out() -> None:

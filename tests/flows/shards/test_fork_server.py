@@ -45,6 +45,14 @@ say(process.exitcode)
 process = fork_server.start(partial(sys.exit, 7), os.environ)
 process.join()
 say(process.exitcode)
+say(len(fork_server.call(partial(bytes, 200_000))))
+for wrong in (partial(int, "x"), os.sync, partial(signal.raise_signal, signal.SIGKILL)):
+    try:
+        fork_server.call(wrong)
+    except Exception as error:
+        say(type(error).__name__)
+    else:
+        say("fine")
 process = fork_server.start(Slow(), os.environ)
 await_file(sys.argv[1])
 process.terminate()
@@ -110,10 +118,13 @@ def _run(program: str, folder: Path, *arguments: str) -> list[str]:
 def test_what_is_told(tmp_path: Path) -> None:
     """It runs what it is told and says how that ended, also if it is to stop before it knows what to do.
 
+    What is asked for an answer returns it, raises here what it raised there, or says that it was killed.
+
     Forked from the process itself: nothing that was said before is repeated, its classes are known.
     """
     said = _run(_START + _TOLD, tmp_path, str(tmp_path / "ready"))
-    assert said == ["once", "hello", "0", "7", str(-signal.SIGTERM)]
+    answers = ["200000", "ValueError", "fine", "StateError"]
+    assert said == ["once", "hello", "0", "7", *answers, str(-signal.SIGTERM)]
 
 
 def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
