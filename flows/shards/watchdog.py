@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 
-__all__ = ["exit_with_parent", "exit_with_spawner", "ignore_further_sigterm", "leave"]
+__all__ = ["exit_with_input", "exit_with_parent", "exit_with_spawner", "ignore_further_sigterm"]
 
 
 def exit_with_parent(parent: int, grace: float = 10.0) -> None:
@@ -39,6 +40,19 @@ def exit_with_spawner(grace: float = 10.0) -> None:
     _leave_after(lambda: connection.wait([spawner.sentinel]), grace)
 
 
+def exit_with_input(tidy: Callable[[], None], grace: float = 25.0) -> None:
+    """Exit with the process that holds the other end of standard input, and never writes to it.
+
+    `tidy` is called at the end of this process then, and only then.
+    """
+
+    def gone() -> None:
+        os.read(0, 1)
+        atexit.register(tidy)
+
+    _leave_after(gone, grace, tidy)
+
+
 @contextmanager
 def ignore_further_sigterm() -> Iterator[None]:
     """Once the block was interrupted, SIGTERM is ignored: the process is on its way out.
@@ -54,16 +68,16 @@ def ignore_further_sigterm() -> Iterator[None]:
         raise
 
 
-def leave(grace: float) -> None:
-    """End this process from one of its threads: in order, or after `grace` seconds at once."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace)
-    os._exit(70)
+def _leave_after(
+    gone: Callable[[], object], grace: float, tidy: Callable[[], None] = lambda: None
+) -> None:
+    """Once `gone` returns, end this process: in order, or after `grace` seconds at once."""
 
-
-def _leave_after(gone: Callable[[], object], grace: float) -> None:
     def watch() -> None:
         gone()
-        leave(grace)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        tidy()
+        os._exit(70)
 
     threading.Thread(target=watch, name="watchdog", daemon=True).start()
