@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows.shards.watchdog import exit_with_input
+from flows.shards.watchdog import exit_with_lifeline
 from flows.ui.terminal import mute_prefect_console, mute_shard_console
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
     from tasks.core.paths import ShardPaths
+
+_GRACE = 25.0
+"""Seconds for the calls in flight once the worker is gone."""
 
 _PATIENCE = 10.0
 """Seconds that Prefect's server may be restarting before the shard works without it."""
@@ -29,7 +32,8 @@ _PATIENCE = 10.0
 def _main(name: str, root: str, flow_run_id: str) -> None:
     # Before Prefect is imported, which takes seconds: the worker may be killed meanwhile.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    exit_with_input(partial(shutil.rmtree, Path(root).parents[2], ignore_errors=True))
+    tidy = partial(shutil.rmtree, Path(root).parents[3], ignore_errors=True)
+    exit_with_lifeline(sys.stdin.fileno(), _GRACE, tidy)
     mute_prefect_console()
     from tasks.core.paths import ShardPaths  # noqa: PLC0415
 

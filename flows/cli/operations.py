@@ -218,8 +218,11 @@ examples:
   nightly-review sandbox --fault status_503=0.1 --fault hang=0.01 --seed 7
   nightly-review sandbox --model mini --model large=silent --config sandbox.toml
   nightly-review sandbox --fault list                     # an error that lists all faults
+  nightly-review sandbox --batch-seconds 60 --batch-fault expired
   curl -s localhost:8100/stats | python -m json.tool
   curl -s localhost:8100/control -d '{"faults": {"prose": 0.5}, "revoke": ["team-a"]}'
+  curl -s localhost:8100/bill                             # tokens and US dollars: online, batch, flex
+  curl -s localhost:8100/batch-clock -d '{"advance": 86400}'
   curl -s localhost:8100/reset -X POST
 
 A prompt with [[sandbox:NAME]] in it meets that fault, with [[sandbox:NAME*2]] in its first two
@@ -268,6 +271,12 @@ def sandbox(
         bool, typer.Option("--ratelimit-headers", help="Send x-ratelimit-* headers.")
     ] = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of faults and jitter.")] = None,
+    batch_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="A batch takes so long; by default 1.")
+    ] = None,
+    batch_fault: Annotated[
+        Many, typer.Option(metavar="NAME", help="Of every batch; repeatable; list: all there are.")
+    ] = None,
 ) -> int:
     """Start an upstream on loopback, with quotas and faults.
 
@@ -283,11 +292,17 @@ def sandbox(
         "seed": seed,
         "strict_keys": strict or None,
         "tail": "heavy" if heavy else None,
+        "batch": _batch(batch_seconds, batch_fault) or None,
     }
     tables = {"keys": key or (), "models": model or (), "faults": fault or ()}
     given = {name: value for name, value in plain.items() if value is not None}
     code: int = _deployment("sandbox.command").main(host, port, config, given, tables)
     return code
+
+
+def _batch(seconds: float | None, faults: Many) -> dict[str, object]:
+    given = {"seconds": seconds, "script": faults or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 _LOCAL_MODEL = """
@@ -300,6 +315,7 @@ Prints one JSON line with base_url when it is ready to answer. In review.toml:
   [app_ids.local]
   key = "env:LOCAL_KEY"        # any text: the server does not look at it
   base_url = "http://127.0.0.1:8081/v1"
+  quota = []
 
 Replies that are held to a JSON schema are bounded by --max-chars and --max-items, since this model
 would fill its first string until max_tokens. Ctrl-C stops it.

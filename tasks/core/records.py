@@ -137,6 +137,10 @@ class Comment:
     """The model's own word for the severity where it is none of ours, which counts as medium; empty: it gave none."""
 
 
+TOOL = "tool"
+"""What stands for the model in the rows of a check that is a program: they are no calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallRow:
     """One call of a cell; a cell is a check on an input, or the review of its comments."""
@@ -184,6 +188,7 @@ class CallRow:
     """Start of a reply that could not be read; at most 400 characters."""
     sent_model: str | None = None
     """The model's name at the endpoint, where review.toml gives it another one there."""
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from operator import add, attrgetter
@@ -13,7 +14,7 @@ from tasks.core.cells import Cell, cells_of, planned_cells
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.periodic import PeriodicTask
-from tasks.core.records import CallRow, InputReview
+from tasks.core.records import TOOL, CallRow, InputReview
 from tasks.core.settings import Settings
 
 __all__ = ["Progress", "Tally", "reporting", "total_tally"]
@@ -48,12 +49,18 @@ class Tally:
 _VALUES = attrgetter(*(one.name for one in fields(Tally)))
 
 
+_MANY = 10_000
+"""Counts that wait to be added up, where nobody asks for their sum."""
+
+
 class Progress:
     """A tally that many threads add to."""
 
     def __init__(self) -> None:
         self._tally = Tally()
         self._lock = threading.Lock()
+        self._new: deque[Tally] = deque()
+        """Not added up yet: threads that add do not wait for each other."""
 
     def asked(self, row: CallRow) -> None:
         """Count one call."""
@@ -61,22 +68,31 @@ class Progress:
 
     def finished(self, cells: Iterable[Cell], calls: Iterable[CallRow]) -> None:
         """Count one input with its cells and calls."""
-        self._add(_of_input(list(cells), calls, 1))
+        self._add(_of_input(list(cells), _calls(calls), 1))
 
     def reopened(self, review: InputReview, settings: Settings) -> None:
         """Take back one input that is gone through once more."""
         planned = planned_cells(settings.check_names, reviews=settings.reviews)
         cells = cells_of(planned, review.calls, "missing")
-        calls = (_of_call(row, -1) for row in review.calls)
-        self._add(sum(calls, _of_input(cells, review.calls, -1)))
+        calls = _calls(review.calls)
+        self._add(sum((_of_call(row, -1) for row in calls), _of_input(cells, calls, -1)))
 
     def snapshot(self) -> Tally:
         """The counts now."""
-        return self._tally
+        with self._lock:
+            while self._new:
+                self._tally += self._new.popleft()
+            return self._tally
 
     def _add(self, more: Tally) -> None:
-        with self._lock:
-            self._tally += more
+        self._new.append(more)
+        if len(self._new) > _MANY:
+            self.snapshot()
+
+
+def _calls(rows: Iterable[CallRow]) -> list[CallRow]:
+    """Those of models: what a tool says of an input is no call."""
+    return [row for row in rows if row.model != TOOL]
 
 
 def _of_call(row: CallRow, sign: int) -> Tally:

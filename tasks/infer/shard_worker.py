@@ -31,6 +31,7 @@ from tasks.infer.query import Query
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 __all__ = ["ShardWorker", "current", "open_shard_worker"]
@@ -49,6 +50,7 @@ class ShardWorker:
         self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: _Log
     ) -> None:
         self.settings: Settings = run.settings
+        self.team_rules = TeamRules(run.settings, run.rules)
         self.progress = Progress()
         self.caller = caller
         self._shard = shard

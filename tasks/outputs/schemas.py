@@ -99,6 +99,7 @@ _CALL = _fields(
     cost_usd=_REAL,
     raw_snippet=_TEXT,
     sent_model=_TEXT,
+    cache_write_tokens=_LONG,
 )
 
 _EXPECTED = _fields(

@@ -143,3 +143,18 @@ def test_a_profile_from_the_command_line() -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
     assert (answer.status_code, answer.json()[0]["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_batch_seconds_and_a_file_are_merged(tmp_path: Path) -> None:
+    """--batch-seconds and --batch-fault change their settings of [batch], and leave the others."""
+    file = tmp_path / "sandbox.toml"
+    file.write_text("[batch]\nprice = 0.25\nseconds = 9\n", "utf-8")
+    options = ("--batch-seconds", "7", "--batch-fault", "bom")
+    arguments = ("--port", "0", "--config", str(file), *options)
+    with command_line(*arguments) as process:
+        assert process.stdout is not None
+        root = json.loads(process.stdout.readline())["base_url"].removesuffix("/v1")
+        settings = httpx.post(f"{root}/control", json={}).json()["batch"]
+        process.terminate()
+    assert (settings["seconds"], settings["price"]) == (7.0, 0.25)
+    assert settings["script"][0]["fault"] == "bom"

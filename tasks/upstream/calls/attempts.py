@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import time
-import uuid
 from functools import partial
 
 from tasks.core.calls import Reply, Request, Usage
@@ -24,6 +24,11 @@ __all__ = ["CallAttempts"]
 _MESSAGE = 300  # characters kept of what a server says
 _REFUSED = 400
 _SAID = ("x-ratelimit", "anthropic-ratelimit")
+
+
+def _trace_id() -> str:
+    # A name and no secret, so without the kernel's randomness, which is a system call.
+    return f"{random.getrandbits(128):032x}"
 
 
 class CallAttempts:
@@ -104,7 +109,7 @@ class CallAttempts:
         )
         adaptation = self._up.adaptations.at(place)
         http = self._up.app_ids[grant.app_id].http
-        return Attempt(self._state.request, uuid.uuid4().hex, probe, adaptation, http)
+        return Attempt(self._state.request, _trace_id(), probe, adaptation, http)
 
     def _send(
         self, attempt: Attempt, grant: Grant, spend: Spend, endpoint: str
@@ -158,7 +163,9 @@ class CallAttempts:
     def _settle_failure(self, failed: FailedAttempt) -> None:
         quota, decision = self._up.quota, failed.decision
         signal = failed.signal
-        if signal is not None:
+        if self._failure.holds_model(failed):
+            quota.refused_model(failed.grant)
+        elif signal is not None:
             quota.feedback(failed.grant, signal)
         if decision.refund:
             quota.refund(failed.grant)

@@ -18,6 +18,7 @@ __all__ = ["FailedAttempt", "FailureHandler"]
 _ADAPTABLE = frozenset({"parameter", "format", "input"})
 _READ = frozenset({400, 422})  # statuses of a request that was read and refused
 _OK = 200
+_NO_ANSWER = frozenset({"bad_reply", "empty_reply"})
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 
 
@@ -83,6 +84,17 @@ class FailureHandler:
         self._up.stop.wait(self._pause(failed))
         self._up.raise_if_stopped()
 
+    def holds_model(self, failed: FailedAttempt) -> bool:
+        """Whether only the model waits, and for longer than anybody would: then the key goes on."""
+        refusal, up = failed.decision.refusal, self._up
+        if refusal is None or refusal.about != "wait" or not refusal.of_model:
+            return False
+        if (refusal.wait or 0.0) <= up.quota.longest_wait:
+            return False
+        model = self._state.request.model
+        up.suspects.model_held(self._state.alias, model, refusal.wait or 0.0, failed.message)
+        return True
+
     def _is_adapted(self, failed: FailedAttempt) -> bool:
         refusal, attempt = failed.decision.refusal, failed.attempt
         if refusal is None or refusal.about not in _ADAPTABLE:
@@ -95,14 +107,14 @@ class FailureHandler:
         if refusal.about == "input":
             self._up.refusals.refused(place, refusal, failed.message)
         else:
-            self._up.refusals.leave(place)
+            self._up.refusals.doubted(place, refusal, failed.message)
         return True
 
     def _judge(self, failed: FailedAttempt) -> bool:
         """Draw the consequences of a refusal. True: another key may answer the question."""
         refusal, alias, place = failed.decision.refusal, self._state.alias, self._state.place
         if refusal is None:
-            self._up.refusals.leave(place)
+            self._judge_reply(failed)
             return False
         if self._is_renewed(failed, refusal):
             self._up.refusals.leave(place)
@@ -120,6 +132,16 @@ class FailureHandler:
                 self._state.questioned.add(alias)
                 return len(self._state.questioned) == 1 and bool(self._others())
         return False
+
+    def _judge_reply(self, failed: FailedAttempt) -> None:
+        """An accident, unless the endpoint has never sent anything else: then it is no model's."""
+        place = self._state.place
+        if failed.decision.reason not in _NO_ANSWER:
+            self._up.refusals.leave(place)
+            return
+        message = f"HTTP {_OK}: {failed.message}"
+        as_said = Refusal("endpoint", None, None, failed.message, None, certain=False, status=_OK)
+        self._up.refusals.doubted(place, as_said, message)
 
     def _is_renewed(self, failed: FailedAttempt, refusal: Refusal) -> bool:
         """Whether there is a newer key than the refused one, which is read before others ask."""

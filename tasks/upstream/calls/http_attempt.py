@@ -21,6 +21,9 @@ from tasks.upstream.calls.transport import EVENTS, Probe, watched
 
 __all__ = ["Attempt"]
 
+_EVENT = (b"data:", b"event:", b"id:", b":")
+"""How a stream's first line begins."""
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -124,4 +127,7 @@ class Attempt:
         if kind.startswith(EVENTS):
             msg = "the reply is a stream, and none was asked for"
             raise ReplyError(msg)
-        return read_completion(response.read(), kind)
+        body = response.read()
+        if stream and body.lstrip().startswith(_EVENT):  # sent under another content type
+            return assemble([body], self.probe)
+        return read_completion(body, kind)

@@ -40,7 +40,7 @@ from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
 from tasks.upstream.calls.refusals import About, Refusal, classify
 
-__all__ = ["Circumstances", "RetryDecision", "backoff", "decide"]
+__all__ = ["Circumstances", "RetryDecision", "backoff", "decide", "decide_refusal"]
 
 Action = Literal["retry", "retry_later", "give_up"]
 
@@ -149,6 +149,11 @@ def decide(error: Exception, about: Circumstances) -> RetryDecision:
             raise error
 
 
+def decide_refusal(status: int, body: object, *, model: str) -> RetryDecision:
+    """The decision for an error that came as a record, with HTTP's status in it, as batches have it."""
+    return _refused(status, {}, body, Circumstances(reached=True, model=model))
+
+
 def backoff(failures: int, *, base: float, most: float) -> float:
     """Seconds to wait after that many failures: exponential with full jitter (Brooker, AWS 2015)."""
     return random.uniform(0, min(most, base * 2 ** min(failures, 16)))  # noqa: S311  (no secret)
@@ -229,7 +234,12 @@ def _remedy(error: BaseException) -> str:
             "only a proxy reaches it. "
         )
     if any(isinstance(c, ConnectionRefusedError) for c in causes) or "refused" in text:
-        return "nothing listens at the endpoint's address: check host and port of base_url. "
+        return (
+            "nothing listens at the endpoint's address: check host and port of base_url, or of the "
+            "proxy that HTTPS_PROXY or HTTP_PROXY names. "
+        )
+    if "wrong_version_number" in text or "http_request" in text:
+        return "the endpoint does not speak TLS on that port: write http:// in base_url. "
     return ""
 
 

@@ -11,13 +11,15 @@ import logging
 import re
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from tasks.core.calls import Reply
 from tasks.core.text_safety import visible_lines
 
-__all__ = ["ScrubFilter", "Scrubber", "protect_logs"]
+__all__ = ["ScrubFilter", "Scrubber", "protect_logs", "without_keys"]
 
 MASK = "***"
 _PREFIX = 12
@@ -45,6 +47,12 @@ class Scrubber:
         known = [_known(value) for value in sorted(spellings, key=len, reverse=True)]
         self._pattern = re.compile("|".join([*known, *_SHAPES]))
         self._count = len(values)
+        self._halves = [
+            (key[: max(_PREFIX, (len(key) + 1) // 2)], key)
+            for value in sorted(values, key=len, reverse=True)
+            for key in ({value, quote(value, safe="")} if len(value) >= _LEAST else ())
+        ]
+        """Of each key, the half by which it is known; for replies."""
 
     def __call__(self, text: str, limit: int | None = None) -> str:
         """`text` without keys, cut to `limit` characters (after masking, so no half key is left)."""
@@ -58,12 +66,10 @@ class Scrubber:
 
         For replies: they speak of code, whose words may have the shape of a key.
         """
-        for value in sorted(self._values, key=len, reverse=True):
-            for key in {value, quote(value, safe="")} if len(value) >= _LEAST else ():
-                start = key[: max(_PREFIX, (len(key) + 1) // 2)]
-                if start in text:
-                    cut = re.compile(re.escape(start) + _REST)
-                    text = cut.sub(MASK, text.replace(key, MASK))
+        for start, key in self._halves:
+            if start in text:
+                cut = re.compile(re.escape(start) + _REST)
+                text = cut.sub(MASK, text.replace(key, MASK))
         return text
 
     def __repr__(self) -> str:
@@ -106,6 +112,20 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except (TypeError, ValueError):
         return str(record.msg)
+
+
+def without_keys(reply: Reply, scrub: Scrubber, paid_for: str | None = None) -> Reply:
+    """A reply of an upstream that repeats what it was sent, on its way in."""
+    mask = scrub.known
+    return replace(
+        reply,
+        content=mask(reply.content),
+        model=mask(reply.model),
+        finish_reason=mask(reply.finish_reason or "") or None,
+        request_id=mask(reply.request_id or "") or None,
+        refusal=mask(reply.refusal or "") or None,
+        paid_for=reply.paid_for if paid_for is None else paid_for,
+    )
 
 
 def protect_logs(scrub: Scrubber) -> None:
