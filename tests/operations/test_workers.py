@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -175,3 +178,246 @@ def test_kill_9_of_a_machine(workers: Workers, job: Job, sandbox: Sandbox, tmp_p
         secret in said for secret in (*KEYS.values(), os.environ["PREFECT_API_AUTH_STRING"])
     )
     assert "distributed" not in ended.out + ended.err
+
+
+def leave_nothing(workers: Workers, since: datetime, states: set[str]) -> None:
+    """No process of a shard and no folder is left, and every flow run of a shard has such a state."""
+    await_condition(lambda: nobody_works(workers), "shards gone", 10)
+    await_condition(lambda: not workers.left(), "folders gone", 10)
+    found = [run.state_name for run in shard_runs(since)]
+    assert found
+    assert set(found) <= states
+
+
+def sends_until(sandbox: Sandbox, seconds: float) -> int:
+    """Requests after a stop that has to take effect within so many seconds: none may follow."""
+    time.sleep(seconds)
+    asked = int(sandbox.stats()["requests"])
+    time.sleep(2 * WINDOW)
+    return int(sandbox.stats()["requests"]) - asked
+
+
+@pytest.mark.chaos
+def test_kill_9_of_the_parent(workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its shards stop within a second, untold; the rerun completes and pays twice what was in flight."""
+    since, source = datetime.now(UTC), numbered(tmp_path / "inputs.jsonl", INPUTS)
+    process = job.start(source)
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+    assert sends_until(sandbox, 1) == 0
+    leave_nothing(workers, since, {"Crashed"})
+    ended = job.run(source)
+    assert ended.code == 0, ended.err
+    assert whole(sandbox, twice=SHARDS * THREADS)
+
+
+@pytest.mark.chaos
+def test_kill_9_of_a_shard(workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Only that one starts again: its run is Crashed, and a third one Completed."""
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    (other,) = workers.shards("two")
+    os.kill(workers.shards("one")[0], signal.SIGKILL)
+    time.sleep(1)
+    assert workers.shards("two") == [other]
+    _, complained = process.communicate(timeout=240)
+
+    assert process.returncode == 0, complained
+    assert whole(sandbox, twice=THREADS)
+    states = sorted(str(run.state_name) for run in shard_runs(since))
+    assert states == ["Completed", "Completed", "Crashed"]
+    leave_nothing(workers, since, {"Completed", "Crashed"})
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("nanny", [False, True])
+def test_kill_9_of_a_worker(
+    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path, *, nanny: bool
+) -> None:
+    """The process of its shard goes with it within two seconds, with its folder; the run completes."""
+    workers.kill("one")
+    # Whether alone or under Dask's nanny, which starts it again.
+    workers.start("one", options=() if nanny else ("--no-nanny",))
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    (shard,) = workers.shards("one")
+    os.kill(parent_of(shard), signal.SIGKILL)
+    await_condition(lambda: not Path(f"/proc/{shard}").exists(), "the shard is gone", 3)
+    _, complained = process.communicate(timeout=240)
+
+    assert process.returncode == 0, complained
+    assert whole(sandbox, twice=THREADS)
+    leave_nothing(workers, since, {"Completed"})
+    workers.kill("one")
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.chaos  # Prefect on SQLite may stall for a minute when all end at once on a busy machine
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_run_takes_its_workers_along(
+    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path, number: int
+) -> None:
+    """The workers' shards end in order within two seconds and are Cancelled, without a traceback."""
+    since, told = datetime.now(UTC), workers.logs().count("Traceback")
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    process.send_signal(number)
+    assert sends_until(sandbox, 2) == 0
+    _, complained = process.communicate(timeout=180)
+
+    assert sandbox.stats()["requests"] < INPUTS * CHECKS
+    assert (sandbox.stats()["abandoned"], sandbox.stats()["billed_twice"]) == (0, 0)
+    leave_nothing(workers, since, {"Cancelled"})
+    assert workers.logs().count("Traceback") == told
+    assert "Traceback" not in complained
+
+
+@pytest.mark.chaos
+def test_kill_9_of_the_scheduler(
+    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """All shards stop; scheduler and workers come back, as systemd brings them, and all is done."""
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    workers.kill("scheduler")
+    assert sends_until(sandbox, 1) == 0
+    for name in ("one", "two"):
+        workers.started[name].wait(30)
+    workers.start_scheduler()
+    workers.start("one", "two")
+    _, complained = process.communicate(timeout=240)
+
+    assert process.returncode == 0, complained
+    assert whole(sandbox, twice=0)
+    leave_nothing(workers, since, {"Completed", "Crashed"})
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("stopped", [False, True])
+def test_scheduler_that_never_comes_back(
+    workers: Workers, make_job: MakeJob, sandbox: Sandbox, tmp_path: Path, database: str,
+    *, stopped: bool,
+) -> None:  # fmt: skip
+    """The run waits as long as its settings say, once for all shards, and ends with gaps; or at a stop."""
+    sandbox.control(quota=[f"{QUOTA}/{WINDOW}s"], latency=0.2)
+    patience = 300 if stopped else 10
+    job = make_job(text(sandbox, workers.address, database, patience))
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    workers.kill("scheduler")
+    await_condition(lambda: nobody_works(workers), "shards gone", 10)
+    gone, asked = time.monotonic(), sandbox.stats()["requests"]
+    if stopped:
+        time.sleep(8)  # the client has given up, and the port is waited for
+        process.send_signal(signal.SIGTERM)
+    _, complained = process.communicate(timeout=120)
+
+    assert process.returncode == (1 if stopped else 3), complained
+    assert time.monotonic() - gone < 60
+    assert stopped or "has been away for" in complained or "shard_lost" in complained
+    assert sandbox.stats()["requests"] == asked
+    leave_nothing(workers, since, {"Cancelled", "Crashed"})
+
+
+def worker_without(name: str) -> dict[str, Any]:
+    """How a worker is started that cannot do the shards of a run."""
+    return {
+        "no worker": {},
+        "foreign": {"place": ""},
+        "other version": {"place": "nightly-review-0.0.1"},
+        "no keys": {"less": [*KEYS]},
+        "lends none": {"NIGHTLY_REVIEW_KEYS": "OTHER_*"},
+        "no database": {"PGHOST": "/nowhere", "PGPORT": "1"},
+    }[name]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "useless",
+    [
+        ("no worker", "no worker with nightly-review-"),
+        ("foreign", "no worker with nightly-review-"),
+        ("other version", "no worker with nightly-review-"),
+        ("no keys", "KEY_A"),
+        ("lends none", "is not a key that this worker lends"),
+    ],
+)
+def test_workers_of_no_use(
+    all_workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path, useless: tuple[str, str]
+) -> None:
+    """A sentence says what is missing; no worker dies of it, none logs an input, and nothing is sent."""
+    worker, said = useless
+    for name in ("one", "two"):
+        if name in all_workers.started:
+            all_workers.kill(name)
+    if all_workers.started["scheduler"].poll() is not None:
+        all_workers.start_scheduler()
+    if worker != "no worker":
+        all_workers.start("useless", **worker_without(worker))
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS), "--verbose")
+    found: list[str] = []
+    for line in process.stderr or ():
+        found.append(line)
+        if said in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+    assert any(said in line for line in found), found
+    assert sandbox.stats()["requests"] == 0
+    assert "def f" not in all_workers.logs()
+    if worker != "no worker":
+        assert all_workers.started["useless"].poll() is None
+        all_workers.kill("useless")
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("how", ["SIGTERM", "lifetime"])
+def test_worker_that_leaves(
+    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path, how: str
+) -> None:
+    """Its shard ends in order and begins elsewhere: nothing is paid twice."""
+    if how == "lifetime":
+        workers.kill("one")
+        workers.start("one", options=("--no-nanny", "--lifetime", "25s"))
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    if how == "SIGTERM":
+        workers.tell("one", signal.SIGTERM)
+    workers.started["one"].wait(60)
+    _, complained = process.communicate(timeout=240)
+
+    assert process.returncode == 0, complained
+    assert whole(sandbox, twice=0)
+    leave_nothing(workers, since, {"Completed"})
+
+
+@pytest.mark.chaos
+def test_worker_that_stands_still(
+    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """SIGSTOP of a machine for 40 s, less than the scheduler's worker-ttl: it goes on, nothing is lost."""
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    pids = [*workers.shards("one"), workers.started["one"].pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(40)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    _, complained = process.communicate(timeout=240)
+
+    assert process.returncode == 0, complained
+    assert whole(sandbox, twice=THREADS)
+    leave_nothing(workers, since, {"Completed"})
