@@ -31,7 +31,7 @@ def test_what_nobody_wants_is_noticed(how: str) -> None:
     _ran.clear()
     _ended.clear()
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster:
         client = Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
         future = client.submit(_until_unwanted, "task", key="task", pure=False)  # type: ignore[no-untyped-call]
@@ -42,7 +42,7 @@ def test_what_nobody_wants_is_noticed(how: str) -> None:
         elif how == "its client closed":
             client.close()
         else:
-            client.retire_workers()
+            client.retire_workers(workers=list(client.scheduler_info()["workers"]))
         assert _ended.wait(5)
         client.close()
 
