@@ -65,7 +65,7 @@ from tasks.merge.task import merge
 from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
 from tasks.review.prompts.team_rules import TeamRules
-from tasks.shard.task import default_shards, shard
+from tasks.shard.task import default_shards, fewest_shards, shard
 from tasks.write.task import write
 
 __all__ = ["bulk_review"]
@@ -175,6 +175,8 @@ def _review(
     log.info("%s", loaded.sentence())
 
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
+    if settings.workers is not None:
+        wanted = max(wanted, fewest_shards(paths.inputs.stat().st_size))
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
     planned = planned_cells(settings.check_names, reviews=settings.reviews)
     each = len(planned) - len(settings.tool_check)

@@ -392,9 +392,11 @@ def test_worker_that_leaves(
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
     await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    (shard,) = workers.shards("one")
     if how == "SIGTERM":
         workers.tell("one", signal.SIGTERM)
     workers.started["one"].wait(60)
+    assert not Path(f"/proc/{shard}").exists()  # systemd kills what a service leaves
     _, complained = process.communicate(timeout=240)
 
     assert process.returncode == 0, complained
