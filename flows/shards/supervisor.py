@@ -78,8 +78,7 @@ def run_shard(name: str, root: str) -> State[Any] | None:
         workers = Run.read(shard.settings).settings.workers
         ending = _run_far(shard, workers) if workers else _run_process(shard, name)
     except SchedulerGone as error:
-        _cancel.set()
-        return Failed(message=str(error))
+        return Failed(message=_end_with_gaps(error))
     except (UserError, StateError) as error:
         return Failed(message=_give_up(error))
     return None if shard.done.exists() else Failed(message=_lost(shard, name, ending))
@@ -127,6 +126,12 @@ def _lost(shard: ShardPaths, name: str, ending: str) -> str:
 def _error(words: ExitReport) -> ReviewError:
     kind = OutputError if words.code == OutputError.code else StateError
     return kind(words.message, code=words.code)
+
+
+def _end_with_gaps(error: ReviewError) -> str:
+    """Stop the other shards as well; the run goes on with what there is."""
+    _cancel.set()
+    return str(error)
 
 
 def _give_up(error: ReviewError) -> str:
