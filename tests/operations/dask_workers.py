@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.shards.remote.parcel import PLACE
+from tests.conftest import KEYS
 from tests.runs import offspring
 
 __all__ = ["Workers"]
@@ -34,8 +35,10 @@ class Workers:
 
     def start_scheduler(self, *options: str) -> None:
         """Start the scheduler, on the same port each time."""
-        where = ["--host", f"{self.scheme}://127.0.0.1", "--port", str(self.port), "--no-dashboard"]
-        self._start("scheduler", ["dask", "scheduler", *where, *options])
+        where = ["--protocol", self.scheme, "--host", "127.0.0.1", "--port", str(self.port)]
+        command = ["dask", "scheduler", *where, "--no-dashboard", *options]
+        # It needs neither keys nor a login.
+        self._start("scheduler", command, [*KEYS, "PREFECT_API_AUTH_STRING"])
 
     def start(
         self,

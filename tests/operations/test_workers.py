@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -341,12 +343,10 @@ def test_scheduler_that_never_comes_back(
 def worker_without(name: str) -> dict[str, Any]:
     """How a worker is started that cannot do the shards of a run."""
     return {
-        "no worker": {},
         "foreign": {"place": ""},
         "other version": {"place": "nightly-review-0.0.1"},
         "no keys": {"less": [*KEYS]},
         "lends none": {"NIGHTLY_REVIEW_KEYS": "OTHER_*"},
-        "no database": {"PGHOST": "/nowhere", "PGPORT": "1"},
     }[name]
 
 
@@ -433,3 +433,100 @@ def test_worker_that_stands_still(
     assert process.returncode == 0, complained
     assert whole(sandbox, twice=THREADS)
     leave_nothing(workers, since, {"Completed"})
+
+
+@pytest.mark.chaos
+def test_delivered_shards_never_begin_again(
+    workers: Workers, make_job: MakeJob, sandbox: Sandbox, tmp_path: Path, database: str
+) -> None:
+    """A machine dies when one of three shards is finished: three shards begin, and the lost one again."""
+    sandbox.control(quota=[f"{QUOTA}/{WINDOW}s"], latency=0.2)
+    three = text(sandbox, workers.address, database).replace("shards = 2", "shards = 3")
+    job = make_job(three)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS), "--verbose")
+    done = job.output / ".work"
+    await_condition(lambda: bool(list(done.glob("*/*/done.json"))), "a shard was delivered")
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    workers.kill("one")
+    _, complained = process.communicate(timeout=240)
+
+    assert process.returncode == 0, complained
+    assert complained.count(" is on ") == 4
+    assert whole(sandbox, twice=THREADS)
+
+
+@pytest.mark.chaos
+def test_no_secret_is_in_the_schedulers_memory(
+    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """While shards are at work: no key, and no login of Prefect's server."""
+    login = workers.environment["PREFECT_API_AUTH_STRING"]
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
+    memory = memory_of(workers.started["scheduler"].pid)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+
+    assert b"shard-000" in memory
+    assert not [one for one in (*KEYS.values(), login) if one.encode() in memory]
+
+
+def memory_of(pid: int) -> bytes:
+    """What a process has written to, as far as it can be read."""
+    found = []
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            area, rights, *_ = line.split()
+            if rights.startswith("rw"):
+                first, last = (int(part, 16) for part in area.split("-"))
+                with suppress(OSError, ValueError):
+                    memory.seek(first)
+                    found.append(memory.read(last - first))
+    return b"".join(found)
+
+
+def authority(folder: Path) -> dict[str, str]:
+    """A new authority and a certificate of it, by the documented commands; the variables that name them."""
+    folder.mkdir()
+    for command in (
+        "req -x509 -newkey rsa:3072 -noenc -days 3650 -subj /CN=nightly-review-ca -keyout ca.key -out ca.pem",
+        "req -newkey rsa:3072 -noenc -subj /CN=node -keyout node.key -out node.csr",
+        "x509 -req -in node.csr -CA ca.pem -CAkey ca.key -days 365 -out node.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    made = {f"{tls}CA_FILE": str(folder / "ca.pem")}
+    made["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "true"
+    for part in ("SCHEDULER", "WORKER", "CLIENT"):
+        made[f"{tls}{part}__CERT"] = str(folder / "node.pem")
+        made[f"{tls}{part}__KEY"] = str(folder / "node.key")
+    return made
+
+
+@pytest.mark.chaos
+def test_only_certificates_of_the_own_authority_count(
+    all_workers: Workers, make_job: MakeJob, sandbox: Sandbox, tmp_path: Path, database: str
+) -> None:
+    """A whole run over TLS; another authority's certificate, none, and plain TCP are refused, in a sentence."""
+    ours, theirs = authority(tmp_path / "ours"), authority(tmp_path / "theirs")
+    secured = replace(
+        all_workers, folder=tmp_path / "secured", port=free_port(), started={}, scheme="tls",
+        environment=all_workers.environment | ours,
+    )  # fmt: skip
+    source = numbered(tmp_path / "inputs.jsonl", 4)
+    secured.start_scheduler()
+    secured.start("one", "two")
+    try:
+        job = make_job(text(sandbox, secured.address, database))
+        for unknown in (theirs, {}):
+            refused = job.using(unknown).command(source)
+            assert refused.code == 2, refused.err
+            assert "does not answer" in refused.err
+            assert "Traceback" not in refused.err
+        plain = make_job(text(sandbox, secured.address.replace("tls", "tcp"), database))
+        assert plain.command(source).code == 2
+        assert sandbox.stats()["requests"] == 0
+        ended = make_job(text(sandbox, secured.address, database)).using(ours).command(source)
+        assert ended.code == 0, ended.err
+    finally:
+        secured.stop()
