@@ -44,7 +44,8 @@ def show_estimate(found: Estimate, settings: Settings) -> None:
     """Print an estimate for a person."""
     console = Console(markup=False)
     loaded = found.loaded
-    title = f"estimate for {loaded.inputs:,} inputs, {loaded.rejected:,} rows rejected"
+    canaries = f" and {loaded.canaries:,} canaries" if loaded.canaries else ""
+    title = f"estimate for {loaded.inputs:,} inputs{canaries}, {loaded.rejected:,} rows rejected"
     table = Table(title=title, title_justify="left")
     for head in ("model", "calls", "from journal", "tokens in", "tokens out", "cost"):
         table.add_column(head, justify="left" if head == "model" else "right")
@@ -75,7 +76,7 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
     elif any(load.calls for load in found.loads):
         yield "the quotas do not bound the time: the endpoints and threads do"
     yield from _budget_notes(found, settings)
-    if found.sampled < found.loaded.inputs:
+    if found.sampled < found.loaded.inputs + found.loaded.canaries:
         yield f"scaled up from an even sample of {found.sampled:,} inputs"
     if assumed := sum(load.assumed for load in found.loads):
         yield (

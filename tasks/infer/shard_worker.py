@@ -56,7 +56,7 @@ class ShardWorker:
         self._shard = shard
         self._pool = pool
         self._log = log
-        self._asker = Asker(caller, run.settings.prices, run.fresh_since)
+        self._asker = Asker(caller, run.settings.prices, run.fresh_since, run.started)
         self._offsets = _line_offsets(shard.inputs)
         self._tools = ToolChecks(run.settings, self._complain_of_tool, self.broken)
         self._passes = Passes(run.settings, self.inputs)
