@@ -152,4 +152,5 @@ def _note(*, away: bool) -> float:
 
 def _reason(error: OSError) -> str:
     cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
+    # Before that Dask names an object of its own.
+    return str(cause).rpartition(">: ")[2] or type(cause).__name__
