@@ -16,7 +16,7 @@ def check_workers(settings: Settings) -> str:
     """Check the scheduler of [workers], if there is that table; returns who is connected to it.
 
     Raises:
-        ConfigError: the packages of the extra `workers` are not installed.
+        ConfigError: the packages of the extra `workers` are not installed, or no certificate is set.
         StateError: the scheduler does not answer.
     """
     if settings.workers is None:

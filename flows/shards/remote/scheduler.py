@@ -17,7 +17,7 @@ from distributed import Client
 from distributed.versions import VersionMismatchWarning
 
 from flows.shards.remote.parcel import PLACE
-from tasks.core.errors import SchedulerGone, StateError
+from tasks.core.errors import ConfigError, SchedulerGone, StateError
 from tasks.core.settings import WorkersSettings
 
 __all__ = ["Places", "check_scheduler", "connected", "places"]
@@ -65,6 +65,7 @@ def check_scheduler(settings: WorkersSettings) -> Places:
     """Look whether the scheduler is there, and who is connected to it.
 
     Raises:
+        ConfigError: this machine has no certificate for it.
         StateError: it does not answer, or does not take this machine's certificate.
     """
     try:
@@ -93,6 +94,7 @@ def connected(settings: WorkersSettings, stopping: Callable[[], bool]) -> Iterat
     One for each attempt on a shard: what is in memory for it ends with the client.
 
     Raises:
+        ConfigError: this machine has no certificate for it.
         SchedulerGone: the run has been without its scheduler for longer than its patience.
     """
     client = _await_scheduler(settings, stopping)
@@ -136,7 +138,15 @@ def _await_port(settings: WorkersSettings, seconds: float, stopping: Callable[[]
 
 
 def _connect(settings: WorkersSettings) -> Client:
-    return Client(settings.scheduler, timeout=_CONNECT, set_as_default=False)
+    try:
+        return Client(settings.scheduler, timeout=_CONNECT, set_as_default=False)
+    except (TypeError, RuntimeError, ValueError) as error:
+        # No certificate for tls://, or tcp:// where Dask's settings require encryption.
+        msg = (
+            f"[workers] scheduler {settings.scheduler} cannot be used ({error}): export "
+            "DASK_DISTRIBUTED__COMM__TLS__... with the certificates, see deployments/README.md"
+        )
+        raise ConfigError(msg) from None
 
 
 def _note(*, away: bool) -> float:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from flows.shards.remote.scheduler import Places, check_scheduler, connected
-from tasks.core.errors import SchedulerGone, StateError
+from tasks.core.errors import ConfigError, SchedulerGone, StateError
 from tasks.core.settings import WorkersSettings
 from tests.runs import free_port
 
@@ -27,6 +27,12 @@ def test_a_scheduler_that_is_not_there_is_met_before_the_first_call(nowhere: str
     assert f"scheduler {nowhere} does not answer (Connection" in str(caught.value)
     assert "start it (dask scheduler)" in str(caught.value)
     assert "object at" not in str(caught.value)
+
+
+def test_without_a_certificate_tls_is_a_matter_of_settings(nowhere: str) -> None:
+    """Dask would end with a TypeError of its own."""
+    with pytest.raises(ConfigError, match="cannot be used .* export DASK_DISTRIBUTED__COMM__TLS"):
+        check_scheduler(WorkersSettings(scheduler=nowhere.replace("tcp", "tls")))
 
 
 def test_patience_is_of_the_run_and_not_of_each_shard(nowhere: str) -> None:
