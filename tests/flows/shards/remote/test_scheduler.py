@@ -31,7 +31,7 @@ def test_a_scheduler_that_is_not_there_is_met_before_the_first_call(nowhere: str
 
 def test_without_a_certificate_tls_is_a_matter_of_settings(nowhere: str) -> None:
     """Dask would end with a TypeError of its own."""
-    with pytest.raises(ConfigError, match="cannot be used .* export DASK_DISTRIBUTED__COMM__TLS"):
+    with pytest.raises(ConfigError, match=r"cannot be used .* export DASK_DISTRIBUTED__COMM__TLS"):
         check_scheduler(WorkersSettings(scheduler=nowhere.replace("tcp", "tls")))
 
 
