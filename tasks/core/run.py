@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.errors import ShardError
 from tasks.core.files import read_json, write_json
-from tasks.core.locations import journal_location, ledger_location
+from tasks.core.locations import batches_location, journal_location, ledger_location
 from tasks.core.settings import Settings
 
 __all__ = ["Run"]
@@ -36,6 +36,11 @@ class Run:
     def ledger(self) -> str:
         """Location of the ledger, what each app_id has sent in any process or run: a file, or a URL."""
         return ledger_location(self.state)
+
+    @property
+    def batches(self) -> str:
+        """Location of the batches, what runs have at their providers: a file, or a URL."""
+        return batches_location(self.state)
 
     def write(self, path: Path) -> None:
         """Write the record to `path`."""
