@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from deployments.sandbox.batches.settings import BatchFault
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import Fault
 from deployments.sandbox.process import Sandbox, start_sandbox
 
-__all__ = ["Fault", "Sandbox", "SandboxConfig", "start_sandbox"]
+__all__ = ["BatchFault", "Fault", "Sandbox", "SandboxConfig", "start_sandbox"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from deployments.sandbox.config import SandboxConfig
+from deployments.sandbox.config import SandboxConfig, merged
 from deployments.sandbox.server import serve
 from tasks.core.errors import ConfigError
 
@@ -33,7 +33,7 @@ def main(
     Raises:
         ConfigError: the settings are wrong, or the port is taken.
     """
-    raw = {**(_file(file) if file else {}), **given}
+    raw = merged(_file(file) if file else {}, dict(given))
     keys = {name: {"key": _secret(name, value)} for name, value in _pairs(tables["keys"])}
     models = {name: {"skill": skill or "default"} for name, skill in _pairs(tables["models"])}
     faults = {name: rate or "1" for name, rate in _pairs(tables["faults"])}

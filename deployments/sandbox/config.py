@@ -15,12 +15,21 @@ from pydantic import (
     ValidationError,
 )
 
+from deployments.sandbox.batches.settings import BatchSettings
 from deployments.sandbox.faults import Fault, FaultRule
 from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
 
-__all__ = ["FaultRule", "KeySpec", "ModelSpec", "SandboxConfig", "ScriptedAnswer", "merged"]
+__all__ = [
+    "FaultRule",
+    "KeySpec",
+    "ModelSpec",
+    "PriceSpec",
+    "SandboxConfig",
+    "ScriptedAnswer",
+    "merged",
+]
 
 
 def _window(value: object) -> object:
@@ -67,6 +76,15 @@ class KeySpec(_Strict):
     """Not "ok": answered 401, 403, 402, or 429 insufficient_quota."""
 
 
+class PriceSpec(_Strict):
+    """US dollars per million tokens, as /bill reckons them."""
+
+    input: float = Field(default=1.0, ge=0)
+    output: float = Field(default=4.0, ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    """Of the prompt, from the cache; left out: as input."""
+
+
 class ModelSpec(_Strict):
     """How one model behaves. What is left out comes from the settings for all models."""
 
@@ -79,6 +97,7 @@ class ModelSpec(_Strict):
     """Prompt plus max_tokens above it is a 400 context_length_exceeded; left out: the profile's."""
     cached_share: Share | None = None
     """Share of prompt tokens reported as cached; left out: not reported."""
+    price: PriceSpec = PriceSpec()
 
 
 class ScriptedAnswer(_Strict):
@@ -128,6 +147,10 @@ class SandboxConfig(_Strict):
     """Share of the latency before a stream's first chunk."""
     chunks: int = Field(default=8, ge=1)
     """Chunks of a stream."""
+    batch: BatchSettings = BatchSettings()
+    """Of /files and /batches."""
+    flex_price: float = Field(default=0.5, ge=0)
+    """Price of service_tier "flex", of the standard one."""
     faults: dict[Fault, Share] = {}
     script: tuple[FaultRule, ...] = ()
     markers: bool = True
@@ -205,7 +228,7 @@ def _explained(error: ValidationError) -> str:
 
 
 def merged(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`raw` with `changes`: keys and models are merged by name, all else is replaced.
+    """`raw` with `changes`: keys, models and batch are merged by name, all else is replaced.
 
     `revoke` and `restore` list aliases whose state becomes "revoked" or "ok".
 
@@ -216,7 +239,7 @@ def merged(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     states = [(alias, "revoked") for alias in changes.pop("revoke", ())]
     states += [(alias, "ok") for alias in changes.pop("restore", ())]
     result = {**raw, **changes}
-    for table in {"keys", "models"} & changes.keys():
+    for table in {"keys", "models", "batch"} & changes.keys():
         result[table] = _overlaid(raw.get(table, {}), changes[table])
     for alias, state in states:
         if alias not in result.get("keys", {}):

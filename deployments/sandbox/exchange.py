@@ -12,18 +12,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from deployments.sandbox import refusals, skills
-from deployments.sandbox.config import ModelSpec, SandboxConfig
+from deployments.sandbox import refusals
+from deployments.sandbox.answering import answered, cached_tokens
+from deployments.sandbox.bill import question_of
+from deployments.sandbox.config import ModelSpec
 from deployments.sandbox.delivery import Carrier, Payload, hang, reset
-from deployments.sandbox.faults import Fault, FaultPicker, Sighting, chance
+from deployments.sandbox.faults import Fault, Sighting, chance
 from deployments.sandbox.limits import openai_limits
 from deployments.sandbox.meter import KeyMeter, Ruling
 from deployments.sandbox.profiles import Profile, Route
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.prompt_cache import PromptCache
-from deployments.sandbox.request_log import KeyMeters, RequestLog, SeenRequest
-from deployments.sandbox.spoil import spoiled
-from deployments.sandbox.thinking import spent, thought_about
+from deployments.sandbox.request_log import RequestLog, SeenRequest
+from deployments.sandbox.state import State
 from deployments.sandbox.wire import (
     SandboxRefusal,
     SandboxReply,
@@ -33,20 +33,9 @@ from deployments.sandbox.wire import (
     retry_headers,
 )
 
-__all__ = ["ClientConnection", "Exchange", "State", "refusal_payload"]
+__all__ = ["ClientConnection", "Exchange", "key_of", "refusal_payload"]
 
 _HTML = b"<!doctype html><html><body><h1>Please log in to the guest network</h1></body></html>"
-
-
-@dataclass(slots=True)
-class State:
-    """Settings, log and meters that all exchanges share until the next change of settings or reset."""
-
-    config: SandboxConfig
-    log: RequestLog
-    ring: KeyMeters
-    picker: FaultPicker
-    cache: PromptCache
 
 
 @dataclass(slots=True)
@@ -80,7 +69,7 @@ class Exchange:
         self.config, self.log = state.config, state.log
         self.at = time.monotonic()
         self.provider = state.config.provider
-        self.key = _key(request, route.key_headers)
+        self.key = key_of(request, route.key_headers)
         self.named = model
         """The model, where the path says it."""
         connection.count(self.log)
@@ -141,7 +130,9 @@ class Exchange:
         refusal = refusals.for_body(prompt, row.model, traits, config)
         if refusal is not None:
             return await self._refuse(refusal)
-        seen = Sighting(row.n, row.key, row.body_sha, row.attempt, row.model, prompt.text)
+        seen = Sighting(
+            row.n, row.key, row.body_sha, row.attempt, row.model, prompt.text, prompt.tier
+        )
         fault = self.state.picker.pick(seen)
         row.fault = fault
         delay = self._delay(spec)
@@ -149,6 +140,8 @@ class Exchange:
         streams = row.stream and refusal is None
         await self._until(self.at + delay * (config.first_token if streams else 1.0))
         if refusal is not None:
+            if fault is Fault.FLEX_UNAVAILABLE:
+                self.ruling.give_back()
             return await self._refuse(refusal)
         if fault is Fault.RESET_AFTER or fault is Fault.RESET_BEFORE:
             return reset(self.request)
@@ -162,41 +155,19 @@ class Exchange:
         return refusals.for_fault(fault, self.key or "", self.row.model, self.config)
 
     async def _reply(self, prompt: Prompt, fault: Fault | None, delay: float) -> web.StreamResponse:
-        done = spoiled(self._completion(prompt), fault, self.config)
-        if fault is Fault.REASONING_SPENT:
-            done = spent(done, prompt.max_tokens)
+        model, scope = self.row.model, f"{self.row.key}\x1f{self.row.model}"
+        cached = cached_tokens(prompt, model, self.config, self.state.cache, scope)
+        reply_id = f"chatcmpl-{self.row.body_sha[:16]}-{self.row.n}"
+        done = answered(prompt, model, reply_id, self.config, fault=fault, cached=cached)
         payload = self._payload(prompt, done, fault)
         if fault not in {Fault.WRONG_TYPE, Fault.ERROR_BODY}:
             self.row.prompt_tokens = done.prompt_tokens
             self.row.completion_tokens = done.completion_tokens
             self.ruling.settle(done.prompt_tokens + done.completion_tokens)
+            self.state.bill.charge(prompt.tier, done, question_of(model, prompt.body))
         rest = delay * (1 - self.config.first_token)
         pause = rest / len(payload.parts) if payload.stream else 0.0
         return await self._send(payload, pause=pause, fault=fault)
-
-    def _completion(self, prompt: Prompt) -> SandboxReply:
-        model = self.row.model
-        spec, traits = self.config.spec(model), self.config.traits(model)
-        if self.provider.cuts_prompt and traits.context_tokens is not None:
-            prompt = prompt.last(traits.context_tokens)
-        content = skills.content_for(prompt, model, spec, self.config)
-        if self.provider.format_ignored and prompt.response_format != "text":
-            content = f"```json\n{content}\n```"
-        done = SandboxReply(
-            reply_id=f"chatcmpl-{self.row.body_sha[:16]}-{self.row.n}",
-            model=model,
-            content=content,
-            prompt_tokens=prompt.tokens,
-            cached_tokens=self._cached(prompt, spec),
-        )
-        return thought_about(done, prompt, traits)
-
-    def _cached(self, prompt: Prompt, spec: ModelSpec) -> int | None:
-        if spec.cached_share is not None:
-            return int(prompt.tokens * spec.cached_share)
-        if not self.config.prompt_cache:
-            return 0 if self.provider.shows_cache else None
-        return self.state.cache.cached(f"{self.row.key}\x1f{self.row.model}", prompt.text)
 
     def _payload(self, prompt: Prompt, done: SandboxReply, fault: Fault | None) -> Payload:
         headers = self._headers()
@@ -276,7 +247,8 @@ def refusal_payload(
     return Payload(refusal.status, (orjson.dumps(body),), headers)
 
 
-def _key(request: web.BaseRequest, names: tuple[str, ...]) -> str | None:
+def key_of(request: web.BaseRequest, names: tuple[str, ...]) -> str | None:
+    """The key that a request carries in one of these headers."""
     for name in names:
         value = request.headers.get(name, "").strip()
         if name != "authorization" and value:

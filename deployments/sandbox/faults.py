@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -45,6 +46,7 @@ class Fault(StrEnum):
     BUDGET_HOLD = "budget_hold"  # 402 with Retry-After: what is in flight would cost too much
     JSON_VALIDATE = "json_validate"  # 400: the model's answer was no JSON
     CAPACITY = "capacity"  # 498: no room in the cheap tier
+    FLEX_UNAVAILABLE = "flex_unavailable"  # 429 of a flex request that is not counted; no other's
     ECHO_KEY = "echo_key"  # 401 that repeats the key it was sent
     ECHO_KEY_500 = "echo_key_500"  # the same in a 500
 
@@ -83,6 +85,8 @@ class FaultRule(BaseModel):
     model: str | None = None
     key: str | None = None
     """Alias."""
+    tier: Literal["online", "flex", "batch"] | None = None
+    """Of normal requests, of those with service_tier "flex", or of the rows of batches."""
     times: int | None = Field(default=None, ge=1)
     """Fires this often at most."""
 
@@ -99,6 +103,7 @@ class Sighting:
     """Which arrival of this very body, from 1."""
     model: str = ""
     text: str = ""
+    tier: str = "online"
 
 
 def chance(seed: int, *what: object) -> float:
@@ -145,7 +150,8 @@ class FaultPicker:
         if not self.markers or "[[sandbox:" not in seen.text:
             return None
         for name, times in _MARKER.findall(seen.text):
-            if name in _NAMES and (not times or seen.attempt <= int(times)):
+            due = not times or seen.attempt <= int(times)
+            if due and name in _NAMES and _possible(Fault(name), seen):
                 return Fault(name)
         return None
 
@@ -164,11 +170,17 @@ class FaultPicker:
             and (rule.nth is None or seen.n in rule.nth)
             and (rule.model is None or rule.model == seen.model)
             and (rule.key is None or rule.key == seen.key)
+            and (rule.tier is None or rule.tier == seen.tier)
+            and _possible(rule.fault, seen)
             and rule.match in seen.text
         )
 
     def _draw(self, seen: Sighting) -> Fault | None:
         for fault, rate in self._drawn:
-            if chance(self.seed, fault, seen.sha, seen.attempt) < rate:
+            if chance(self.seed, fault, seen.sha, seen.attempt) < rate and _possible(fault, seen):
                 return fault
         return None
+
+
+def _possible(fault: Fault, seen: Sighting) -> bool:
+    return fault is not Fault.FLEX_UNAVAILABLE or seen.tier == "flex"

@@ -33,11 +33,17 @@ class Ruling:
     unit: str = "requests"
     """What that window counts: requests or tokens."""
     token_uses: list[tuple[SlidingWindow, Use]] = field(default_factory=list)
+    request_uses: list[tuple[SlidingWindow, Use]] = field(default_factory=list)
 
     def settle(self, tokens: int) -> None:
         """Replace the estimate by the tokens really used."""
         for window, use in self.token_uses:
             window.settle(use, tokens)
+
+    def give_back(self) -> None:
+        """The arrival has used nothing after all."""
+        for window, use in (*self.token_uses, *self.request_uses):
+            window.settle(use, 0)
 
 
 class SlidingWindow:
@@ -148,6 +154,7 @@ class KeyMeter:
         if admitted or count_refused:
             uses = [(w, w.take(at, weight, admitted=admitted)) for w, weight in tests]
             ruling.token_uses.extend(uses[len(self.requests) :])
+            ruling.request_uses.extend(uses[: len(self.requests)])
         return ruling
 
     def _refused(self, at: float, tests: list[tuple[SlidingWindow, int]]) -> Ruling:

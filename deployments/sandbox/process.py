@@ -54,6 +54,18 @@ class Sandbox:
             raise ConfigError(answer.json()["error"]["message"])
         return dict(answer.raise_for_status().json())
 
+    def bill(self) -> dict[str, Any]:
+        """Tokens and US dollars by tier (online, batch, flex) since the last reset."""
+        return dict(self._http.get("/bill").raise_for_status().json())
+
+    def batch_log(self) -> dict[str, Any]:
+        """All batches, oldest first, and the files that there are now."""
+        return dict(self._http.get("/batch-log").raise_for_status().json())
+
+    def advance(self, seconds: float) -> None:
+        """Move the batch clock forward."""
+        self._http.post("/batch-clock", json={"advance": seconds}).raise_for_status()
+
     def reset(self) -> None:
         """Back to the settings it was started with; all counts and quotas at zero."""
         self._http.post("/reset").raise_for_status()

@@ -81,6 +81,11 @@ class Prompt:
         """Whether a stream ends with the usage."""
         return bool(_dig(self.body, "stream_options", "include_usage"))
 
+    @property
+    def tier(self) -> str:
+        """How it is served and paid: "online" or "flex"."""
+        return "flex" if self.body.get("service_tier") == "flex" else "online"
+
     @cached_property
     def kind(self) -> str:
         """One of "check", "review", "chat": by the schema's name, else by the text."""

@@ -112,6 +112,14 @@ _FIXED = {
     Fault.CAPACITY: SandboxRefusal(
         498, "capacity_exceeded", "There is no capacity in this tier.", about="capacity"
     ),
+    # developers.openai.com/api/docs/guides/flex-processing: not charged
+    Fault.FLEX_UNAVAILABLE: SandboxRefusal(
+        429,
+        "resource_unavailable",
+        "Resource Unavailable: there are not enough resources for a flex request right now.",
+        kind="resource_unavailable",
+        about="flex",
+    ),
 }
 
 

@@ -22,12 +22,14 @@ import orjson
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from deployments.sandbox.batches.endpoints import desk_for
+from deployments.sandbox.batches.objects import file_object, plain_batch
 from deployments.sandbox.config import SandboxConfig, merged
-from deployments.sandbox.exchange import ClientConnection, Exchange, State, refusal_payload
+from deployments.sandbox.exchange import ClientConnection, Exchange, refusal_payload
 from deployments.sandbox.faults import FaultPicker
-from deployments.sandbox.prompt_cache import PromptCache
 from deployments.sandbox.refusals import NO_ROUTE
 from deployments.sandbox.request_log import KeyMeters, RequestLog
+from deployments.sandbox.state import State
 from tasks.core.errors import ConfigError
 
 __all__ = ["SandboxServer", "serve"]
@@ -73,6 +75,9 @@ class SandboxServer:
             ("GET", "/log"): self._log,
             ("POST", "/control"): self._control,
             ("POST", "/reset"): self._reset,
+            ("GET", "/bill"): self._bill,
+            ("GET", "/batch-log"): self._batch_log,
+            ("POST", "/batch-clock"): self._batch_clock,
         }
 
     def server(self) -> web.Server:
@@ -84,7 +89,7 @@ class SandboxServer:
         counts = self.state.log.summary()
         keys = {alias: meter.summary() for alias, meter in self.state.ring.meters.items()}
         totals = {name: sum(k[name] for k in keys.values()) for name in ("accepted", "refused")}
-        return {**counts, **totals, "keys": keys}
+        return {**counts, **totals, "keys": keys, "batches": self.state.batches.summary()}
 
     def release(self) -> None:
         """Let go of every request that hangs, as if its client had left."""
@@ -101,6 +106,9 @@ class SandboxServer:
         if found is not None:
             connection = self._connections[request.protocol]
             return await Exchange(self.state, request, connection, *found).run()
+        desk = desk_for(request, self.state)
+        if desk is not None:
+            return await desk.run()
         if (request.method, request.path) == ("GET", f"{provider.base}/models"):
             return await self._models(request)
         return self._nowhere()
@@ -129,6 +137,23 @@ class SandboxServer:
         after = int(text) if text.isdecimal() else 0
         return _json([row for row in self.state.log.rows if row.n > after])
 
+    async def _bill(self, _: web.BaseRequest) -> web.StreamResponse:
+        return _json(self.state.bill.summary(self.state.config))
+
+    async def _batch_log(self, _: web.BaseRequest) -> web.StreamResponse:
+        store = self.state.batches
+        batches = [plain_batch(batch) for batch in store.batches.values()]
+        files = [file_object(f) | {"key": f.owner} for f in store.files.values()]
+        return _json({"batches": batches, "files": files})
+
+    async def _batch_clock(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            seconds = float(orjson.loads(await request.content.read())["advance"])
+        except (KeyError, TypeError, ValueError):
+            return _json({"error": {"message": 'send {"advance": SECONDS}'}}, 400)
+        self.state.batches.clock.advance(max(0.0, seconds))
+        return _json({"now": self.state.batches.clock.now()})
+
     async def _control(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             raw = merged(self._raw, orjson.loads(await request.content.read()))
@@ -139,7 +164,7 @@ class SandboxServer:
         # What was counted and used stays; only behaviour changes.
         self.state.ring.configure(config)
         old = self.state
-        self.state = State(config, old.log, old.ring, _picker(config), old.cache)
+        self.state = replace(old, config=config, picker=_picker(config))
         return _json(config.model_dump(mode="json"))
 
     async def _reset(self, _: web.BaseRequest) -> web.StreamResponse:
@@ -155,7 +180,7 @@ def _picker(config: SandboxConfig) -> FaultPicker:
 
 def _fresh(config: SandboxConfig) -> State:
     log, ring = RequestLog(config.log_limit), KeyMeters(config)
-    return State(config, log, ring, _picker(config), PromptCache())
+    return State(config, log, ring, _picker(config))
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

@@ -45,6 +45,8 @@ class SandboxReply:
     """Content is a list of parts, thinking among them."""
     error: Any = None
     """An error object beside the choice: the provider broke off."""
+    tier: str | None = None
+    """The service_tier that was asked for."""
 
     @property
     def completion_tokens(self) -> int:
@@ -195,13 +197,14 @@ def _deltas(done: SandboxReply, chunks: int, style: Style) -> Iterator[dict[str,
 
 def completion_head(done: SandboxReply, kind: str) -> dict[str, Any]:
     """The members that a completion and its chunks begin with."""
-    return {
+    head = {
         "id": done.reply_id,
         "object": kind,
         "created": int(time.time()),
         "model": done.model,
         "system_fingerprint": "sandbox",
     }
+    return head if done.tier is None else head | {"service_tier": done.tier}
 
 
 def retry_headers(forms: tuple[str, ...], wait: float | None) -> dict[str, str]:

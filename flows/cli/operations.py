@@ -220,6 +220,8 @@ examples:
   nightly-review sandbox --fault list                     # an error that lists all faults
   curl -s localhost:8100/stats | python -m json.tool
   curl -s localhost:8100/control -d '{"faults": {"prose": 0.5}, "revoke": ["team-a"]}'
+  curl -s localhost:8100/bill                             # tokens and US dollars: online, batch, flex
+  curl -s localhost:8100/batch-clock -d '{"advance": 86400}'
   curl -s localhost:8100/reset -X POST
 
 A prompt with [[sandbox:NAME]] in it meets that fault, with [[sandbox:NAME*2]] in its first two
@@ -268,6 +270,9 @@ def sandbox(
         bool, typer.Option("--ratelimit-headers", help="Send x-ratelimit-* headers.")
     ] = False,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of faults and jitter.")] = None,
+    batch_seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="A batch takes so long; by default 1.")
+    ] = None,
 ) -> int:
     """Start an upstream on loopback, with quotas and faults.
 
@@ -283,6 +288,7 @@ def sandbox(
         "seed": seed,
         "strict_keys": strict or None,
         "tail": "heavy" if heavy else None,
+        "batch": None if batch_seconds is None else {"seconds": batch_seconds},
     }
     tables = {"keys": key or (), "models": model or (), "faults": fault or ()}
     given = {name: value for name, value in plain.items() if value is not None}

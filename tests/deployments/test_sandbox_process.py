@@ -143,3 +143,17 @@ def test_a_profile_from_the_command_line() -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
     assert (answer.status_code, answer.json()[0]["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_batch_seconds_and_a_file_are_merged(tmp_path: Path) -> None:
+    """--batch-seconds changes one setting of [batch], and leaves the others of the file."""
+    file = tmp_path / "sandbox.toml"
+    file.write_text('[batch]\nprice = 0.25\nscript = ["bom"]\n', "utf-8")
+    arguments = ("--port", "0", "--config", str(file), "--batch-seconds", "7")
+    with command_line(*arguments) as process:
+        assert process.stdout is not None
+        root = json.loads(process.stdout.readline())["base_url"].removesuffix("/v1")
+        settings = httpx.post(f"{root}/control", json={}).json()["batch"]
+        process.terminate()
+    assert (settings["seconds"], settings["price"]) == (7.0, 0.25)
+    assert settings["script"][0]["fault"] == "bom"

@@ -37,6 +37,7 @@ _RULES = (
 GROQ = Profile(
     name="groq",
     base="/openai/v1",
+    batches="openai",
     routes=(Route("/openai/v1/chat/completions"),),
     models={
         # https://console.groq.com/docs/structured-outputs: json_schema on some models only

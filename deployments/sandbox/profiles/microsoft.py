@@ -36,6 +36,7 @@ def _azure_error(refusal: SandboxRefusal) -> Any:
 AZURE = Profile(
     name="azure",
     base="/openai/v1",
+    batches="azure",
     routes=(
         Route(
             "/openai/deployments/{model}/chat/completions",

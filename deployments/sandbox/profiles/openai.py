@@ -129,6 +129,7 @@ REASONING_RULES = (_MAX_TOKENS, _TEMPERATURE_ONE)
 PLAIN = Profile(
     name="plain",
     base="/v1",
+    batches="openai",
     routes=(Route("/v1/chat/completions"),),
     strict=False,
     retry_after=("seconds",),
@@ -137,6 +138,7 @@ PLAIN = Profile(
 REASONING = Profile(
     name="openai-reasoning",
     base="/v1",
+    batches="openai",
     routes=(Route("/v1/chat/completions"),),
     models={
         "gpt-5": Traits(REASONING_RULES, reasons=True, context_tokens=272_000),

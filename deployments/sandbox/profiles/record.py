@@ -127,6 +127,8 @@ class Profile:
     """A prompt above context_tokens is cut without a word."""
     broken_end: str = "error"
     """finish_reason of a reply that the provider broke off."""
+    batches: Literal["openai", "azure", "together"] | None = None
+    """Whose files and batches it has; None: none."""
     choice_errors: bool = False
     """Whether an error object is beside the choice of such a reply."""
 

@@ -19,6 +19,7 @@ def _error(refusal: SandboxRefusal) -> Any:
 TOGETHER = Profile(
     name="together",
     base="/v1",
+    batches="together",
     routes=(Route("/v1/chat/completions"),),
     models={
         "meta-llama/Llama-3.3-70B-Instruct-Turbo": Traits(context_tokens=131_072),
