@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,6 +41,7 @@ Source = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
+BatchWish = Literal["always", "auto", "never", "as_configured"]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ask anew, ignore the journal.")]
 Finished = Annotated[
     str,
@@ -161,6 +162,14 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a DIR that has other files or runs.")
     ] = False,
+    batch: Annotated[
+        BatchWish,
+        typer.Option(
+            show_default=False,
+            help="Calls through the Batch API of app_ids with batch = true, at half price and within "
+            "hours: all, or where there are many; default: as [batch] says.",
+        ),
+    ] = "as_configured",
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
     ] = False,
@@ -194,6 +203,7 @@ def run(
         fresh=fresh,
         previous=previous,
         overwrite=overwrite,
+        batch=batch,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 

@@ -26,6 +26,12 @@ class Run:
     """Calls in flight per process."""
     fresh_since: float | None = None
     """Journal answers from before this instant (seconds since the epoch) are not used; None: all are."""
+    batched: bool = False
+    """Batches have answered a part: what they refused for good is not asked again."""
+    reviews_first: bool = False
+    """The deadline of batches has passed: reviews of finished checks go before new checks."""
+    give_up_at: float | None = None
+    """When questions without an answer are left for the next run, in seconds since the epoch; None: never."""
 
     @property
     def journal(self) -> str:

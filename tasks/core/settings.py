@@ -452,6 +452,17 @@ class Settings(_Strict):
         return tuple(app.record(alias) for alias, app in self.app_ids.items() if app.batch)
 
     @property
+    def batch_problem(self) -> str:
+        """Why [batch] cannot be followed; empty: it can."""
+        missing = self.unbatched_models if self.batch.use == "always" else ()
+        if not missing:
+            return ""
+        return (
+            f"every call is to go by batch, and no app_id with batch = true serves {missing[0]!r}: set "
+            'batch = true for one that does, or [batch] use = "auto"'
+        )
+
+    @property
     def unbatched_models(self) -> tuple[str, ...]:
         """Models of the run that no app_id with `batch = true` serves."""
         pool = self.batch_pool

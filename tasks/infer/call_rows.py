@@ -50,7 +50,8 @@ def failed_row(
         status="failed",
         reason=error.code,
         raw_snippet=str(error)[:400],
-        via="online" if error.attempts else None,
+        via="batch" if error.batch_id else "online" if error.attempts else None,
+        batch_id=error.batch_id,
     )
 
 

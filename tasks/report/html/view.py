@@ -11,7 +11,7 @@ from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.upstream import upstream_tables
-from tasks.report.words import budget_text, cost_text, listed, quota_sentence
+from tasks.report.words import budget_text, cost_text, listed, quota_sentence, ways_rows
 
 __all__ = [
     "Figure",
@@ -163,6 +163,9 @@ def said_tables(manifest: RunFacts) -> list[ReportTable]:
 def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:
     """The tables of figures below the findings."""
     found = [_checks(summary)]
+    if rows := ways_rows(summary):
+        note = "Calls and cost by the way that they went; answers of earlier runs are not in it."
+        found.append(ReportTable("ways", "Batch and online", note, ("what", "paid"), rows))
     return [*found, _quota(quota)] if quota.get("app_ids") else found
 
 

@@ -7,12 +7,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-
 from tasks.core.calls import Request
 
 __all__ = ["read_questions", "write_question"]
 
-_KEPT = ("model", "messages", "params", "prompt_version", "prompt_tokens", "expected_tokens", "cell")
+_KEPT = (
+    "model",
+    "messages",
+    "params",
+    "prompt_version",
+    "prompt_tokens",
+    "expected_tokens",
+    "cell",
+)
 
 
 def write_question(file: BinaryIO, request: Request) -> None:

@@ -104,13 +104,17 @@ class BatchStore:
             StateError: another process has moved it meanwhile.
         """
         if not may_become(intent.state, state):
-            msg = f"batch {intent.batch_id or intent.id} is {intent.state}: it cannot become {state}"
+            msg = (
+                f"batch {intent.batch_id or intent.id} is {intent.state}: it cannot become {state}"
+            )
             raise StateError(msg)
         after = replace(intent, state=state, changed=time.time(), **changes)
 
         def work(db: Db) -> None:
             if not _update(db, after, (intent.state, state)):
-                msg = f"batch {intent.batch_id or intent.id} was moved by another process: run again"
+                msg = (
+                    f"batch {intent.batch_id or intent.id} was moved by another process: run again"
+                )
                 raise StateError(msg)
             if state in ("read", "abandoned"):
                 db.execute("DELETE FROM questions WHERE intent = ?", (intent.id,))

@@ -7,15 +7,15 @@ from tasks.upstream.postgres import Database, Tables, open_session, persist
 
 __all__ = ["TABLES", "connect"]
 
+_META = """
+CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL);
+INSERT INTO meta VALUES (1, 1);
+"""
 TABLES = Tables(
     owner="batches",
     schema="nightly_review_batches",
     version=1,
-    sql=f"""
-CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL);
-INSERT INTO meta VALUES (1, 1);
-{SCHEMA}
-""",
+    sql=_META + SCHEMA,
 )
 
 

@@ -43,8 +43,8 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def put(self, row: JournalRow) -> None:
-        """Store one row; returns when it is on disk.
+    def put(self, *rows: JournalRow) -> None:
+        """Store rows together; returns when they are on disk.
 
         Raises:
             StateError: it could not be written, or the writer is closed.
@@ -54,8 +54,9 @@ class GroupWriter:
                 msg = "the journal is closed: open it again before putting replies into it"
                 raise StateError(msg)
             batch = self._batch
-            batch.rows.append(row)
-            if len(batch.rows) in (1, _FULL):
+            before = len(batch.rows)
+            batch.rows += rows
+            if not before or before < _FULL <= len(batch.rows):
                 self._changed.notify()
         batch.done.wait()
         if batch.error is not None:
