@@ -67,6 +67,7 @@ licences: $(TESTS) ## the licence of every package, against the list in pyprojec
 
 sbom: ## what a run is made of, in sbom.json (CycloneDX)
 	$(PYTHON) -m venv .sbom/run
+	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-bare.txt
 	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(PYTHON) -m venv .sbom/tool

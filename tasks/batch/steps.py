@@ -193,11 +193,8 @@ class Steps:
         return client.rows(status, questions.keys(), self.folder, intent.model)
 
     def _paid(self, reply: Reply, intent: Intent, paid_for: str) -> Reply:
-        mask = self.scrub.known
         return replace(
             reply,
-            content=mask(reply.content),
-            refusal=mask(reply.refusal or "") or None,
             via="batch",
             batch_id=intent.batch_id,
             paid_for=paid_for,

@@ -13,6 +13,7 @@ Every error the project raises on purpose, as one tree.
     ├── RunCancelled           somebody cancelled the run
     └── UpstreamError          a call got no usable answer
         ├── CallFailed         this call is over; `code` says why
+        ├── BatchCallFailed    a request about a file or a batch failed; `code` says why
         ├── NoKeysLeft         every app_id that could serve the model is disabled
         ├── QuotaHeld          every app_id that could is held by its provider for too long
         ├── OverBudget         the budget of the run, or of the day, is spent
@@ -30,6 +31,7 @@ from typing import Any, ClassVar
 from tasks.core.calls import Usage
 
 __all__ = [
+    "BatchCallFailed",
     "CallFailed",
     "CircuitOpen",
     "ConfigError",
@@ -188,6 +190,26 @@ class CallFailed(UpstreamError):
     """The call is over; `code` is its reason in calls.parquet."""
 
     code = "call_failed"
+
+
+class BatchCallFailed(UpstreamError):
+    """A request about a file or a batch failed; `code` is its reason, as of calls, or "not_found".
+
+    `uncertain`: it may have had its effect all the same. `wait`: seconds that the provider asks for.
+    """
+
+    code = "batch_call_failed"
+
+    def __init__(
+        self, message: str, *, uncertain: bool = False, wait: float | None = None, **known: Any
+    ) -> None:
+        super().__init__(message, **known)
+        self.uncertain = uncertain
+        self.wait = wait
+
+    def details(self) -> dict[str, object]:
+        """Both, and what calls.parquet tells."""
+        return {"uncertain": self.uncertain, "wait": self.wait, **super().details()}
 
 
 class NoKeysLeft(UpstreamError):

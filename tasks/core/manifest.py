@@ -112,6 +112,7 @@ QuotaProofRow = TypedDict(
         "sends": int,
         "429s": int,
         "most in a window": str,
+        "most tokens in a window": NotRequired[str],
         "slots available": int | None,
         "waited s": float,
         "margin s": float,
@@ -127,11 +128,13 @@ class QuotaProof(TypedDict):
     kept: bool
     """No request window held more sends of this state than the limits in force, and no 429 came.
 
-    Token windows are not in it, nor what others send with the same keys."""
+    What others send with the same keys is not in it; windows of tokens are told by `over_tokens`."""
     exceeded: NotRequired[bool]
     """A window held more sends than the limits in force allowed."""
     raised: NotRequired[list[str]]
     """Windows that held more than review.toml says, within an operator's limit."""
+    over_tokens: NotRequired[list[str]]
+    """Windows of tokens that held more than their limit, by what the replies told."""
     sends: int
     rate_limited: int
     """Sends that were answered with 429."""

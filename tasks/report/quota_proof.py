@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from tasks.core.manifest import QuotaProof, QuotaProofRow
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
-from tasks.upstream.quota import QuotaStatistics, QuotaUse, optimum_seconds, read_statistics
+from tasks.upstream.quota import (
+    QuotaStatistics,
+    QuotaUse,
+    WindowUse,
+    optimum_seconds,
+    read_statistics,
+)
 
 __all__ = ["quota_proof"]
 
@@ -21,12 +27,16 @@ def quota_proof(run: Run) -> QuotaProof:
     return {
         "kept": found.kept and not found.rate_limited,
         "exceeded": not found.kept,
+        "over_tokens": [
+            f"{alias} {one.most:,} of {one.limit:,} in {one.seconds:g} s"
+            for alias, one in found.over_tokens
+        ],
         "raised": list(_raised(found, run.settings.pool)),
         "sends": found.sends,
         "rate_limited": found.rate_limited,
         "span_s": round(found.span, 3),
         "optimum_s": round(optimum_seconds(found.sends, pool), 3),
-        "app_ids": [_row(use) for use in _sorted(found)],
+        "app_ids": _rows(_sorted(found)),
     }
 
 
@@ -43,15 +53,26 @@ def _sorted(found: QuotaStatistics) -> list[QuotaUse]:
     return sorted(found.app_ids, key=lambda use: use.alias)
 
 
+def _rows(uses: Sequence[QuotaUse]) -> list[QuotaProofRow]:
+    rows = [_row(use) for use in uses]
+    if any(use.token_windows for use in uses):
+        for row, use in zip(rows, uses, strict=True):
+            row["most tokens in a window"] = _most(use.token_windows) or "no limit"
+    return rows
+
+
 def _row(use: QuotaUse) -> QuotaProofRow:
-    windows = [f"{one.most} of {one.limit} in {one.seconds:g} s" for one in use.windows]
     return {
         "app_id": use.alias,
         "sends": use.sends,
         "429s": use.rate_limited,
-        "most in a window": ", ".join(windows) or "no limit",
+        "most in a window": _most(use.windows) or "no limit",
         "slots available": use.slots_available,
         "waited s": round(use.waited, 1),
         "margin s": use.margin,
         "disabled": use.disabled,
     }
+
+
+def _most(windows: Sequence[WindowUse]) -> str:
+    return ", ".join(f"{one.most:,} of {one.limit:,} in {one.seconds:g} s" for one in windows)

@@ -32,8 +32,17 @@ def quota_sentence(quota: QuotaProof) -> str:
     kept = _kept(quota) if limited else "no app_id has a window of requests"
     best = f", at best {quota['optimum_s']:,.1f} s" if limited else ""
     return (
-        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}. First "
-        f"send to last: {quota['span_s']:,.1f} s{best}."
+        f"{quota['sends']:,} sends, {quota['rate_limited']:,} answered with 429, {kept}."
+        f"{_tokens(quota.get('over_tokens', []))} First send to last: {quota['span_s']:,.1f} s{best}."
+    )
+
+
+def _tokens(over: Sequence[str]) -> str:
+    if not over:
+        return ""
+    return (
+        f" Replies used more tokens than were reserved for them, so a window held {'; '.join(over)}:"
+        " raise expected_tokens to what replies take."
     )
 
 
@@ -47,7 +56,7 @@ def _kept(quota: QuotaProof) -> str:
             f"no window held more than its limit{beside}, and yet there were 429s: the provider allows "
             "less than `quota` says, or others use these keys"
         )
-    return f"no window was ever exceeded{beside}"
+    return f"no window of requests held more of our sends than the limit in force{beside}"
 
 
 def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:

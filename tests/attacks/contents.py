@@ -31,6 +31,8 @@ _PATHS = (
 )  # fmt: skip
 _MODELS = ("vendor/model[/prod]", "m[red]", "<b>m</b>", "m|x")
 _INVISIBLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
+_PROGRAM = re.compile(r'<script type="module">.*?</script>', re.DOTALL)
+_SCRIPTS = 3  # of the page itself: its rows, the table library, its own program
 _READ = ("report.md", "review.md", "report.html")
 
 
@@ -104,11 +106,12 @@ def _answer(heard: bytes) -> Iterable[bytes]:
 
 
 def _markup(name: str, written: str) -> Iterator[tuple[str, bool]]:
-    bad = _INVISIBLE.search(written)
+    # The page's own programs have control characters, as those of a table library that reads ZIP.
+    bad = _INVISIBLE.search(_PROGRAM.sub("", written))
     yield f"a control character {bad}", bad is not None
     if name == "report.html":
         page = _Page(written)
-        yield f"{page.scripts} scripts", page.scripts > 2
+        yield f"{page.scripts} scripts", page.scripts > _SCRIPTS
         for tag in ("img", "form", "iframe", "object", "meta refresh", "base", "on"):
             yield tag, tag in page.found
         yield f"a link to {page.links}", any("evil.example" in link for link in page.links)

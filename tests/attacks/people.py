@@ -44,7 +44,10 @@ def _server(home: Path) -> Iterator[tuple[str, str]]:
 def without_login(folder: Path) -> Tally:
     """Every route of the API without a login and with a wrong one; foreign hosts and origins."""
     tally = Tally()
-    with _server(folder) as (url, login), httpx.Client(base_url=url.removesuffix("/api")) as http:
+    with (
+        _server(folder) as (url, login),
+        httpx.Client(base_url=url.removesuffix("/api"), timeout=60) as http,
+    ):
         user, password = login.split(":")
         schema = http.get("/openapi.json", auth=(user, password))
         routes = schema.json()["paths"] if schema.is_success else _routes()

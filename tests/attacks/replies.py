@@ -173,9 +173,9 @@ def numbers(folder: Path) -> Tally:
             kinds = [type(getattr(one, "created", 0.0)) for one in sent(body).replies]
             tally.note(f"{field} {number}", came_through=not {*kinds} <= {int, float})
     for opening, closing in (("[", "]"), ('{"a":', "}"), ('{"comments":[', "]}")):
-        begun = time.monotonic()
+        begun = time.process_time()
         parsed = parse_deep(opening * 200_000 + closing * 200_000)
-        late = time.monotonic() - begun > _BOUND
+        late = time.process_time() - begun > _BOUND
         tally.note(f"200,000 times {opening}", came_through=parsed or late)
     return tally
 

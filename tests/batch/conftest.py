@@ -140,5 +140,3 @@ def desk(sandbox: Sandbox, tmp_path: Path) -> Desk:
     """A desk whose batches take no time."""
     sandbox.control(batch={"seconds": 0})
     return Desk(sandbox, tmp_path, tmp_path / "state", [])
-
-

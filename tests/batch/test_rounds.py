@@ -42,7 +42,9 @@ def test_answers_are_journaled_as_those_of_a_call(sandbox: Sandbox, desk: Desk) 
     assert [what for what, _ in desk.told] == ["submitted", "ended"]
     assert desk.ask_all(asked) == 0
     bill = sandbox.bill()
-    assert {tier: one["calls"] for tier, one in bill["tiers"].items() if one["calls"]} == {"batch": 6}
+    assert {tier: one["calls"] for tier, one in bill["tiers"].items() if one["calls"]} == {
+        "batch": 6
+    }
     assert bill["questions_twice"] == 0
 
 
@@ -57,7 +59,7 @@ AGAIN = [
 @pytest.mark.parametrize("fault", AGAIN)
 def test_no_end_of_a_batch_loses_a_question(sandbox: Sandbox, desk: Desk, fault: str) -> None:
     """What one batch does not answer, the next one does; no batch is left, no row is charged twice in vain."""
-    sandbox.control(batch=script({"fault": fault, "nth": [1]}))
+    sandbox.control(batch=script({"fault": fault, "times": 1}))
     asked = questions(4)
     desk.ask_all(asked)
     assert desk.unanswered(asked) == []

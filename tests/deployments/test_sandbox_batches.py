@@ -125,7 +125,8 @@ def test_the_clock(sandbox: Sandbox, desk: Desk) -> None:
 def test_list_pages(desk: Desk) -> None:
     """Newest first, `limit` at a time, and `has_more` says whether there is another page."""
     made = [desk.made()["id"] for _ in range(5)]
-    found, after = [], {}
+    found: list[str] = []
+    after: dict[str, str] = {}
     while True:
         page = desk.http.get("/batches", params={"limit": 2, **after}).json()
         found += [batch["id"] for batch in page["data"]]

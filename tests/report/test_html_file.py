@@ -110,7 +110,7 @@ def test_what_a_person_reads_first(browser: webdriver.Chrome, page: Path) -> Non
     for alias in POOL:
         assert alias in charts[3].text
     assert _column(browser, 1)[0] == "critical"
-    assert "no window was ever exceeded" in _text(browser, "#quota")
+    assert "than the limit in force" in _text(browser, "#quota")
     assert re.search(r"other-family model-x 400", _text(browser, "#checks"))
 
 

@@ -49,7 +49,7 @@ def test_a_window_within_its_quota_is_kept(run: Run) -> None:
     send(run, 3)
     proof = quota_proof(run)
     assert (proof["kept"], proof["exceeded"], proof["raised"]) == (True, False, [])
-    assert "no window was ever exceeded. First" in quota_sentence(proof)
+    assert "of our sends than the limit in force. First" in quota_sentence(proof)
 
 
 def test_a_429_within_the_quota_is_no_proof(run: Run) -> None:
@@ -78,4 +78,20 @@ def test_without_windows_there_is_nothing_to_keep(run: Run) -> None:
     sentence = quota_sentence(cast("QuotaProof", unlimited))
     assert "2 sends, 0 answered with 429, no app_id has a window of requests" in sentence
     assert "at best" not in sentence
-    assert "window was ever exceeded" not in sentence
+    assert "limit in force" not in sentence
+
+
+@pytest.mark.parametrize(("used", "over"), [(40, []), (90, ["a 180 of 100 in 60 s"])])
+def test_tokens_are_proved_by_what_replies_used(tmp_path: Path, used: int, over: list[str]) -> None:
+    """A window of tokens holds what replies told; more than was reserved is said, and not hidden."""
+    text = TEXT.replace('quota = "3/60s"', 'quota = "3/60s"\ntokens = "100/60s"')
+    run = Run("night", load_settings(text), str(tmp_path), threads=1)
+    with Quota(run.ledger, run.settings.pool, margin=0.1, run_id=run.run_id) as quota:
+        grants = [quota.acquire("m", tokens=40) for _ in range(2)]
+        for grant in grants:
+            quota.sent(grant)
+            quota.settle(grant, tokens=used)
+    proof = quota_proof(run)
+    assert (proof["kept"], proof["over_tokens"]) == (True, over)
+    assert proof["app_ids"][0]["most tokens in a window"] == f"{2 * used} of 100 in 60 s"
+    assert ("more tokens than were reserved" in quota_sentence(proof)) is bool(over)

@@ -25,6 +25,8 @@ class BatchDialect:
     """A byte order mark before the first line is read over."""
     states: Mapping[str, str] | None = None
     """How states are spelled that are not spelled as by OpenAI."""
+    pending: bool = False
+    """A file that was just sent can be used after it was looked at."""
     expires: bool = True
     metadata: bool = True
     paged: bool = True
@@ -48,6 +50,7 @@ _AZURE = BatchDialect(
         "finalizing": "Finalizing",
         "completed": "Completed",
     },
+    pending=True,
     expires=False,
 )
 # docs.together.ai/docs/inference/batch and together-py's resources/batches.py

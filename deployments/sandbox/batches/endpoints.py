@@ -18,6 +18,7 @@ from deployments.sandbox.batches.refusals import (
     NO_BATCH,
     NO_FILE,
     TOO_MANY,
+    UNKNOWN_EXPIRY,
     bad_create,
     bad_upload,
     over,
@@ -35,7 +36,7 @@ from deployments.sandbox.wire import SandboxRefusal
 __all__ = ["BatchDesk", "desk_for"]
 
 _KEYS = ("authorization", "api-key")
-_UPLOADS = (BatchFault.UPLOAD_CUT, BatchFault.UPLOAD_500)
+_UPLOADS = (BatchFault.UPLOAD_CUT, BatchFault.UPLOAD_500, BatchFault.UPLOAD_EXPIRY)
 _FILE = re.compile(r"/files/([^/]+)(/content)?")
 _BATCH = re.compile(r"/batches/([^/]+)(/cancel)?")
 _Handler = Callable[..., Awaitable[web.StreamResponse]]
@@ -111,7 +112,9 @@ class BatchDesk:
         sent = await read_upload(self.request, half=cut)
         if sent is None or cut:
             return reset(self.request)
-        purpose, name, content = sent
+        if BatchFault.UPLOAD_EXPIRY in faults and sent.expires:
+            return self.refuse(UNKNOWN_EXPIRY)
+        purpose, name, content = sent.purpose, sent.name, sent.content
         most = self.settings.limit("max_bytes", self.owner, first_model(content))
         refusal = bad_upload(purpose, len(content), self.dialect.purpose, most or 0)
         if refusal is not None:
@@ -119,7 +122,8 @@ class BatchDesk:
         stored = self.store.save(self.owner, name, content, purpose)
         if BatchFault.UPLOAD_500 in faults:
             return self.refuse(CRASHED)
-        return self.answer(file_object(stored))
+        state = {"status": "pending"} if self.dialect.pending else {}
+        return self.answer(file_object(stored) | state)
 
     async def _list_files(self) -> web.StreamResponse:
         mine = [f for f in reversed(self.store.files.values()) if f.owner == self.owner]

@@ -79,7 +79,7 @@ def plain_batch(batch: Batch) -> dict[str, Any]:
         "output_file_id": batch.output_file_id,
         "error_file_id": batch.error_file_id,
         "metadata": batch.metadata,
-        "rows": len(batch.rows),
+        "rows": batch.total,
         "done": batch.done,
         "failed": batch.failed,
         "tokens": batch.tokens,
@@ -99,7 +99,7 @@ def _state(batch: Batch, dialect: BatchDialect) -> str:
 
 def _counts(batch: Batch) -> dict[str, int]:
     return {
-        "total": len(batch.rows),
+        "total": batch.total,
         "completed": batch.done - batch.failed,
         "failed": batch.failed,
     }
@@ -125,7 +125,7 @@ def _job(batch: Batch, dialect: BatchDialect, window: float) -> dict[str, Any]:
         "job_deadline": _text(batch.created + window),
         "created_at": _text(batch.created),
         "endpoint": batch.endpoint,
-        "progress": 100 * batch.done // max(1, len(batch.rows)),
+        "progress": 100 * batch.done // max(1, batch.total),
         "model_id": batch.model,
         "completed_at": _text(batch.stamps.get("completed")),
         "output_file_id": batch.output_file_id,

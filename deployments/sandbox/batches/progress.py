@@ -71,6 +71,7 @@ async def _validate(batch: Batch, state: State, dialect: BatchDialect) -> None:
     _judge(found, batch, state)
     now = state.batches.clock.now()
     if not found.problems:
+        batch.total = len(found.rows)
         batch.enter("in_progress", now)
         return
     batch.problems, batch.rows = found.problems, []
@@ -154,7 +155,7 @@ def _end(batch: Batch, state: State, end: str) -> None:
     batch.error_file_id = _saved(batch, state, error_file(batch), "error")
     if batch.error_file_id is None and BatchFault.BLANK_ERROR_ID in batch.counts:
         batch.error_file_id = ""
-    batch.good, batch.bad = [], []
+    batch.good, batch.bad, batch.rows = [], [], []
     batch.enter(end, state.batches.clock.now())
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "NO_BATCH",
     "NO_FILE",
     "TOO_MANY",
+    "UNKNOWN_EXPIRY",
     "bad_create",
     "bad_upload",
     "over",
@@ -26,6 +27,9 @@ NO_FILE = SandboxRefusal(404, None, "No such File object.", param="id")
 NO_BATCH = SandboxRefusal(404, None, "No batch found with that id.")
 TOO_MANY = SandboxRefusal(
     429, "rate_limit_exceeded", "Too many requests to /batches.", kind="requests"
+)
+UNKNOWN_EXPIRY = SandboxRefusal(
+    400, "unknown_parameter", "Unknown parameter: 'expires_after'.", param="expires_after"
 )
 _NO_BATCH_FIELD = "Missing required parameter: '{}'."
 

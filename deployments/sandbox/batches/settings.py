@@ -19,6 +19,9 @@ class BatchFault(StrEnum):
     # The upload of a file.
     UPLOAD_CUT = "upload_cut"  # the connection is reset when half of it has come
     UPLOAD_500 = "upload_500"  # 500, and the file is there
+    UPLOAD_EXPIRY = (
+        "upload_expiry"  # 400 where expires_after is said: a file stays until it is deleted
+    )
 
     # The creation of a batch.
     CREATE_429 = "create_429"  # refused, not made

@@ -72,6 +72,8 @@ class Batch:
     stamps: dict[str, float] = field(default_factory=dict)
     model: str = ""
     rows: list[InputRow] = field(default_factory=list)
+    """Empty before it is validated, and when it is over."""
+    total: int = 0
     tokens: int = 0
     """Prompt tokens, as they are enqueued."""
     done: int = 0

@@ -1,1 +1,3 @@
-"""Batches of questions at a provider's Batch API: files, records, the state of each."""
+"""Files of requests that a provider answers by the morning, at half the price."""
+
+from __future__ import annotations

@@ -34,7 +34,7 @@ from tasks.upstream.calls.call_context import CallCounts, CallLimits, LoadObserv
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.key_ring import KeyRing
 from tasks.upstream.calls.refusal_breaker import RefusalBreakers
-from tasks.upstream.calls.scrub import Scrubber
+from tasks.upstream.calls.scrub import Scrubber, without_keys
 from tasks.upstream.calls.singleflight import SingleFlight
 from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.journal import Answers, Journal, open_journal
@@ -149,11 +149,11 @@ class Caller:
             answered = self._answers.get(request, not_before=fresh_since)
             if answered is not None:
                 # A second pass, or a shard that starts anew, meets what this run paid for before.
-                answered = self._without_keys(answered)
+                answered = without_keys(answered, self._up.scrub)
                 return replace(answered, journaled=not payer or answered.paid_for != payer)
             self._raise_if_over(request)
             reply = CallAttempts(self._up, request).run()
-            reply = replace(self._without_keys(reply), paid_for=payer)
+            reply = replace(without_keys(reply, self._up.scrub), paid_for=payer)
             self._answers.put(request, reply)
             return reply
 
@@ -171,18 +171,6 @@ class Caller:
         if self._give_up_at is not None and time.time() >= self._give_up_at:
             msg = "no batch has answered it in time, and give_up of [batch] has passed"
             raise CallFailed(msg, code="batch_late")
-
-    def _without_keys(self, reply: Reply) -> Reply:
-        """A reply of an upstream that repeats what it was sent, on its way in."""
-        mask = self._up.scrub.known
-        return replace(
-            reply,
-            content=mask(reply.content),
-            model=mask(reply.model),
-            finish_reason=mask(reply.finish_reason or "") or None,
-            request_id=mask(reply.request_id or "") or None,
-            refusal=mask(reply.refusal or "") or None,
-        )
 
     @contextmanager
     def _claimed(self, key: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ __all__ = [
     "ServerError",
     "body_of",
     "check_complete",
+    "completion_of",
     "first_choice",
     "join_text",
     "raise_if_error",
@@ -85,7 +86,16 @@ def read_completion(body: bytes, content_type: str) -> Completion:
         ServerError: the body is an error object.
         ReplyError: code bad_reply, empty_reply, refusal or content_filter.
     """
-    record = _json_object(body, content_type)
+    return completion_of(_json_object(body, content_type))
+
+
+def completion_of(record: Mapping[str, Any]) -> Completion:
+    """A completion that is parsed already.
+
+    Raises:
+        ServerError: it is an error object.
+        ReplyError: code bad_reply, empty_reply, refusal or content_filter.
+    """
     raise_if_error(record)
     choice, message = _first_choice(record)
     raise_if_error(choice)

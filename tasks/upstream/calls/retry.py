@@ -40,7 +40,7 @@ from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
 from tasks.upstream.calls.refusals import About, Refusal, classify
 
-__all__ = ["Circumstances", "RetryDecision", "backoff", "decide"]
+__all__ = ["Circumstances", "RetryDecision", "backoff", "decide", "decide_refusal"]
 
 Action = Literal["retry", "retry_later", "give_up"]
 
@@ -147,6 +147,11 @@ def decide(error: Exception, about: Circumstances) -> RetryDecision:
             return _of_connection(error, about)
         case _:
             raise error
+
+
+def decide_refusal(status: int, body: object, *, model: str) -> RetryDecision:
+    """The decision for an error that came as a record, with HTTP's status in it, as batches have it."""
+    return _refused(status, {}, body, Circumstances(reached=True, model=model))
 
 
 def backoff(failures: int, *, base: float, most: float) -> float:

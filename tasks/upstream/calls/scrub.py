@@ -11,13 +11,15 @@ import logging
 import re
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from tasks.core.calls import Reply
 from tasks.core.text_safety import visible_lines
 
-__all__ = ["ScrubFilter", "Scrubber", "protect_logs"]
+__all__ = ["ScrubFilter", "Scrubber", "protect_logs", "without_keys"]
 
 MASK = "***"
 _PREFIX = 12
@@ -106,6 +108,19 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except (TypeError, ValueError):
         return str(record.msg)
+
+
+def without_keys(reply: Reply, scrub: Scrubber) -> Reply:
+    """A reply of an upstream that repeats what it was sent, on its way in."""
+    mask = scrub.known
+    return replace(
+        reply,
+        content=mask(reply.content),
+        model=mask(reply.model),
+        finish_reason=mask(reply.finish_reason or "") or None,
+        request_id=mask(reply.request_id or "") or None,
+        refusal=mask(reply.refusal or "") or None,
+    )
 
 
 def protect_logs(scrub: Scrubber) -> None:

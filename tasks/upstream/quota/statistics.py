@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sqlite3
 from bisect import bisect_left, bisect_right
@@ -46,7 +47,7 @@ class KeyState:
 
 @dataclass(frozen=True, slots=True)
 class WindowUse:
-    """Most sends of ours that the log shows in any one window, against what was allowed."""
+    """Most sends, or tokens, of ours that the log shows in any one window, against what was allowed."""
 
     limit: int
     """Highest limit in force during the run."""
@@ -63,6 +64,9 @@ class QuotaUse:
     rate_limited: int
     """Responses with 429."""
     windows: tuple[WindowUse, ...]
+    """Windows of requests."""
+    token_windows: tuple[WindowUse, ...]
+    """Windows of tokens, as replies told their use; calls without a reply as reserved."""
     slots_available: int | None
     """Sends that were legal between the run's first and last send; None: no limit."""
     waited: float
@@ -94,6 +98,18 @@ class QuotaStatistics:
         """Whether no request window held more sends than the highest limit in force during the run."""
         return all(w.most <= w.limit for use in self.app_ids for w in use.windows)
 
+    @property
+    def over_tokens(self) -> tuple[tuple[str, WindowUse], ...]:
+        """Token windows that held more than their limit, with their alias: replies used more than was
+        reserved for them, or one call alone is larger than the window.
+        """
+        return tuple(
+            (use.alias, window)
+            for use in self.app_ids
+            for window in use.token_windows
+            if window.most > window.limit
+        )
+
 
 def key_state(key_log: KeyLog, now: float) -> KeyState:
     """An app_id as operators see it."""
@@ -113,14 +129,20 @@ def key_state(key_log: KeyLog, now: float) -> KeyState:
     )
 
 
-def most_in_window(instants: Iterable[float], seconds: float) -> int:
-    """Largest number of instants, given in order, in any half-open window of that length."""
-    recent, most = deque[float](), 0
-    for at in instants:
-        recent.append(at)
-        while recent[0] <= at - seconds:
-            recent.popleft()
-        most = max(most, len(recent))
+def most_in_window(
+    instants: Iterable[float], seconds: float, weights: Iterable[int] = itertools.repeat(1)
+) -> int:
+    """Largest number of instants, given in order, in any half-open window of that length.
+
+    `weights`: what each counts for, as its tokens.
+    """
+    recent, held, most = deque[tuple[float, int]](), 0, 0
+    for at, weight in zip(instants, weights, strict=False):
+        recent.append((at, weight))
+        held += weight
+        while recent[0][0] <= at - seconds:
+            held -= recent.popleft()[1]
+        most = max(most, held)
     return most
 
 
@@ -155,15 +177,17 @@ class _SendLog:
     def __init__(self, db: Db, run_id: str) -> None:
         self.run_id = run_id
         self.instants: dict[str, list[float]] = defaultdict(list)
+        self.tokens: dict[str, list[int]] = defaultdict(list)
         self.sends: Counter[str] = Counter()
         self._first, self._last = math.inf, -math.inf
         owners = {row[0] for row in db.execute("SELECT id FROM owners WHERE run = ?", (run_id,))}
         rows = db.execute(
-            "SELECT alias, owner, coalesce(sent, at) AS t FROM uses "
+            "SELECT alias, owner, coalesce(sent, at) AS t, tokens FROM uses "
             "WHERE state BETWEEN 1 AND 3 AND owner != 0 ORDER BY t"
         )
-        for alias, owner, at in rows:
+        for alias, owner, at, tokens in rows:
             self.instants[alias].append(at)
+            self.tokens[alias].append(tokens)
             if owner in owners:
                 self.sends[alias] += 1
                 self._first, self._last = min(self._first, at), at
@@ -175,11 +199,18 @@ class _SendLog:
 
     def most(self, alias: str, seconds: float) -> int:
         """Most sends in any window that the run can have shared."""
+        return most_in_window(self.instants[alias][self._shared(alias, seconds)], seconds)
+
+    def most_tokens(self, alias: str, seconds: float) -> int:
+        """Most tokens of the sends in any window that the run can have shared."""
+        shared = self._shared(alias, seconds)
+        return most_in_window(self.instants[alias][shared], seconds, self.tokens[alias][shared])
+
+    def _shared(self, alias: str, seconds: float) -> slice:
         # All runs count: the server does not know runs.
         instants = self.instants[alias]
         begin = bisect_left(instants, self._first - seconds)
-        end = bisect_right(instants, self._last + seconds)
-        return most_in_window(instants[begin:end], seconds)
+        return slice(begin, bisect_right(instants, self._last + seconds))
 
 
 def _use(db: Db, log: _SendLog, app_id: AppId, margin: float) -> QuotaUse:
@@ -202,6 +233,10 @@ def _use(db: Db, log: _SendLog, app_id: AppId, margin: float) -> QuotaUse:
                 log.most(app_id.alias, window.seconds),
             )
             for index, window in enumerate(app_id.windows)
+        ),
+        token_windows=tuple(
+            WindowUse(one.limit, one.seconds, log.most_tokens(app_id.alias, one.seconds))
+            for one in app_id.token_windows
         ),
         slots_available=_available(app_id.windows, log.span),
         waited=waited,
