@@ -140,3 +140,9 @@ def desk(sandbox: Sandbox, tmp_path: Path) -> Desk:
     """A desk whose batches take no time."""
     sandbox.control(batch={"seconds": 0})
     return Desk(sandbox, tmp_path, tmp_path / "state", [])
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a provider minutes may take a test a second."""
+    monkeypatch.setattr("tasks.batch.steps.CREATE_GRACE", 0.3)

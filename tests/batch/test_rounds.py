@@ -83,8 +83,9 @@ def test_a_batch_that_is_not_taken_leaves_its_questions_to_calls(
 
 def test_rows_that_are_refused_for_good_are_not_asked_again(desk: Desk) -> None:
     """The run knows them with their reason; the others of the batch are answered."""
-    asked = [*questions(3), question("y = 1 [[sandbox:content_filter_400]]")]
-    assert desk.ask_all(asked) == 1
+    asked = [*questions(3), question("y = 1 [[sandbox:content_policy]]")]
+    with desk.rounds() as rounds:
+        assert rounds.ask(desk.file(asked))
     assert desk.unanswered(asked) == asked[3:]
     with open_batches(desk.run().batches) as store:
         refused = store.refusals("run-1")
