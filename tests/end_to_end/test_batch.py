@@ -1,0 +1,81 @@
+"""Whole runs through the sandbox's Batch API: the same reviews as online, at half the price."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from deployments.sandbox import Sandbox
+from tests.conftest import Job
+from tests.runs import config, numbered, whole
+
+MakeJob = Callable[..., Job]
+
+PRICES = "".join(
+    f'[prices."{model}"]\ninput = 1.0\noutput = 4.0\n'
+    for model in ("check-1", "check-2", "review-1")
+)
+BATCH = """
+[batch]
+min_calls = 20
+poll = "1s"
+"""
+
+
+def batched(sandbox: Sandbox, batch: str = BATCH) -> str:
+    """Settings whose first key has batches, and whose models have the sandbox's prices."""
+    text = config(sandbox, review=True).replace(
+        'key = "env:KEY_A"', 'batch = true\nkey = "env:KEY_A"'
+    )
+    return text + PRICES + batch
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Every output but for ways, batches and money."""
+    found = whole(folder)
+    aside = {"via", "batch_id", "cost_usd"}
+    return found | {
+        "calls": [{n: v for n, v in row.items() if n not in aside} for row in found["calls"]]
+    }
+
+
+@pytest.mark.parametrize("inputs", [60, pytest.param(2000, marks=pytest.mark.chaos)])
+def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, inputs: int) -> None:
+    """No call goes online, the reviews are those of a run without batches, the bill is half of its."""
+    sandbox.control(batch={"seconds": 0})
+    source = numbered(tmp_path / "inputs.jsonl", inputs)
+    job = make_job(batched(sandbox))
+    ended = job.run(source)
+    assert ended.code == 0, ended.err
+    bill = sandbox.bill()
+    assert bill["tiers"]["online"]["calls"] == sandbox.stats()["requests"] == 0
+    assert bill["tiers"]["batch"]["calls"] >= 2 * inputs
+    assert sandbox.batch_log()["files"] == []
+
+    facts = json.loads((job.output / "manifest.json").read_text())
+    assert {one["model"] for one in facts["batches"]} == {"check-1", "check-2", "review-1"}
+    assert sum(one["answered"] for one in facts["batches"]) == bill["tiers"]["batch"]["calls"]
+    assert facts["figures"]["cost_usd"] == pytest.approx(bill["usd"], rel=0.02)
+    rows = pq.read_table(job.output / "calls.parquet").to_pylist()
+    asked = [row for row in rows if row["status"] == "ok"]
+    assert {row["via"] for row in asked} == {"batch"}
+    assert {row["batch_id"] for row in asked} == {one["batch_id"] for one in facts["batches"]}
+    assert not any(row["journaled"] for row in asked)
+    for report in ("report.md", "report.html"):
+        text = (job.output / report).read_text()
+        assert facts["batches"][0]["batch_id"] in text
+        assert "paid by batch" in text
+
+    (job.folder / "review.toml").write_text(batched(sandbox).replace('"state"', '"other"'))
+    online = job.folder / "apart" / "online"
+    ended = job.run(source, "--batch", "never", output=online)
+    assert ended.code == 0, ended.err
+    paid = sandbox.bill()["tiers"]
+    assert paid["online"]["calls"] == paid["batch"]["calls"]
+    assert paid["batch"]["usd"] * 2 == pytest.approx(paid["online"]["usd"])
+    assert outcome(job.output) == outcome(online)
