@@ -17,6 +17,7 @@ from tasks.core.run import Run
 from tasks.upstream.batches.client import BatchClient
 from tasks.upstream.batches.dialect import dialect_of
 from tasks.upstream.batches.store import open_batches
+from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.key_ring import KeyRing
@@ -69,6 +70,7 @@ def open_steps(
             scrub=ring.scrub,
             folder=folder,
             log=log,
+            budget=Budget(quota, run.settings.budget, run.settings.prices, stop),
         )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from tasks.batch.plan import Group, Wanted, group_questions, questions_of, want
 from tasks.batch.steps import Endpoint, Steps, owner_key
 from tasks.core.batch_settings import instant_after
-from tasks.core.calls import Request
+from tasks.core.calls import Request, Usage
 from tasks.core.errors import BatchCallFailed
 from tasks.upstream.batches.intents import Intent
 from tasks.upstream.batches.questions import read_questions
@@ -89,6 +89,8 @@ class Rounds:
     _sources: tuple[Path, ...] = ()
     _payers: dict[str, str] = field(default_factory=dict)
     """Question -> whom its answer is paid for."""
+    _expected: dict[str, int] = field(default_factory=dict)
+    """Model -> tokens of a usual reply, at most."""
     _rounds: int = 0
 
     # -- what a run calls --------------------------------------------------------------------
@@ -164,6 +166,9 @@ class Rounds:
         def noted() -> Iterator[Request]:
             for request in requests:
                 self._payers[request.key] = paid_for(run_id, request.cell)
+                self._expected[request.model] = max(
+                    request.expected_tokens, self._expected.get(request.model, 0)
+                )
                 yield request
 
         yield from write_request_files(
@@ -250,6 +255,14 @@ class Rounds:
             self._theirs |= set(self.steps.store.holders(list(held)).values())
             self._rewrite(pending, set(file.custom_ids) - held, file.prompt_tokens)
             return
+        usage = Usage(file.prompt_tokens, file.requests * self._expected.get(intent.model, 0))
+        if not self.steps.is_affordable(intent, usage):
+            # A smaller one may be; what is left goes online, call by call to the end of the budget.
+            self.steps.abandon(intent)
+            self.steps.journal.release(owner_key(intent.id))
+            if file.requests >= 2 * self.steps.run.settings.batch.min_calls:
+                self._rewrite(pending, set(file.custom_ids), -(-file.prompt_tokens // 2))
+            return
         self._files[intent.id] = pending
         self._keep(intent)
         self._advance_safely(intent)
@@ -327,7 +340,7 @@ class Rounds:
         """No more batches of its app_id and model; one that works there stays for the next run."""
         self._out.add((intent.app_id, intent.model))
         if intent.state == "planned":
-            self._keep(self.steps.store.move(intent, "abandoned"))
+            self._keep(self.steps.abandon(intent))
         self._let_go(intent.id)
 
     def _look_into_failure(self, intent: Intent, status: BatchStatus) -> None:
@@ -390,7 +403,7 @@ class Rounds:
         self._rest.clear()
         for intent in list(self._mine.values()):
             if intent.state == "planned":
-                self._keep(self.steps.store.move(intent, "abandoned"))
+                self._keep(self.steps.abandon(intent))
                 self._let_go(intent.id)
             elif intent.state == "working":
                 self.tell("late", intent)

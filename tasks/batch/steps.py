@@ -33,6 +33,7 @@ from tasks.upstream.batches.records import (
     RowReply,
 )
 from tasks.upstream.batches.store import BatchStore
+from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.refusals import Refusal
 from tasks.upstream.calls.scrub import Scrubber
@@ -82,9 +83,14 @@ class Steps:
     log: Any = field(default_factory=lambda: logging.getLogger(__name__))
     uncertain: dict[str, float] = field(default_factory=dict)
     """Intents whose `create` may have had its effect -> when it was sent."""
-    usages: dict[str, Usage] = field(default_factory=dict)
-    """What the rows of each batch cost, by intent."""
+    budget: Budget | None = None
     _learnt: set[str] = field(default_factory=set)
+
+    def is_affordable(self, intent: Intent, usage: Usage) -> bool:
+        """Whether the budget has room for the whole batch, as estimated, which is booked then."""
+        return self.budget is None or self.budget.reserve_batch(
+            intent.id, intent.model, intent.requests, usage
+        )
 
     def upload(self, intent: Intent, file: RequestFile) -> Intent:
         """The request file goes to the provider."""
@@ -110,7 +116,7 @@ class Steps:
     def adopt(self, intent: Intent) -> Intent | None:
         """What became of a batch whose maker has died before it knew; None: not known yet."""
         if intent.state == "planned":
-            return self.store.move(intent, "abandoned")
+            return self.abandon(intent)
         client = self._client(intent)
         found = client.find(intent.file_id, intent.metadata)
         if found is not None:
@@ -118,6 +124,12 @@ class Steps:
         if time.time() - intent.changed < CREATE_GRACE:
             return None
         self._delete(intent, [intent.file_id])
+        return self.abandon(intent)
+
+    def abandon(self, intent: Intent) -> Intent:
+        """Nothing of it is at the provider: its questions and its part of the budget are free again."""
+        if self.budget is not None:
+            self.budget.settle_batch(intent.id, intent.model, 0, Usage())
         return self.store.move(intent, "abandoned")
 
     def poll(self, intent: Intent) -> Intent:
@@ -161,10 +173,11 @@ class Steps:
                     usage = usage.plus(row.usage)
                     refused |= self._judge(row, intent)
                 broken += isinstance(row, RowBroken)
-        self.usages[intent.id] = usage
         if broken:
             self.log.warning("batch %s: %d lines could not be read", intent.batch_id, broken)
         self.store.refuse(self.run.run_id, refused)
+        if self.budget is not None:
+            self.budget.settle_batch(intent.id, intent.model, answered, usage)
         return self.store.move(intent, "read", answered=answered, refused=len(refused))
 
     def tidy(self, intent: Intent) -> Intent:

@@ -127,18 +127,21 @@ class Budget:
         spend = Spend(uuid.uuid4().hex if self._caps else "", self._estimate(request))
         if not self._caps:
             return spend
-        booked: list[bool] = []
+        return spend if self._book(spend.identity, spend.estimate) else None
 
-        def operation(transaction: Transaction) -> None:
-            self._look(transaction)
-            booked[:] = [self._full(spend.estimate) is None]
-            if booked[0]:
-                owner, accounts = transaction.allocator.owner, self._accounts()
-                hold(transaction.db, spend.identity, owner, accounts, spend.estimate)
-                self._look(transaction)
+    def reserve_batch(self, identity: str, model: str, calls: int, usage: Usage) -> bool:
+        """Book a batch of so many calls and tokens, as estimated; False: there is no room for all of it.
 
-        self._quota.in_ledger(operation)
-        return spend if booked[0] else None
+        Raises:
+            Stopped, StateError: it is not known whether there is room.
+        """
+        estimate = self._batch_cost(model, calls, usage)
+        return not self._caps or self._book(identity, estimate)
+
+    def settle_batch(self, identity: str, model: str, calls: int, usage: Usage) -> None:
+        """The batch is over; calls and tokens are those that it answered."""
+        if self._caps:
+            self._end(Spend(identity, Amount()), self._batch_cost(model, calls, usage))
 
     def settle(self, spend: Spend, request: Request, usage: Usage | None) -> None:
         """The call is over; None, or a usage without figures: it counts as estimated."""
@@ -153,6 +156,26 @@ class Budget:
             self._end(spend, Amount(calls=int(sent)))
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _book(self, identity: str, estimate: Amount) -> bool:
+        booked: list[bool] = []
+
+        def operation(transaction: Transaction) -> None:
+            self._look(transaction)
+            booked[:] = [self._full(estimate) is None]
+            if booked[0]:
+                owner, accounts = transaction.allocator.owner, self._accounts()
+                hold(transaction.db, identity, owner, accounts, estimate)
+                self._look(transaction)
+
+        self._quota.in_ledger(operation)
+        return booked[0]
+
+    def _batch_cost(self, model: str, calls: int, usage: Usage) -> Amount:
+        price = self._prices.get(model)
+        dollars = (None if price is None else price.cost(usage, "batch")) or 0.0
+        tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        return Amount(nanos=round(dollars * NANOS), tokens=tokens, calls=calls)
 
     def _accounts(self) -> tuple[str, str]:
         return _accounts(self._quota.run_id)

@@ -11,6 +11,7 @@ import pytest
 from deployments.sandbox import Sandbox
 from tasks.core.errors import RunCancelled
 from tasks.upstream.batches.store import open_batches
+from tasks.upstream.budget import read_budget
 from tests.batch.conftest import SCHEMA, Desk, question, questions
 
 
@@ -221,3 +222,14 @@ def test_few_questions_go_online_unless_all_are_to_go_by_batch(desk: Desk) -> No
     with desk.rounds(desk.run(min_calls=6, use="always", app=models)) as rounds:
         assert rounds.ask(desk.file(asked))
     assert desk.unanswered(asked) == []
+
+
+def test_a_budget_bounds_what_is_handed_in(sandbox: Sandbox, desk: Desk) -> None:
+    """Files are halved until one fits; no more than the cap is asked, and what was paid is booked."""
+    asked = questions(32)
+    run = desk.run(batch="[budget]\ncalls = 20")
+    with desk.rounds(run) as rounds:
+        assert rounds.ask(desk.file(asked))
+    paid = sandbox.bill()["tiers"]["batch"]["calls"]
+    assert 0 < paid <= 20
+    assert [one.spent for one in read_budget(run.ledger, run.run_id, run.settings.budget)] == [paid]
