@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.cli.batches import batches
 from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
@@ -71,6 +72,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(journal, name="journal")
+app.add_typer(batches, name="batches")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
