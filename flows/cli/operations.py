@@ -218,6 +218,7 @@ examples:
   nightly-review sandbox --fault status_503=0.1 --fault hang=0.01 --seed 7
   nightly-review sandbox --model mini --model large=silent --config sandbox.toml
   nightly-review sandbox --fault list                     # an error that lists all faults
+  nightly-review sandbox --batch-seconds 60 --batch-fault expired
   curl -s localhost:8100/stats | python -m json.tool
   curl -s localhost:8100/control -d '{"faults": {"prose": 0.5}, "revoke": ["team-a"]}'
   curl -s localhost:8100/bill                             # tokens and US dollars: online, batch, flex
@@ -273,6 +274,9 @@ def sandbox(
     batch_seconds: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="A batch takes so long; by default 1.")
     ] = None,
+    batch_fault: Annotated[
+        Many, typer.Option(metavar="NAME", help="Of every batch; repeatable; list: all there are.")
+    ] = None,
 ) -> int:
     """Start an upstream on loopback, with quotas and faults.
 
@@ -288,12 +292,17 @@ def sandbox(
         "seed": seed,
         "strict_keys": strict or None,
         "tail": "heavy" if heavy else None,
-        "batch": None if batch_seconds is None else {"seconds": batch_seconds},
+        "batch": _batch(batch_seconds, batch_fault) or None,
     }
     tables = {"keys": key or (), "models": model or (), "faults": fault or ()}
     given = {name: value for name, value in plain.items() if value is not None}
     code: int = _deployment("sandbox.command").main(host, port, config, given, tables)
     return code
+
+
+def _batch(seconds: float | None, faults: Many) -> dict[str, object]:
+    given = {"seconds": seconds, "script": faults or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 _LOCAL_MODEL = """

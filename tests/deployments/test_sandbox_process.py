@@ -146,10 +146,11 @@ def test_a_profile_from_the_command_line() -> None:
 
 
 def test_batch_seconds_and_a_file_are_merged(tmp_path: Path) -> None:
-    """--batch-seconds changes one setting of [batch], and leaves the others of the file."""
+    """--batch-seconds and --batch-fault change their settings of [batch], and leave the others."""
     file = tmp_path / "sandbox.toml"
-    file.write_text('[batch]\nprice = 0.25\nscript = ["bom"]\n', "utf-8")
-    arguments = ("--port", "0", "--config", str(file), "--batch-seconds", "7")
+    file.write_text("[batch]\nprice = 0.25\nseconds = 9\n", "utf-8")
+    options = ("--batch-seconds", "7", "--batch-fault", "bom")
+    arguments = ("--port", "0", "--config", str(file), *options)
     with command_line(*arguments) as process:
         assert process.stdout is not None
         root = json.loads(process.stdout.readline())["base_url"].removesuffix("/v1")

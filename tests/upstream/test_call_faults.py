@@ -48,7 +48,13 @@ FINAL = {
     Fault.CONTENT_FILTER: "content_filter",
     Fault.REASONING_SPENT: "truncated",
 }
-APART = {Fault.STATUS_429, Fault.RESPONSE_FORMAT, Fault.MODEL_DENIED, Fault.BUDGET_HOLD}
+APART = {
+    Fault.STATUS_429,
+    Fault.RESPONSE_FORMAT,
+    Fault.MODEL_DENIED,
+    Fault.BUDGET_HOLD,
+    Fault.FLEX_UNAVAILABLE,
+}
 REFUSED_KEY = {
     Fault.STATUS_401: "unauthorized",
     Fault.ECHO_KEY: "unauthorized",
@@ -87,6 +93,17 @@ def test_transient_faults_are_retried_and_end_well(
     assert reply.attempts == 3
     assert caller.statistics()["calls"]["failed_attempts"] == {TRANSIENT[fault]: 2}
     assert len(sandbox.log()) == 3
+
+
+def test_no_room_in_the_flex_tier_is_no_rate_limit(
+    sandbox: Sandbox, open_call: OpenCaller, ask: Ask
+) -> None:
+    """A flex call is tried again soon; a standard one never meets it."""
+    sandbox.control(script=[{"fault": Fault.FLEX_UNAVAILABLE, "times": 2}])
+    caller = open_call(limits=QUICK)
+    assert caller.call(ask("standard")).attempts == 1
+    assert caller.call(ask("flex", service_tier="flex")).attempts == 3
+    assert caller.statistics()["calls"]["failed_attempts"] == {"overloaded": 2}
 
 
 @pytest.mark.parametrize("fault", [*TRANSIENT, *TWICE])
