@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core.budgets import NANOS, BudgetSettings, Cap, amount_text
-from tasks.core.calls import Request, Usage
+from tasks.core.calls import Request, Usage, Via
 from tasks.core.errors import OverBudget, StateError, Stopped
 from tasks.core.manifest import BudgetRow
 from tasks.core.settings import Price
@@ -143,11 +143,13 @@ class Budget:
         if self._caps:
             self._end(Spend(identity, Amount()), self._batch_cost(model, calls, usage))
 
-    def settle(self, spend: Spend, request: Request, usage: Usage | None) -> None:
+    def settle(
+        self, spend: Spend, request: Request, usage: Usage | None, via: Via = "online"
+    ) -> None:
         """The call is over; None, or a usage without figures: it counts as estimated."""
         if not spend.identity:
             return
-        amount = self._cost(request, usage, spend.estimate)
+        amount = self._cost(request, usage, spend.estimate, via)
         self._end(spend, amount)
 
     def settle_unpaid(self, spend: Spend, *, sent: bool) -> None:
@@ -217,7 +219,9 @@ class Budget:
         usage = Usage(request.prompt_tokens, request.expected_tokens)
         return self._cost(request, usage, Amount())
 
-    def _cost(self, request: Request, usage: Usage | None, estimate: Amount) -> Amount:
+    def _cost(
+        self, request: Request, usage: Usage | None, estimate: Amount, via: Via = "online"
+    ) -> Amount:
         if usage is None:
             return estimate
         incoming, outgoing, tokens = (
@@ -226,7 +230,7 @@ class Budget:
         if tokens is None and incoming is not None and outgoing is not None:
             tokens = incoming + outgoing
         price = self._prices.get(request.model)
-        dollars = None if price is None else price.cost(usage)
+        dollars = None if price is None else price.cost(usage, via)
         return Amount(
             nanos=estimate.nanos if dollars is None else round(dollars * NANOS),
             tokens=estimate.tokens if tokens is None else tokens,

@@ -11,7 +11,7 @@ import httpx2
 import openai
 import orjson
 
-from tasks.core.calls import Reply, Request, Usage
+from tasks.core.calls import Reply, Request, Usage, Via
 from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
@@ -19,7 +19,9 @@ from tasks.upstream.calls.completion import Completion, body_of, read_completion
 from tasks.upstream.calls.streaming import assemble
 from tasks.upstream.calls.transport import EVENTS, Probe, watched
 
-__all__ = ["Attempt"]
+__all__ = ["FLEX", "Attempt"]
+
+FLEX = "flex"
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ class Attempt:
     probe: Probe
     adaptation: Adaptation = field(default_factory=Adaptation)
     http: HttpOptions = field(default_factory=HttpOptions)
+    flex: bool = False
+    """Ask for the flex tier."""
     replying: bool = False
     headers: Mapping[str, str] | None = None
     refused_headers: Mapping[str, str] = field(default_factory=dict)
@@ -94,11 +98,23 @@ class Attempt:
             refusal=completion.refusal,
             started=time.time() - (now - started),
             sent_model=None if self.sent_model == self.request.model else self.sent_model,
+            via=self.via(completion),
         )
+
+    def via(self, completion: Completion) -> Via:
+        """The way that the reply is charged by: a provider may answer as standard what was asked as flex."""
+        return "flex" if self.asks_flex and completion.tier in (None, FLEX) else "online"
+
+    @property
+    def asks_flex(self) -> bool:
+        """Whether the body that was sent asked for the flex tier."""
+        return bool(self.body.get("service_tier") == FLEX)
 
     def _post(self, client: openai.OpenAI) -> httpx2.Response:
         model = self.request.model
-        self.body = self.adaptation.apply(body_of(self.request)) | {"model": self.sent_model}
+        tier = {"service_tier": FLEX} if self.flex else {}
+        body = body_of(self.request) | tier
+        self.body = self.adaptation.apply(body) | {"model": self.sent_model}
         # Always streamed, so that the size and the time of a body are bounded while it comes.
         response: Any = client.post(
             self.http.path(model),
