@@ -17,6 +17,9 @@ from tasks.upstream.batches.intents import Intent
 
 __all__ = ["BatchDisplay", "batch_row", "line"]
 
+_STILL = 300.0
+"""Seconds after which a line is said again that has not changed but for its age."""
+
 _ARTIFACT_EVERY = 60.0
 """Seconds between two versions of the table, which are rows of Prefect's database."""
 
@@ -27,6 +30,8 @@ class BatchDisplay:
     def __init__(self, run_id: str, log: Any) -> None:
         self._run_id = run_id
         self._log = log
+        self._said: tuple[object, ...] = ()
+        self._said_at = 0.0
         self._drawn: list[dict[str, Any]] = []
         self._drawn_at = 0.0
 
@@ -53,7 +58,7 @@ class BatchDisplay:
         """The batches as they are now."""
         if not intents:
             return
-        stage(line(intents))
+        self._say(intents)
         rows = [batch_row(one) for one in intents]
         if not last and time.monotonic() - self._drawn_at < _ARTIFACT_EVERY:
             return
@@ -67,6 +72,15 @@ class BatchDisplay:
                 create_table_artifact(
                     rows, key="bulk-review-batches", description="Batches at the provider"
                 )
+
+
+    def _say(self, intents: Sequence[Intent]) -> None:
+        """The line for the terminal: into a log, each is a line of its own, so not at every look."""
+        now = time.monotonic()
+        counts = tuple((one.id, one.state, one.said, one.done) for one in intents)
+        if counts != self._said or now - self._said_at >= _STILL:
+            self._said, self._said_at = counts, now
+            stage(line(intents))
 
 
 def line(intents: Sequence[Intent]) -> str:

@@ -1,4 +1,4 @@
-"""A run's rounds that are killed with -9 at one point: `python -m tests.batch.killed POINT URL FOLDER`."""
+"""A run's rounds that are killed with -9 at one point: `python -m tests.batch.killed POINT URL FOLDER STATE`."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def _kill_at(point: str) -> None:
     setattr(owner, name, wrapped)
 
 
-def main(point: str, url: str, folder: str) -> None:
+def main(point: str, url: str, folder: str, state: str) -> None:
     """Ask QUESTIONS questions, and die at the point; an unknown one is never reached."""
     steps._TOGETHER = 2
     rounds._GLANCE = 0.05
     if point in POINTS:
         _kill_at(point)
-    desk = Desk(_At(url), Path(folder), Path(folder) / "state", [])  # type: ignore[arg-type]
+    desk = Desk(_At(url), Path(folder), state, [])  # type: ignore[arg-type]
     with desk.rounds() as asked:
         asked.adopt()
         asked.ask(desk.file(questions(QUESTIONS)))

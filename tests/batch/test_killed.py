@@ -21,7 +21,7 @@ SHORT = ("between create and save", "while waiting", "half way through the outpu
 
 def killed(desk: Desk, point: str) -> subprocess.Popen[bytes]:
     """A run of its own process."""
-    arguments = [point, desk.sandbox.base_url, str(desk.folder)]
+    arguments = [point, desk.sandbox.base_url, str(desk.folder), str(desk.state)]
     return subprocess.Popen([sys.executable, "-m", "tests.batch.killed", *arguments])
 
 
@@ -49,6 +49,17 @@ def test_killed_at(sandbox: Sandbox, desk: Desk, point: str) -> None:
     assert {one["id"] for one in seen["batches"]} <= known
     # What an upload has left that nobody knows of costs nothing, and goes by itself.
     assert len(seen["files"]) == (1 if point == "after the upload" else 0)
+
+
+def test_killed_on_a_database(sandbox: Sandbox, desk: Desk, database: str) -> None:
+    """The same where several machines share the state: its claims go with the killed one's session."""
+    desk.state = database
+    assert killed(desk, "between create and save").wait(60) == -signal.SIGKILL
+    asked = questions(QUESTIONS)
+    desk.ask_all(asked, desk.run("run-2"))
+    assert desk.unanswered(asked) == []
+    assert sandbox.stats()["batches"]["made"] == 1
+    assert sandbox.bill()["questions_twice"] == 0
 
 
 def test_a_run_takes_over_from_one_that_is_killed_beside_it(sandbox: Sandbox, desk: Desk) -> None:

@@ -49,6 +49,37 @@ def test_answers_are_journaled_as_those_of_a_call(sandbox: Sandbox, desk: Desk) 
     assert bill["questions_twice"] == 0
 
 
+@pytest.mark.parametrize("dialect", ["azure", "together"])
+def test_other_dialects(sandbox: Sandbox, desk: Desk, dialect: str) -> None:
+    """Their states, paths and files; Together keeps no metadata, and its batch is found by its file."""
+    sandbox.control(batch={"seconds": 0, "dialect": dialect})
+    asked = questions(4)
+    run = desk.run(app=f'batch_dialect = "{dialect}"')
+    assert desk.ask_all(asked, run) == 1
+    assert desk.unanswered(asked) == []
+    assert states(desk) == ["closed"]
+
+
+def test_files_are_kept_on_demand(sandbox: Sandbox, desk: Desk) -> None:
+    """For whoever wants to look at them at the provider."""
+    desk.ask_all(questions(3), desk.run(batch="keep_files = true"))
+    assert len(sandbox.batch_log()["files"]) == 2
+    assert states(desk) == ["closed"]
+
+
+def test_an_answer_that_is_lost_while_the_list_lags_makes_no_second_batch(
+    sandbox: Sandbox, desk: Desk
+) -> None:
+    """The batch is looked for until it shows, and adopted."""
+    sandbox.control(
+        batch=script({"fault": "create_reset", "times": 1}, {"fault": "list_lag", "times": 1})
+    )
+    asked = questions(4)
+    desk.ask_all(asked)
+    assert desk.unanswered(asked) == []
+    assert sandbox.bill()["questions_twice"] == 0
+
+
 AGAIN = [
     "upload_500", "upload_cut", "create_429", "create_500", "create_reset", "get_500", "unknown_state",
     "capital_states", "expired", "cancelled", "rows_429", "rows_500", "download_500", "download_cut",
