@@ -73,7 +73,6 @@ class BatchDisplay:
                     rows, key="bulk-review-batches", description="Batches at the provider"
                 )
 
-
     def _say(self, intents: Sequence[Intent]) -> None:
         """The line for the terminal: into a log, each is a line of its own, so not at every look."""
         now = time.monotonic()
@@ -89,7 +88,8 @@ def line(intents: Sequence[Intent]) -> str:
     rows, done = sum(one.requests for one in working), sum(one.done for one in working)
     oldest = max((time.time() - one.created for one in working), default=0.0)
     over = sum(one.answered for one in intents if one not in working)
-    text = f"waiting for {len(working)} batches, {done:,} of {rows:,} rows done"
+    many = "1 batch" if len(working) == 1 else f"{len(working)} batches"
+    text = f"waiting for {many}, {done:,} of {rows:,} rows done"
     if not working:
         return f"{over:,} rows answered by batch"
     answered = f", {over:,} answered" if over else ""

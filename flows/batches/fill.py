@@ -40,7 +40,9 @@ def left_working() -> str:
     """What the last run of this process has left at work, as a sentence; empty: nothing."""
     if not _left:
         return ""
-    names = ", ".join(one.batch_id for one in _left[:3]) + (", ..." if _left[3:] else "")
+    names = ", ".join(one.batch_id or "one just made" for one in _left[:3]) + (
+        ", ..." if _left[3:] else ""
+    )
     one = "1 batch goes" if len(_left) == 1 else f"{len(_left)} batches go"
     return (
         f"{one} on at the provider ({names}): the next run takes the answers, and "

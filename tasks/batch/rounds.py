@@ -141,8 +141,8 @@ class Rounds:
 
     @property
     def working(self) -> list[Intent]:
-        """Batches that work at a provider."""
-        return [one for one in self.seen.values() if one.state == "working"]
+        """Batches that work at a provider, as far as is known."""
+        return [one for one in self.seen.values() if one.state in ("uploaded", "working")]
 
     # -- one round ---------------------------------------------------------------------------
 

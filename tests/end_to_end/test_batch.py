@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.sandbox import Sandbox
 from tests.conftest import Job
-from tests.runs import config, numbered, whole
+from tests.runs import await_condition, config, numbered, whole
 
 MakeJob = Callable[..., Job]
 
@@ -66,6 +70,12 @@ def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, i
     assert {row["via"] for row in asked} == {"batch"}
     assert {row["batch_id"] for row in asked} == {one["batch_id"] for one in facts["batches"]}
     assert not any(row["journaled"] for row in asked)
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["bulk-review-batches"]))
+        tables = client.read_artifacts(artifact_filter=wanted)
+    table = max(tables, key=lambda one: str(one.created))
+    shown = json.loads(str(table.data))
+    assert {row["batch"] for row in shown} == {one["batch_id"] for one in facts["batches"]}
     for report in ("report.md", "report.html"):
         text = (job.output / report).read_text()
         assert facts["batches"][0]["batch_id"] in text
@@ -79,3 +89,34 @@ def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, i
     assert paid["online"]["calls"] == paid["batch"]["calls"]
     assert paid["batch"]["usd"] * 2 == pytest.approx(paid["online"]["usd"])
     assert outcome(job.output) == outcome(online)
+
+
+@pytest.mark.chaos
+def test_stopped_and_killed_while_it_waits(
+    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path
+) -> None:
+    """Ctrl-C says what works on; neither it nor kill -9 loses a batch, and the next run asks nothing twice."""
+    sandbox.control(batch={"seconds": 1000})
+    source = numbered(tmp_path / "inputs.jsonl", 60)
+    job = make_job(batched(sandbox))
+    process = job.start(source)
+    looks = lambda: sandbox.stats()["batches"]["calls"].get("get", 0)  # noqa: E731
+    await_condition(lambda: looks() >= 3, "both checks are handed in")
+    os.killpg(process.pid, signal.SIGINT)
+    _, complained = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert "2 batches go on at the provider" in complained
+    process = job.start(source)
+    looked = looks()
+    await_condition(lambda: looks() > looked + 2, "it waits")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert sandbox.stats()["batches"]["made"] == 2
+    sandbox.advance(5000)
+    sandbox.control(batch={"seconds": 0})
+    ended = job.run(source)
+    assert ended.code == 0, ended.err
+    assert sandbox.stats()["requests"] == 0
+    assert sandbox.bill()["questions_twice"] == 0
+    assert {one["state"] for one in sandbox.batch_log()["batches"]} == {"completed"}
+    assert sandbox.batch_log()["files"] == []
