@@ -43,8 +43,17 @@ _CANCEL_POLL = 10.0
 _BACKOFF = 300.0
 """Most seconds between two tries of what a provider refuses for now."""
 
-_HOPELESS = frozenset({"unauthorized", "forbidden", "insufficient_quota", "not_found"})
-"""Failures after which no more files go to an app_id."""
+_HOPELESS = frozenset(
+    {
+        "unauthorized",
+        "forbidden",
+        "insufficient_quota",
+        "not_found",
+        "endpoint_refused",
+        "bad_request",
+    }
+)
+"""Failures after which no more files go to an app_id; what works there already is waited for."""
 
 Told = Callable[[str, Intent], None]
 """Hears of submitted, ended and late batches."""
@@ -294,7 +303,7 @@ class Rounds:
             pause = error.wait or min(_BACKOFF, 2.0**number)
             self._rest[intent.id] = time.time() + pause
             self.steps.log.warning("batch %s: %s", intent.batch_id or intent.id, error)
-            if error.code in _HOPELESS:
+            if error.code in _HOPELESS and intent.state in ("planned", "uploaded"):
                 self._give_up(intent)
         else:
             self._failures.pop(intent.id, None)
@@ -337,15 +346,14 @@ class Rounds:
         self.steps.journal.release(owner_key(name))
 
     def _give_up(self, intent: Intent) -> None:
-        """No more batches of its app_id and model; one that works there stays for the next run."""
+        """No more batches of its app_id and model: what was not made is not made any more."""
         self._out.add((intent.app_id, intent.model))
-        if intent.state == "planned":
-            self._keep(self.steps.abandon(intent))
+        self._keep(self.steps.abandon(intent))
         self._let_go(intent.id)
 
-    def _look_into_failure(self, intent: Intent, status: BatchStatus) -> None:
+    def _look_into_failure(self, intent: Intent, status: BatchStatus | None) -> None:
         """A batch that was refused as a whole: too many tokens wait, or its questions go online."""
-        if status.state != "failed":
+        if status is None or status.state != "failed":
             return
         said = "; ".join(f"{one.code}: {one.message}" for one in status.problems[:3])
         self.steps.log.warning("batch %s failed: %s", intent.batch_id, self.steps.scrub(said, 500))

@@ -39,10 +39,13 @@ from tasks.upstream.calls.refusals import Refusal
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.journal import Answers, Journal
 
-__all__ = ["CREATE_GRACE", "Endpoint", "Steps", "owner_key"]
+__all__ = ["CREATE_GRACE", "GONE", "Endpoint", "Steps", "owner_key"]
 
 CREATE_GRACE = 30.0
 """Seconds after which a batch that is not in the provider's list was never made."""
+
+GONE = "not_found"
+"""The state of a batch that its provider does not know any more."""
 
 _TOGETHER = 200
 """Rows that are journaled at once: an fsync each would take minutes for 50,000."""
@@ -123,18 +126,23 @@ class Steps:
             return self._begun(intent, found)
         if time.time() - intent.changed < CREATE_GRACE:
             return None
-        self._delete(intent, [intent.file_id])
         return self.abandon(intent)
 
     def abandon(self, intent: Intent) -> Intent:
-        """Nothing of it is at the provider: its questions and its part of the budget are free again."""
+        """There is no batch: its file goes, its questions and its part of the budget are free again."""
+        self._delete(intent, [intent.file_id])
         if self.budget is not None:
             self.budget.settle_batch(intent.id, intent.model, 0, Usage())
         return self.store.move(intent, "abandoned")
 
     def poll(self, intent: Intent) -> Intent:
         """How far it is."""
-        status = self._client(intent).get(intent.batch_id)
+        try:
+            status = self._client(intent).get(intent.batch_id)
+        except BatchCallFailed as error:
+            if error.code != "not_found":
+                raise
+            return self.store.move(intent, "ended", said=GONE)
         seen = {"said": status.said, "done": status.counts.done}
         if not status.is_over:
             return intent if _same(intent, seen) else self.store.note(intent, **seen)
@@ -151,8 +159,11 @@ class Steps:
         status = self._client(intent).cancel(intent.batch_id)
         return self.store.note(intent, said=status.said, cancelled=time.time(), late=int(late))
 
-    def read(self, intent: Intent, status: BatchStatus) -> Intent:
-        """Its rows go into the journal; its questions are free again."""
+    def read(self, intent: Intent, status: BatchStatus | None) -> Intent:
+        """Its rows go into the journal; its questions are free again.
+
+        A file that the provider does not have any more is as if it were empty.
+        """
         questions = self.store.questions(intent)
         answers = Answers(self.journal, self.run.settings.pool)
         rows = self._rows(intent, status, questions)
@@ -186,8 +197,10 @@ class Steps:
             self._delete(intent, [intent.file_id, intent.output_file_id, intent.error_file_id])
         return self.store.move(intent, "closed")
 
-    def status(self, intent: Intent) -> BatchStatus:
-        """What the provider says of it now."""
+    def status(self, intent: Intent) -> BatchStatus | None:
+        """What the provider says of it now; None: it does not know it any more."""
+        if intent.said == GONE:
+            return None
         return self._client(intent).get(intent.batch_id)
 
     # -- inside ------------------------------------------------------------------------------
@@ -200,10 +213,18 @@ class Steps:
         return self.store.move(intent, "working", batch_id=status.id, said=status.said)
 
     def _rows(
-        self, intent: Intent, status: BatchStatus, questions: Mapping[str, str]
+        self, intent: Intent, status: BatchStatus | None, questions: Mapping[str, str]
     ) -> Iterator[Row]:
-        client = self._client(intent)
-        return client.rows(status, questions.keys(), self.folder, intent.model)
+        if status is None:
+            return
+        try:
+            yield from self._client(intent).rows(
+                status, questions.keys(), self.folder, intent.model
+            )
+        except BatchCallFailed as error:
+            if error.code != "not_found":
+                raise
+            self.log.warning("batch %s: its results are gone: %s", intent.batch_id, error)
 
     def _paid(self, reply: Reply, intent: Intent, paid_for: str) -> Reply:
         return replace(

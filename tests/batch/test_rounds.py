@@ -60,6 +60,32 @@ def test_other_dialects(sandbox: Sandbox, desk: Desk, dialect: str) -> None:
     assert states(desk) == ["closed"]
 
 
+def test_a_key_that_is_refused_leaves_its_questions_to_calls(sandbox: Sandbox, desk: Desk) -> None:
+    """No batch, no loop: the run goes on at once, and nothing is claimed."""
+    sandbox.control(keys={"a": {"key": "sk-batch-a", "state": "revoked"}})
+    asked = questions(4)
+    assert desk.ask_all(asked) == 1
+    assert len(desk.unanswered(asked)) == 4
+    assert states(desk) == ["abandoned"]
+
+
+def test_a_batch_that_its_provider_forgot_frees_its_questions(sandbox: Sandbox, desk: Desk) -> None:
+    """As after a month, or at another account: they are asked again."""
+    sandbox.control(batch={"seconds": 1000})
+    asked = questions(4)
+
+    def forget() -> None:
+        if len(desk.told) == 1:
+            sandbox.reset()
+            sandbox.control(batch={"seconds": 0})
+
+    with desk.rounds(look=forget) as rounds:
+        assert rounds.ask(desk.file(asked))
+    assert states(desk) == ["closed"]
+    assert desk.ask_all(asked) == 1
+    assert desk.unanswered(asked) == []
+
+
 def test_files_are_kept_on_demand(sandbox: Sandbox, desk: Desk) -> None:
     """For whoever wants to look at them at the provider."""
     desk.ask_all(questions(3), desk.run(batch="keep_files = true"))
