@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.sandbox import Sandbox
+from tasks.core.settings import load_settings
+from tasks.estimate.estimate import estimate
+from tasks.estimate.loads import load_cost
 from tests.conftest import Job
 from tests.runs import await_condition, config, numbered, whole
 
@@ -46,6 +50,23 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found | {
         "calls": [{n: v for n, v in row.items() if n not in aside} for row in found["calls"]]
     }
+
+
+def assert_estimated(source: Path, rows: list[dict[str, Any]], text: str, folder: Path) -> None:
+    """The estimate of the checks, by their usual replies, is within 2 % of what they cost."""
+    checks = [row for row in rows if row["stage"] == "check"]
+    replies = {
+        name: statistics.mean(row["output_tokens"] for row in checks if row["name"] == name)
+        for name in ("one", "two")
+    }
+    for name, tokens in replies.items():
+        text = text.replace(f'name = "{name}"', f'name = "{name}"\nexpected_tokens = {tokens:.0f}')
+    settings = load_settings(text.replace('"state"', f'"{folder}/nothing"'))
+    found = estimate(str(source), settings, None, fresh=False)
+    loads = [load for load in found.loads if load.name in replies]
+    batch = sum(load_cost(load, settings.prices, "batch") or 0.0 for load in loads)
+    assert found.batched >= {"check-1", "check-2"}
+    assert batch == pytest.approx(sum(row["cost_usd"] for row in checks), rel=0.02)
 
 
 @pytest.mark.parametrize("inputs", [60, pytest.param(2000, marks=pytest.mark.chaos)])
@@ -80,6 +101,8 @@ def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, i
         text = (job.output / report).read_text()
         assert facts["batches"][0]["batch_id"] in text
         assert "paid by batch" in text
+
+    assert_estimated(source, rows, batched(sandbox), job.folder)
 
     (job.folder / "review.toml").write_text(batched(sandbox).replace('"state"', '"other"'))
     online = job.folder / "apart" / "online"
