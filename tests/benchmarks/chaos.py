@@ -183,10 +183,10 @@ def chaos(sandbox: Sandbox, folder: Path, inputs: int, kills: int, seed: int) ->
     sandbox.control(faults={}, latency=0.0)
     quiet = start(folder, run.source, folder / "apart" / "quiet", "--fresh").wait()
     found = list(differences(whole(folder / "out"), whole(folder / "apart" / "quiet")))
-    # A reply that was cut is paid for, and counts beside the one that was asked for after it.
+    # A reply that says nothing is paid for, and counts beside the one that was asked for after it.
     paid = [one for one in found if _PAID.match(one)]
-    cut = seen["faults"].get("truncated", 0)
-    differing = [one for one in found if one not in paid or len(paid) > cut * _TOKENS]
+    empty = seen["faults"].get("empty_choices", 0)
+    differing = [one for one in found if one not in paid or len(paid) > empty * _TOKENS]
     cells = json.loads((folder / "out" / "manifest.json").read_text())["counts"]["cells"]
     lost = inputs * CHECKS - cells["ok"]
     print("\n| fault | times | runs ended by it | cells lost | paid twice | in flight |")
@@ -201,7 +201,7 @@ def chaos(sandbox: Sandbox, folder: Path, inputs: int, kills: int, seed: int) ->
         f"\nexit codes {code} and {quiet}; {inputs * CHECKS:,} cells, {seen['requests']:,} requests, "
         f"{seen['duplicates']} good answers paid twice; outputs "
         f"{'DIFFER from those' if differing else 'equal those'} of an undisturbed run "
-        f"but for the tokens of {len(paid) // _TOKENS} replies that were cut and paid"
+        f"but for the tokens of {len(paid) // _TOKENS} replies without a choice, which are paid"
     )
     for difference in islice(differing, 10):
         print(f"  {difference}")
