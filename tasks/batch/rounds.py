@@ -25,6 +25,7 @@ from tasks.batch.steps import Endpoint, Steps, owner_key
 from tasks.core.batch_settings import instant_after
 from tasks.core.calls import Request, Usage
 from tasks.core.errors import BatchCallFailed
+from tasks.core.files import output_errors
 from tasks.upstream.batches.intents import Intent
 from tasks.upstream.batches.questions import read_questions
 from tasks.upstream.batches.records import BatchStatus, RequestFile
@@ -180,14 +181,15 @@ class Rounds:
                 )
                 yield request
 
-        yield from write_request_files(
-            noted(),
-            self.steps.folder,
-            limits,
-            endpoint.dialect,
-            http=group.app_id.http,
-            adapt=lambda body: self.steps.adaptations.at(place).apply(body),
-        )
+        with output_errors(self.steps.folder):
+            yield from write_request_files(
+                noted(),
+                self.steps.folder,
+                limits,
+                endpoint.dialect,
+                http=group.app_id.http,
+                adapt=lambda body: self.steps.adaptations.at(place).apply(body),
+            )
 
     def _endpoint(self, group: Group) -> Endpoint:
         return self.steps.endpoints[group.app_id.alias]
@@ -328,7 +330,8 @@ class Rounds:
             intent = self._keep(steps.poll(intent))
         if intent.state == "ended":
             status = steps.status(intent)
-            intent = self._keep(steps.read(intent, status))
+            with output_errors(steps.folder):
+                intent = self._keep(steps.read(intent, status))
             self.tell("ended", intent)
             self._look_into_failure(intent, status)
         if intent.state == "read":
