@@ -15,7 +15,7 @@ from tests.batch.conftest import Desk, questions
 from tests.batch.killed import POINTS, QUESTIONS
 from tests.runs import await_condition
 
-SHORT = ("between create and save", "while waiting", "half way through the output file")
+SHORT = ("between create and save", "half way through the output file")
 """Those of every `make test`; the others are in `make chaos`."""
 
 
@@ -51,6 +51,7 @@ def test_killed_at(sandbox: Sandbox, desk: Desk, point: str) -> None:
     assert len(seen["files"]) == (1 if point == "after the upload" else 0)
 
 
+@pytest.mark.chaos
 def test_killed_on_a_database(sandbox: Sandbox, desk: Desk, database: str) -> None:
     """The same where several machines share the state: its claims go with the killed one's session."""
     desk.state = database

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import statistics
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox
+from tasks.core.paths import RunPaths
+from tasks.core.run import Run
 from tasks.core.settings import load_settings
 from tasks.estimate.estimate import estimate
 from tasks.estimate.loads import load_cost
-from tests.conftest import Job
+from tasks.infer.shard_worker import open_shard_worker
+from tasks.load.rows import read_input
+from tests.conftest import KEYS, Job
 from tests.runs import await_condition, config, numbered, whole
 
 MakeJob = Callable[..., Job]
@@ -69,24 +77,18 @@ def assert_estimated(source: Path, rows: list[dict[str, Any]], text: str, folder
     assert batch == pytest.approx(sum(row["cost_usd"] for row in checks), rel=0.02)
 
 
-@pytest.mark.parametrize("inputs", [60, pytest.param(2000, marks=pytest.mark.chaos)])
-def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, inputs: int) -> None:
-    """No call goes online, the reviews are those of a run without batches, the bill is half of its."""
-    sandbox.control(batch={"seconds": 0})
-    source = numbered(tmp_path / "inputs.jsonl", inputs)
-    job = make_job(batched(sandbox))
-    ended = job.run(source)
-    assert ended.code == 0, ended.err
+def assert_by_batch(sandbox: Sandbox, output: Path, inputs: int) -> list[dict[str, Any]]:
+    """No call went online, everything says so, and the cost is the bill; returns the calls."""
     bill = sandbox.bill()
     assert bill["tiers"]["online"]["calls"] == sandbox.stats()["requests"] == 0
     assert bill["tiers"]["batch"]["calls"] >= 2 * inputs
     assert sandbox.batch_log()["files"] == []
 
-    facts = json.loads((job.output / "manifest.json").read_text())
+    facts = json.loads((output / "manifest.json").read_text())
     assert {one["model"] for one in facts["batches"]} == {"check-1", "check-2", "review-1"}
     assert sum(one["answered"] for one in facts["batches"]) == bill["tiers"]["batch"]["calls"]
     assert facts["figures"]["cost_usd"] == pytest.approx(bill["usd"], rel=0.02)
-    rows = pq.read_table(job.output / "calls.parquet").to_pylist()
+    rows = pq.read_table(output / "calls.parquet").to_pylist()
     asked = [row for row in rows if row["status"] == "ok"]
     assert {row["via"] for row in asked} == {"batch"}
     assert {row["batch_id"] for row in asked} == {one["batch_id"] for one in facts["batches"]}
@@ -98,19 +100,70 @@ def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, i
     shown = json.loads(str(table.data))
     assert {row["batch"] for row in shown} == {one["batch_id"] for one in facts["batches"]}
     for report in ("report.md", "report.html"):
-        text = (job.output / report).read_text()
+        text = (output / report).read_text()
         assert facts["batches"][0]["batch_id"] in text
         assert "paid by batch" in text
+    return rows
 
+
+def judged(comments: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What a run says of an input."""
+    return [
+        (one["comment_id"], one["title"], one["severity"], one["outcome"], one["verdict"])
+        for one in comments
+    ]
+
+
+def reviewed_online(source: Path, text: str, folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """What a shard says of each input whose calls all go online."""
+    shard = RunPaths(folder / "online").shard(0)
+    shard.root.mkdir(parents=True)
+    lines = [read_input(json.loads(line)) for line in source.read_text().splitlines()]
+    shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
+    Run("online", load_settings(text), str(folder / "other"), 8).write(shard.settings)
+    keys = {"alpha": SecretStr(KEYS["KEY_A"]), "bravo": SecretStr(KEYS["KEY_B"])}
+    with open_shard_worker(shard, keys, logging.getLogger("test"), threading.Event()) as worker:
+        worker.review_slice(0, worker.inputs)
+    reviews = map(json.loads, shard.part(0).read_text().splitlines())
+    return {one["input_id"]: judged(one["comments"]) for one in reviews}
+
+
+def assert_half_the_bill(sandbox: Sandbox) -> None:
+    """As many calls online as by batch, at twice the price."""
+    paid = sandbox.bill()["tiers"]
+    assert paid["online"]["calls"] == paid["batch"]["calls"]
+    assert paid["batch"]["usd"] * 2 == pytest.approx(paid["online"]["usd"])
+
+
+def test_a_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path) -> None:
+    """No call goes online, the reviews are those of calls online, the bill is half of theirs."""
+    sandbox.control(batch={"seconds": 0})
+    source = numbered(tmp_path / "inputs.jsonl", 60)
+    job = make_job(batched(sandbox))
+    ended = job.run(source)
+    assert ended.code == 0, ended.err
+    rows = assert_by_batch(sandbox, job.output, 60)
     assert_estimated(source, rows, batched(sandbox), job.folder)
+    online = reviewed_online(source, batched(sandbox), tmp_path)
+    found = pq.read_table(job.output / "reviews.parquet").to_pylist()
+    assert {one["input_id"]: judged(one["comments"]) for one in found} == online
+    assert_half_the_bill(sandbox)
 
+
+@pytest.mark.chaos
+def test_a_large_night_by_batch(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path) -> None:
+    """2,000 inputs, two checks and a review: every value of every output is that of a run online."""
+    sandbox.control(batch={"seconds": 0})
+    source = numbered(tmp_path / "inputs.jsonl", 2000)
+    job = make_job(batched(sandbox))
+    ended = job.run(source)
+    assert ended.code == 0, ended.err
+    assert_by_batch(sandbox, job.output, 2000)
     (job.folder / "review.toml").write_text(batched(sandbox).replace('"state"', '"other"'))
     online = job.folder / "apart" / "online"
     ended = job.run(source, "--batch", "never", output=online)
     assert ended.code == 0, ended.err
-    paid = sandbox.bill()["tiers"]
-    assert paid["online"]["calls"] == paid["batch"]["calls"]
-    assert paid["batch"]["usd"] * 2 == pytest.approx(paid["online"]["usd"])
+    assert_half_the_bill(sandbox)
     assert outcome(job.output) == outcome(online)
 
 
