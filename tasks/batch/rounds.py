@@ -13,24 +13,20 @@ What another living run has handed in is waited for, and never asked again.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.batch.plan import Group, Wanted, group_questions, questions_of, want
-from tasks.batch.steps import Endpoint, Steps, owner_key
+from tasks.batch.plan import Group, Wanted, group_questions, want
+from tasks.batch.request_files import RequestFiles
+from tasks.batch.steps import Steps, owner_key
 from tasks.core.batch_settings import instant_after
-from tasks.core.calls import Request, Usage
 from tasks.core.errors import BatchCallFailed
 from tasks.core.files import output_errors
 from tasks.upstream.batches.intents import Intent
-from tasks.upstream.batches.questions import read_questions
 from tasks.upstream.batches.records import BatchStatus, RequestFile
-from tasks.upstream.batches.request_file import FileLimits, write_request_files
-from tasks.upstream.calls.caller import paid_for
 
 __all__ = ["Rounds", "Told"]
 
@@ -96,12 +92,11 @@ class Rounds:
     _rest: dict[str, float] = field(default_factory=dict)
     """Intent -> when the next step may be tried."""
     _failures: Counter[str] = field(default_factory=Counter)
-    _sources: tuple[Path, ...] = ()
-    _payers: dict[str, str] = field(default_factory=dict)
-    """Question -> whom its answer is paid for."""
-    _expected: dict[str, int] = field(default_factory=dict)
-    """Model -> tokens of a usual reply, at most."""
+    _writer: RequestFiles = field(init=False)
     _rounds: int = 0
+
+    def __post_init__(self) -> None:
+        self._writer = RequestFiles(self.steps)
 
     # -- what a run calls --------------------------------------------------------------------
 
@@ -132,12 +127,12 @@ class Rounds:
         """
         if time.time() >= self.deadline:
             return False
-        self._sources = tuple(files)
+        self._writer.sources = tuple(files)
         wanted = want(files, self.steps.store.holders, self._tries)
         self._theirs = set(self.steps.store.holders(list(wanted.held)).values())
         settings, again = self.steps.run.settings, self._rounds >= 2  # noqa: PLR2004 - checks, reviews
         for group in group_questions(wanted, settings, self._out, again=again):
-            self._enlist(group, files, wanted)
+            self._enlist(group, wanted)
         if not self._pending and not self._theirs:
             return False
         self._rounds += 1
@@ -156,43 +151,10 @@ class Rounds:
 
     # -- one round ---------------------------------------------------------------------------
 
-    def _enlist(self, group: Group, files: Sequence[Path], wanted: Wanted) -> None:
-        limits = self._limits()
-        for file in self._written(group, questions_of(group, files, wanted), limits):
+    def _enlist(self, group: Group, wanted: Wanted) -> None:
+        for file in self._writer.of_group(group, wanted):
             self._tries.update(file.custom_ids)
             self._pending.append(_Pending(group, file))
-
-    def _limits(self) -> FileLimits:
-        batch = self.steps.run.settings.batch
-        return FileLimits(batch.max_requests, batch.max_bytes, batch.max_enqueued_tokens)
-
-    def _written(
-        self, group: Group, requests: Iterator[Request], limits: FileLimits
-    ) -> Iterator[RequestFile]:
-        endpoint = self._endpoint(group)
-        run_id = self.steps.run.run_id
-        place = group.app_id.base_url, group.model
-
-        def noted() -> Iterator[Request]:
-            for request in requests:
-                self._payers[request.key] = paid_for(run_id, request.cell)
-                self._expected[request.model] = max(
-                    request.expected_tokens, self._expected.get(request.model, 0)
-                )
-                yield request
-
-        with output_errors(self.steps.folder):
-            yield from write_request_files(
-                noted(),
-                self.steps.folder,
-                limits,
-                endpoint.dialect,
-                http=group.app_id.http,
-                adapt=lambda body: self.steps.adaptations.at(place).apply(body),
-            )
-
-    def _endpoint(self, group: Group) -> Endpoint:
-        return self.steps.endpoints[group.app_id.alias]
 
     def _wait(self) -> None:
         while self._pending or self._theirs or self._mine:
@@ -245,33 +207,20 @@ class Rounds:
         return not enqueued or enqueued + pending.file.prompt_tokens <= most
 
     def _begin(self, pending: _Pending) -> None:
-        file, app_id = pending.file, pending.group.app_id
-        intent = Intent(
-            id=uuid.uuid4().hex,
-            run_id=self.steps.run.run_id,
-            app_id=app_id.alias,
-            provider=app_id.answers_as,
-            endpoint=app_id.base_url,
-            model=pending.group.model,
-            sha256=file.sha256,
-            requests=file.requests,
-            prompt_tokens=file.prompt_tokens,
-            created=time.time(),
-        )
+        file, batch = pending.file, self.steps.run.settings.batch
+        intent = self._writer.intent(pending.group, file)
         self.steps.journal.claim(owner_key(intent.id))
-        questions = {key: self._payers.get(key, "") for key in file.custom_ids}
-        if held := self.steps.store.plan(intent, questions):
+        if held := self.steps.store.plan(intent, self._writer.questions(file)):
             # Another run was faster with some: those are waited for, the others go anew.
             self.steps.journal.release(owner_key(intent.id))
             self._theirs |= set(self.steps.store.holders(list(held)).values())
             self._rewrite(pending, set(file.custom_ids) - held, file.prompt_tokens)
             return
-        usage = Usage(file.prompt_tokens, file.requests * self._expected.get(intent.model, 0))
-        if not self.steps.is_affordable(intent, usage):
+        if not self.steps.is_affordable(intent, self._writer.usage(file)):
             # A smaller one may be; what is left goes online, call by call to the end of the budget.
             self.steps.abandon(intent)
             self.steps.journal.release(owner_key(intent.id))
-            if file.requests >= 2 * self.steps.run.settings.batch.min_calls:
+            if file.requests >= 2 * batch.min_calls:
                 self._rewrite(pending, set(file.custom_ids), -(-file.prompt_tokens // 2))
             return
         self._files[intent.id] = pending
@@ -280,12 +229,7 @@ class Rounds:
 
     def _rewrite(self, pending: _Pending, keys: set[str], most_tokens: int) -> None:
         """The file of fewer questions, or in several files of fewer tokens."""
-        if not keys:
-            return
-        limits = self._limits()
-        limits = FileLimits(limits.max_requests, limits.max_bytes, max(1, most_tokens))
-        requests = _only(read_questions(self._sources), keys)
-        for file in self._written(pending.group, requests, limits):
+        for file in self._writer.again(pending.group, keys, most_tokens):
             self._pending.append(_Pending(pending.group, file, pending.not_before))
 
     # -- advancing ---------------------------------------------------------------------------
@@ -430,12 +374,3 @@ class Rounds:
         if time.time() >= self.deadline + _CANCELLING:
             self.steps.log.warning("%d batches do not stop; asking online", len(self._mine))
             self.close()
-
-
-def _only(requests: Iterable[Request], keys: set[str]) -> Iterator[Request]:
-    """Those questions, each once."""
-    left = set(keys)
-    for request in requests:
-        if (key := request.key) in left:
-            left.discard(key)
-            yield request
