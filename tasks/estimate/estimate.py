@@ -37,7 +37,7 @@ class Estimate:
     loads: tuple[Load, ...]
     seconds: float
     """Least time that the quotas allow; 0: they do not bound it."""
-    batched: frozenset[str] = frozenset()
+    batched: tuple[str, ...] = ()
     """Models whose calls go through a Batch API."""
     seconds_beside: float = 0.0
     """Least time of the calls that then go online."""

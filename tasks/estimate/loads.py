@@ -68,12 +68,12 @@ def load_cost(load: Load, prices: Mapping[str, Price], via: Via = "online") -> f
     return dollars * price.share(via) / 1e6
 
 
-def batched_models(loads: Iterable[Load], settings: Settings) -> frozenset[str]:
+def batched_models(loads: Iterable[Load], settings: Settings) -> tuple[str, ...]:
     """Models whose calls a run would hand to a Batch API; nobody is asked whether it takes them."""
     least = settings.batch.min_calls if settings.batch.use == "auto" else 1
     calls = sum_by_model(loads, "calls")
     pool = settings.batch_pool
-    return frozenset(
+    return tuple(
         model
         for model, count in calls.items()
         if count >= least and any(one.serves(model) for one in pool)

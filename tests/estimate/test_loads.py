@@ -76,6 +76,6 @@ def test_models_with_enough_calls_go_by_batch() -> None:
         Load("two", "m", calls=50),
         Load("review", "r", calls=900),
     ]
-    assert batched_models(loads, load_settings(POOL)) == {"m"}
-    assert batched_models(loads[:1], load_settings(POOL)) == set()
-    assert batched_models(loads, load_settings('batch = { use = "never" }\n' + POOL)) == set()
+    assert batched_models(loads, load_settings(POOL)) == ("m",)
+    assert batched_models(loads[:1], load_settings(POOL)) == ()
+    assert batched_models(loads, load_settings('batch = { use = "never" }\n' + POOL)) == ()
