@@ -5,7 +5,6 @@ The shards then find the answers there; what is left over they ask online, as ev
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -155,7 +154,7 @@ def _with_suspension(look: Callable[[], None]) -> Callable[[], None]:
 
     def both() -> None:
         look()
-        if context is not None and threading.current_thread() is threading.main_thread():
+        if context is not None:
             context.flow_run_suspension_request.raise_if_requested()
 
     return both
