@@ -42,7 +42,7 @@ batches = typer.Typer(
 
 @batches.command("list", epilog=examples("example: nightly-review batches list"))
 def list_batches(*, config: ConfigOption = "review.toml") -> None:
-    """Every batch of the last 30 days, the newest last, as its provider says now."""
+    """Every batch of the last 35 days, the newest last, as its provider says now."""
     with _steps(config) as steps:
         from flows.batches.display import batch_row  # noqa: PLC0415 - imports Prefect
         from tasks.batch.by_hand import look_at_batches  # noqa: PLC0415

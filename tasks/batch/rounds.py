@@ -111,6 +111,7 @@ class Rounds:
         Batches that still work stay, claimed by nobody: they are waited for when a question of this
         run is among them.
         """
+        self.steps.store.prune()
         for intent in self.steps.store.open():
             if self._take_over(intent):
                 with suppress(BatchCallFailed):

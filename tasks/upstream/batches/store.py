@@ -28,8 +28,8 @@ __all__ = ["SCHEMA", "BatchStore", "open_batches"]
 _T = TypeVar("_T")
 _COLUMNS = tuple(one.name for one in fields(Intent))
 _CHUNK = 500
-_KEPT = 30 * 86_400.0
-"""Seconds for which an intent that is over is remembered, as long as providers keep files."""
+_KEPT = 35 * 86_400.0
+"""Seconds for which an intent is remembered; providers keep files for 30 days."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS intents (
@@ -180,14 +180,13 @@ class BatchStore:
         )
 
     def prune(self) -> None:
-        """Forget what has been over for as long as a provider keeps its files."""
+        """Forget what is older than a provider keeps its files, also a batch that nobody has read."""
         before = time.time() - _KEPT
 
         def work(db: Db) -> None:
-            db.execute(
-                "DELETE FROM intents WHERE changed < ? AND state IN ('closed', 'abandoned')",
-                (before,),
-            )
+            old = "SELECT id FROM intents WHERE created < ?"
+            db.execute(f"DELETE FROM questions WHERE intent IN ({old})", (before,))  # noqa: S608
+            db.execute("DELETE FROM intents WHERE created < ?", (before,))
             db.execute("DELETE FROM refusals WHERE at < ?", (before,))
 
         self._transact(work)

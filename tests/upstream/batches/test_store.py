@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,10 +101,11 @@ def test_refusals_belong_to_their_run(store: BatchStore) -> None:
     assert store.refusals("run-2") == {}
 
 
-def test_what_is_long_over_is_forgotten(store: BatchStore) -> None:
-    """An open intent stays, however old it is."""
+def test_what_is_older_than_the_providers_files_is_forgotten(store: BatchStore) -> None:
+    """Also a batch that nobody has read: its questions are free again."""
     store.plan(INTENT, QUESTIONS)
-    over = replace(INTENT, id="i0", state="abandoned", changed=1_700_000_000.0)
-    store.plan(over, {})
+    young = replace(INTENT, id="i2", created=time.time() - 86_400)
+    store.plan(young, {key("three"): ""})
     store.prune()
-    assert [one.id for one in store.all()] == ["i1"]
+    assert [one.id for one in store.all()] == ["i2"]
+    assert store.holders([*QUESTIONS, key("three")]) == {key("three"): "i2"}
