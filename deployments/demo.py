@@ -16,16 +16,18 @@ _ROOT = Path(__file__).parents[1]
 SAMPLES = _ROOT / "data" / "samples" / "samples.jsonl"
 RUN = _ROOT / "data" / "runs" / "demo"
 STATE = _ROOT / "data" / "state" / "demo"
-SHORT = ModelOptions(max_chars=40, max_items=1, parallel=4)
+SHORT = ModelOptions(max_chars=30, max_items=1, parallel=2)
+"""Most of the time goes into reading prompts: more requests at once read the rules more often."""
 LIMIT = "8"
-"""Two of each language, and among them both in which the linter finds something."""
+"""Two of each language, short ones, and among them both in which the linter finds something."""
 
 CONFIG = """\
 # Written by `make demo`.
 mode = "check_and_review"
 processes = 1
-threads = 4                       # the local model computes four requests at a time
+threads = 2                       # the local model computes two requests at a time
 state = "{state}"
+prompt = "short"                  # the local model is slow to read, and caches nothing
 accept = {{ failed_cells = "10%" }} # a reply that cannot be read does not make the demo fail
 
 [app_ids.local]
@@ -55,11 +57,9 @@ batch = 1
 require_evidence = true           # a verdict counts when the line that it quotes is in the code
 """
 
-_WORTH = """
-What you have seen is the whole path, and no model worth asking: of what SmolLM2 (135 million
-parameters) says, only what it proves by a line of the code is kept, which is next to nothing. The
-findings of ruff are true.
-"""
+_WORTH = (
+    "SmolLM2 (135 M parameters) shows the path and is no reviewer; the findings of ruff are true."
+)
 _AMBER = (
     "{failed} of its replies could not be used: run `make demo` again, only those are asked again."
 )
@@ -99,7 +99,7 @@ def _last_words(run: Path) -> list[str]:
     failed = json.loads((run / "manifest.json").read_text())["counts"]["cells"]["failed"]
     amber = [_amber(_AMBER.format(failed=failed))] if failed else []
     report = (run / "report.html").relative_to(_ROOT)
-    return [_WORTH.strip("\n"), *amber, _NEXT.format(report=report).rstrip("\n")]
+    return [_WORTH, *amber, _NEXT.format(report=report).rstrip("\n")]
 
 
 def _amber(text: str) -> str:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.core.errors import ConfigError
 from tasks.core.files import atomic
-from tasks.core.git_source import GIT_PREFIX, parse_git_source
+from tasks.core.git_source import GIT_PREFIX, parse_git_source, split_sources
 
 __all__ = ["CRON", "Nightly", "absolute_source", "local_zone", "with_nightly"]
 
@@ -93,8 +93,8 @@ def absolute_source(source: str) -> str:
     """SOURCE as it is found from every folder."""
     if not source.startswith(GIT_PREFIX):
         return str(Path(source).absolute())
-    asked = parse_git_source(source)
-    return f"{GIT_PREFIX}{Path(asked.folder).absolute()}@{asked.wanted}"
+    asked = map(parse_git_source, split_sources(source))
+    return " ".join(f"{GIT_PREFIX}{Path(one.folder).absolute()}@{one.wanted}" for one in asked)
 
 
 def local_zone() -> str:

@@ -16,6 +16,7 @@ if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,11 +59,13 @@ from tasks.core.run import Run
 from tasks.deliver.task import deliver
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
+from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import load
 from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
 from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.shard.task import default_shards, shard
 from tasks.write.task import write
 
@@ -96,7 +99,8 @@ def bulk_review(
         source: A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or
             source files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h for the files
             that changed in the repository at PATH: since=last means since the last run that ended
-            complete (since also takes 7d, 2w or a date).
+            complete (since also takes 7d, 2w or a date). Several repositories with blanks between them
+            are one run: git:../shop@since=last git:../api@since=last.
         config: The review.toml to use. Relative paths, here and in it, start at the folder that the
             run works in; for a deployment that is the project root.
         output: Folder of the outputs, or a URL as s3://bucket/nightly, to which they are copied when
@@ -158,6 +162,8 @@ def _review(
     cancel: CancelWatch,
 ) -> State[Any]:
     log, started, settings = get_run_logger(), time.time(), run.settings
+    run = replace(run, rules=tuple(read_all_rule_files(taken.resolved, settings.rule_files)))
+    rules = TeamRules(settings, run.rules)
     # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
     pa.set_memory_pool(pa.system_memory_pool())
     make_work(paths, run)
@@ -165,7 +171,9 @@ def _review(
         log.info("%s", line)
     stage(f"reading {taken.source}")
     loaded = load(
-        taken.resolved, paths.staged, limit, settings.max_input_tokens, settings.git.options
+        *(taken.resolved, paths.staged, limit, settings.max_input_tokens),
+        settings.load_options,
+        rules=rules,
     )
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
@@ -173,6 +181,7 @@ def _review(
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
     planned = planned_cells(settings.check_names, reviews=settings.reviews)
+    each = len(planned) - len(settings.tool_check)
     log.info(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
@@ -186,7 +195,7 @@ def _review(
     with (
         LimitSync(run, log) as sync,
         on_progress(watch.look),
-        Monitor(shards, loaded.inputs, len(planned), sync.least_seconds, watch, spent=spent),
+        Monitor(shards, loaded.inputs, each, sync.least_seconds, watch, spent=spent),
     ):
         lost = run_shards(
             {one.root.name: str(one.root) for one in shards},
@@ -212,7 +221,9 @@ def _review(
     manifest = run_facts(
         run, taken, loaded, merged, upstream, started=started, limit=limit, batches=batches
     )
-    report(paths, manifest, outputs, quota_proof(run))
+    # A run with workers has no fork server.
+    apart = fork_server.call if settings.workers is None else None
+    report(paths, manifest, outputs, quota_proof(run), apart)
     remove_work(paths)
     deliver(paths)
     if merged.counts.whole:

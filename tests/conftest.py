@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import (
+    ExitStack,
+    chdir,
+    closing,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -22,6 +33,7 @@ from deployments.sandbox import Sandbox, start_sandbox
 from flows.cli.main import main
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
+from tests import warm
 from tests.postgres import Postgres, start_postgres
 
 # How long a machine takes to make inputs says how busy it is, and nothing of the code.
@@ -110,11 +122,47 @@ class PrefectServer:
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """One real Prefect server for the whole session, on a database of its own."""
     home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
-        with embedded_server() as url:
-            yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
+        with _new_database(tmp_path_factory.getbasetemp(), home):
+            url = stack.enter_context(embedded_server())
+        yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
+
+
+@contextmanager
+def _new_database(base: Path, home: Path) -> Iterator[None]:
+    """Give the session's other processes what the first one's server makes of an empty home.
+
+    Prefect's migrations take six seconds of CPU.
+    """
+    shared = base.parent / "made" if "PYTEST_XDIST_WORKER" in os.environ else base / "made"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = [shared / _DATABASE, shared / _REGISTERED]
+        if all(file.exists() for file in made):
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            for file in made:
+                shutil.copy(file, home)
+            yield
+            return
+        yield
+        with (
+            closing(sqlite3.connect(home / _DATABASE)) as database,
+            closing(sqlite3.connect(shared / _DATABASE)) as copy,
+        ):
+            database.backup(copy)
+        shutil.copy(home / _REGISTERED, shared)
+
+
+_DATABASE, _REGISTERED = "prefect.db", "memo_store.toml"
+"""What a server leaves in its home: the tables, and that it has entered its block types."""
+
+Process = Popen[str] | warm.Command
+"""A command that was started."""
+
+_COMMAND = (sys.executable, "-m", "flows.bulk_review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +171,7 @@ class Job:
 
     folder: Path
     environment: dict[str, str]
-    started: list[Popen[str]] = field(default_factory=list, compare=False)
+    started: list[Process] = field(default_factory=list, compare=False)
     """Ended with the test, so that one that fails leaves nothing to the next."""
 
     def using(self, environment: Mapping[str, str]) -> Job:
@@ -145,20 +193,33 @@ class Job:
         *arguments: str,
         output: Path | None = None,
         under: Sequence[str] = (),
+    ) -> Process:
+        """Start the command in a session of its own; `under` is a command that runs it.
+
+        Forked from a process that has imported it, see tests/warm.py, unless it runs under another.
+        """
+        wanted = self._arguments(source, output, arguments)
+        environment = os.environ | self.environment
+        process: Process
+        if under:
+            process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
+        else:
+            process = warm.start_command(wanted, self.folder, environment)
+        self.started.append(process)
+        return process
+
+    def _start_interpreter(
+        self, command: Sequence[str], environment: Mapping[str, str]
     ) -> Popen[str]:
-        """Start the command in a process group of its own; `under` is a command that runs it."""
-        command = [*under, sys.executable, "-m", "flows.bulk_review"]
-        process = Popen(
-            [*command, *self._arguments(source, output, arguments)],
+        return Popen(
+            command,
             cwd=self.folder,
-            env=os.environ | self.environment,
+            env=environment,
             stdout=PIPE,
             stderr=PIPE,
             text=True,
             start_new_session=True,
         )
-        self.started.append(process)
-        return process
 
     def run(self, source: Path | str, *arguments: str, output: Path | None = None) -> Finished:
         """Run the command to its end in this process; its shards have processes of their own.
@@ -208,7 +269,7 @@ class Finished(NamedTuple):
     err: str
 
 
-def kill_group(process: Popen[str]) -> None:
+def kill_group(process: Process) -> None:
     """End a process and all that it started; those that are gone are fine."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -226,7 +287,8 @@ KEYS = {"KEY_A": "planted-key-alpha-7d1f", "KEY_B": "planted-key-bravo-93ce"}
 def make_job(tmp_path: Path, prefect_server: PrefectServer) -> Iterator[Callable[..., Job]]:
     """Write a review.toml from its text and get the job that uses it."""
     _forget_limits()
-    started: list[Popen[str]] = []
+    warm.warm_up()
+    started: list[Process] = []
 
     def make(config: str) -> Job:
         folder = tmp_path / "job"

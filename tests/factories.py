@@ -50,6 +50,7 @@ STRICT = """
 [app_ids.a]
 key = "env:K"
 base_url = "http://127.0.0.1:1/v1"
+quota = []
 [[check]]
 name = "large"
 model = "m"

@@ -19,6 +19,7 @@ __all__ = [
     "await_condition",
     "children",
     "config",
+    "fork_servers",
     "free_port",
     "group_is_gone",
     "named",
@@ -75,9 +76,11 @@ state = "state"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "{url}"
+quota = []
 [app_ids.bravo]
 key = "env:KEY_B"
 base_url = "{url}"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"
@@ -142,10 +145,23 @@ def children(group: int, marker: str) -> list[int]:
 
 
 def shards(group: int) -> list[int]:
-    """Pids of the group's shards: what its fork server has forked."""
-    found = [one for one in _processes(group) if "multiprocessing.forkserver" in one[3]]
-    fork_servers = {pid for pid, *_ in found}
-    return [pid for pid, parent, *_ in found if parent in fork_servers]
+    """Pids of the group's shards that are alive: what its fork server has forked."""
+    return _called(group, "review-shard")
+
+
+def fork_servers(group: int) -> list[int]:
+    """Pids of the group's fork servers."""
+    return _called(group, "fork-server")
+
+
+def _called(group: int, name: str) -> list[int]:
+    """Pids by the name that the processes give themselves."""
+    found = []
+    for pid, _, state, _ in _processes(group):
+        with suppress(OSError):
+            if state != "Z" and Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(pid)
+    return found
 
 
 def whole(output: Path) -> dict[str, Any]:

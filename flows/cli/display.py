@@ -147,13 +147,13 @@ class BarDisplay(QuietDisplay):
 
     def stage(self, text: str) -> None:
         """The words beside the bar."""
-        self._bar.update(self._line, description=visible(text))
+        self._bar.update(self._line, description=visible(text), refresh=True)
 
     def show(self, status: Shown) -> None:
         """The bar, and as much of the status as fits."""
         room = max(1, self._bar.console.width - _BAR - len(" 100% ") - 2)
         line = visible(status.line(room))
-        self._bar.update(self._line, completed=status.share, description=line)
+        self._bar.update(self._line, completed=status.share, description=line, refresh=True)
 
     def log(self, record: logging.LogRecord) -> None:
         """A line above the bar."""
@@ -175,12 +175,16 @@ def open_display(verbosity: Verbosity) -> Iterator[Display]:
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar, its percentage and one line of words, never wider than the console."""
+    """A bar, its percentage and one line of words, never wider than the console.
+
+    It is drawn when it is told something: a thread that draws it would be there when the run forks.
+    """
     words = Column(no_wrap=True, overflow="ellipsis")
     return Progress(
         BarColumn(_BAR),
         TaskProgressColumn(),
         TextColumn("{task.description}", markup=False, table_column=words),
         console=console,
+        auto_refresh=False,
         transient=True,
     )

@@ -87,6 +87,7 @@ def doctor_command(source: str | None, *, config: str, calls: bool, as_json: boo
     mute_prefect_console()
     logging.getLogger("tasks").addHandler(logging.NullHandler())  # the table says it
     settings = read_config(config)
+    source = source or settings.sources
     checkup, keys = _Checkup(quiet=as_json), dict[str, KeyRing]()
     checkup.check("settings", lambda: f"{config}: {_size(settings)}")
     with _server(settings, checkup):
@@ -154,11 +155,17 @@ def _server(settings: Settings, checkup: _Checkup) -> Iterator[None]:
     checkup.check("server", lambda: _answering(url) if url else _NO_SERVER)
     if settings.workers is not None:
         checkup.check("workers", lambda: _workers(check_workers, settings))
-    if url or not any(app.key.startswith("secret:") for app in settings.app_ids.values()):
+    if url or not _names_block(settings):
         yield
         return
     with prefect_server(keys=key_variables(settings)):
         yield
+
+
+def _names_block(settings: Settings) -> bool:
+    apps = settings.app_ids.values()
+    references = (one for app in apps for one in (app.key, *app.headers.values()))
+    return any(one.startswith("secret:") for one in references)
 
 
 def _answering(url: str) -> str:
@@ -255,12 +262,13 @@ def _progress(total: int) -> Iterator[Callable[[SampleResult], None]]:
     console = Console(stderr=True, markup=False)
     columns = (TextColumn("calling"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        line = bar.add_task("calling", total=total)
+        task = bar.add_task("calling", total=total)
 
         def show(result: SampleResult) -> None:
-            bar.advance(line)
+            bar.advance(task)
             if not console.is_terminal:
-                print(f"{_subject(result)}: {result.outcome}", file=sys.stderr, flush=True)
+                line = f"{_subject(result)}, {_sent(result)}: {result.outcome}"
+                print(line, file=sys.stderr, flush=True)
 
         yield show
 
@@ -272,14 +280,17 @@ def _show_calls(results: Sequence[SampleResult], settings: Settings) -> None:
     for one in results:
         seconds = "" if one.latency is None else f"{one.latency:.1f}"
         price = "known" if one.model in settings.prices else "unknown"
-        sent = "streamed" if one.stream else "plain"
-        row = (one.app_id, one.model, ", ".join(one.names), sent, one.outcome, seconds, price)
+        row = (one.app_id, one.model, ", ".join(one.names), _sent(one), one.outcome, seconds, price)
         table.add_row(*row)
     Console(markup=False, width=_WIDTH).print(table)
-    for one in results:
-        for text in filter(None, (one.adapted, one.message)):
-            print(f"{_subject(one)} ({one.outcome}):")
-            _print_wrapped("    ", visible_lines(text))
+    notes = (
+        (f"{_subject(one)} ({one.outcome}):", text)
+        for one in results
+        for text in filter(None, (one.adapted, one.message))
+    )
+    for head, text in dict.fromkeys(notes):  # a stream is refused in the same words
+        print(head)
+        _print_wrapped("    ", visible_lines(text))
 
 
 def _compare(settings: Settings, results: Sequence[SampleResult], checkup: _Checkup) -> None:
@@ -307,6 +318,10 @@ def _check_batches(settings: Settings, keys: dict[str, KeyRing], checkup: _Check
 
 def _subject(result: SampleResult) -> str:
     return f"{result.app_id}, {result.model}"
+
+
+def _sent(result: SampleResult) -> str:
+    return "streamed" if result.stream else "plain"
 
 
 def _facts(

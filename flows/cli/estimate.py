@@ -120,8 +120,20 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
             f"{assumed:,.0f} review calls are assumed: {COMMENTS_PER_CHECK:g} comments per check and "
             "prompt that is not answered yet"
         )
-    sizes = ", ".join(f"{one.name} {one.expected_tokens}" for one in settings.check)
-    yield f"tokens out from expected_tokens in the settings: {sizes}{_review_size(settings)}"
+    yield from _tool_notes(found, settings)
+    sizes = [f"{one.name} {one.expected_tokens}" for one in settings.check]
+    if settings.reviews and settings.review is not None:
+        sizes.append(f"review {settings.review.expected_tokens}")
+    if sizes:
+        yield f"tokens out from expected_tokens in the settings: {', '.join(sizes)}"
+
+
+def _tool_notes(found: Estimate, settings: Settings) -> Iterator[str]:
+    names = ", ".join(one.name for one in settings.tool_check)
+    if names:
+        yield f"tools make no call: {names}; those that the review model is asked about were run"
+    for name, words in found.complaints.items():
+        yield f"the tool of check {name} failed ({words})"
 
 
 def _budget_notes(found: Estimate, settings: Settings) -> Iterator[str]:
@@ -144,9 +156,3 @@ def _budget_notes(found: Estimate, settings: Settings) -> Iterator[str]:
                 f"{text}: the run ends INCOMPLETE after {left / needed:.0%} of its calls; raise it, "
                 "or let later runs go on"
             )
-
-
-def _review_size(settings: Settings) -> str:
-    if not settings.reviews or settings.review is None:
-        return ""
-    return f", review {settings.review.expected_tokens}"

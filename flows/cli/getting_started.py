@@ -74,9 +74,9 @@ exit code: 0 a run can start; 2 something is wrong, and the line of it says what
 
 def doctor(
     source: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]", show_default=False, help="What a run would review, see run --help."
+            metavar="SOURCE", show_default=False, help="What a run would review, see run --help."
         ),
     ] = None,
     *,
@@ -90,5 +90,7 @@ def doctor(
     refuses in its own words.
     """
     from flows.cli.doctor import doctor_command  # noqa: PLC0415 - pydantic and rich take a while
+    from flows.setup.config import source_of  # noqa: PLC0415
 
-    return doctor_command(source, config=config, calls=not no_calls, as_json=json)
+    named = source_of(source, config) if source else None
+    return doctor_command(named, config=config, calls=not no_calls, as_json=json)

@@ -18,7 +18,8 @@ from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
-from tasks.core.errors import ReviewError
+from tasks.core.errors import ReviewError, SourceError
+from tasks.core.imports import quick_imports
 from tasks.core.text_safety import visible_lines
 
 __all__ = ["app", "main"]
@@ -30,13 +31,13 @@ exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configu
 """
 
 Source = Annotated[
-    str,
+    list[str] | None,
     typer.Argument(
         metavar="SOURCE",
         show_default=False,
         help="A .jsonl, .json, .csv (also .gz) or .parquet file; a folder of .diff, .patch or source "
         "files; git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h: each file that changed in the "
-        "repository at PATH.",
+        "repository at PATH, or in several of them. Default: the tables source of the configuration.",
     ),
 ]
 LimitOption = Annotated[
@@ -94,11 +95,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {_in_plain_words(error.format_message())}", file=sys.stderr)
         if context := getattr(error, "ctx", None):
             print(f"see: {context.command_path} --help", file=sys.stderr)
         return error.exit_code
     return code or 0
+
+
+def _in_plain_words(message: str) -> str:
+    for said, plain in _PLAIN.items():
+        message = message.replace(said, plain)
+    return message
+
+
+_PLAIN = {
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Input should be greater than or equal to ": "give no less than ",
+    "Input should be less than or equal to ": "give no more than ",
+}
+"""What typer says of an option's value."""
 
 
 def _print_version(context: typer.Context, *, wanted: bool) -> None:
@@ -107,6 +123,15 @@ def _print_version(context: typer.Context, *, wanted: bool) -> None:
 
         print(f"{_NAME} {version(_NAME)}")
         raise typer.Exit
+
+
+def _source(context: typer.Context, named: Sequence[str] | None, config: str) -> str:
+    from flows.setup.config import source_of  # noqa: PLC0415 - pydantic takes a while
+
+    try:
+        return source_of(named, config)
+    except SourceError as error:
+        raise typer.BadParameter(str(error), ctx=context) from None
 
 
 def _verify_instead(context: typer.Context, folder: str | None) -> None:
@@ -137,12 +162,14 @@ def _options(
           {_NAME} run diffs.jsonl --output s3://bucket/nights/{{run_id}}    # copied when whole
           {_NAME} run diffs.jsonl --config review.toml --fresh            # ignore the journal
           {_NAME} run git:.@since=24h                                     # what changed since yesterday
+          {_NAME} run git:../shop@since=last git:../api@since=last        # two repositories, one run
         """,
         _CODES,
     )
 )
 def run(
-    source: Source,
+    context: typer.Context,
+    source: Source = None,
     *,
     config: ConfigOption = "review.toml",
     output: Annotated[
@@ -191,14 +218,15 @@ def run(
 ) -> int:
     """Review every input of SOURCE, and verify the comments."""
     if estimate:
-        return estimate_command(source, config=config, limit=limit, fresh=fresh)
+        return estimate_command(context, source, config=config, limit=limit, fresh=fresh)
     if quiet + verbose + log_json > 1:
         msg = "-q, -v and --log-json exclude each other: give one of them"
         raise typer.BadParameter(msg)
-    from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
+    with quick_imports():
+        from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
 
     return run_command(
-        source,
+        _source(context, source, config),
         config=config,
         output=output,
         limit=limit,
@@ -224,7 +252,8 @@ def run(
     ),
 )
 def estimate_command(
-    source: Source,
+    context: typer.Context,
+    source: Source = None,
     *,
     config: ConfigOption = "review.toml",
     limit: LimitOption = None,
@@ -233,7 +262,7 @@ def estimate_command(
     """Say what a run would take: calls, tokens, hours, cost."""
     from flows.cli.estimate import print_estimate  # noqa: PLC0415 - imports Prefect
 
-    return print_estimate(source, config=config, limit=limit, fresh=fresh)
+    return print_estimate(_source(context, source, config), config=config, limit=limit, fresh=fresh)
 
 
 @app.command(
@@ -339,6 +368,7 @@ def repolicy(
           {_NAME} evaluate data/runs/tonight
           {_NAME} evaluate data/runs/tonight --json scores.json
           {_NAME} evaluate s3://bucket/nights/first
+          {_NAME} evaluate data/runs/with-context --against data/runs/without
 
         Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
         Figures come by place (path and lines), and by place and matter (its words or category too).
@@ -353,11 +383,18 @@ def evaluate_command(
     json: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the figures to this file as well.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Another run of the same inputs, for the differences with intervals.",
+        ),
+    ] = None,
 ) -> int:
     """Score a finished run against the labels of its inputs."""
     from flows.cli.evaluate import print_scores  # noqa: PLC0415 - Arrow takes a while to import
 
-    return print_scores(folder, json)
+    return print_scores(folder, json, against)
 
 
 add_getting_started(app)

@@ -315,6 +315,7 @@ Prints one JSON line with base_url when it is ready to answer. In review.toml:
   [app_ids.local]
   key = "env:LOCAL_KEY"        # any text: the server does not look at it
   base_url = "http://127.0.0.1:8081/v1"
+  quota = []
 
 Replies that are held to a JSON schema are bounded by --max-chars and --max-items, since this model
 would fill its first string until max_tokens. Ctrl-C stops it.

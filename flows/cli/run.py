@@ -20,6 +20,7 @@ from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
 from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
+from tasks.core.imports import quick_imports
 from tasks.core.manifest import ended_well
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
@@ -96,8 +97,6 @@ def _flow(
 ) -> Any:
     if settings.workers is None:
         check_variables(settings)
-        if os.environ.get("PREFECT_API_URL"):
-            fork_server.warm_up()  # else see _prepare
     from flows.ui.server import prefect_server  # noqa: PLC0415
 
     with (
@@ -115,10 +114,12 @@ def _flow(
 
 def _prepare(settings: Settings) -> None:
     """While Prefect's server starts, which takes longest and so has a core of its own for a while."""
-    import flows.bulk_review  # noqa: PLC0415, F401
+    with quick_imports():
+        import flows.bulk_review  # noqa: PLC0415, F401
 
+        fork_server.import_flow_parts()
     if settings.workers is None:
-        fork_server.warm_up()
+        fork_server.fork_here()
 
 
 @contextmanager

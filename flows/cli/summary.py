@@ -120,8 +120,10 @@ def _models(manifest: Mapping[str, Any]) -> Table:
     for head in ("model", *_COLUMNS.values()):
         table.add_column(head, justify="left" if head == "model" else "right")
     for one in manifest["figures"]["models"]:
-        name = visible(f"{one['name']} ({one['model']})")
-        table.add_row(name, *(_number(one[column]) for column in _COLUMNS))
+        model = f" ({one['model']})" if one["model"] else ""  # none known: its shard was lost
+        table.add_row(
+            visible(f"{one['name']}{model}"), *(_number(one[column]) for column in _COLUMNS)
+        )
     return table
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, SourceError
+from tasks.core.git_source import join_sources
 from tasks.core.locations import is_url, resolve_state, without_password
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
@@ -23,6 +24,7 @@ __all__ = [
     "new_run_id",
     "read_config",
     "run_paths",
+    "source_of",
     "with_batch",
     "with_mode",
     "with_run_id",
@@ -47,6 +49,25 @@ def read_config(path: str) -> Settings:
         msg = f"{path} is not UTF-8 text: save it as UTF-8"
         raise ConfigError(msg) from None
     return load_settings(text, path)
+
+
+def source_of(named: Sequence[str] | None, config: str) -> str:
+    """SOURCE as it was typed, several repositories as one; the tables [[source]] where none was.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        SourceError: neither is there; several, and one of them is no repository.
+    """
+    if named:
+        try:
+            return join_sources(named)
+        except ValueError as error:
+            raise SourceError(str(error)) from None
+    source = read_config(config).sources if Path(config).exists() else None
+    if source is None:
+        msg = f"Missing argument 'SOURCE', and {config} has no tables [[source]]."
+        raise SourceError(msg)
+    return source
 
 
 def with_mode(settings: Settings, mode: str) -> Settings:

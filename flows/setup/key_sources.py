@@ -17,6 +17,8 @@ from tasks.upstream.calls.scrub import Scrubber
 __all__ = ["check_reachable", "read_secret"]
 
 _COMMAND_SECONDS = 60.0
+_RUN_OF_A_WORKER = "PREFECT__FLOW_RUN_ID"
+"""Variable that a worker gives to the process of a flow run."""
 _STDERR = 300
 """Characters of what a command says of its failure."""
 
@@ -65,7 +67,8 @@ def _program(name: str) -> str:
 
 def _from_env(place: str, name: str) -> str:
     if name not in os.environ:
-        msg = f"{place}: the variable {name} is not set: export {name}=<the key>"
+        worker = ", and restart the worker with it" if _RUN_OF_A_WORKER in os.environ else ""
+        msg = f"{place}: the variable {name} is not set: export {name}=<the key>{worker}"
         raise ConfigError(msg)
     return os.environ[name]
 

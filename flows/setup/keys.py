@@ -55,8 +55,10 @@ def resolve_key(alias: str, app: AppIdSettings) -> KeyRing:
     """The key of one app_id alone. From here on no log line of this process shows it.
 
     Raises:
-        ConfigError: it is not where its reference says, or empty; its ca_file cannot be used.
+        ConfigError: it is not where its reference says, or empty; its ca_file cannot be used; a
+            variable names a SOCKS proxy whose package is missing.
     """
+    check_proxies()
     _check_ca_file(alias, app.ca_file)
     return KeyRing({alias: _source(alias, app)}, on_new=protect_logs)
 

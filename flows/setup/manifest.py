@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,15 +16,24 @@ from flows.setup.source_range import SourceRange
 from tasks.core.acceptance import Acceptance, accepted_gaps
 from tasks.core.files import output_errors, private_folder
 from tasks.core.locations import is_database
-from tasks.core.manifest import BatchFacts, FailureFacts, HoldFacts, RunFacts, UpstreamFacts
+from tasks.core.manifest import (
+    BatchFacts,
+    FailureFacts,
+    HoldFacts,
+    RepositoryFacts,
+    RunFacts,
+    UpstreamFacts,
+)
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.state_folder import prepare_state_folder
+from tasks.load.sources.git.repositories import name_repositories
 from tasks.load.task import Loaded
 from tasks.merge.baseline import source_key
+from tasks.merge.sections import SectionCounts
 from tasks.merge.task import Merged
 from tasks.outputs.schemas import SCHEMA_VERSION
-from tasks.review.prompts import PROMPT_VERSION
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.batches.intents import Intent
 from tasks.upstream.budget import read_budget
 from tasks.upstream.calls.endpoint_status import read_endpoint_status
@@ -78,6 +88,7 @@ def run_facts(
         "source": taken.source,
         "source_resolved": taken.resolved,
         "commits": None if commits is None else commits.facts(),
+        "repositories": repository_facts(taken, merged.sections),
         "source_key": source_key(taken.source),
         "limit": limit,
         "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
@@ -91,7 +102,8 @@ def run_facts(
         "settings": run.settings.model_dump(mode="json"),
         "threads": run.threads,
         "fresh": run.fresh_since is not None,
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": TeamRules(run.settings, run.rules).version(),
+        "rules": [{"rule": name, **asdict(use)} for name, use in loaded.rules.items()],  # type: ignore[typeddict-item]
         "schema_version": SCHEMA_VERSION,
         "packages": {name: version(name) for name in _PACKAGES},
         "upstream": upstream,
@@ -113,6 +125,26 @@ def _batch_facts(one: Intent) -> BatchFacts:
         "late": bool(one.late),
         "created": datetime.fromtimestamp(one.created, UTC).isoformat(timespec="seconds"),
     }
+
+
+def repository_facts(
+    taken: SourceRange, sections: Mapping[str, SectionCounts]
+) -> list[RepositoryFacts]:
+    """What each of several repositories had under review, and what was found; none of a single source."""
+    if len(taken.repositories) < 2:  # noqa: PLR2004
+        return []
+    names = name_repositories([one.source for one in taken.repositories])
+    nothing = SectionCounts()
+    return [
+        {
+            "repo": names[one.source],
+            "source": one.source,
+            "source_key": source_key(one.source),
+            "commits": one.commits.facts(),
+            **sections.get(names[one.source], nothing).facts(),
+        }
+        for one in taken.repositories
+    ]
 
 
 def _ending(run: Run, taken: SourceRange, loaded: Loaded, merged: Merged) -> Acceptance:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from flows.shards import fork_server
 from flows.shards.exit_report import read_exit_report, reserve_exit_report, write_exit_report
+from flows.shards.fork_server import ShardProcess
 from flows.shards.process import end_process
 from tasks.core.errors import OutputError, StateError
 from tasks.core.paths import ShardPaths
@@ -37,7 +37,7 @@ def collect(
         StateError, OutputError: what a shard met would stop the run as well.
     """
     waiting, starts = list(shards), dict.fromkeys((one.root for one in shards), 0)
-    at_work: dict[Path, tuple[ShardPaths, BaseProcess]] = {}
+    at_work: dict[Path, tuple[ShardPaths, ShardProcess]] = {}
     try:
         while waiting or at_work:
             look()
@@ -60,7 +60,7 @@ def collect(
     return [one.questions for one in shards if one.collected.exists()]
 
 
-def _start(shard: ShardPaths) -> BaseProcess:
+def _start(shard: ShardPaths) -> ShardProcess:
     shard.collected.unlink(missing_ok=True)
     reserve_exit_report(shard)
     return fork_server.start(partial(_collect, str(shard.root)), dict(os.environ))

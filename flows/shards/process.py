@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from multiprocessing.process import BaseProcess
 from signal import SIGKILL
 from typing import Any
 
@@ -19,6 +18,7 @@ from prefect.settings import Settings, get_current_settings
 from prefect.utilities.callables import cloudpickle_wrapped_call
 
 from flows.shards import fork_server
+from flows.shards.fork_server import UNKNOWN_EXIT, ShardProcess
 from flows.ui.terminal import mute_shard_console
 from tasks.core.paths import ShardPaths
 from tasks.report.server_health import await_server
@@ -30,9 +30,6 @@ GRACE = 25.0
 
 _FINISH_SECONDS = 10.0
 """Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
-
-_UNKNOWN_EXIT = 255
-"""The exit code of a process whose fork server was killed: it may still be there."""
 
 _PATIENCE = 10.0
 """Seconds that a server may be restarting before a shard starts without it."""
@@ -48,7 +45,7 @@ _TURN_SECONDS = 5.0
 """A server that takes longer has other troubles: the others are not to wait for it as well."""
 
 
-def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) -> BaseProcess:
+def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) -> ShardProcess:
     """Start the shard as a linked subflow, or on its own while Prefect's server is gone."""
     parameters = {"name": name, "root": str(shard.root)}
     if not await_server(_PATIENCE):
@@ -66,7 +63,7 @@ def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) ->
     return process
 
 
-def _await_flow_run(process: BaseProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
+def _await_flow_run(process: ShardProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _TURN_SECONDS
     while process.is_alive() and not shard.flow_run.exists():
         if stopping() or time.monotonic() > deadline:
@@ -102,7 +99,7 @@ def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int
         run_flow(review_shard, parameters=parameters, context=context)
 
 
-def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
+def watch_process(process: ShardProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
     """Wait until the process ends; end it when the run is being stopped, or when it stays after its work."""
     finished = 0.0
     while process.is_alive():
@@ -117,11 +114,11 @@ def watch_process(process: BaseProcess, shard: ShardPaths, stopping: Callable[[]
             return
 
 
-def end_process(process: BaseProcess) -> None:
+def end_process(process: ShardProcess) -> None:
     """Kill the process if it is still there, also when the fork server is not there to tell."""
     pid = process.pid
     # Without a number there is nothing to kill: 0 would be every process of our own group.
-    if pid and (process.is_alive() or process.exitcode == _UNKNOWN_EXIT):
+    if pid and (process.is_alive() or process.exitcode == UNKNOWN_EXIT):
         with suppress(ProcessLookupError):
             os.kill(pid, SIGKILL)
     process.join()

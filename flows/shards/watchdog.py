@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import connection, parent_process
+from multiprocessing import connection
 
-__all__ = ["exit_with_parent", "exit_with_spawner", "ignore_further_sigterm", "leave"]
+__all__ = ["exit_with_lifeline", "exit_with_parent", "ignore_further_sigterm", "leave"]
 
 
 def exit_with_parent(parent: int, grace: float = 10.0) -> None:
@@ -27,16 +27,12 @@ def exit_with_parent(parent: int, grace: float = 10.0) -> None:
     _leave_after(gone, grace)
 
 
-def exit_with_spawner(grace: float = 10.0) -> None:
-    """Exit with the process that had multiprocessing make this one, as `exit_with_parent` does with a parent.
+def exit_with_lifeline(lifeline: int, grace: float = 10.0) -> None:
+    """Exit when nobody is left who could write to a pipe, as `exit_with_parent` does without a parent.
 
-    The other one holds the write end of a pipe, which the kernel closes with it.
+    The kernel closes the other end with the process that has it.
     """
-    spawner = parent_process()
-    if spawner is None:
-        msg = "this process was not started by multiprocessing: use exit_with_parent"
-        raise RuntimeError(msg)
-    _leave_after(lambda: connection.wait([spawner.sentinel]), grace)
+    _leave_after(lambda: connection.wait([lifeline]), grace)
 
 
 @contextmanager

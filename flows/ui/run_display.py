@@ -23,6 +23,7 @@ from prefect.states import Failed
 
 from tasks.core.cells import RunCounts
 from tasks.core.failures import failure_sentence, local_time
+from tasks.core.git_source import split_sources
 from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.text_safety import visible
 from tasks.report.server_health import server_answers
@@ -53,6 +54,9 @@ REFUSED = "REFUSED: "
 
 def dataset_of(source: str) -> str:
     """A short name of SOURCE for people: its last folder or file, and the range of a repository."""
+    first, *more = split_sources(source)
+    if more:
+        return _short(f"{dataset_of(first)} and {len(more)} more")
     if not source.startswith("git:"):
         return _short(Path(source).name.split(".")[0] or source)
     place, _, wanted = source.removeprefix("git:").partition("@")

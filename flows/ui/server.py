@@ -26,6 +26,7 @@ from urllib.request import getproxies
 from flows.shards.watchdog import exit_with_parent
 from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
+from tasks.core.imports import quick_imports
 from tasks.core.quotas import is_loopback
 
 __all__ = ["HOSTS", "new_login", "prefect_server", "server_login", "without_proxy_on_loopback"]
@@ -79,8 +80,8 @@ def prefect_server(
 ) -> Iterator[str]:
     """The API's URL: that of PREFECT_API_URL, or of a server that lives as long as the block.
 
-    `meanwhile` is called while it starts, which takes three seconds; Prefect's own import takes one.
-    So the server is started before it is known whether a profile names another one.
+    `meanwhile` is called before the block, while the server starts, which takes three seconds; Prefect's
+    own import takes one. So the server is started before it is known whether a profile names another one.
     `keys` are variables that it does not get, beside those that look like one.
 
     Raises:
@@ -89,12 +90,14 @@ def prefect_server(
     with ExitStack() as stack:
         named = os.environ.get("PREFECT_API_URL")
         starting = None if named else stack.enter_context(_starting(keys))
-        from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
+        with quick_imports():
+            from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
         configured = PREFECT_API_URL.value()
         if configured or starting is None:
             stack.close()
             with _exported(without_proxy_on_loopback() if is_loopback(configured or "") else {}):
+                meanwhile()
                 yield configured or ""
             return
         own = {"api.url": starting.url, "api.auth_string": starting.login}
@@ -186,9 +189,10 @@ def _await_health(server: _Server) -> None:
 
 
 def _serve(host: str, port: int, parent: int | None) -> None:
-    import uvicorn  # noqa: PLC0415 - only the server's own process needs it
-    from prefect.server.api.server import create_app  # noqa: PLC0415
-    from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
+    with quick_imports():
+        import uvicorn  # noqa: PLC0415 - only the server's own process needs it
+        from prefect.server.api.server import create_app  # noqa: PLC0415
+        from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
 
     if parent is not None:
         exit_with_parent(parent, grace=5)

@@ -28,7 +28,7 @@ class Status:
     inputs: int
     """Inputs of the run."""
     each: int
-    """Cells that each of them has: calls, as far as nothing else is known."""
+    """Calls that each of them takes, as far as nothing else is known; 0: every check is a tool."""
     tally: Tally
     elapsed: float
     """Since the shards started."""
@@ -52,7 +52,8 @@ class Status:
         """Share of the calls that have ended, 0 to 1; 1 only when every input is through."""
         if self.tally.inputs >= self.inputs:
             return 1.0
-        return min(_NEARLY, self.tally.asked / self.calls) if self.calls else 0.0
+        done = self.tally.asked / self.calls if self.calls else self.tally.inputs / self.inputs
+        return min(_NEARLY, done)
 
     @property
     def remaining(self) -> float | None:
@@ -90,7 +91,7 @@ class Status:
         tally, left = self.tally, self.remaining
         sent = max(0, tally.asked - tally.journaled)
         parts = [
-            (_CALLS, f"{tally.asked:,} of {self.calls:,} calls"),
+            (_CALLS, f"{tally.asked:,} of {self.calls:,} calls" if self.calls else ""),
             (_LEFT, "" if left is None or not self._goes_on else f"{duration(left)} left"),
             (_WAITS, self.waits),
             (_LOST, f"{tally.lost:,} failed" if tally.lost else ""),

@@ -38,8 +38,8 @@ class AppIdSettings(BaseModel):
     key_max_age: str | None = None
     """"45m": the key is read anew after so long; None: only when it is refused."""
     base_url: str
-    quota: tuple[str, ...] = ()
-    """Request windows, "LIMIT/SECONDS"; all hold at once; empty: no limit."""
+    quota: tuple[str, ...]
+    """Request windows, "LIMIT/SECONDS"; all hold at once; empty: no limit, which has to be said."""
     tokens: tuple[str, ...] = ()
     """Token windows, "TOKENS/SECONDS"."""
     models: tuple[str, ...] | None = None
@@ -134,11 +134,6 @@ class AppIdSettings(BaseModel):
     def _url(cls, value: str) -> str:
         check_base_url(value)
         return value.rstrip("/")
-
-    @property
-    def says_quota(self) -> bool:
-        """Whether `quota` is written down; left out, there is no limit, which may not be meant."""
-        return "quota" in self.model_fields_set
 
     def record(self, alias: str) -> AppId:
         """The quota as the limiter's record."""

@@ -67,6 +67,8 @@ class Usage:
     """Of the prompt, from the provider's cache."""
     reasoning_tokens: int | None = None
     """Of the completion, thought and not shown."""
+    cache_write_tokens: int | None = None
+    """Of the prompt, put into the provider's cache, which some of them charge for."""
 
     def plus(self, other: Usage | None) -> Usage:
         """The sum of two usages; what only one of them knows counts alone."""

@@ -5,11 +5,14 @@ A git source as a user writes it, taken apart.
     git:PATH@BASE...HEAD   the net change on HEAD since it left BASE
     git:PATH@since=last    what arrived since the last finished run of this source; see flows.setup.source_range
     git:PATH@since=24h     what was committed to the current branch in that time; h, d, w or an ISO date
+
+Several of them, with blanks between them, are one source: `git:shop@since=last git:api@since=last`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +26,9 @@ __all__ = [
     "SHAPES",
     "SINCE_LAST",
     "GitSource",
+    "join_sources",
     "parse_git_source",
+    "split_sources",
     "start_of",
 ]
 
@@ -31,6 +36,7 @@ GIT_PREFIX = "git:"
 SINCE_LAST = "since=last"
 
 RANGE = re.compile(r"(?P<base>.+?)(?P<dots>\.{2,3})(?P<head>.*)")
+_NEXT = re.compile(r"\s+(?=git:)")
 _AGE = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[hdw])")
 _HOURS = {"h": 1, "d": 24, "w": 24 * 7}
 SHAPES = "write git:PATH@BASE..HEAD, git:PATH@since=last or git:PATH@since=24h"
@@ -66,6 +72,24 @@ def parse_git_source(source: str) -> GitSource:
     if wanted.startswith("since=") and wanted != SINCE_LAST:
         start_of(wanted.removeprefix("since="), datetime.now().astimezone())
     return GitSource(text[:at] or ".", wanted)
+
+
+def split_sources(source: str) -> tuple[str, ...]:
+    """The repositories of a source; any other source is alone."""
+    return tuple(_NEXT.split(source.strip())) if source.startswith(GIT_PREFIX) else (source,)
+
+
+def join_sources(sources: Sequence[str]) -> str:
+    """Several repositories as one source; a single source as it is.
+
+    Raises:
+        ValueError: there are several, and one of them is no repository.
+    """
+    others = [one for one in sources if not one.startswith(GIT_PREFIX)]
+    if others and len(sources) > 1:
+        msg = f"not a repository: {', '.join(others)}; several sources have to be git:PATH@since=last or the like"
+        raise ValueError(msg)
+    return " ".join(sources)
 
 
 def start_of(age: str, now: datetime) -> datetime:

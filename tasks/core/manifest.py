@@ -30,8 +30,11 @@ __all__ = [
     "QuotaProof",
     "QuotaProofRow",
     "Rejected",
+    "RepositoryFacts",
+    "RuleFacts",
     "RunFacts",
     "UpstreamFacts",
+    "checks_of",
     "ended_well",
 ]
 
@@ -261,6 +264,34 @@ class BatchFacts(TypedDict):
     """ISO 8601, UTC."""
 
 
+class RepositoryFacts(TypedDict):
+    """One of several repositories that a run reviewed."""
+
+    repo: str
+    """Its name in the run: inputs have it in front of their ids, and in the column `repo`."""
+    source: str
+    source_key: str
+    """As RunFacts has it, of a run of this repository alone."""
+    commits: CommitFacts
+    inputs: int
+    coverage: dict[str, int]
+    findings: dict[str, int]
+    """Kept and unverified ones by severity, worst first."""
+    ages: dict[str, int]
+    """The same ones, new and recurring; empty: there was no earlier run."""
+
+
+class RuleFacts(TypedDict):
+    """One of the team's rules and the inputs that it applied to; see tasks.core.team_rules.RuleUse."""
+
+    rule: str
+    """A file's path, or the number of a table [[rules]]."""
+    inputs: int
+    cut: int
+    left_out: int
+    changed: bool
+
+
 class RunFacts(TypedDict):
     """The settings and counts of a run, without what the report adds."""
 
@@ -275,7 +306,9 @@ class RunFacts(TypedDict):
     source_resolved: NotRequired[str]
     """What was read: `source`, or of a repository git:PATH@BASE..HEAD."""
     commits: NotRequired[CommitFacts | None]
-    """None: the source is no repository."""
+    """None: the source is no repository, or several."""
+    repositories: NotRequired[list[RepositoryFacts]]
+    """Empty unless the source is several repositories."""
     source_key: NotRequired[str]
     """What stays the same of `source` from run to run."""
     limit: NotRequired[int | None]
@@ -294,6 +327,8 @@ class RunFacts(TypedDict):
     threads: int
     fresh: bool
     prompt_version: str
+    rules: NotRequired[list[RuleFacts]]
+    """Empty when the team has none."""
     schema_version: int
     packages: dict[str, str]
     """Versions by name."""
@@ -307,6 +342,11 @@ class RunFacts(TypedDict):
 def ended_well(manifest: Mapping[str, Any]) -> bool:
     """Whether the run of a manifest was complete, or had no more gaps than its settings accept."""
     return bool(manifest.get("accepted", manifest["complete"]))
+
+
+def checks_of(settings: Mapping[str, Any]) -> list[str]:
+    """The names of all checks of stored settings, those that are tools last."""
+    return [one["name"] for one in (*settings["check"], *settings.get("tool_check", ()))]
 
 
 class Manifest(RunFacts):

@@ -139,6 +139,10 @@ class Comment:
     """The model's own word for the severity where it is none of ours, which counts as medium; empty: it gave none."""
 
 
+TOOL = "tool"
+"""What stands for the model in the rows of a check that is a program: they are no calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallRow:
     """One call of a cell; a cell is a check on an input, or the review of its comments."""
@@ -190,6 +194,7 @@ class CallRow:
     """The way to its answer: online, batch or flex; None: there was no call."""
     batch_id: str | None = None
     """The provider's batch that the answer came with."""
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from tasks.core.errors import ShardError
 from tasks.core.files import read_json, write_json
 from tasks.core.locations import batches_location, journal_location, ledger_location
 from tasks.core.settings import Settings
+from tasks.core.team_rules import RuleFile
 
 __all__ = ["Run"]
 
@@ -26,6 +27,8 @@ class Run:
     """Calls in flight per process."""
     fresh_since: float | None = None
     """Journal answers from before this instant (seconds since the epoch) are not used; None: all are."""
+    rules: tuple[RuleFile, ...] = ()
+    """The rules of the reviewed repositories, as they stood before the commits under review."""
     batched: bool = False
     """Batches have answered a part: what they refused for good is not asked again."""
     reviews_first: bool = False
@@ -62,4 +65,6 @@ class Run:
                 f"{path} is missing: the run's work folder was removed while it ran; start it again"
             )
             raise ShardError(msg)
-        return cls(**{**fields, "settings": Settings.model_validate(fields["settings"])})
+        rules = tuple(RuleFile(**one) for one in fields["rules"])
+        settings = Settings.model_validate(fields["settings"])
+        return cls(**{**fields, "settings": settings, "rules": rules})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pathspec import PathSpec
 
@@ -71,6 +71,8 @@ _GENERATED = (
 )
 _DATA = ("*.jsonl", "*.ndjson", "*.csv", "*.tsv", "*.parquet", "*.svg")
 
+Reach = Literal["hunk", "function", "file"]
+
 DEFAULT_EXCLUDE: tuple[str, ...] = (*_LOCK_FILES, *_VENDORED, *_GENERATED, *_DATA)
 """Lock files, vendored code, generated and minified code, snapshots, data."""
 
@@ -86,6 +88,10 @@ class GitOptions:
     """Bytes of one file's diff, or of one file in a folder."""
     context: int = 10
     """Unchanged lines around each change."""
+    reach: Reach = "hunk"
+    """What is shown around the hunks of a diff, where the source has the whole new file."""
+    reach_tokens: int = 8000
+    """Tokens of a diff beyond which it is shown with less around its hunks."""
 
 
 class Selection:

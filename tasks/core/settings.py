@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
@@ -23,11 +24,12 @@ from tasks.core.calls import Usage, Via
 from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
+from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, parse_duration, shared_quotas
-from tasks.core.records import Category, Severity
-from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
+from tasks.core.records import TOOL, Category, Severity
+from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, Reach, pattern_problem
 
 __all__ = [
     "CheckSettings",
@@ -35,7 +37,9 @@ __all__ = [
     "Policy",
     "Price",
     "ReviewSettings",
+    "RuleSettings",
     "Settings",
+    "SourceSettings",
     "ToolSettings",
     "WorkersSettings",
     "load_settings",
@@ -154,7 +158,7 @@ class ToolSettings(_Strict):
     @property
     def model(self) -> str:
         """What stands in the place of a model in rows and tables."""
-        return "tool"
+        return TOOL
 
 
 class ReviewSettings(_ModelSettings):
@@ -175,6 +179,8 @@ class Price(_Strict):
     output: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
     """Input tokens served from the provider's cache; left out: as `input`."""
+    cache_write: float | None = Field(default=None, ge=0)
+    """Input tokens that the provider has put into its cache; left out: as `input`."""
     batch: float = Field(default=0.5, ge=0, le=1)
     """What a call through the Batch API costs of it, as a share."""
     flex: float = Field(default=0.5, ge=0, le=1)
@@ -189,8 +195,11 @@ class Price(_Strict):
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+        written = min(usage.cache_write_tokens or 0, usage.prompt_tokens - cached)
         cached_price = self.input if self.cached is None else self.cached
-        dollars = (usage.prompt_tokens - cached) * self.input + cached * cached_price
+        write_price = self.input if self.cache_write is None else self.cache_write
+        dollars = (usage.prompt_tokens - cached - written) * self.input
+        dollars += cached * cached_price + written * write_price
         return (dollars + usage.completion_tokens * self.output) * self.share(via) / 1e6
 
 
@@ -239,6 +248,29 @@ class GitSettings(_Strict):
         return GitOptions(self.include, exclude, self.max_bytes, self.context)
 
 
+class RuleSettings(_Strict):
+    """One table [[rules]]: what the team wants looked for, or left alone, in the files that it covers."""
+
+    paths: tuple[str, ...] = ()
+    """Patterns as in a .gitignore of the paths that it is for; empty: all."""
+    text: str = Field(min_length=1)
+    """The rule in words, as the models read it."""
+
+    @field_validator("paths")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := pattern_problem(value):
+            raise ValueError(problem)
+        return value
+
+
+class SourceSettings(_Strict):
+    """One table [[source]]: a repository, or the one source, of runs that name no SOURCE."""
+
+    at: str = Field(min_length=1)
+    """As SOURCE: "git:../shop@since=last"."""
+
+
 class WorkersSettings(_Strict):
     """The table [workers], shards on other machines: which deployment runs a shard, and where its files meet those of the run."""
 
@@ -284,6 +316,28 @@ class Settings(_Strict):
     """Seconds between two chunks of a stream."""
     max_input_tokens: int = Field(default=32_000, ge=100)
     """Larger snippets are rejected, larger diffs are split at hunks (at most 3 calls per check)."""
+    context: Reach = "hunk"
+    """What is shown around the hunks of a diff, where the source has the whole new file: their functions
+    (or classes), or all of the file. Findings count on changed lines only then."""
+    max_context_tokens: int = Field(default=8000, ge=0)
+    """Tokens of a diff beyond which it is shown with less around its hunks."""
+    prompt: Literal["full", "short"] = "full"
+    """"full" has examples and is long enough for providers to cache its beginning; "short" is for
+    servers that cache nothing and are slow to read."""
+    source: tuple[SourceSettings, ...] = ()
+    """The tables [[source]]."""
+    rules: tuple[RuleSettings, ...] = ()
+    """The tables [[rules]]."""
+    rule_files: tuple[Annotated[str, Field(pattern=r"^[^/\\\\]+$")], ...] = (
+        "REVIEW.md",
+        "AGENTS.md",
+    )
+    """Names of files with the team's rules, in any folder of a git source, as they stood before the
+    commits under review; empty: none is read."""
+    max_rule_tokens: int = Field(default=2000, ge=0)
+    """Tokens of the team's rules in a prompt; of more, the nearest to the input are kept."""
+    language: Annotated[str, Field(pattern=r"^\w[\w ()-]{0,39}$")] | None = None
+    """Language of titles, messages and reasons; None: the model's choice, mostly English."""
     max_clients: int = Field(default=64, ge=1)
     give_up_after: float = Field(default=120, gt=0)
     """Seconds an endpoint may be down before its calls are left for the next run."""
@@ -315,6 +369,12 @@ class Settings(_Strict):
     """Shares of gaps with which a run still ends well."""
     notify: NotifySettings | None = None
     """Notifications of the server that `nightly-review up` starts; None: none."""
+
+    @field_validator("source")
+    @classmethod
+    def _repositories(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        join_sources([one.at for one in value])
+        return value
 
     @field_validator("link")
     @classmethod
@@ -428,6 +488,17 @@ class Settings(_Strict):
         return self
 
     @property
+    def sources(self) -> str | None:
+        """The tables [[source]] as one SOURCE; None: there are none."""
+        return join_sources([one.at for one in self.source]) if self.source else None
+
+    @property
+    def load_options(self) -> GitOptions:
+        """What the load stage takes of a source."""
+        most = min(self.max_context_tokens, self.max_input_tokens)
+        return replace(self.git.options, reach=self.context, reach_tokens=most)
+
+    @property
     def check_names(self) -> list[str]:
         """The names of all checks, those that are tools last."""
         return [one.name for one in self.check] + [one.name for one in self.tool_check]
@@ -508,7 +579,7 @@ def _remedy(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return _unknown(place)
     if item["type"] == "missing":
-        return _MISSING.get(place, "is missing; add it")
+        return _MISSING.get((place[0], *place[2:]), "is missing; add it")
     if item["type"].endswith("_type") and (shape := _SHAPES.get(place[:1])) and len(place) <= 2:  # noqa: PLR2004
         return shape
     return str(item["msg"]).removeprefix("Value error, ")
@@ -521,6 +592,8 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "review": ("[review]", ReviewSettings),
     "policy": ("[policy]", Policy),
     "git": ("[git]", GitSettings),
+    "rules": ("[[rules]]", RuleSettings),
+    "source": ("[[source]]", SourceSettings),
     "workers": ("[workers]", WorkersSettings),
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
@@ -533,6 +606,10 @@ _SHAPES = {
     (
         "check",
     ): "write [[check]], with two brackets on each side: there is one table per check model",
+    (
+        "source",
+    ): "write [[source]], with two brackets on each side: there is one table per repository",
+    ("rules",): "write [[rules]], with two brackets on each side: there is one table per rule",
     ("review",): "write [review], with one bracket on each side: there is one review model",
     ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",
     ("prices",): 'write [prices."<model>"], a table with input and output for each model',
@@ -540,7 +617,9 @@ _SHAPES = {
 _MISSING: Mapping[tuple[Any, ...], str] = {
     ("check",): "is missing; add a table [[check]] with name and model",
     ("app_ids",): "is missing; add a table [app_ids.<alias>] with key, base_url and quota",
+    ("app_ids", "quota"): 'is missing; say quota = ["3/60s"], or [] for no limit',
 }
+"""By table and key, without the alias between them."""
 
 
 def _unknown(place: tuple[Any, ...]) -> str:

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,17 @@ def check_folder(folder: Path) -> Path:
         if not os.access(there, os.W_OK | os.X_OK):
             read_only = os.statvfs(there).f_flag & os.ST_RDONLY
             raise OSError(errno.EROFS if read_only else errno.EACCES, "")
+        _try_file(there)
     return there
+
+
+def _try_file(folder: Path) -> None:
+    """Make a file without a name, which is gone at once: /proc, say, has permissions and takes none."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileNotFoundError:
+        raise OSError(errno.EROFS, "") from None
 
 
 def check_state_folder(settings: Settings) -> Path | None:
@@ -135,14 +146,6 @@ def low_space(folder: Path) -> str | None:
 
 def settings_notes(settings: Settings) -> Iterator[Diagnosis]:
     """What review.toml leaves open, and what follows from it."""
-    unsaid = [alias for alias, app in settings.app_ids.items() if not app.says_quota]
-    if unsaid:
-        yield Diagnosis(
-            "quota",
-            "note",
-            f'not said for {", ".join(unsaid)}, so there is no limit: write quota = ["3/60s"], '
-            "or [] where there is none",
-        )
     idle = [a for a, app in settings.app_ids.items() if not _serves_any(app.models, settings)]
     if idle:
         yield Diagnosis("models", "note", f"no check or review uses {', '.join(idle)}")

@@ -2,13 +2,14 @@
 A run without its calls: the same steps on the same prompts, with the journal as the only model.
 
 What the journal answers goes on as in a run, down to the reviews of its comments. What it does not
-answer is a call that the run will make. Reviews of comments that nobody made yet are assumed.
+answer is a call that the run will make. Reviews of comments that nobody made yet are assumed. Tools
+whose findings are for the review model are run: they tell how many there are.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +21,8 @@ from tasks.infer.input_steps import InputSteps
 from tasks.infer.journal_only import JournalOnly
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
-from tasks.infer.tool_checks import ToolAnswer
+from tasks.infer.tool_checks import ToolAnswer, ToolChecks
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.journal import Journal
 
 __all__ = ["DryRun"]
@@ -47,30 +49,44 @@ class DryRun:
     """
 
     def __init__(
-        self, settings: Settings, journal: Journal | None, fresh_since: float | None = None
+        self,
+        settings: Settings,
+        journal: Journal | None,
+        fresh_since: float | None = None,
+        team_rules: TeamRules | None = None,
     ) -> None:
         self.settings = settings
+        self.team_rules = team_rules or TeamRules(settings)
         self.progress = Progress()
         self._reader = JournalOnly(journal, settings.pool)
         self._asker = Asker(self._reader, settings.prices, fresh_since)
         self._sums: dict[str, _Sum] = defaultdict(_Sum)
         self._parts: dict[int, int] = {}
         """Prompt tokens of each part of the input at hand of which a check is not answered."""
+        self._judged = tuple(one for one in settings.tool_check if one.review and settings.reviews)
+        only = settings.model_copy(update={"tool_check": self._judged})
+        self._tools = ToolChecks(only, self._complain, _broken)
+        self.complaints: dict[str, str] = {}
+        """What a tool that failed has said, by its check's name."""
 
-    def take(self, item: Input) -> None:
-        """Take one input through the steps."""
-        self._parts.clear()
-        InputSteps(self, item, _ignore, _raise).start()
-        self._assume_reviews()
+    def take(self, items: Sequence[Input]) -> None:
+        """Take inputs through the steps, the tools looking at all of them at once."""
+        self._tools.run(items)
+        for item in items:
+            self._parts.clear()
+            InputSteps(self, item, _ignore, _raise).start()
+            self._assume_reviews(sum(self._found(tool, item) for tool in self._judged))
+        self._tools.forget(items)
 
     def loads(self) -> list[Load]:
         """The loads that were found, in the order of the settings."""
         named: list[tuple[str, CheckSettings | ReviewSettings]] = [
             (check.name, check) for check in self.settings.check
         ]
+        tools = [Load(tool.name, tool.model) for tool in self.settings.tool_check]
         if self.settings.reviews and self.settings.review is not None:
             named.append(("review", self.settings.review))
-        return [_load(name, model, self._sums[name]) for name, model in named]
+        return [_load(name, model, self._sums[name]) for name, model in named] + tools
 
     def submit(self, step: Callable[..., Any], /, *args: Any) -> None:
         """Steps run at once, one after the other."""
@@ -92,21 +108,28 @@ class DryRun:
         found.input_tokens += missed * query.counted.tokens
         return answer
 
-    def tool_answer(self, _tool: ToolSettings, _item: Input) -> ToolAnswer:
-        """That it found nothing: a tool is not run for an estimate, it makes no call."""
-        return ToolAnswer()
+    def tool_answer(self, tool: ToolSettings, item: Input) -> ToolAnswer:
+        """What a tool says; nothing where no call depends on it."""
+        return self._tools.answer(tool, item) if tool in self._judged else ToolAnswer()
 
     def broken(self, input_id: str, error: BaseException) -> None:
         """Nothing: the run will say so."""
 
-    def _assume_reviews(self) -> None:
-        review, checks = self.settings.review, len(self.settings.check_names)
+    def _found(self, tool: ToolSettings, item: Input) -> int:
+        return len(self._tools.answer(tool, item).comments)
+
+    def _complain(self, tool: ToolSettings, code: str, words: str) -> None:
+        self.complaints[tool.name] = f"{code}: {words}"
+
+    def _assume_reviews(self, known: int) -> None:
+        review, checks = self.settings.review, len(self.settings.check)
         if not self.settings.reviews or review is None:
             return
         found = self._sums["review"]
         for tokens in self._parts.values():
-            calls = assumed_calls(checks, review.batch)
-            comments = round(COMMENTS_PER_CHECK * checks)
+            calls = assumed_calls(checks, review.batch, known)
+            comments = round(COMMENTS_PER_CHECK * checks) + known
+            known = 0  # a tool's findings are counted once, whichever part shows them
             found.calls += calls
             found.assumed += calls
             found.input_tokens += calls * tokens + comments * _COMMENT_TOKENS
@@ -126,6 +149,10 @@ def _load(name: str, settings: CheckSettings | ReviewSettings, found: _Sum) -> L
 
 def _ignore(_review: InputReview) -> None:
     """Nobody wants the outcome."""
+
+
+def _broken(_input_id: str, error: BaseException) -> None:
+    raise error
 
 
 def _raise(error: BaseException) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from tasks.core.locations import is_database, journal_location, ledger_location
@@ -15,8 +16,10 @@ from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
 from tasks.estimate.loads import Load, batched_models, pick, sum_by_model
 from tasks.estimate.quota_time import least_seconds
+from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import Loaded, load_source
 from tasks.outputs.stored import stored_input
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.budget import CapUse, read_budget
 from tasks.upstream.journal import Journal, open_journal
 
@@ -25,6 +28,8 @@ __all__ = ["Estimate", "estimate"]
 _WHOLE = 5_000
 """Inputs up to which every prompt is made and counted."""
 _SAMPLE = 2_000
+_AT_ONCE = 200
+"""Inputs that a tool looks at in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Estimate:
     """Least time of the calls that then go online."""
     budget: tuple[CapUse, ...] = ()
     """What is spent of each cap before the run starts; those of a run are whole."""
+    complaints: Mapping[str, str] = field(default_factory=dict)
+    """Code and words of tools that failed, by the check's name."""
 
 
 def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool) -> Estimate:
@@ -54,14 +61,16 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
     with tempfile.TemporaryDirectory() as folder, _journal(settings) as journal:
         paths = RunPaths(Path(folder))
         paths.work.mkdir()
-        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.git.options)
-        dry_run = DryRun(settings, journal, time.time() if fresh else None)
+        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.load_options)
+        rules = TeamRules(settings, read_all_rule_files(source, settings.rule_files))
+        dry_run = DryRun(settings, journal, time.time() if fresh else None, rules)
         most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
         wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()
         with paths.inputs.open("rb") as file:
-            for number, line in enumerate(file):
-                if number in wanted:
-                    dry_run.take(stored_input(line))
+            lines = (line for number, line in enumerate(file) if number in wanted)
+            items = map(stored_input, lines)
+            while some := list(islice(items, _AT_ONCE)):
+                dry_run.take(some)
     factor = loaded.inputs / len(wanted) if wanted else 0.0
     loads = tuple(load.scaled(factor) for load in dry_run.loads())
     spent = _budget(settings)
@@ -75,6 +84,7 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
         batched,
         _seconds(settings, beside),
         spent,
+        dry_run.complaints,
     )
 
 

@@ -44,9 +44,9 @@ class Load:
         return Load(self.name, self.model, *(round(count * factor) for count in counts))
 
 
-def assumed_calls(checks: int, batch: int) -> int:
-    """Review calls for one part that `checks` checks have not commented on yet."""
-    return math.ceil(COMMENTS_PER_CHECK * checks / batch)
+def assumed_calls(checks: int, batch: int, known: int = 0) -> int:
+    """Review calls for one part that `checks` checks have not commented on yet, and tools `known` times."""
+    return math.ceil((COMMENTS_PER_CHECK * checks + known) / batch)
 
 
 def sum_by_model(loads: Iterable[Load], field: str) -> dict[str, float]:

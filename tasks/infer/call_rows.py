@@ -16,6 +16,10 @@ from tasks.infer.query import Query
 __all__ = ["as_broken", "failed_row", "is_prompt_cut", "reply_row", "skipped_row", "with_spent"]
 
 _SHORT = 200  # tokens; too few to tell a cut from another encoding
+_SPENT = (
+    *("attempts", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("cache_write_tokens", "cost_usd"),
+)
 _CUT_EXACT, _CUT = 0.6, 0.5  # of our count
 
 
@@ -98,8 +102,7 @@ def is_prompt_cut(counted: TokenCount, usage: Usage) -> bool:
 
 def with_spent(row: CallRow, other: CallRow) -> CallRow:
     """The row with what another call of its cell cost as well, which has no row of its own."""
-    names = ("attempts", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-    counts = {name: _sum(getattr(row, name), getattr(other, name)) for name in (*names, "cost_usd")}
+    counts = {name: _sum(getattr(row, name), getattr(other, name)) for name in _SPENT}
     if row.journaled:
         counts = {name: getattr(other, name) for name in counts}
     return replace(row, **counts, journaled=False)
@@ -128,6 +131,7 @@ def _spent(spent: Sequence[tuple[Via, Usage]], price: Price | None) -> dict[str,
         "output_tokens": usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
         "cost_usd": None if price is None else _cost(spent, price),
     }
 

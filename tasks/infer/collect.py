@@ -27,6 +27,7 @@ from tasks.infer.progress import Progress
 from tasks.infer.query import Query
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.batches.intents import Refused
 from tasks.upstream.batches.questions import write_question
 from tasks.upstream.batches.store import open_batches
@@ -89,6 +90,7 @@ class Collector:
         self, run: Run, journal: Journal, refused: Mapping[str, Refused], file: BinaryIO
     ) -> None:
         self.settings: Settings = run.settings
+        self.team_rules = TeamRules(run.settings, run.rules)
         self.progress = Progress()
         self.found = Collected()
         self._reader = JournalOnly(journal, run.settings.pool, refused)

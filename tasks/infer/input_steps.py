@@ -28,6 +28,7 @@ from tasks.infer.storable import refuse_unstorable, storable_row
 from tasks.infer.tool_checks import tool_row
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
+from tasks.review.inputs.context import is_on_change
 from tasks.review.inputs.render import Rendered, render_input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.places.anchors import build_comment
@@ -65,6 +66,7 @@ class InputSteps:
         self._where: dict[str, int] = {}
         self._checked: list[CallRow] = []
         self._rendered = Rendered(())
+        self._form = worker.team_rules.for_input(item).form
 
     def start(self) -> None:
         """Queue every check; what follows queues itself."""
@@ -93,7 +95,7 @@ class InputSteps:
         steps = [
             partial(self._check, check, part, messages)
             for part, rendered in enumerate(self._rendered.parts)
-            for messages in [check_messages(self._item, rendered)]
+            for messages in [check_messages(self._item, rendered, self._form)]
             for check in self._worker.settings.check
         ]
         steps += [partial(self._tool, tool) for tool in self._worker.settings.tool_check]
@@ -136,7 +138,7 @@ class InputSteps:
             name=check.name,
             part=part,
             messages=messages,
-            prompt_version=prompt_version("check"),
+            prompt_version=prompt_version("check", self._form),
             settings=check,
             counted=count_tokens(messages, check.model),
         )
@@ -161,7 +163,8 @@ class InputSteps:
             row = skipped_row(self._item.input_id, "review", "review", review.model, reason)
             self._finish(comments, [Reviewed({}, [row])])
             return
-        batches = plan_batches(self._item, self._rendered.parts, self._where, chosen, review.batch)
+        parts, size = self._rendered.parts, review.batch
+        batches = plan_batches(self._item, parts, self._where, chosen, size, form=self._form)
         steps = [partial(self._review, review, batch) for batch in batches]
         finish = self._guarded(partial(self._finish, comments))
         fan_out(self._worker.submit, steps, finish, self._fail)
@@ -198,7 +201,11 @@ class InputSteps:
                 self._worker.broken(self._item.input_id, error)
                 self._checked[number] = as_broken(row)
                 continue
-            ordinals[name] = first + len(found)
+            ordinals[name] = first + len(raws)
+            if self._worker.settings.context != "hunk":
+                placed = [one for one in found if is_on_change(self._item, one)]
+                dropped = row.dropped_items + len(found) - len(placed)
+                self._checked[number], found = replace(row, dropped_items=dropped), placed
             self._where.update((one.comment_id, part) for one in found)
             comments += found
         return comments

@@ -13,7 +13,7 @@ from tasks.core.cells import Cell, cells_of, planned_cells
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.periodic import PeriodicTask
-from tasks.core.records import CallRow, InputReview
+from tasks.core.records import TOOL, CallRow, InputReview
 from tasks.core.settings import Settings
 
 __all__ = ["Progress", "Tally", "reporting", "total_tally"]
@@ -61,14 +61,14 @@ class Progress:
 
     def finished(self, cells: Iterable[Cell], calls: Iterable[CallRow]) -> None:
         """Count one input with its cells and calls."""
-        self._add(_of_input(list(cells), calls, 1))
+        self._add(_of_input(list(cells), _calls(calls), 1))
 
     def reopened(self, review: InputReview, settings: Settings) -> None:
         """Take back one input that is gone through once more."""
         planned = planned_cells(settings.check_names, reviews=settings.reviews)
         cells = cells_of(planned, review.calls, "missing")
-        calls = (_of_call(row, -1) for row in review.calls)
-        self._add(sum(calls, _of_input(cells, review.calls, -1)))
+        calls = _calls(review.calls)
+        self._add(sum((_of_call(row, -1) for row in calls), _of_input(cells, calls, -1)))
 
     def snapshot(self) -> Tally:
         """The counts now."""
@@ -77,6 +77,11 @@ class Progress:
     def _add(self, more: Tally) -> None:
         with self._lock:
             self._tally += more
+
+
+def _calls(rows: Iterable[CallRow]) -> list[CallRow]:
+    """Those of models: what a tool says of an input is no call."""
+    return [row for row in rows if row.model != TOOL]
 
 
 def _of_call(row: CallRow, sign: int) -> Tally:

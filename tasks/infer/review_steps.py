@@ -14,7 +14,7 @@ from tasks.infer.ask import Worker
 from tasks.infer.fence import fenced_parse
 from tasks.infer.query import Query
 from tasks.review.inputs.tokens import count_tokens
-from tasks.review.prompts import named, prompt_version, review_messages
+from tasks.review.prompts import PromptForm, named, prompt_version, review_messages
 from tasks.review.replies.contract import RawVerdict
 from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 
@@ -31,6 +31,7 @@ class Batch:
     rendered: str
     number: int
     comments: tuple[Comment, ...]
+    form: PromptForm
 
 
 class Reviewed(NamedTuple):
@@ -56,6 +57,8 @@ def plan_batches(
     where: Mapping[str, int],
     comments: Sequence[Comment],
     size: int,
+    *,
+    form: PromptForm,
 ) -> list[Batch]:
     """Calls of at most `size` comments, each beside the part of the input it is about.
 
@@ -66,7 +69,7 @@ def plan_batches(
         here = [comment for comment in comments if where[comment.comment_id] == part]
         for first in range(0, len(here), size):
             chunk = tuple(here[first : first + size])
-            batches.append(Batch(item, rendered, len(batches), chunk))
+            batches.append(Batch(item, rendered, len(batches), chunk, form))
     return batches
 
 
@@ -86,14 +89,14 @@ def ask_batch(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed
 
 def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
     names = {name: one.comment_id for name, one in named(batch.comments).items()}
-    messages = review_messages(batch.item, batch.rendered, batch.comments)
+    messages = review_messages(batch.item, batch.rendered, batch.comments, batch.form)
     query = Query(
         input_id=batch.item.input_id,
         stage="review",
         name="review",
         part=batch.number,
         messages=messages,
-        prompt_version=prompt_version("review"),
+        prompt_version=prompt_version("review", batch.form),
         settings=settings,
         counted=count_tokens(messages, settings.model),
     )

@@ -22,6 +22,7 @@ from tasks.infer.journal_only import NOT_IN_JOURNAL, JournalOnly
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
 from tasks.infer.tool_checks import ToolAnswer
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.journal import Journal
 
 __all__ = ["ReviewsFirst"]
@@ -37,12 +38,14 @@ class ReviewsFirst:
         settings: Settings,
         asker: Asker,
         *,
+        team_rules: TeamRules,
         journal: Journal,
         submit: Callable[..., None],
         tool_answer: Callable[[ToolSettings, Input], ToolAnswer],
         fresh_since: float | None = None,
     ) -> None:
         self.settings = settings
+        self.team_rules = team_rules
         self.progress = Progress()
         self.submit: Callable[..., Any] = submit
         self.tool_answer = tool_answer

@@ -33,6 +33,7 @@ from tasks.infer.slices import MOST_INPUTS
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
+from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.batches.store import open_batches
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
@@ -53,6 +54,7 @@ class ShardWorker:
     ) -> None:
         self._run = run
         self.settings: Settings = run.settings
+        self.team_rules = TeamRules(run.settings, run.rules)
         self.progress = Progress()
         self.caller = caller
         self._shard = shard
@@ -168,6 +170,7 @@ class ShardWorker:
         return ReviewsFirst(
             self.settings,
             self._asker,
+            team_rules=self.team_rules,
             journal=self.caller.journal,
             submit=self.submit,
             tool_answer=self._tools.answer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections import Counter
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -18,9 +18,13 @@ from tasks.core.files import atomic
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
+from tasks.core.team_rules import RuleUse
 from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
+from tasks.review.inputs.context import widen
+from tasks.review.inputs.scopes import check_grammars
 from tasks.review.inputs.tokens import count_tokens, estimate_tokens
+from tasks.review.prompts.team_rules import TeamRules
 
 __all__ = ["Loaded", "load", "load_source"]
 
@@ -41,6 +45,8 @@ class Loaded:
     """Rejected rows by reason."""
     tokens: int = 0
     """Estimated tokens of all accepted contents."""
+    rules: dict[str, RuleUse] = field(default_factory=dict)
+    """By the name of each of the team's rules: to how many inputs it applies."""
 
     @property
     def rows(self) -> int:
@@ -63,9 +69,11 @@ def load(
     limit: int | None,
     max_input_tokens: int,
     options: GitOptions = _DEFAULT,
+    *,
+    rules: TeamRules | None = None,
 ) -> Loaded:
     """Stage task; see `load_source`."""
-    return load_source(source, paths, limit, max_input_tokens, options)
+    return load_source(source, paths, limit, max_input_tokens, options, rules=rules)
 
 
 def load_source(
@@ -74,6 +82,8 @@ def load_source(
     limit: int | None,
     max_input_tokens: int,
     options: GitOptions = _DEFAULT,
+    *,
+    rules: TeamRules | None = None,
 ) -> Loaded:
     """Validate every row of SOURCE: each is accepted or rejected with a reason, none is lost.
 
@@ -89,26 +99,41 @@ def load_source(
             stack.enter_context(atomic(path))
             for path in (paths.inputs, paths.index, paths.rejected)
         )
-        spool = _Spool(inputs, index, rejected, max_input_tokens)
+        if options.reach == "function":
+            check_grammars()
+        spool = _Spool(inputs, index, rejected, max_input_tokens, options=options, rules=rules)
         rows = stack.enter_context(closing(read_source(source, options)))
         for row in islice(rows, limit):
             spool.take(row)
         # Raising inside the block leaves an earlier rejected.jsonl as it was.
         if not may_be_empty(source):
             spool.require_some(source)
-    return Loaded(len(spool.ids), sum(spool.reasons.values()), dict(spool.reasons), spool.tokens)
+    rejections = sum(spool.reasons.values())
+    return Loaded(len(spool.ids), rejections, dict(spool.reasons), spool.tokens, spool.uses)
 
 
 class _Spool:
     """Sorts rows into accepted and rejected, and remembers which ids were taken."""
 
-    def __init__(self, inputs: BinaryIO, index: BinaryIO, rejected: BinaryIO, most: int) -> None:
+    def __init__(
+        self,
+        inputs: BinaryIO,
+        index: BinaryIO,
+        rejected: BinaryIO,
+        most: int,
+        *,
+        options: GitOptions,
+        rules: TeamRules | None,
+    ) -> None:
         self.ids: set[str] = set()
         self.reasons: Counter[str] = Counter()
         self.tokens = 0
         self.first = ""
         self._files = inputs, index, rejected
         self._most = most
+        self._options = options
+        self._rules = rules
+        self.uses = {} if rules is None else rules.uses()
 
     def take(self, numbered: NumberedRow) -> None:
         try:
@@ -125,7 +150,20 @@ class _Spool:
             raise RowError(msg, code="duplicate_id")
         if item.kind == "snippet":  # a large diff is split at its hunks instead
             _check_size(item.content, self._most)
-        return item
+        return self._in_context(item) if self._options.reach != "hunk" else item
+
+    def _in_context(self, item: Input) -> Input:
+        """A diff that carries its whole new `file`, with more of it around the hunks; the file itself goes."""
+        file = item.extra.get("file")
+        if item.kind != "diff" or not isinstance(file, str):
+            return item
+        content = widen(item.content, item.path, file, self._options.reach, self._fits)
+        extra = {name: value for name, value in item.extra.items() if name != "file"}
+        return replace(item, content=content, extra=extra)
+
+    def _fits(self, text: str) -> bool:
+        most = self._options.reach_tokens
+        return len(text.encode()) <= most or count_tokens(text, "").tokens <= most
 
     def _accept(self, item: Input) -> None:
         inputs, index, _ = self._files
@@ -135,6 +173,8 @@ class _Spool:
         inputs.write(line)
         self.ids.add(item.input_id)
         self.tokens += tokens
+        if self._rules is not None:
+            self._rules.for_input(item).count(self.uses)
 
     def _reject(self, numbered: NumberedRow, error: RowError) -> None:
         self.reasons[error.code] += 1

@@ -21,7 +21,7 @@ import orjson
 
 from tasks.core.errors import ConfigError, OutputError, SourceError
 from tasks.core.files import atomic, read_json
-from tasks.core.git_source import GIT_PREFIX, parse_git_source
+from tasks.core.git_source import GIT_PREFIX, parse_git_source, split_sources
 from tasks.core.locations import is_url
 from tasks.core.manifest import GoneFinding, HistoryFacts
 from tasks.core.paths import RunPaths
@@ -29,7 +29,7 @@ from tasks.core.records import Row
 from tasks.outputs.fetch import fetch_outputs
 from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.tables import read_manifest, read_reviews
-from tasks.review.findings.findings import worst_first
+from tasks.review.findings.findings import with_repository, worst_first
 from tasks.review.findings.history import (
     Comparison,
     carried_findings,
@@ -96,6 +96,9 @@ def is_reviewed(path: Path, source: str) -> bool:
 
     What is there was written by those whose code is under review.
     """
+    several = split_sources(source)
+    if len(several) > 1:
+        return any(is_reviewed(path, one) for one in several)
     text = source.removeprefix(GIT_PREFIX)
     try:
         given = Path(parse_git_source(source).folder if text != source else text).resolve()
@@ -114,10 +117,13 @@ def source_key(source: str) -> str:
     """The part of SOURCE that stays the same from run to run.
 
     The path of a file or folder. Of a repository its path and whether a range or a time was asked
-    for, not which: `git:.@v1..main` follows `git:.@v1..dev`, and not `git:.@since=24h`.
+    for, not which: `git:.@v1..main` follows `git:.@v1..dev`, and not `git:.@since=24h`. Of several
+    repositories all of them, in any order.
     """
     if not source.startswith(GIT_PREFIX):
         return str(Path(source).resolve())
+    if len(several := split_sources(source)) > 1:
+        return " ".join(sorted(map(source_key, several)))
     try:
         asked = parse_git_source(source)
     except SourceError:
@@ -246,7 +252,7 @@ def _worst_gone(paths: RunPaths, findings: Collection[str]) -> list[GoneFinding]
     return [
         GoneFinding(
             fingerprint=one["fingerprint"],
-            path=one["path"],
+            path=with_repository(one)["path"],
             category=one["category"],
             severity=one["severity"],
             title=one["title"],

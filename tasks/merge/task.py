@@ -17,6 +17,7 @@ from tasks.core.files import atomic
 from tasks.core.manifest import FailureFacts, HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
+from tasks.merge.sections import SectionCounts, count_section
 from tasks.review.findings.history import Comparison
 from tasks.review.findings.suppressions import suppress
 
@@ -31,6 +32,8 @@ class Merged(NamedTuple):
     """The comparison with the earlier run; None: there was none."""
     failures: list[FailureFacts]
     """Failed calls in groups, the largest first."""
+    sections: dict[str, SectionCounts]
+    """By repository; empty where the source is a single one."""
 
 
 @task(name="merge", task_run_name="merge", cache_policy=NO_CACHE, persist_result=False)
@@ -43,7 +46,7 @@ def merge(
 ) -> Merged:
     """Stage task; see `merge_shards`."""
     comparison = start_comparison(baseline.earlier, get_run_logger())
-    failures = Failures()
+    failures, sections = Failures(), dict[str, SectionCounts]()
     counts = merge_shards(
         paths,
         [ShardPaths(Path(root)) for root in shards],
@@ -52,9 +55,10 @@ def merge(
         suppressions=baseline.suppressions,
         comparison=comparison,
         failures=failures,
+        sections=sections,
     )
     history = close_comparison(baseline, comparison, paths, get_run_logger())
-    return Merged(counts, history, failures.facts())
+    return Merged(counts, history, failures.facts(), sections)
 
 
 def merge_shards(
@@ -66,12 +70,14 @@ def merge_shards(
     suppressions: Mapping[str, str],
     comparison: Comparison | None,
     failures: Failures,
+    sections: dict[str, SectionCounts],
 ) -> RunCounts:
     """Join each input with its review into `paths.merged`, in order of input_id.
 
     An input whose shard was lost gets a failed cell for each planned one, so that it is counted
     and visible; it is never left out. Findings whose fingerprint is in `suppressions` are dropped, and
-    `comparison` gives the others their age. Failed calls are added to `failures`.
+    `comparison` gives the others their age. Failed calls are added to `failures`, what each repository
+    of several has to `sections`.
 
     Raises:
         StateError: the counts do not add up, which would be a defect of ours.
@@ -87,6 +93,7 @@ def merge_shards(
                     comparison.add(orjson.loads(line), whole)
                 counts.add(*_counted(whole, planned))
                 failures.add(whole["calls"])
+                count_section(sections, whole)
                 merged.write(b'{"input":%b,"review":%b}\n' % (line, orjson.dumps(whole)))
     _prove(counts, expected_inputs, len(planned))
     return counts

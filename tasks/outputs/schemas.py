@@ -101,6 +101,7 @@ _CALL = _fields(
     sent_model=_TEXT,
     via=_TEXT,
     batch_id=_TEXT,
+    cache_write_tokens=_LONG,
 )
 
 _EXPECTED = _fields(

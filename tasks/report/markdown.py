@@ -8,7 +8,9 @@ from typing import Any
 from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
+from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
 from tasks.report.words import (
     budget_text,
@@ -82,10 +84,12 @@ def _coverage(manifest: RunFacts) -> str:
 
 
 def _said(manifest: RunFacts) -> list[str]:
-    """What failed, was held, closed and adapted, with the providers' words."""
+    """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
+    found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
     return [
         f"## {one.title}\n\n{markdown_line(one.note)}\n\n{markdown_table(one.head, one.rows)}"
-        for one in upstream_tables(manifest)
+        for tables in found
+        for one in tables
     ]
 
 
@@ -129,8 +133,8 @@ def _history(history: HistoryFacts | None) -> str:
 def _checks(summary: Summary) -> str:
     head = (
         "check", "model", "calls", "failed", "parse failures", "comments", "confirmed",
-        "confirmed rate", "unique confirmed", "without a place", "tokens in", "tokens out", "cost $",
-        "$ per confirmed comment",
+        "confirmed rate", "unique confirmed", "without a place", "tokens in", "of them cached",
+        "tokens out", "cost $", "$ per confirmed comment",
     )  # fmt: skip
     rows = [_check_row(one) for one in summary.models if one.name != _REVIEW]
     note = (
@@ -145,8 +149,8 @@ def _check_row(one: ModelFigures) -> tuple[Any, ...]:
     rate = None if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
     return (
         one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.confirmed, rate,
-        one.unique_confirmed, one.unanchored, one.input_tokens, one.output_tokens, _cost(one),
-        _money(one.cost_per_confirmed),
+        one.unique_confirmed, one.unanchored, one.input_tokens, _cached(one), one.output_tokens,
+        _cost(one), _money(one.cost_per_confirmed),
     )  # fmt: skip
 
 
@@ -160,16 +164,23 @@ def _review(summary: Summary) -> str:
         for decision, count in summary.decisions.items()
     ]
     verdicts = markdown_table(("decision", "comments", "share", "mean score"), rows)
-    head = ("model", "calls", "failed", "parse failures", "tokens in", "tokens out", "cost $")
+    head = (
+        "model", "calls", "failed", "parse failures", "tokens in", "of them cached", "tokens out",
+        "cost $",
+    )  # fmt: skip
     costs = markdown_table(head, [_review_row(one) for one in models])
     return f"## Review model\n\n{verdicts}\n\n{costs}"
 
 
 def _review_row(one: ModelFigures) -> tuple[Any, ...]:
     return (
-        one.model, one.calls, one.failed, one.unreadable, one.input_tokens, one.output_tokens,
-        _cost(one),
+        one.model, one.calls, one.failed, one.unreadable, one.input_tokens, _cached(one),
+        one.output_tokens, _cost(one),
     )  # fmt: skip
+
+
+def _cached(one: ModelFigures) -> str | None:
+    return None if one.cached_share is None else f"{one.cached_share:.0%}"
 
 
 def _cost(one: ModelFigures) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.quotas import is_loopback
+from tasks.core.records import TOOL
 
 __all__ = [
     "SUMMARY_CALL_COLUMNS",
@@ -21,7 +22,7 @@ __all__ = [
 SUMMARY_CALL_COLUMNS = (
     "stage", "name", "model", "status", "reason", "parse_mode", "dropped_items", "attempts",
     "journaled", "latency_ms", "queue_ms", "started_at", "input_tokens", "output_tokens", "reasoning_tokens",
-    "cost_usd", "app_id", "endpoint", "via",
+    "cached_tokens", "cost_usd", "app_id", "endpoint", "via",
 )  # fmt: skip
 SUMMARY_COMMENT_COLUMNS = (
     "check_model", "category", "severity", "outcome", "agreement", "loc_method",
@@ -47,6 +48,7 @@ class ModelFigures:
     name: str
     model: str
     calls: int
+    """0 for a check that is a tool."""
     failed: int
     journaled: int
     unreadable: int
@@ -67,9 +69,18 @@ class ModelFigures:
     output_tokens: int | None
     reasoning_tokens: int | None
     """Of the output."""
+    cached_tokens: int | None
+    """Of the input, from the provider's cache; None: no reply told."""
     cost_usd: float | None
     unknown_costs: int
     """Calls whose cost is unknown: `cost_usd` is a lower bound then."""
+
+    @property
+    def cached_share(self) -> float | None:
+        """Share of its input tokens that came from the provider's cache; None: no reply told."""
+        if self.cached_tokens is None or not self.input_tokens:
+            return None
+        return self.cached_tokens / self.input_tokens
 
     @property
     def confirmed_rate(self) -> float | None:
@@ -168,10 +179,11 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
     own = comments[comments["check_model"] == name]
     paid = calls[~calls["journaled"].fillna(value=False).astype(bool)]
     confirmed = own[own["verdict_decision"] == "confirmed"]
+    tool = bool((calls["model"] == TOOL).any())
     return ModelFigures(
         name=name,
-        model=" / ".join(map(str, calls["model"].unique())),  # several with a fallback
-        calls=int((calls["status"] != "skipped").sum()),
+        model=" / ".join(map(str, calls["model"].dropna().unique())),  # several with a fallback
+        calls=0 if tool else int((calls["status"] != "skipped").sum()),
         failed=int((calls["status"] == "failed").sum()),
         journaled=int(calls["journaled"].fillna(value=False).astype(bool).sum()),
         unreadable=int((calls["parse_mode"] == "failed").sum()),
@@ -183,9 +195,10 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         unique_confirmed=int((confirmed["agreement"] == 1).sum()),
         unanchored=int((own["loc_method"] == "unanchored").sum()),
         unknown_severities=_counts(own["severity_said"].dropna()),
-        input_tokens=_known_int(paid["input_tokens"]),
-        output_tokens=_known_int(paid["output_tokens"]),
+        input_tokens=0 if tool else _known_int(paid["input_tokens"]),
+        output_tokens=0 if tool else _known_int(paid["output_tokens"]),
         reasoning_tokens=_known_int(paid["reasoning_tokens"]),
+        cached_tokens=_known_int(paid["cached_tokens"]),
         cost_usd=_known_sum(paid["cost_usd"]),
         unknown_costs=int(_is_unknown(paid).sum()),
     )
@@ -202,7 +215,7 @@ def _cost_gap(paid: pd.DataFrame) -> str | None:
     if unknown.empty:
         return None
     told = unknown[unknown["input_tokens"].notna()]
-    unpriced, models = set(told["model"].dropna()), set(paid["model"].dropna())
+    unpriced, models = set(told["model"].dropna()), set(paid["model"].dropna()) - {TOOL}
     silent = int((~unknown["model"].isin(unpriced)).sum())
     has = "has" if len(unpriced) == 1 else "have"
     parts = [f"{len(unpriced)} of {len(models)} models {has} no price"] if unpriced else []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import pyarrow.dataset as ds
 from prefect import task
@@ -15,11 +16,6 @@ from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 from tasks.report.artifacts import show_run
-from tasks.report.frames import read_frames
-from tasks.report.html_file import write_html
-from tasks.report.markdown import report_text
-from tasks.report.summary import summarise
-from tasks.report.words import warnings_of
 
 __all__ = ["report", "write_report"]
 
@@ -28,16 +24,30 @@ _LISTED = 20
 """Inputs reviewed in part that the report names."""
 
 
+_Written = tuple[str, list[str]]
+"""The report, and what it warns of."""
+
+
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(paths: RunPaths, manifest: RunFacts, outputs: list[Output], quota: QuotaProof) -> str:
+def report(
+    paths: RunPaths,
+    manifest: RunFacts,
+    outputs: list[Output],
+    quota: QuotaProof,
+    apart: Callable[[Callable[[], _Written]], _Written] | None = None,
+) -> str:
     """Stage task: write the last files, publish all in `paths.root`, then show the report in the UI.
 
     Exports and an evaluation of an earlier run in the folder are removed: they are not of this one.
+    `apart` calls what writes: frames and charts take 200 MB, which a process of its own gives back.
 
     Raises:
         OutputError: the folder cannot be written; an earlier run's outputs there are as they were.
     """
-    text = write_report(paths.staged, manifest, outputs, quota)
+    made = partial(_write, paths.staged, manifest, outputs, quota)
+    text, warnings = made() if apart is None else apart(made)
+    for warning in warnings:
+        _LOG.warning("%s", warning)
     publish(paths.staged.root, paths.root, paths.manifest.name, paths.optional_files)
     show_run(paths, manifest, outputs, text)
     return text
@@ -51,10 +61,24 @@ def write_report(
     Raises:
         OutputError: the output folder cannot be written.
     """
+    text, warnings = _write(paths, manifest, outputs, quota)
+    for warning in warnings:
+        _LOG.warning("%s", warning)
+    return text
+
+
+def _write(
+    paths: RunPaths, manifest: RunFacts, outputs: Sequence[Output], quota: QuotaProof
+) -> _Written:
+    # Not imported in a process that has others do it: pandas and Vega take 120 MB.
+    from tasks.report.frames import read_frames  # noqa: PLC0415
+    from tasks.report.html_file import write_html  # noqa: PLC0415
+    from tasks.report.markdown import report_text  # noqa: PLC0415
+    from tasks.report.summary import summarise  # noqa: PLC0415
+    from tasks.report.words import warnings_of  # noqa: PLC0415
+
     frames = read_frames(paths)
     summary = summarise(*frames)
-    for warning in warnings_of(manifest, summary):
-        _LOG.warning("%s", warning)
     text = report_text(manifest, summary, quota, _in_part(paths))
     with atomic(paths.report) as file:
         file.write(text.encode())
@@ -62,7 +86,7 @@ def write_report(
     figures = asdict(summary) | {"quota": quota}
     files = {output.name: output.entry for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
-    return text
+    return text, warnings_of(manifest, summary)
 
 
 def _in_part(paths: RunPaths) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from tasks.core.paths import RunPaths, ShardPaths
 
 __all__ = ["cut", "default_shards", "shard", "shard_inputs"]
 
-_INPUT_OVERHEAD = 900
+_INPUT_OVERHEAD = 1300
 """Tokens of rules and reply that every call carries beside the content."""
 _SHARD_INPUTS = 10_000
 """A shard takes 1.3 s of CPU to start, as much as 500 calls: beyond one per process, a shard of

@@ -78,7 +78,7 @@ def _config(url: str) -> str:
         f'[[check]]\nname = "c{number}"\nmodel = {json.dumps(model)}\n'
         for number, model in enumerate(_MODELS)
     )
-    return f'mode = "check"\nstate = "state"\n[app_ids.a]\nkey = "env:KEY_A"\nbase_url = "{url}"\n{checks}'
+    return f'mode = "check"\nstate = "state"\n[app_ids.a]\nkey = "env:KEY_A"\nbase_url = "{url}"\nquota = []\n{checks}'
 
 
 def _inputs() -> Iterator[dict[str, Any]]:

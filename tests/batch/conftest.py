@@ -30,6 +30,7 @@ state = "{state}"
 [app_ids.a]
 key = "env:K"
 base_url = "{url}"
+quota = []
 batch = true
 {app}
 [[check]]

@@ -32,6 +32,7 @@ CONFIG = """
 [app_ids.a]
 key = "env:K"
 base_url = "{url}"
+quota = []
 batch = true
 [[check]]
 name = "one"

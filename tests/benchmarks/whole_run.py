@@ -159,15 +159,12 @@ class _Watch:
     def _kind(self, pid: int) -> str:
         # A zombie still has its CPU time, but no command line any more.
         if command := _read(pid, "cmdline"):
-            named = {"flows.ui.server": "server", "forkserver": self._forked(pid)}
-            kinds = (kind for text, kind in named.items() if text in command)
-            self._kinds[pid] = "parent" if pid == self._pid else next(kinds, "other")
+            # The fork server and the shards have the run's command line, and names of their own.
+            named = {"fork-server": "fork server", "review-shard": "shard"}
+            kind = named.get(_read(pid, "comm").strip(), "other")
+            kind = "server" if "flows.ui.server" in command else kind
+            self._kinds[pid] = "parent" if pid == self._pid else kind
         return self._kinds.setdefault(pid, "other")
-
-    def _forked(self, pid: int) -> str:
-        """A shard has the command line of the fork server that forked it."""
-        fields = _read(pid, "stat").rpartition(")")[2].split()
-        return "fork server" if fields and int(fields[1]) == self._pid else "shard"
 
 
 def _below(pid: int) -> Iterator[int]:

@@ -15,10 +15,12 @@ _POOL = """
 [app_ids.a]
 key = "env:K"
 base_url = "http://127.0.0.1:1/v1"
+quota = []
 models = ["m", "r"]
 [app_ids.b]
 key = "env:K2"
 base_url = "http://127.0.0.1:2/v1"
+quota = []
 models = ["m"]
 batch = true
 [[check]]

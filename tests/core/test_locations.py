@@ -14,6 +14,7 @@ _REST = """
 [app_ids.a]
 key = "env:KEY"
 base_url = "http://host/v1"
+quota = []
 [[check]]
 name = "mini"
 model = "m"

@@ -11,6 +11,7 @@ mode = "check"
 [app_ids.a]
 key = "env:KEY_A"
 base_url = "http://127.0.0.1:1"
+quota = []
 [[check]]
 name = "one"
 model = "m"

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.core.app_id_settings import AppIdSettings
-from tasks.core.calls import Request
+from tasks.core.calls import Request, Usage
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import CheckSettings, Settings, ToolSettings, load_settings
+from tasks.core.settings import CheckSettings, Price, Settings, ToolSettings, load_settings
 from tasks.upstream.calls.completion import body_of
 from tests.factories import STRICT
 
@@ -20,6 +21,7 @@ mode = "check"
 [app_ids.a]
 key = "env:KEY_A"
 base_url = "http://127.0.0.1:1/v1/"
+quota = []
 [[check]]
 name = "one"
 model = "m"
@@ -96,13 +98,15 @@ def test_minimal_file_gets_defaults() -> None:
         (('model = "m"', 'modell = "m"'), "modell: unknown key"),
         (('key = "env:KEY_A"', 'key = "sk-pasted-secret"'), "not the key itself"),
         (('key = "env:KEY_A"', ""), "app_ids.a.key: is missing"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["3 per minute"]'), "is not a window"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = ["0/60s"]'), "allows nothing"),
+        (("quota = []", ""), 'app_ids.a.quota: is missing; say quota = ["3/60s"], or [] for no'),
+        (("quota = []", 'tokens = "9/1s"'), "app_ids.a.quota: is missing"),
+        (("quota = []", 'quota = ["3 per minute"]'), "is not a window"),
+        (("quota = []", 'quota = ["0/60s"]'), "allows nothing"),
         (('key = "env:KEY_A"', 'key = "env:KEY_A"\nmodels = ["other"]'), "no app_id serves 'm'"),
         (
             (
-                '"http://127.0.0.1:1/v1/"\n[[check]]',
-                '"http://127.0.0.1:1/v1/"\nmodels = ["m"]\n[[check]]\nfallback = ["other"]',
+                "quota = []\n[[check]]",
+                'quota = []\nmodels = ["m"]\n[[check]]\nfallback = ["other"]',
             ),
             "no app_id serves 'other'",
         ),
@@ -111,9 +115,9 @@ def test_minimal_file_gets_defaults() -> None:
         (("[app_ids.a]", '[app_ids."a b"]'), "an alias is letters"),
         (("[[check]]", '[[check]]\nname = "one"\nmodel = "m"\n[[check]]'), "two checks are named"),
         (("mode", "processes = 0\nmode"), "processes"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = 3'), 'must be windows as ["3/60s"]'),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = [3, 60]'), "must be windows as"),
-        (('key = "env:KEY_A"', 'key = "env:KEY_A"\nquota = true'), "[] is no limit"),
+        (("quota = []", "quota = 3"), 'must be windows as ["3/60s"]'),
+        (("quota = []", "quota = [3, 60]"), "must be windows as"),
+        (("quota = []", "quota = true"), "[] is no limit"),
         (("base_url", "baseurl"), "app_ids.a.baseurl: unknown key; did you mean base_url?"),
         (('name = "one"', 'name = "one"\ntemprature = 1'), "did you mean temperature?"),
         (('name = "one"', 'name = "one"\nstate = "x"'), "move it above the first [table]"),
@@ -193,7 +197,7 @@ def test_no_check_is_named_like_the_review_stage() -> None:
     with pytest.raises(ConfigError, match="rename it"):
         load_settings(
             '[[check]]\nname = "review"\nmodel = "m"\n'
-            '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\n'
+            '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\nquota = []\n'
         )
 
 
@@ -386,3 +390,12 @@ def test_a_notification_names_known_occasions_and_a_block(table: str, said: str)
     """A webhook's URL is a secret, so it belongs into a block and not into the file."""
     with pytest.raises(ConfigError, match=said):
         load_settings(f"{STRICT}[notify]\n{table}\n")
+
+
+def test_cached_and_written_tokens_have_prices_of_their_own() -> None:
+    """Both are part of the prompt; without a price they cost what others do."""
+    usage = Usage(1_000_000, 0, cached_tokens=500_000, cache_write_tokens=300_000)
+    assert Price(input=2, output=0, cached=0.2, cache_write=2.5).cost(usage) == pytest.approx(1.25)
+    assert Price(input=2, output=0).cost(usage) == pytest.approx(2.0)
+    odd = replace(usage, cached_tokens=900_000)
+    assert Price(input=2, output=0, cached=0, cache_write=1).cost(odd) == pytest.approx(0.1)

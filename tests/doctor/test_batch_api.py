@@ -15,6 +15,7 @@ CONFIG = """
 [app_ids.a]
 key = "env:K"
 base_url = "{url}"
+quota = []
 batch = true
 [[check]]
 name = "one"

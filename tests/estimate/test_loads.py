@@ -56,9 +56,11 @@ POOL = """
 [app_ids.a]
 key = "env:K"
 base_url = "http://127.0.0.1:1/v1"
+quota = []
 [app_ids.b]
 key = "env:L"
 base_url = "http://127.0.0.1:1/v1"
+quota = []
 models = ["m"]
 batch = true
 [[check]]

@@ -29,7 +29,11 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
     nights = count(1)
 
     def review(
-        rows: Sequence[dict[str, Any]], config: str, threads: int = 4, run_id: str | None = None
+        rows: Sequence[dict[str, Any]],
+        config: str,
+        threads: int = 4,
+        run_id: str | None = None,
+        url: str = sandbox.base_url,
     ) -> list[Review]:
         paths = RunPaths(tmp_path / "run")
         shard = paths.shard(0)
@@ -38,12 +42,12 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
             old.unlink()
         lines = sorted((read_input(row) for row in rows), key=lambda one: one.input_id)
         shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
-        pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{sandbox.base_url}"\n'
+        pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{url}"\nquota = []\n'
         settings = load_settings(config + pool)
         Run(run_id or f"run-{next(nights)}", settings, str(tmp_path / "state"), threads).write(
             shard.settings
         )
-        keys = {"a": SecretStr("key-a")}
+        keys = {alias: SecretStr(f"key-{alias}") for alias in settings.app_ids}
         with open_shard_worker(shard, keys, logging.getLogger("test"), threading.Event()) as worker:
             worker.review_slice(0, worker.inputs)
         return [orjson.loads(line) for line in shard.part(0).read_bytes().splitlines()]

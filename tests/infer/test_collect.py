@@ -28,6 +28,7 @@ state = "{state}"
 [app_ids.a]
 key = "env:K"
 base_url = "{url}"
+quota = []
 batch = true
 [[check]]
 name = "one"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployments.sandbox import Sandbox
+from tasks.core.locations import ledger_location
+from tasks.upstream.quota.key_status import read_quota_status
 
 Reviewer = Callable[..., list[dict[str, Any]]]
 
@@ -17,6 +21,7 @@ ROW = {"input_id": "r", "content": CODE, "path": "area.py"}
 CHECK = 'mode = "check"\n[[check]]\nname = "one"\nmodel = "c1"\n'
 BOTH = '[[check]]\nname = "one"\nmodel = "c1"\n[review]\nmodel = "r1"\n'
 TWO = '[[check]]\nname = "one"\nmodel = "c1"\n[[check]]\nname = "two"\nmodel = "c2"\n[review]\nmodel = "r1"\n'
+APP_ID = '[app_ids.{}]\nkey = "env:K"\nbase_url = "{}"\nquota = []\n'
 SCRIPTED = {name: {"skill": "scripted"} for name in ("c1", "c2", "r1")}
 
 
@@ -186,6 +191,73 @@ def test_the_next_model_answers_for_one_that_is_closed(
     assert len(wasted) <= 10
 
 
+def test_the_next_model_answers_for_one_that_is_out_of_quota(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """A key that is held past longest_wait is waited for by nobody: the fallback's key answers all."""
+    sandbox.control(
+        keys={"a": {"key": "key-a"}, "b": {"key": "key-b"}},
+        models={"c1": {"skill": "silent"}, "c2": {"skill": "scripted"}},
+        answers=[{"comments": [ADDS]}],
+        script=[{"fault": "status_429", "key": "a"}],
+        fault_wait=7200,
+    )
+    rows = [ROW | {"input_id": f"r{n}", "content": f"{CODE}a = {n}\n"} for n in range(20)]
+    other = APP_ID.format("b", sandbox.base_url) + 'models = ["c2"]\n'
+    reviews = review_rows(rows, CHECK + 'fallback = ["c2"]\n' + other)
+
+    assert {review["coverage"] for review in reviews} == {"complete"}
+    calls = [call for review in reviews for call in review["calls"]]
+    assert {(call["model"], call["app_id"], call["name"], call["status"]) for call in calls} == {
+        ("c2", "b", "one", "ok")
+    }
+    assert sandbox.stats()["statuses"]["200"] == 20
+    assert sandbox.stats()["statuses"]["429"] <= 4, "the threads' own"
+
+
+def test_the_fallback_may_be_on_the_key_whose_model_is_used_up(
+    sandbox: Sandbox, review_rows: Reviewer
+) -> None:
+    """Groq's limits are those of a model: the next one answers on the same key."""
+    url = f"{sandbox.root}/openai/v1"
+    sandbox.control(
+        profile="groq",
+        models={"c1": {"skill": "silent"}, "c2": {"skill": "silent"}},
+        script=[{"fault": "status_429", "model": "c1"}],
+        fault_wait=7200,
+    )
+    rows = [{"input_id": f"r{n}", "content": f"x = {n}\n"} for n in range(20)]
+    reviews = review_rows(rows, CHECK + 'fallback = ["c2"]\n', url=url)
+
+    calls = [call for review in reviews for call in review["calls"]]
+    assert {(call["model"], call["status"]) for call in calls} == {("c2", "ok")}
+    assert sandbox.stats()["statuses"]["429"] <= 4
+
+
+def test_one_flagged_input_of_forty_fails_alone(
+    sandbox: Sandbox, review_rows: Reviewer, tmp_path: Path
+) -> None:
+    """OpenRouter's 403 for one input, five keys: 39 are complete, and no key is out."""
+    sandbox.control(
+        profile="openrouter",
+        models={"c1": {"skill": "silent"}},
+        script=[{"fault": "content_policy", "match": "x = 17"}],
+    )
+    url = f"{sandbox.root}/api/v1"
+    rows = [{"input_id": f"r{n:02}", "content": f"x = {n}\n"} for n in range(40)]
+    config = CHECK + "".join(APP_ID.format(alias, url) for alias in "bcde")
+    reviews = review_rows(rows, config, run_id="tonight", url=url)
+
+    assert Counter(review["coverage"] for review in reviews) == {"complete": 39, "failed": 1}
+    (call,) = reviews[17]["calls"]
+    assert (call["input_id"], call["reason"]) == ("r17", "content_filter")
+    assert sandbox.stats()["statuses"] == {"200": 39, "403": 1}
+    status = read_quota_status(ledger_location(str(tmp_path / "state")), "tonight")
+    assert [(key.alias, key.reason, key.held_until) for key in status.keys] == [
+        (alias, None, 0.0) for alias in "abcde"
+    ]
+
+
 def test_a_failure_of_the_question_has_no_fallback(sandbox: Sandbox, review_rows: Reviewer) -> None:
     """What another question would not meet is told as it is."""
     sandbox.control(models={"c1": {"skill": "silent"}}, faults={"content_filter": 1.0})
@@ -290,3 +362,64 @@ def test_a_cut_reply_is_asked_again_with_more_tokens(
     assert "truncated (raise max_tokens)" in same["coverage_reason"]
     (raised,) = review_rows([ROW], CHECK + "max_tokens = 9000\n")
     assert (raised["coverage"], raised["calls"][0]["journaled"]) == ("complete", False)
+
+
+def test_rules_reach_both_models_and_the_journal(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Another rule, or language, is another question: it is asked anew, and the same one is not."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}])
+    ruled = BOTH + '[[rules]]\npaths = ["*.py"]\ntext = "Areas are integers."\n'
+    versions, requests = [], []
+    for config in (BOTH, ruled, ruled, 'language = "German"\n' + ruled):
+        (review,) = review_rows([ROW], config)
+        versions.append(tuple(call["prompt_sha256"] for call in review["calls"]))
+        requests.append(sandbox.stats()["requests"])
+    assert requests == [2, 4, 4, 6]
+    assert versions[1] == versions[2]
+    assert len({version for pair in versions for version in pair}) == 6
+
+
+def test_equal_beginnings_are_cached(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """Most of what small inputs send is served from a cache that begins at 1,024 tokens; short, nothing is."""
+    sandbox.control(models=SCRIPTED, answers=[{"comments": [ADDS]}], prompt_cache=True)
+    rows = [{"input_id": f"r{n}", "content": CODE + f"x = {n}\n"} for n in range(10)]
+    prices = "".join(
+        f"[prices.{name}]\ninput = 1.0\noutput = 0\ncached = 0.1\n" for name in ("c1", "r1")
+    )
+    calls = {
+        form: [
+            call
+            for review in review_rows(rows, text + BOTH + prices, threads=1)
+            for call in review["calls"]
+        ]
+        for form, text in {"full": "", "short": 'prompt = "short"\n'}.items()
+    }
+    totals = {
+        form: [
+            sum(call[name] for call in found)
+            for name in ("cached_tokens", "input_tokens", "cost_usd")
+        ]
+        for form, found in calls.items()
+    }
+    cached, sent, cost = totals["full"]
+    assert [call["cached_tokens"] for call in calls["full"]].count(0) == 2
+    assert cached / sent > 0.65
+    assert cost == pytest.approx((sent - 0.9 * cached) / 1e6)
+    assert totals["short"][0] == 0
+    assert cost < totals["short"][2]
+
+
+def test_beyond_the_hunk_only_changed_lines_count(sandbox: Sandbox, review_rows: Reviewer) -> None:
+    """A finding on a line that was only shown is left out before it costs a review, and is counted."""
+    content = "--- a/area.py\n+++ b/area.py\n@@ -1,4 +1,4 @@\n def area(w, h):\n     if w = 0:\n         return 0\n-    return w * h\n+    return w + h\n"
+    row = {"input_id": "r", "content": content, "path": "area.py", "kind": "diff"}
+    sandbox.control(
+        models=SCRIPTED,
+        answers=[{"model": "c1", "comments": [ASSIGNS, ADDS]}, {"model": "r1", "verdicts": []}],
+    )
+    (plain,) = review_rows([row], BOTH)
+    (wide,) = review_rows([row], 'context = "file"\n' + BOTH)
+    assert [one["title"] for one in plain["comments"]] == [ASSIGNS["title"], ADDS["title"]]
+    assert [one["title"] for one in wide["comments"]] == [ADDS["title"]]
+    assert (wide["comments"][0]["start_line"], wide["comments"][0]["loc_method"]) == (4, "exact")
+    assert [review["calls"][0]["dropped_items"] for review in (plain, wide)] == [0, 1]
+    assert plain["calls"][0]["prompt_sha256"] != wide["calls"][0]["prompt_sha256"]

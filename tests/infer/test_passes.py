@@ -8,7 +8,7 @@ from tasks.core.records import CallRow, InputReview
 from tasks.core.settings import load_settings
 from tasks.infer.passes import Passes, with_earlier_calls
 
-POOL = '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\n'
+POOL = '[app_ids.a]\nkey = "env:K"\nbase_url = "http://h/v1"\nquota = []\n'
 SETTINGS = load_settings(
     'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n[[check]]\nname = "two"\nmodel = "n"\n'
     + POOL

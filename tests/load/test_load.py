@@ -212,3 +212,27 @@ def test_options_reach_the_reader(tmp_path: Path) -> None:
     options = GitOptions(include=("*.py",))
     loaded = load_source(str(folder), run_paths(tmp_path), None, 1000, options)
     assert (loaded.inputs, loaded.reasons) == (1, {"excluded": 1})
+
+
+def test_a_diff_is_shown_in_its_file(tmp_path: Path) -> None:
+    """With context = "file" a row's `file` becomes the diff's surroundings, and its id stays as it was."""
+    file = "".join(f"line {number}\n" for number in range(1, 40))
+    diff = "--- a/x.py\n+++ b/x.py\n@@ -20 +20 @@\n-old\n+line 20\n"
+    rows = [{"content": diff, "file": file}, {"content": file, "file": file}]
+    data = "\n".join(json.dumps(row) for row in rows)
+    found = {}
+    for reach, most in (("hunk", 8000), ("file", 8000), ("file", 20)):
+        folder = tmp_path / f"{reach}{most}"
+        folder.mkdir()
+        (folder / "in.jsonl").write_text(data)
+        paths = run_paths(folder)
+        options = GitOptions(reach=reach, reach_tokens=most)  # type: ignore[arg-type]
+        load_source(str(folder / "in.jsonl"), paths, None, 1000, options)
+        found[reach, most] = [json.loads(line) for line in paths.inputs.read_text().splitlines()]
+    hunk, wide, narrow = (one[0] for one in found.values())
+    assert hunk["input_id"] == wide["input_id"] == narrow["input_id"]
+    assert (hunk["content"], narrow["content"]) == (diff, diff)
+    assert wide["content"].endswith(" line 39\n")
+    assert "@@ -1,39 +1,39 @@" in wide["content"]
+    assert (hunk["extra"], wide["extra"]) == ({"file": file}, {})
+    assert [one[1]["content"] for one in found.values()] == [file] * 3

@@ -90,15 +90,16 @@ def test_runs_are_told_apart_by_name_and_colour(
     assert "4 of 6 inputs" in gaps.name
 
 
+@pytest.mark.parametrize("version", ["", "/v2"])
 def test_a_red_night_is_on_the_page_of_its_deployment(
-    operator: Operator, evening: Evening, page: Page
+    operator: Operator, evening: Evening, page: Page, version: str
 ) -> None:
-    """Its list of runs, which is filtered by names of states, has the run that ended with gaps."""
+    """Its list of runs, which both UIs filter by names of states, has the run that ended with gaps."""
     gaps = operator.ended(evening.gaps)
 
-    page.shows(
-        f"/deployments/deployment/{gaps.deployment_id}", gaps.name, "Failed", shot="deployment"
-    )
+    address = f"{version}/deployments/deployment/{gaps.deployment_id}"
+    shown = page.shows(address, gaps.name, "Failed", shot=f"deployment{version.replace('/', '-')}")
+    assert ("Switch to V1 UI" in shown) == bool(version)
 
 
 def test_flow_run_page_leads_to_its_results(

@@ -250,11 +250,44 @@ def test_light_and_dark_wide_and_narrow(
         for selector in ("body", "#verdict", ".card", "#findings", ".code", "button.copy"):
             ground = browser.execute_script(_GROUND, selector)
             assert (ground < 100) == (mode == "dark"), (selector, ground)
+        assert browser.execute_script(_PALE) == []
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+_PALE = """
+const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+function rgba(colour) {
+  pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+  return [...pen.getImageData(0, 0, 1, 1).data].map((value, at) => at < 3 ? value : value / 255);
+}
+const over = (top, ground) => [0, 1, 2].map((at) => top[at] * top[3] + ground[at] * (1 - top[3]));
+function groundOf(node) {
+  const grounds = [];
+  for (; node; node = node.parentElement) grounds.unshift(rgba(getComputedStyle(node).backgroundColor));
+  return grounds.reduce((below, top) => over(top, below), [255, 255, 255]);
+}
+function light(colour) {
+  const [red, green, blue] = colour.map((one) => one / 255)
+    .map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+function contrast(colour, ground) {
+  const [less, more] = [light(over(rgba(colour), ground)), light(ground)].sort((a, b) => a - b);
+  return (more + 0.05) / (less + 0.05);
+}
+const shown = [...document.querySelectorAll("body *:not(script, style, button.disabled)")].filter((node) =>
+  node.checkVisibility() && [...node.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim()));
+const pairs = shown.map((node) => {
+  const style = getComputedStyle(node);
+  return [node.textContent, node instanceof SVGElement ? style.fill : style.color, groundOf(node)];
+});
+const box = document.querySelector(".dt-search input");
+pairs.push(["placeholder", getComputedStyle(box, "::placeholder").color, groundOf(box)]);
+return pairs.filter(([, colour, ground]) => contrast(colour, ground) < 4.5).map(([text]) => text.trim().slice(0, 40));
+"""
+"""Texts with less than 4.5:1 to their ground; a button that can do nothing is none."""
 _WIDER = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 _GROUND = """
 const ground = getComputedStyle(document.querySelector(arguments[0])).backgroundColor;

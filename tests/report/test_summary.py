@@ -123,3 +123,15 @@ def test_each_way_has_its_calls_and_cost() -> None:
         "batch": (1, 0.1),
         "online": (1, 0.2),
     }
+
+
+def test_the_cached_share_is_of_what_was_paid() -> None:
+    """Cached of all tokens in, without journaled answers; unknown where no reply tells."""
+    told = row("one", input_tokens=1000, cached_tokens=900)
+    old = row("one", input_tokens=1000, cached_tokens=0, journaled=True)
+    assert summary(told, old).models[0].cached_share == 0.9
+    assert summary(row("one", input_tokens=10)).models[0].cached_share is None
+    proof: Any = {"kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0}
+    facts: Any = manifest_of(RunCounts()) | {"prompt_version": "p", "history": None}
+    text = report_text(facts, summary(told), proof | {"app_ids": []})
+    assert "| 1,000 | 90% | 10 |" in text

@@ -82,3 +82,24 @@ def test_each_table_has_an_anchor_of_its_own() -> None:
     tables = upstream_tables(facts)
     assert [one.id for one in tables] == ["failures", "closed", "holds", "adapted"]
     assert "lower limit" in tables[2].rows[0]
+
+
+def test_rules_are_listed_with_their_inputs() -> None:
+    """Which rule applied to how many inputs, what did not fit, and what these commits change."""
+    rule = {"rule": "src/REVIEW.md", "inputs": 1200, "cut": 3, "left_out": 0, "changed": True}
+    text = _text(_facts() | {"rules": [rule]})
+    assert "## Team rules" in text
+    assert "| src/REVIEW.md | 1,200 | 3 |  | changed here, holds from the next run on |" in text
+    assert "Team rules" not in _text(_facts() | {"rules": []})
+
+
+def test_each_repository_has_a_row() -> None:
+    """Its commits, inputs and findings, and what of them is new; a single source has no table."""
+    commits = {"base": "a" * 40, "head": "b" * 40, "commits": 2, "files": 3, "note": None}
+    one = {"repo": "shop", "source": "git:shop@since=last", "source_key": "k", "commits": commits}
+    found = {"findings": {"high": 2, "low": 1}, "ages": {"new": 3}}
+    facts = _facts() | {"repositories": [one | found | {"inputs": 3, "coverage": {"complete": 3}}]}
+    row = "| shop | aaaaaaa..bbbbbbb | 3 | 3 complete | 2 high, 1 low | 3 new |"
+    assert "## Repositories\n\nOne run" in (text := _text(facts))
+    assert row in text
+    assert "Repositories" not in _text(_facts() | {"repositories": []})

@@ -18,6 +18,7 @@ from tasks.core.records import CATEGORIES, SEVERITIES, Comment, Input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import (
     PROMPT_VERSION,
+    PromptForm,
     check_messages,
     fenced,
     named,
@@ -260,10 +261,20 @@ def test_versions_follow_the_files() -> None:
 
 
 def test_rules_are_affordable() -> None:
-    """Everybody pays for the rules on each call: around 700 tokens, task included under 850."""
-    for messages in (check_messages(SNIPPET, ""), review_messages(SNIPPET, "", [])):
+    """What is paid on each call: short, around 700 tokens, task included under 950."""
+    form = PromptForm(short=True)
+    for messages in (check_messages(SNIPPET, "", form), review_messages(SNIPPET, "", [], form)):
         assert count_tokens(messages[0]["content"], "gpt-4").tokens <= 720
         assert count_tokens(messages, "gpt-4").tokens <= 950
+
+
+def test_the_full_form_is_long_enough_to_be_cached() -> None:
+    """Providers cache from 1,024 equal tokens on: with examples they are there, and not many more.
+
+    Another tokenizer may count 5 % less.
+    """
+    for messages in (check_messages(SNIPPET, ""), review_messages(SNIPPET, "", [])):
+        assert 1024 <= 0.95 * count_tokens(messages[0]["content"], "gpt-4").tokens < 1152
 
 
 def test_prompts_name_the_whole_contract() -> None:

@@ -14,6 +14,7 @@ from deployments.sandbox import Sandbox
 from tasks.core.calls import Request
 from tasks.core.quotas import AppId
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
+from tests.upstream.provider import Provider, serve_provider
 
 QUICK = CallLimits(
     timeout=5, connect_timeout=2, stream_idle_timeout=2, backoff=0.01, max_backoff=0.05
@@ -31,6 +32,13 @@ def ask() -> Callable[..., Request]:
         return Request("m", ({"role": "user", "content": text},), params, stream=stream)
 
     return make
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider on loopback that answers everything, until its rule is set."""
+    with serve_provider() as found:
+        yield found
 
 
 @pytest.fixture

@@ -219,6 +219,7 @@ mode = "check"
 [app_ids.azure]
 key = "env:AZURE_KEY"
 base_url = "%s"
+quota = []
 auth_header = "api-key"
 query = { "api-version" = "2024-10-21" }
 chat_path = "/openai/deployments/{model}/chat/completions"
@@ -384,3 +385,11 @@ def test_an_address_where_nothing_listens(open_call: OpenCaller, ask: Ask) -> No
         port = server.getsockname()[1]
     said = failure(open_call(1, base_url=f"http://127.0.0.1:{port}/v1", limits=ONE_TRY), ask("q"))
     assert "nothing listens at the endpoint's address: check host and port of base_url" in said
+
+
+def test_an_address_without_tls(open_call: OpenCaller, ask: Ask) -> None:
+    """https:// where http:// is spoken: the remedy is told, and not only OpenSSL's code."""
+    with serve_model() as endpoint:
+        url = f"https://127.0.0.1:{endpoint.port}/v1"
+        said = failure(open_call(1, base_url=url, limits=ONE_TRY), ask("q"))
+    assert "does not speak TLS on that port: write http:// in base_url" in said

@@ -3,109 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from pydantic import SecretStr
 
-from tasks.core.calls import Reply, Request
-from tasks.core.errors import UpstreamError
+from tasks.core.calls import Request
 from tasks.core.quotas import AppId, Window
 from tasks.review.replies.replies import parse_comments
 from tasks.upstream.calls.caller import Caller, open_caller
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
+from tests.upstream.provider import Answer, Provider, outcomes, refusal
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]
-Answer = tuple[int, Any, dict[str, str]] | None
-"""Status, body and headers of a refusal; None: the question is answered."""
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
-PAGE = "<html><head><title>Sign in</title></head><body>...</body></html>"
-
-
-@dataclass
-class Provider:
-    """A server that refuses as `rule(key, body)` says, and what it was sent."""
-
-    url: str
-    rule: Callable[[str, dict[str, Any]], Answer] = lambda _key, _body: None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def answer(self, key: str, body: dict[str, Any]) -> Answer:
-        """Count a request and decide it."""
-        with self.lock:
-            self.sent.append((key, body))
-            return self.rule(key, body)
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider on loopback that answers everything, until its rule is set."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            key = self.headers["Authorization"].removeprefix("Bearer plain-")
-            status, said, headers = found.answer(key, body) or (200, _completion(), {})
-            data = said.encode() if isinstance(said, str) else orjson.dumps(said)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found = Provider(f"http://127.0.0.1:{server.server_address[1]}/v1")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-
-
-def _completion() -> dict[str, Any]:
-    choice = {"index": 0, "message": {"content": '{"comments": []}'}, "finish_reason": "stop"}
-    return {"id": "c", "model": "m", "choices": [choice], "usage": {"total_tokens": 3}}
-
-
-def refusal(status: int, message: str, **fields: Any) -> Answer:
-    """An error as OpenAI writes it."""
-    return status, {"error": {"message": message, **fields}}, {}
-
-
-def outcomes(caller: Caller, requests: list[Request], threads: int = 16) -> dict[str, int]:
-    """How the calls ended, by code; "ok" for replies."""
-
-    def end(request: Request) -> str:
-        try:
-            reply: Reply = caller.call(request)
-        except UpstreamError as error:
-            said.append(str(error))
-            return error.code
-        return "journaled" if reply.journaled else "ok"
-
-    said: list[str] = []
-    with ThreadPoolExecutor(threads) as executor:
-        found = Counter(executor.map(end, requests))
-    outcomes.said = said  # type: ignore[attr-defined]
-    return dict(found)
 
 
 def _gpt5(_key: str, body: dict[str, Any]) -> Answer:
@@ -150,46 +68,6 @@ def test_a_format_refused_in_unknown_words_is_lowered(
     provider.rule = lambda _key, _body: refusal(400, "Die Sonne auch.")
     again = open_call(1, base_url=provider.url, run_id="two")
     assert set(outcomes(again, [ask("last", response_format=SCHEMA)])) == {"bad_request"}
-
-
-WASTED = {
-    "unknown model": refusal(404, "The model `m` does not exist", code="model_not_found"),
-    "wrong base_url": (404, "<html><h1>404 Not Found</h1></html>", {}),
-    "login page": (200, PAGE, {}),
-    "parameter": refusal(400, "Unsupported parameter: 'service_tier'", param="service_tier"),
-    "credit": refusal(400, "Your credit balance is too low to access the API."),
-    "suspended": refusal(429, "suspended", type="exceeded_current_quota_error"),
-    "bad key": (400, [{"error": {"message": "API key not valid.", "status": "INVALID"}}], {}),
-    "bare 401": (401, {}, {}),
-    "unknown words": refusal(400, "Der Mond steht falsch."),
-    "region": refusal(403, "Country, region, or territory not supported"),
-}
-
-
-@pytest.mark.parametrize("aliases", [1, 3])
-@pytest.mark.parametrize("name", WASTED)
-def test_what_is_always_refused_costs_a_handful(
-    provider: Provider, open_call: OpenCaller, ask: Ask, name: str, aliases: int
-) -> None:
-    """300 questions: at most five requests per key, and the provider's sentence in the message."""
-    provider.rule = lambda _key, _body: WASTED[name]
-    caller = open_call(aliases, base_url=provider.url)
-    asks = [ask(f"q{n}", response_format=SCHEMA) for n in range(300)]
-    found = outcomes(caller, asks)
-    assert len(provider.sent) <= 5 * aliases
-    assert sum(count for code, count in found.items() if code in ENDED) >= 290
-    last = outcomes.said[-1]  # type: ignore[attr-defined]
-    assert SENTENCE.get(name, "HTTP") in last
-
-
-ENDED = {"refused_by_endpoint", "no_keys_left"}
-SENTENCE = {
-    "unknown model": "does not exist",
-    "wrong base_url": "404 Not Found",
-    "login page": "Sign in",
-    "credit": "credit balance is too low",
-    "unknown words": "Der Mond steht falsch",
-}
 
 
 @pytest.mark.parametrize(
@@ -331,7 +209,7 @@ def test_processes_of_a_run_tell_each_other_what_is_refused(
     assert _in_a_process(provider.url, tmp_path, "one", 100) == {"ok": 30}
     assert Counter(key for key, _ in provider.sent) == {"a0": 1, "a1": 60}
 
-    provider.rule = lambda _key, _body: WASTED["unknown words"]
+    provider.rule = lambda _key, _body: refusal(400, "Der Mond steht falsch.")
     _in_a_process(provider.url, tmp_path, "two", 200)
     sent = len(provider.sent)
     assert sent <= 61 + 10
@@ -370,11 +248,34 @@ def test_a_limit_per_day_ends_the_run_with_its_instant(
     provider.rule = rule
     began = time.monotonic()
     caller = open_call(1, base_url=provider.url)
-    assert outcomes(caller, [ask(f"q{n}") for n in range(40)], 2) == {"ok": 3, "quota_held": 37}
+    found = outcomes(caller, [ask(f"q{n}") for n in range(40)], 2)
+    assert found == {"ok": 3, "quota_held": 37}
     assert time.monotonic() - began < 10
     assert len(provider.sent) <= 5
-    assert "can go on at 20" in outcomes.said[-1]  # type: ignore[attr-defined]
-    assert "Quota exceeded" in outcomes.said[-1]  # type: ignore[attr-defined]
+    assert "can go on at 20" in found.said[-1]
+    assert "Quota exceeded" in found.said[-1]
+
+
+def test_a_models_own_quota_holds_the_model_alone(
+    provider: Provider, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Two keys whose day's quota of one model is spent: its questions end, another model goes on."""
+    said = "Rate limit reached for m on tokens per day (TPD). Please try again in 7m12s."
+    provider.rule = lambda _key, body: refusal(429, said) if body["model"] == "m" else None
+    caller = open_call(2, base_url=provider.url, longest_wait=1.0)
+    found = outcomes(caller, [ask(f"q{n}") for n in range(40)])
+    assert found == {"quota_held": 40}
+    assert len(provider.sent) <= 4
+    assert (
+        "m: its quota is used up on every app_id that serves it; it can go on at 20"
+        in found.said[-1]
+    )
+    assert "reached for m on tokens per day" in found.said[-1]
+    others = [Request("other", ({"role": "user", "content": f"o{n}"},)) for n in range(20)]
+    assert outcomes(caller, others) == {"ok": 20}
+    assert {state.state for state in caller._up.quota.snapshot()} == {"ready"}
+    limited = sum(use.rate_limited for use in caller._up.quota.statistics().app_ids)
+    assert limited == len(provider.sent) - 20
 
 
 @pytest.mark.parametrize("after", ["Wed, 25 Nov 2099 09:47:40 GMT", "99999999"])

@@ -12,7 +12,7 @@ from tasks.finished.derived import recording
 from tasks.finished.export import EXPORTS, Export
 from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.schemas import Output
-from tasks.review.findings.findings import Findings
+from tasks.review.findings.findings import Findings, in_repository
 
 __all__ = ["export_run"]
 
@@ -45,7 +45,7 @@ def _write(paths: RunPaths, facts: RunFacts, export: Export) -> Output:
 
 
 class _Counted:
-    """Counts the findings that pass."""
+    """Counts the findings that pass, and names their repositories where there are several."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -53,4 +53,4 @@ class _Counted:
     def over(self, inputs: Iterable[Findings]) -> Iterator[Findings]:
         for findings in inputs:
             self.rows += len(findings.shown)
-            yield findings
+            yield in_repository(findings)

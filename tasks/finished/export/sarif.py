@@ -36,6 +36,7 @@ from tasks.review.findings.findings import (
     line_range,
     place_text,
     title_of,
+    with_repository,
 )
 
 __all__ = ["NOT_WHOLE", "sarif"]
@@ -143,7 +144,7 @@ def _results(inputs: Iterable[Findings], carried: Iterable[Finding]) -> Iterator
         for finding in findings.suppressed:
             yield _result(finding, ordinals) | {"suppressions": [_suppression()]}
     for finding in carried:
-        yield _result({**finding, "age": "recurring"}, ordinals)
+        yield _result({**with_repository(finding), "age": "recurring"}, ordinals)
 
 
 def _suppression() -> dict[str, str]:

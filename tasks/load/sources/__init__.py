@@ -3,7 +3,7 @@ Where inputs come from: one reader per form, all yielding numbered rows one at a
 
     .jsonl .ndjson .json .csv .parquet   data files, the text ones also with .gz behind
     a folder                             .diff, .patch and source files
-    git:PATH@BASE..HEAD, git:PATH@since=last, git:PATH@since=24h
+    git:PATH@BASE..HEAD, git:PATH@since=last, git:PATH@since=24h; several of them with blanks between
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.errors import SourceError
-from tasks.core.git_source import GIT_PREFIX
+from tasks.core.git_source import GIT_PREFIX, split_sources
 from tasks.core.selection import GitOptions
 from tasks.load.sources.adapters import adapt_row
 from tasks.load.sources.folder import read_folder
+from tasks.load.sources.git.repositories import name_repositories, read_repositories
 from tasks.load.sources.git.resolve import check_git
 from tasks.load.sources.git.source import read_git
 from tasks.load.sources.numbered import NumberedRow
@@ -55,8 +56,11 @@ def check_source(source: str) -> None:
             malformed or names no repository or commit; the message names the remedy.
     """
     with _disk_errors(source):
+        if len(several := split_sources(source)) > 1:
+            name_repositories(several)
         if source.startswith(GIT_PREFIX):
-            check_git(source)
+            for one in several:
+                check_git(one)
         elif not Path(source).is_dir():
             _reader(source)
 
@@ -71,7 +75,9 @@ def read_source(source: str, options: GitOptions = _DEFAULT) -> Generator[Number
     """
     check_source(source)
     with _disk_errors(source):
-        if source.startswith(GIT_PREFIX):
+        if len(split_sources(source)) > 1:
+            yield from read_repositories(source, options)
+        elif source.startswith(GIT_PREFIX):
             yield from read_git(source, options)
         elif Path(source).is_dir():
             yield from read_folder(Path(source), options)

@@ -25,6 +25,7 @@ from tasks.review.findings.findings import (
     place_text,
     severity_index,
     title_of,
+    with_repository,
 )
 
 __all__ = ["finding_row", "rows_json"]
@@ -73,7 +74,7 @@ def finding_row(finding: Finding, context: Context) -> _Row:
         "order": order,
         "category": category_of(finding),
         "title": title_of(finding).removeprefix("[unverified] "),
-        "path": _cut(finding["path"], _MAX_COLUMNS),
+        "path": _cut(with_repository(finding)["path"], _MAX_COLUMNS),
         "place": place_text(finding),
         "score": finding["verdict_score"],
         "checks": _cut(", ".join(finding["check_models"] or [finding["check_model"]]), _MAX_TEXT),

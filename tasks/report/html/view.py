@@ -9,7 +9,9 @@ from typing import Any, Literal
 from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
 from tasks.report.html.findings import FindingsSummary
+from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
+from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
 from tasks.report.words import budget_text, cost_text, listed, quota_sentence, ways_rows
 
@@ -156,8 +158,9 @@ def findings_note(findings: FindingsSummary) -> str:
 
 
 def said_tables(manifest: RunFacts) -> list[ReportTable]:
-    """What failed, was held, closed and adapted, with the providers' words."""
-    return [ReportTable(*table) for table in upstream_tables(manifest)]
+    """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
+    found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
+    return [ReportTable(*table) for tables in found for table in tables]
 
 
 def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:
@@ -172,11 +175,12 @@ def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:
 def _checks(summary: Summary) -> ReportTable:
     head = (
         "check", "model", "calls", "failed", "unreadable", "comments", "confirmed", "rate",
-        "only by it", "no line", "tokens in", "tokens out", "cost", "per confirmed",
+        "only by it", "no line", "tokens in", "cached", "tokens out", "cost", "per confirmed",
     )  # fmt: skip
     note = (
         "Rate: confirmed of those judged, uncertain ones included. Only by it: confirmed issues that no other check "
-        "raised. Unreadable: replies that no parser could use."
+        "raised. Unreadable: replies that no parser could use. Cached: share of the tokens in that the "
+        "provider's cache served; empty where no reply told."
     )
     rows = [_check_row(one) for one in summary.models]
     return ReportTable("checks", "Checks and review", note, head, rows)
@@ -193,6 +197,7 @@ def _check_row(one: ModelFigures) -> tuple[str, ...]:
         f"{one.unique_confirmed:,}",
         f"{one.unanchored:,}",
         _number(one.input_tokens),
+        "" if one.cached_share is None else f"{one.cached_share:.0%}",
         _number(one.output_tokens),
         _money(one.cost_usd),
         _money(one.cost_per_confirmed) if one.confirmed else "",

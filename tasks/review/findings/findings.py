@@ -8,20 +8,23 @@ comments.parquet under the same `cluster_id`; their texts are never merged into 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.core.records import CATEGORIES, SEVERITIES
+from tasks.core.sections import split_section
 
 __all__ = [
     "Finding",
     "Findings",
     "category_of",
     "findings_of",
+    "in_repository",
     "line_range",
     "place_text",
     "severity_index",
     "title_of",
+    "with_repository",
     "worst_first",
 ]
 
@@ -135,6 +138,25 @@ def place_text(finding: Finding) -> str:
         return "no line"
     numbers = f"line {start}" if end in (None, start) else f"lines {start}-{end}"
     return f"removed {numbers}" if finding["side"] == "left" else numbers
+
+
+def with_repository(finding: Finding) -> Finding:
+    """The finding; of a run of several repositories with its own in front of the path: shop/src/a.py."""
+    section = split_section(finding["input_id"]).section
+    return {**finding, "path": f"{section}/{finding['path']}"} if section else finding
+
+
+def in_repository(findings: Findings) -> Findings:
+    """The findings of one input, all with their repository as `with_repository` has them."""
+    section = split_section(findings.input_id).section
+    if not section:
+        return findings
+    return replace(
+        findings,
+        path=f"{section}/{findings.path}",
+        shown=tuple(map(with_repository, findings.shown)),
+        suppressed=tuple(map(with_repository, findings.suppressed)),
+    )
 
 
 def title_of(finding: Finding) -> str:

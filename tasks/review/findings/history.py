@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.records import Input, Row
+from tasks.core.sections import in_section, split_section
 from tasks.review.findings.fingerprints import kin
 from tasks.review.inputs.texts import code_key, lines_of
 from tasks.review.places.places import Page, pages_of
@@ -64,25 +65,27 @@ def earlier_findings(review: Row) -> Iterator[tuple[str, Earlier]]:
     shown = {one["cluster_id"] for one in review["comments"] if one["outcome"] != "dropped"}
     for one in review["comments"]:
         if one["cluster_id"] in shown:
-            place = one["path"] or review["input_id"]
+            place = _scoped(review["input_id"], one["path"] or review["input_id"])
             base = _base(review["extra"])
             line = _longest_line(one["existing_code"])
             kind = review.get("kind")
             since = one.get("since")
-            yield one["fingerprint"], Earlier(one["cluster_id"], place, base, line, kind, since)
+            name = _scoped(review["input_id"], one["fingerprint"])
+            yield name, Earlier(one["cluster_id"], place, base, line, kind, since)
 
 
 def carried_name(finding: Row) -> str:
     """The name of a finding that was carried along; cluster ids are unique within a run only."""
-    return f"carried {finding['fingerprint']}"
+    return f"carried {_scoped(finding.get('input_id'), finding['fingerprint'])}"
 
 
 def carried_findings(finding: Row) -> tuple[str, Earlier]:
     """A finding that the earlier run carried along, as it is stored."""
     line = _longest_line(finding["existing_code"])
     name, kind = carried_name(finding), finding.get("kind")
-    since = finding.get("since")
-    return finding["fingerprint"], Earlier(name, finding["path"], None, line, kind, since)
+    since, within = finding.get("since"), finding.get("input_id")
+    place = _scoped(within, finding["path"])
+    return _scoped(within, finding["fingerprint"]), Earlier(name, place, None, line, kind, since)
 
 
 def count_ages(comments: Iterable[Row]) -> Counter[str]:
@@ -104,7 +107,7 @@ class Comparison:
         self._kin: dict[tuple[str, str], dict[str, str]] = {}
         for name, one in before.items():
             self._at.setdefault(one.place, []).append(one)
-            self._kin.setdefault((one.place, kin(name)), {})[name] = one.finding
+            self._kin.setdefault((one.place, kin(split_section(name).name)), {})[name] = one.finding
         self._counts: Counter[str] = Counter()
         self._raised: set[str] = set()
         self._looked_at: set[str] = set()
@@ -114,9 +117,9 @@ class Comparison:
         comments = review["comments"]
         known = self._known(item, comments)
         again = {
-            one["cluster_id"]: self._since[known[one["fingerprint"]]]
+            one["cluster_id"]: self._since[known[name]]
             for one in comments
-            if one["fingerprint"] in known
+            if (name := _scoped(item["input_id"], one["fingerprint"])) in known
         }
         for one in comments:
             one["age"] = "recurring" if one["cluster_id"] in again else "new"
@@ -132,20 +135,22 @@ class Comparison:
         return [at for at, found in self._at.items() if all(one.kind == "snippet" for one in found)]
 
     def leave(self, path: str) -> None:
-        """Count the findings of a file that is not there any more as gone."""
+        """Count the findings of a file that is not there any more as gone; of several repositories
+        with its section.
+        """
         self._looked_at.update(one.finding for one in self._at.get(path, ()))
 
     def _known(self, item: Row, comments: Iterable[Row]) -> dict[str, str]:
         """Fingerprints of an input's comments -> the earlier findings that they are."""
-        names = {one["fingerprint"]: one for one in comments}
+        within = item["input_id"]
+        names = {_scoped(within, one["fingerprint"]): one for one in comments}
         known = {name: self._before[name].finding for name in names if name in self._before}
         for name, one in names.items():
-            place = one["path"] or item["input_id"]
-            alike = self._kin.get((place, kin(name)), {}) if name not in known else {}
+            place = _scoped(within, one["path"] or within)
+            found = (place, kin(one["fingerprint"]))
+            alike = self._kin.get(found, {}) if name not in known else {}
             taken = known.values()
-            left = (
-                found for old, found in alike.items() if old not in names and found not in taken
-            )
+            left = (mine for old, mine in alike.items() if old not in names and mine not in taken)
             if finding := next(left, None):
                 known[name] = finding
         return known
@@ -153,7 +158,7 @@ class Comparison:
     def _look(self, item: Input) -> None:
         base = _base(item.extra)
         for page in pages_of(item):
-            here = self._at.get(page.path or item.input_id, ())
+            here = self._at.get(_scoped(item.input_id, page.path or item.input_id), ())
             whole = item.kind == "snippet"
             lines = set() if whole or not here else _changed(page)
             self._looked_at.update(
@@ -176,6 +181,12 @@ class Comparison:
         """Findings by what became of them."""
         current = {name: self._counts[name] for name in CURRENT_AGES}
         return {**current, "gone": len(self.gone), "unknown": len(self.unknown)}
+
+
+def _scoped(input_id: str | None, name: str) -> str:
+    """A fingerprint or a place as a comparison knows it: the same one of two repositories is two."""
+    section = split_section(input_id or "").section
+    return name if not section or name == input_id else in_section(section, name)
 
 
 def _base(extra: Mapping[str, Any]) -> str | None:

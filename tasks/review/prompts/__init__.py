@@ -1,7 +1,9 @@
 """
 Prompts, from the .md files beside this module.
 
-    system   the stage's rules, the same for every input: one cached prefix for the whole run
+    system   the stage's rules and examples, the same for every input, then language and the team's
+             rules, the same for every input that they cover: a beginning that providers cache, from
+             1,024 tokens on, which rules and examples have together
     user     <<<INPUT tag ... INPUT tag>>>, then (review) the fenced comments, then the task
 
 The models of a check get byte-identical messages. What comes from outside, code and comments, stands
@@ -13,6 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 
 from tasks.core.records import Comment, Input, Stage
@@ -22,25 +26,42 @@ from tasks.review.replies.contract import asked_names
 
 __all__ = [
     "PROMPT_VERSION",
+    "PromptForm",
     "check_messages",
+    "context_block",
     "fenced",
+    "language_block",
     "named",
     "prompt_version",
     "reask_messages",
     "review_messages",
+    "rules_block",
 ]
 
 Messages = tuple[dict[str, str], ...]
 
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """What the settings and the team's rules make of a stage's prompts for an input."""
+
+    team: str = ""
+    """The end of the system message: language and the team's rules."""
+    short: bool = False
+    """Without the examples."""
+
+
+_PLAIN = PromptForm()
 _MAX_TITLE = 300
 _MAX_DESCRIPTION = 2_000
 _MAX_EXCERPT = 2_000
 _MAX_ERROR = 300
 """Characters of untrusted text around the code."""
 
+_SHARED = ("data.md", "context.md", "language.md", "rules.md", "reask.md")
 _STAGE_FILES: Mapping[Stage, tuple[str, ...]] = {
-    "check": ("data.md", "check.md", "check_task.md", "reask.md"),
-    "review": ("data.md", "review.md", "review_task.md", "reask.md"),
+    "check": ("check.md", "check_task.md", "check_examples.md", *_SHARED),
+    "review": ("review.md", "review_task.md", "review_examples.md", *_SHARED),
 }
 _NAMES = sorted({name for names in _STAGE_FILES.values() for name in names})
 _FILE_TEXT = {name: files(__name__).joinpath(name).read_text("utf-8").strip() for name in _NAMES}
@@ -63,17 +84,37 @@ PROMPT_VERSION = _version(_NAMES)
 _VERSIONS = {stage: _version(names) for stage, names in _STAGE_FILES.items()}
 
 
-def prompt_version(stage: Stage) -> str:
-    """Version of a stage's prompts: sha256 over its files."""
-    return _VERSIONS[stage]
+@lru_cache(maxsize=1024)
+def prompt_version(stage: Stage, form: PromptForm = _PLAIN) -> str:
+    """Version of a stage's prompts: sha256 over its files, and over the form where it is not the plain one."""
+    own = _VERSIONS[stage]
+    text = f"{own}\0{form.short}\0{form.team}"
+    return own if form == _PLAIN else hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_messages(source: Input, rendered: str) -> Messages:
+def rules_block(rules: str) -> str:
+    """The team's rules, fenced, with what they may say and what not."""
+    return _FILE_TEXT["rules.md"].replace("{rules}", fenced("RULES", rules))
+
+
+def context_block() -> str:
+    """That only changed lines are under review, where more of a file is shown."""
+    return _FILE_TEXT["context.md"]
+
+
+def language_block(language: str | None) -> str:
+    """In which language people are written to; empty: it is left open."""
+    return _FILE_TEXT["language.md"].replace("{language}", language) if language else ""
+
+
+def check_messages(source: Input, rendered: str, form: PromptForm = _PLAIN) -> Messages:
     """Messages that ask for comments on `rendered`: the input's lines with their gutter."""
-    return _messages("check", _input_block(source, rendered))
+    return _messages("check", _input_block(source, rendered), form)
 
 
-def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -> Messages:
+def review_messages(
+    source: Input, rendered: str, comments: Sequence[Comment], form: PromptForm = _PLAIN
+) -> Messages:
     """Messages that ask for a verdict on each of `comments`.
 
     They are listed by place and by the names that `named` gives them, without who raised them, how
@@ -82,7 +123,7 @@ def review_messages(source: Input, rendered: str, comments: Sequence[Comment]) -
     shown = (_json(_shown(name, comment)) for name, comment in named(comments).items())
     body = "[" + ",\n".join(shown) + "]"
     blocks = f"{_input_block(source, rendered)}\n\n{fenced('COMMENTS', body)}"
-    return _messages("review", blocks)
+    return _messages("review", blocks, form)
 
 
 def named(comments: Sequence[Comment]) -> dict[str, Comment]:
@@ -124,10 +165,12 @@ def _tag(body: str, turn: int) -> str:
     return hashlib.sha256(f"{turn}\0{body}".encode()).hexdigest()[:16]
 
 
-def _messages(stage: Stage, blocks: str) -> Messages:
+def _messages(stage: Stage, blocks: str, form: PromptForm) -> Messages:
     task = _FILE_TEXT[f"{stage}_task.md"]
+    examples = "" if form.short else _FILE_TEXT[f"{stage}_examples.md"]
+    parts = (_SYSTEM[stage], examples, form.team)
     return (
-        {"role": "system", "content": _SYSTEM[stage]},
+        {"role": "system", "content": "\n\n".join(part for part in parts if part)},
         {"role": "user", "content": f"{blocks}\n\n{task}"},
     )
 

@@ -9,6 +9,7 @@ from tasks.upstream.budget import Spend
 from tasks.upstream.calls.call_context import CallState, Upstream
 from tasks.upstream.calls.refusal_breaker import Place
 from tasks.upstream.quota import Grant
+from tasks.upstream.quota.wait_list import instant
 
 __all__ = ["Admission"]
 
@@ -30,7 +31,6 @@ class Admission:
         while True:
             up.budget.await_room(self._state.request)
             shut = up.breakers.wait(self._state.endpoints, up.stop)
-            self._up.raise_if_stopped()
             entered = self._enter(shut)
             try:
                 grant = self._acquire(shut, {url for url, _ in entered})
@@ -74,15 +74,35 @@ class Admission:
         better = [place for place in places if place[0] not in failed]
         if better and len(better) < len(places):
             with suppress(CallFailed):  # they are closed
-                return enter(better, self._up.raise_if_stopped)
-        return enter(places, self._up.raise_if_stopped)
+                return enter(better, self._check)
+        return enter(places, self._check)
+
+    def _check(self) -> None:
+        """Leave the call where it cannot go on: the run stops, or the model's quota is used up.
+
+        Raises:
+            Stopped, QuotaHeld: it is so.
+        """
+        self._up.raise_if_stopped()
+        model = self._state.request.model
+        hold = self._up.suspects.hold(model, self._state.aliases)
+        if hold is None:
+            return
+        until, said = hold
+        msg = (
+            f"{model}: its quota is used up on every app_id that serves it; it can go on at "
+            f"{instant(until)} ({said}): run again then"
+        )
+        raise QuotaHeld(msg, until=until)
 
     def _places(self) -> list[Place]:
         """Where the model may be asked; an endpoint of which no key may use it is closed."""
-        model, out = self._state.request.model, self._up.suspects.without(self._state.request.model)
+        model, suspects = self._state.request.model, self._up.suspects
+        out = suspects.without(model)
         for endpoint, aliases in self._state.endpoints.items() if out else ():
-            if all(alias in out for alias in aliases):
+            if all(alias in out for alias in aliases) and suspects.hold(model, aliases) is None:
                 self._up.refusals.close((endpoint, model), out[aliases[0]])
+        self._check()
         return [(endpoint, model) for endpoint in self._state.endpoints]
 
     def _acquire(self, shut: set[str], entered: set[str]) -> Grant:

@@ -161,7 +161,9 @@ class CallAttempts:
     def _settle_failure(self, failed: FailedAttempt) -> None:
         quota, decision = self._up.quota, failed.decision
         signal = failed.signal
-        if signal is not None:
+        if self._failure.holds_model(failed):
+            quota.refused_model(failed.grant)
+        elif signal is not None:
             quota.feedback(failed.grant, signal)
         if decision.refund:
             quota.refund(failed.grant)

@@ -179,7 +179,16 @@ def read_usage(value: Any) -> Usage:
         # DeepSeek tells it beside the counts, and not in their details.
         cached_tokens=_count(value.get("prompt_cache_hit_tokens") if cached is None else cached),
         reasoning_tokens=_count(_detail(value, "completion_tokens_details", "reasoning_tokens")),
+        cache_write_tokens=_count(_cache_write(value)),
     )
+
+
+def _cache_write(value: Mapping[str, Any]) -> Any:
+    """What OpenAI and OpenRouter call it, then LiteLLM, then Anthropic, whose name gateways pass on."""
+    details = ("cache_write_tokens", "cache_creation_tokens")
+    named = (_detail(value, "prompt_tokens_details", name) for name in details)
+    found = next((one for one in named if one is not None), None)
+    return value.get("cache_creation_input_tokens") if found is None else found
 
 
 def _detail(value: Mapping[str, Any], group: str, name: str) -> Any:
@@ -218,7 +227,7 @@ def _first_choice(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     choice = first_choice(choices)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        msg = "the reply has no choices with a message"
+        msg = "the reply has no choices with a message: see that base_url is that of an API as OpenAI's"
         raise ReplyError(msg, usage=read_usage(record.get("usage")))
     return choice, message
 

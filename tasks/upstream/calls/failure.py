@@ -21,6 +21,7 @@ _OK = 200
 _NO_ROOM = frozenset({429, 498})
 _FLEX_PAUSE = 30.0
 """Most seconds between two tries of a tier that has no room."""
+_NO_ANSWER = frozenset({"bad_reply", "empty_reply"})
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 
 
@@ -117,6 +118,17 @@ class FailureHandler:
         up.stop.wait(min(pause, left))
         up.raise_if_stopped()
 
+    def holds_model(self, failed: FailedAttempt) -> bool:
+        """Whether only the model waits, and for longer than anybody would: then the key goes on."""
+        refusal, up = failed.decision.refusal, self._up
+        if refusal is None or refusal.about != "wait" or not refusal.of_model:
+            return False
+        if (refusal.wait or 0.0) <= up.quota.longest_wait:
+            return False
+        model = self._state.request.model
+        up.suspects.model_held(self._state.alias, model, refusal.wait or 0.0, failed.message)
+        return True
+
     def _is_adapted(self, failed: FailedAttempt) -> bool:
         refusal, attempt = failed.decision.refusal, failed.attempt
         if refusal is None or refusal.about not in _ADAPTABLE:
@@ -129,14 +141,14 @@ class FailureHandler:
         if refusal.about == "input":
             self._up.refusals.refused(place, refusal, failed.message)
         else:
-            self._up.refusals.leave(place)
+            self._up.refusals.doubted(place, refusal, failed.message)
         return True
 
     def _judge(self, failed: FailedAttempt) -> bool:
         """Draw the consequences of a refusal. True: another key may answer the question."""
         refusal, alias, place = failed.decision.refusal, self._state.alias, self._state.place
         if refusal is None:
-            self._up.refusals.leave(place)
+            self._judge_reply(failed)
             return False
         if self._is_renewed(failed, refusal):
             self._up.refusals.leave(place)
@@ -154,6 +166,16 @@ class FailureHandler:
                 self._state.questioned.add(alias)
                 return len(self._state.questioned) == 1 and bool(self._others())
         return False
+
+    def _judge_reply(self, failed: FailedAttempt) -> None:
+        """An accident, unless the endpoint has never sent anything else: then it is no model's."""
+        place = self._state.place
+        if failed.decision.reason not in _NO_ANSWER:
+            self._up.refusals.leave(place)
+            return
+        message = f"HTTP {_OK}: {failed.message}"
+        as_said = Refusal("endpoint", None, None, failed.message, None, certain=False, status=_OK)
+        self._up.refusals.doubted(place, as_said, message)
 
     def _is_renewed(self, failed: FailedAttempt, refusal: Refusal) -> bool:
         """Whether there is a newer key than the refused one, which is read before others ask."""

@@ -23,6 +23,9 @@ __all__ = ["FLEX", "Attempt"]
 
 FLEX = "flex"
 
+_EVENT = (b"data:", b"event:", b"id:", b":")
+"""How a stream's first line begins."""
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -140,4 +143,7 @@ class Attempt:
         if kind.startswith(EVENTS):
             msg = "the reply is a stream, and none was asked for"
             raise ReplyError(msg)
-        return read_completion(response.read(), kind)
+        body = response.read()
+        if stream and body.lstrip().startswith(_EVENT):  # sent under another content type
+            return assemble([body], self.probe)
+        return read_completion(body, kind)

@@ -108,6 +108,8 @@ class Said:
     text: str = ""
     """All texts in lower case, every quotation mark a `'`."""
     sentence: str = ""
+    of_model: bool = False
+    """A quota that each model has of its own is named."""
     params: list[str] = field(default_factory=list)
     seen: int = 0
     has_code: bool = False
@@ -146,9 +148,8 @@ def _walk_field(name: str, value: Any, said: Said, now: float, depth: int) -> No
     wait = wait_in_field(name, value, now)
     if wait is not None:
         said.waits.append(wait)
-    if name == "quotaid" and "perday" in str(value)[:200].lower():
-        # Gemini says "retry in 34 s" beside it, which is the minute's.
-        said.waits.append(_DAY - (now - _RESET) % _DAY)
+    if name == "quotaid":
+        _add_quota(str(value)[:200].lower(), said, now)
     if name in _CODES:
         _add_code(name, value, said)
     if name in _PARAMETERS:
@@ -160,6 +161,14 @@ def _walk_field(name: str, value: Any, said: Said, now: float, depth: int) -> No
                 said.waits.append(after)
     elif name in _TEXTS:
         _walk(value, said, now, depth + 1)
+
+
+def _add_quota(name: str, said: Said, now: float) -> None:
+    """Gemini's names, as GenerateRequestsPerDayPerProjectPerModel-FreeTier."""
+    said.of_model = said.of_model or "permodel" in name
+    if "perday" in name:
+        # It says "retry in 34 s" beside it, which is the minute's.
+        said.waits.append(_DAY - (now - _RESET) % _DAY)
 
 
 def _walk_text(text: str, said: Said, now: float, depth: int) -> None:

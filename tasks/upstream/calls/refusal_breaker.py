@@ -141,13 +141,24 @@ class RefusalBreakers:
             self._give_back(state)
             if refusal.about in _OF_ONE_KEY and not probe:
                 return False
-            equal = (refusal.about, refusal.code, _normal(refusal.sentence))
+            equal = (refusal.about, refusal.code, refusal.parameter, _normal(refusal.sentence))
             state.count = state.count + 1 if equal == state.equal else 1
             state.equal, state.message = equal, message
             most = _SAME if not state.successes or refusal.about in _OF_ALL else _MANY
             if state.closed or state.count >= most:
                 return self._close(place, state)
             return False
+
+    def doubted(self, place: Place, refusal: Refusal, message: str) -> None:
+        """A call failed in a way that the next one may not meet; gives its place back.
+
+        It counts until something is answered: what fails however often it is asked is closed as early.
+        """
+        state = self._states[place]
+        if state.successes or state.closed:
+            self.leave(place)
+        else:
+            self.refused(place, refusal, message)
 
     def close(self, place: Place, message: str) -> None:
         """No key is left that the endpoint lets use the model."""

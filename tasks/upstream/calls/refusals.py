@@ -57,6 +57,8 @@ class Refusal:
     """A code or words say so. False: only the status does, so nothing but this call may suffer."""
     status: int
     """HTTP's, or the one that an error inside a 200 names; 200 where it names none."""
+    of_model: bool = False
+    """The model is named, or a quota of its own: other models may be served on the key."""
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -309,6 +311,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 _NO_CAUSE = Rule("endpoint")
+_OF_MODEL = _words(r"\w*(?:per|by)[-_ ]?model")  # GitHub: UserByModelByDay
 _HOLDS = frozenset({"money", "wait", "try_again"})
 
 
@@ -334,6 +337,7 @@ def classify(
         code=said.code,
         certain=rule.certain,
         status=status,
+        of_model=said.of_model or bool(_OF_MODEL.search(said.text)) or _names(said.text, model),
     )
 
 

@@ -234,7 +234,12 @@ def _remedy(error: BaseException) -> str:
             "only a proxy reaches it. "
         )
     if any(isinstance(c, ConnectionRefusedError) for c in causes) or "refused" in text:
-        return "nothing listens at the endpoint's address: check host and port of base_url. "
+        return (
+            "nothing listens at the endpoint's address: check host and port of base_url, or of the "
+            "proxy that HTTPS_PROXY or HTTP_PROXY names. "
+        )
+    if "wrong_version_number" in text or "http_request" in text:
+        return "the endpoint does not speak TLS on that port: write http:// in base_url. "
     return ""
 
 

@@ -4,15 +4,17 @@ Who is to blame for a refusal that names a key, its account or its model: the ke
 A refusal is a suspicion. A key is out when a second, different question, sent after the first was
 refused, is refused too, with no answer in between; where only the status says so, questions count
 that another key has answered, or three of them. A model is out on a key at its first refusal there,
-or at the third in a row once that key has used it; other models go on. The processes of a run tell
+or at the third in a row once that key has used it; other models go on. So they do where a key's quota
+of one model is used up for longer than anybody waits. The processes of a run tell
 each other by notes in the ledger, so that a key is refused a model once and not once a process.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -27,6 +29,17 @@ _MODEL_AGAIN = 3  # refusals in a row
 _REST = 600.0  # seconds until a model is tried again on a key that refused it
 _NAME = '["model refused",'
 _Pair = tuple[str, str]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Out:
+    """A model that a key does not serve until then."""
+
+    until: float
+    said: str
+    held: bool
+    """Its quota is used up; False: the key may not use it."""
 
 
 @dataclass(slots=True)
@@ -50,7 +63,7 @@ class Suspects:
         self._keys: dict[str, _Key] = {}
         self._proved: set[tuple[str, str]] = set()
         self._refused: dict[tuple[str, str], int] = {}
-        self._out: dict[tuple[str, str], tuple[float, str]] = {}
+        self._out: dict[tuple[str, str], _Out] = {}
 
     def key_refused(self, alias: str, question: str, refusal: Refusal, sent: float) -> bool:
         """One more refusal of a key; True: the key is out. `sent`: when the request was."""
@@ -69,7 +82,7 @@ class Suspects:
             self._keys.pop(alias, None)
             self._refused.pop((alias, model), None)
             if self._out.pop((alias, model), None):
-                self._tell((alias, model), 0.0, "")
+                self._tell((alias, model), _Out(0.0, "", held=False))
             if not refused_by:
                 return set()
             suspects = {a: self._keys[a] for a in refused_by if a in self._keys}
@@ -84,8 +97,32 @@ class Suspects:
             pair = alias, model
             count = self._refused[pair] = self._refused.get(pair, 0) + 1
             if pair not in self._proved or count >= _MODEL_AGAIN:
-                self._out[pair] = (time.monotonic() + _REST, message)
-                self._tell(pair, _REST, message)
+                self._put_out(pair, _REST, message, held=False)
+
+    def model_held(self, alias: str, model: str, wait: float, message: str) -> None:
+        """A key's quota of a model is used up for `wait` seconds; other models go on."""
+        with self._lock:
+            known = self._out.get((alias, model))
+            if known is None or not known.held:
+                _log.warning(
+                    "app_id %s: %s is held for %.0f s by its provider: %s",
+                    *(alias, model, wait, message),
+                )
+            self._put_out((alias, model), wait, message, held=True)
+
+    def hold(self, model: str, aliases: Collection[str]) -> tuple[float, str] | None:
+        """Where no alias may use the model and a quota ends: when, on time.time(), and what was said."""
+        if not self._out:
+            return None
+        out = {alias: self._out.get((alias, model)) for alias in aliases}
+        now = time.monotonic()
+        if not all(one and now < one.until for one in out.values()):
+            return None
+        held = [(one.until, f"{a}: {one.said}") for a, one in out.items() if one and one.held]
+        if not held:
+            return None
+        until, said = min(held)
+        return time.time() + until - now, said
 
     def without(self, model: str) -> dict[str, str]:
         """Aliases that may not use the model, with what their provider said."""
@@ -97,11 +134,17 @@ class Suspects:
             return {}
         now = time.monotonic()
         with self._lock:
-            return {a: said for (a, m), (at, said) in self._out.items() if m == model and now < at}
+            out = {a: one for (a, m), one in self._out.items() if m == model}
+        return {alias: one.said for alias, one in out.items() if now < one.until}
 
-    def _tell(self, pair: _Pair, rest: float, message: str) -> None:
+    def _put_out(self, pair: _Pair, rest: float, message: str, *, held: bool) -> None:
+        self._out[pair] = _Out(time.monotonic() + rest, message, held)
+        self._tell(pair, self._out[pair])
+
+    def _tell(self, pair: _Pair, out: _Out) -> None:
         name = orjson.dumps(["model refused", *pair]).decode()
-        known = {"run": self._run_id, "until": time.time() + rest, "said": message}
+        until = time.time() + out.until - time.monotonic()
+        known = {"run": self._run_id, "until": until, "said": out.said, "held": out.held}
         self._seen[name] = orjson.dumps(known).decode()
         self._notes.note(name, self._seen[name])
 
@@ -117,7 +160,8 @@ class Suspects:
             if known["run"] != self._run_id:
                 continue
             if rest > 0:
-                self._out[alias, model] = (time.monotonic() + rest, known["said"])
+                held = bool(known.get("held"))
+                self._out[alias, model] = _Out(time.monotonic() + rest, known["said"], held)
             else:
                 self._out.pop((alias, model), None)
         self._read = notes

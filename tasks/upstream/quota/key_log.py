@@ -152,6 +152,8 @@ class KeyLog:
     """When this process learned of the margin in force."""
     backoff: float = 0.0
     """Seconds of the last hold that we chose ourselves."""
+    passed: float = -math.inf
+    """The last hold after which a call went well."""
     dirty: set[KeyLog] = field(default_factory=set)
     """Key logs whose plan no longer follows from the history; shared by those of a pool."""
     known_opens: float | None = None

@@ -94,6 +94,7 @@ class Quota:
         self._on_signal = on_signal
         self.run_id = run_id
         self.margin = margin
+        self.longest_wait = longest_wait
         self._groups = QuotaGroups(app_ids)
         self._in_groups = [a.alias for a in app_ids if self._groups.name(a.alias) != a.alias]
         self._grace = min(grace, margin / _GRACE_SHARE)
@@ -223,9 +224,19 @@ class Quota:
             # The next send without a limit asks no transaction, so this one must be over.
             self._running().ask(operation)
 
+    def refused_model(self, grant: Grant) -> None:
+        """A 429 of one model's quota: counted, and no reason to hold the app_id."""
+
+        def operation(transaction: Transaction) -> None:
+            transaction.counters[self._groups.name(grant.app_id)].rate_limited += 1
+
+        self._do(operation, lazy=True)
+
     def answered(self, grant: Grant) -> None:
         """A call went well: the app_id is not exhausted, whatever was refused before."""
         key_log = self._thread.allocator.key_logs[self._groups.name(grant.app_id)]
+        if grant.start_at >= key_log.hold:
+            key_log.passed = key_log.hold
         if key_log.refused_since is not None:
             key_log.refused_since, key_log.refusals = None, 0
         now, windows = clock.now(), key_log.app_id.windows

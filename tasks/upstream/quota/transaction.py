@@ -199,9 +199,10 @@ def _raise_margin(transaction: Transaction, key_log: KeyLog, sent: float) -> Non
 
 
 def _backoff(transaction: Transaction, key_log: KeyLog) -> float:
-    # Twice as long as the last hold of our own that ended just now, if there was one.
+    # Twice as long as the last hold of our own that ended just now, or as long where it was enough.
     recent = transaction.now - key_log.hold < key_log.backoff
-    key_log.backoff = min(_LONGEST_BACKOFF, 2 * key_log.backoff if recent else _FIRST_BACKOFF)
+    times = 1 if key_log.passed == key_log.hold else 2
+    key_log.backoff = min(_LONGEST_BACKOFF, times * key_log.backoff if recent else _FIRST_BACKOFF)
     return key_log.backoff
 
 

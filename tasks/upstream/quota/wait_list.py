@@ -18,7 +18,7 @@ from tasks.upstream.quota.key_log import PLANNED, KeyLog, Reservation
 from tasks.upstream.quota.reservations import SlotRequest
 from tasks.upstream.quota.transaction import Transaction
 
-__all__ = ["STOPPED", "WaitList", "Waiter", "no_keys"]
+__all__ = ["STOPPED", "WaitList", "Waiter", "instant", "no_keys"]
 
 STOPPED = "the run is being stopped; nothing was sent"
 

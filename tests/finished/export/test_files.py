@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,7 @@ from tasks.core.paths import RunPaths
 from tasks.finished.export import EXPORTS
 from tasks.finished.export.files import export_run
 from tasks.outputs.findings import read_findings
+from tasks.review.findings.clusters import cluster
 from tests.factories import comment, made_up, make_run, write_run
 
 
@@ -116,3 +118,35 @@ def test_carried_findings_are_in_the_whole_state_only(tmp_path: Path) -> None:
         for export in EXPORTS.values()
         if not export.carries
     )
+
+
+def test_findings_of_several_repositories_say_of_which(tmp_path: Path) -> None:
+    """Equal paths of two repositories stay apart in every format; in the tables they are as they were."""
+    rng = random.Random(1)
+    reviews = []
+    for name in ("shop", "api"):
+        source, _, calls = made_up(rng, 1)
+        source = replace(source, input_id=f"{name}//src/app.py@1", path="src/app.py")
+        found = cluster([comment(source.input_id, outcome="kept")])
+        reviews.append((source, list(found), calls))
+    paths, manifest = write_run(tmp_path / "run", reviews)
+    paths.carried.write_bytes(
+        b"".join(
+            orjson.dumps({**row, "kind": "diff"}) + b"\n"
+            for one in read_findings(paths)
+            for row in one.shown
+        )
+    )
+    export_run(paths.root, tuple(EXPORTS), manifest)
+    for export in EXPORTS.values():
+        text = (paths.root / export.file).read_text()
+        assert "shop/src/app.py" in text, export.file
+        assert "api/src/app.py" in text, export.file
+    results = json.loads((paths.root / "review.sarif").read_text())["runs"][0]["results"]
+    uris = [
+        place["physicalLocation"]["artifactLocation"]["uri"]
+        for one in results
+        for place in one["locations"]
+    ]
+    assert sorted(uris) == ["api/src/app.py"] * 2 + ["shop/src/app.py"] * 2
+    assert {row["path"] for one in read_findings(paths) for row in one.shown} == {"src/app.py"}

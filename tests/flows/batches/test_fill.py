@@ -16,10 +16,12 @@ CONFIG = """
 [app_ids.a]
 key = "env:K"
 base_url = "http://127.0.0.1:9/v1"
+quota = []
 batch = {batch}
 [app_ids.b]
 key = "env:ELSEWHERE"
 base_url = "http://127.0.0.1:9/v1"
+quota = []
 [[check]]
 name = "one"
 model = "m"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.cli.doctor import _Checkup, _compare
+from flows.cli.doctor import _Checkup, _compare, _names_block
 from flows.cli.init import InitAnswers, settings_text
 from flows.cli.main import main
 from tasks.core.settings import load_settings
@@ -40,6 +40,7 @@ quota = "5/1s"
 [app_ids.gone]
 key = "env:GONE"
 base_url = "{url}"
+quota = []
 models = ["gpt-4.1"]
 [app_ids.poor]
 key = "env:POOR"
@@ -181,7 +182,6 @@ def test_the_rest_is_checked_as_well(told: Finished, facts: dict[str, Any]) -> N
     assert {one["level"] for one in facts["checks"]} == {"ok", "note"}
     said = {(one["about"], one["message"]) for one in facts["checks"]}
     assert ("source", "in.jsonl: 2 inputs accepted, 1 rows rejected: 1 empty_content") in said
-    assert any(about == "quota" and "not said for gone," in text for about, text in said)
     assert any(about == "prices" and "none for gpt-4.1" in text for about, text in said)
     assert facts["estimate"]["loaded"]["inputs"] == 2
     assert not [key for key in KEYS.values() if key in told.out + told.err]
@@ -214,7 +214,7 @@ def test_a_table_shows_the_calls(folder: Path, provider: Sandbox) -> None:
     assert "refused" in row
     assert "good, no-such-model (refused):" in told.out
     assert max(map(len, told.out.splitlines())) <= 80
-    assert "good, gpt-5: adapted" in told.err
+    assert "good, gpt-5, plain: adapted" in told.err
 
 
 def test_headers_that_allow_fewer_than_the_quota_are_pointed_out() -> None:
@@ -284,7 +284,7 @@ def test_init_asks_until_it_understands(
     monkeypatch.chdir(tmp_path)
     assert main(["init", "--key", "K", "--model", "a/b", "--model", "c/b", "--no-doctor"]) == 0
     settings = load_settings((tmp_path / "review.toml").read_text())
-    assert settings.app_ids["key-1"].says_quota
+    assert settings.app_ids["key-1"].quota == ()
     assert [check.name for check in settings.check] == ["b", "b-2"]
     assert "is not a window" in capsys.readouterr().err
 
@@ -319,3 +319,18 @@ def test_run_tells_these_before_a_server_starts(
     told = typed(folder, "run", source, "--config", config, "--output", output)
     assert told.code == 2
     assert said in told.err
+
+
+@pytest.mark.parametrize(
+    ("lines", "needed"),
+    [
+        ('key = "secret:block"', True),
+        ('key = "env:K"\nheaders = { api-key = "secret:block" }', True),
+        ('key = "env:K"\nheaders = { X-Tenant = "blue" }', False),
+    ],
+)
+def test_a_secret_block_needs_a_server(lines: str, *, needed: bool) -> None:
+    """Whether a key or a header names one: only then does the doctor start Prefect's server."""
+    app = f'[app_ids.a]\n{lines}\nbase_url = "http://h/v1"\nquota = []\n'
+    settings = load_settings(f'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n{app}')
+    assert _names_block(settings) == needed

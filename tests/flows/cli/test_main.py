@@ -17,7 +17,10 @@ from typer.main import get_command
 
 from deployments.local_model import ModelOptions
 from flows.cli.main import app, main
+from flows.setup.config import source_of
+from tasks.core.errors import ConfigError
 from tasks.finished.export import EXPORTS
+from tests.factories import STRICT
 
 ROOT = Path(__file__).parents[3]
 DOCS = [
@@ -104,8 +107,9 @@ def test_help_and_mistakes_are_answered_before_anything_slow_is_imported(
     [
         (["exprot", "DIR"], "Did you mean 'export'?"),
         (["run", "diffs.jsonl", "--limt", "3"], "--limit"),
-        (["run", "diffs.jsonl", "--limit", "0"], "greater than or equal to 1"),
-        (["run", "diffs.jsonl", "--limit", "few"], "'--limit'"),
+        (["run", "diffs.jsonl", "--limit", "0"], "'--limit': give no less than 1"),
+        (["run", "diffs.jsonl", "--limit", "few"], "'--limit': give a whole number"),
+        (["sandbox", "--latency", "x"], "'--latency': give a number"),
         (["run"], "Missing argument 'SOURCE'"),
         (["run", "diffs.jsonl", "more.jsonl"], "more.jsonl"),
         (["journal", "expire", "journal.sqlite"], "Missing option '--days'"),
@@ -220,3 +224,18 @@ def test_no_command_sends_usage_statistics(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DO_NOT_TRACK", "0")
     assert main(["--version"]) == 0
     assert os.environ["DO_NOT_TRACK"] == "0"
+
+
+def test_what_is_reviewed_may_stand_in_the_configuration(tmp_path: Path) -> None:
+    """Tables [[source]] where no SOURCE is named; a named one wins, and several are repositories."""
+    config = tmp_path / "review.toml"
+    tables = '[[source]]\nat = "git:a@since=last"\n[[source]]\nat = "git:b@since=last"\n'
+    config.write_text(f"{STRICT}\n{tables}")
+    assert source_of(None, str(config)) == "git:a@since=last git:b@since=last"
+    assert source_of(["diffs.jsonl"], str(config)) == "diffs.jsonl"
+    assert source_of(["git:c@a..b", "git:d@a..b"], str(config)) == "git:c@a..b git:d@a..b"
+    config.write_text(
+        f'{STRICT}\n[[source]]\nat = "a.jsonl"\n[[source]]\nat = "git:b@since=last"\n'
+    )
+    with pytest.raises(ConfigError, match=r"not a repository: a.jsonl"):
+        source_of(None, str(config))

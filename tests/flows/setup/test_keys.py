@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.setup.keys import check_variables, resolve_keys
+from flows.setup.keys import check_variables, resolve_key, resolve_keys
 from tasks.core.errors import ConfigError
 from tasks.core.settings import Settings, load_settings
 
@@ -18,6 +18,7 @@ SETTINGS = """
 mode = "check"
 [app_ids.a]
 base_url = "http://127.0.0.1:1/v1"
+quota = []
 %s
 [[check]]
 name = "one"
@@ -78,6 +79,13 @@ def test_a_key_that_cannot_be_had(line: str, said: str) -> None:
     assert message.startswith("app_ids.a.key: ")
 
 
+def test_in_a_run_of_a_worker_the_remedy_is_its_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is exported in another shell does not reach the worker that is running."""
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "1")
+    message = mistake(resolve_keys, 'key = "env:NO_SUCH_VARIABLE"')
+    assert message.endswith("export NO_SUCH_VARIABLE=<the key>, and restart the worker with it")
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -96,11 +104,19 @@ def test_what_is_free_to_see_is_told_before_the_run(lines: list[str], said: str)
     assert said in mistake(check_variables, *lines)
 
 
+def resolve_one(given: Settings) -> object:
+    """What `nightly-review doctor` does with each app_id."""
+    return resolve_key("a", given.app_ids["a"])
+
+
+@pytest.mark.parametrize("read", [check_variables, resolve_keys, resolve_one])
 @pytest.mark.parametrize("name", ["ALL_PROXY", "https_proxy"])
-def test_a_socks_proxy_without_its_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socks_proxy_without_its_package(
+    name: str, read: Callable[[Settings], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One sentence with the remedy, instead of a traceback out of a client."""
     monkeypatch.setenv(name, "socks5://127.0.0.1:1080")
-    message = mistake(check_variables, 'key = "env:HOME"')
+    message = mistake(read, 'key = "env:HOME"')
     assert f"{name.upper()} names a SOCKS proxy" in message
     assert "pip install socksio" in message
 

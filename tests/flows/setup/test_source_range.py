@@ -13,12 +13,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.setup.config import new_run
 from flows.setup.source_range import SourceRange, move_on, resolve_source, resolved_now
+from tasks.core.errors import SourceError
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
 from tasks.load.sources.git import resolve
 from tests.conftest import PrefectServer
-from tests.load.sources.conftest import repository
+from tests.load.sources.conftest import Repository, repository
 
 __all__ = ["repository"]
 
@@ -28,6 +29,7 @@ mode = "check"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "http://127.0.0.1:9/v1"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"
@@ -208,3 +210,38 @@ def test_what_is_no_repository_is_left_alone(nights: Nights) -> None:
     assert taken == SourceRange("diffs.jsonl", "diffs.jsonl")
     assert list(taken.lines()) == []
     assert taken.nothing(0) is None
+
+
+def test_each_repository_has_a_range_and_a_head_of_its_own(repository: Any, tmp_path: Path) -> None:
+    """One that is reviewed alone tonight and in a list tomorrow goes on where it was."""
+    (tmp_path / "other").mkdir()
+    nights, other = Nights(repository, tmp_path), Repository(tmp_path / "other" / "api")
+    first = repository.commit({"a.py": "1"}, ago=3 * HOUR)
+    other.commit({"a.py": "1"}, ago=3 * HOUR)
+    nights.run()
+    second, api = repository.commit({"a.py": "2"}), other.commit({"a.py": "2"})
+    source = f"{nights.source('since=last')} git:{other.root}@since=last"
+    paths, run = RunPaths(tmp_path / "list"), new_run("list", nights.settings, fresh=False)
+    paths.root.mkdir()
+
+    def resolve() -> SourceRange:
+        return resolve_source(source, None, paths, run, config="review.toml", limit=None)
+
+    taken = resolve()
+    ranges = [(one.commits.base, one.commits.head) for one in taken.repositories]
+    assert ranges[0] == (first, second)
+    assert ranges[1][1] == api
+    assert taken.commits is None
+    assert len([line for line in taken.lines() if "reviewing" in line]) == 2
+    # A run that did not end complete is repeated with the same commits, of both.
+    repository.commit({"a.py": "3"})
+    other.commit({"a.py": "3"})
+    assert resolve().resolved == taken.resolved
+    assert move_on(taken, paths, run, complete=True) is None
+    later = resolve()
+    assert [one.commits.base for one in later.repositories] == [second, api]
+    assert resolved_now(source, "review.toml", nights.settings) == later.resolved
+    given = f"git:{other.root}@since=1h"
+    with pytest.raises(SourceError, match="leave resolved out"):
+        resolve_source(source, given, paths, run, config="review.toml", limit=None)
+    assert later.nothing(0) == "nothing changed in 2 repositories"

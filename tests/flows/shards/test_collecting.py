@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from multiprocessing.process import BaseProcess
+import signal
 from pathlib import Path
 
 import orjson
@@ -11,6 +11,7 @@ import pytest
 
 from flows.shards import collecting
 from flows.shards.collecting import collect
+from flows.shards.fork_server import ShardProcess
 from tasks.core.errors import RunCancelled, StateError
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
@@ -22,6 +23,7 @@ CONFIG = """
 [app_ids.a]
 key = "env:K"
 base_url = "http://127.0.0.1:9/v1"
+quota = []
 batch = true
 [[check]]
 name = "one"
@@ -52,10 +54,10 @@ def test_a_killed_process_starts_again(
     """Two at a time, the first one killed twice: all questions are there."""
     start, killed = collecting._start, []
 
-    def fragile(shard: ShardPaths) -> BaseProcess:
+    def fragile(shard: ShardPaths) -> ShardProcess:
         process = start(shard)
         if shard is shards[0] and len(killed) < TIMES:
-            process.kill()
+            process.send_signal(signal.SIGKILL)
             killed.append(process.pid)
         return process
 

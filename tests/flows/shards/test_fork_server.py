@@ -1,4 +1,4 @@
-"""Processes from the fork server: told to stop at any moment, in any folder, and nothing is left of it."""
+"""Processes from the fork server: told to stop at any moment, ended with the run, never by a thread's fork."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
+from flows.shards import fork_server
 from tests.conftest import Job, kill_group
-from tests.runs import await_condition, children
+from tests.runs import await_condition, fork_servers
 
 _START = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 from functools import partial
 from flows.shards import fork_server
 
+def say(what):
+    print(what, flush=True)
+
 def wait(ready):
     open(ready, "w").close()
-    signal.pause()
+    time.sleep(600)
 
 class Slow:
     "Takes for ever to be unpickled, which is before its process knows of any call."
@@ -30,57 +31,82 @@ class Slow:
         return wait, (sys.argv[1],)
     def __call__(self):
         pass
-"""
-_HELLO = """
-if __name__ == "__main__":
-    process = fork_server.start(partial(print, "hello", flush=True), os.environ)
-    process.join()
-    print(process.exitcode)
-"""
-_STOP_EARLY = """
-if __name__ == "__main__":
-    process = fork_server.start(Slow(), os.environ)
-    while not os.path.exists(sys.argv[1]):
+
+def await_file(path):
+    while not os.path.exists(path):
         time.sleep(0.01)
-    process.terminate()
-    process.join(20)
-    print(process.exitcode)
-    process.kill()
+"""
+_TOLD = """
+say("once")
+fork_server.fork_here()
+process = fork_server.start(partial(say, "hello"), os.environ)
+process.join()
+say(process.exitcode)
+process = fork_server.start(partial(sys.exit, 7), os.environ)
+process.join()
+say(process.exitcode)
+say(len(fork_server.call(partial(bytes, 200_000))))
+for wrong in (partial(int, "x"), os.sync, partial(signal.raise_signal, signal.SIGKILL)):
+    try:
+        fork_server.call(wrong)
+    except Exception as error:
+        say(type(error).__name__)
+    else:
+        say("fine")
+process = fork_server.start(Slow(), os.environ)
+await_file(sys.argv[1])
+process.terminate()
+process.join(20)
+say(process.exitcode)
+process.send_signal(signal.SIGKILL)
 """
 _KILLED = """
-if __name__ == "__main__":
-    fork_server.warm_up()
-    print(len(os.listdir(os.environ["TMPDIR"])), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+fork_server.fork_here()
+process = fork_server.start(partial(wait, sys.argv[1]), os.environ)
+await_file(sys.argv[1])
+say(f"{fork_server._running[0].pid} {process.pid}")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+_FORK_SERVER_KILLED = """
+import _thread
+forked = []
+os.register_at_fork(before=lambda: forked.append(1))
+fork_server.fork_here()
+process = fork_server.start(partial(wait, sys.argv[1]), os.environ)
+await_file(sys.argv[1])
+os.kill(fork_server._running[0].pid, signal.SIGKILL)
+process.join(60)
+say(process.exitcode)
+began = _thread.allocate_lock()
+began.acquire()
+_thread.start_new_thread(lambda: (began.release(), time.sleep(600)), ())  # unknown to `threading`
+began.acquire()
+fork_server.fork_here()
+process = fork_server.start(partial(print, "another", flush=True), os.environ)
+process.join()
+say(process.exitcode)
+say(len(forked))
 """
 _LOOK = """
-import signal, sys
+import os, signal, sys
 
 class Look:
     def find_spec(self, name, path, target=None):
         if name == "flows.bulk_review":
-            print({signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)})
-            sys.exit()
+            print({signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}, flush=True)
+            os._exit(0)
 
 sys.meta_path.insert(0, Look())
-import flows.shards.fork_server_preload
+from flows.shards import fork_server
+fork_server.fork_here()
+os.waitpid(fork_server._running[0].pid, 0)
 """
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder for temporary files; the path of a socket has at most 107 characters."""
-    with tempfile.TemporaryDirectory(prefix="n-") as folder:
-        yield Path(folder)
-
-
-def _run(program: str, folder: Path, *arguments: str, temporary: Path) -> list[str]:
+def _run(program: str, folder: Path, *arguments: str) -> list[str]:
     script = folder / "program.py"
     script.write_text(program)
-    environment = os.environ | {
-        "TMPDIR": str(temporary),
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script), *arguments]
     ended = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -89,29 +115,38 @@ def _run(program: str, folder: Path, *arguments: str, temporary: Path) -> list[s
     return ended.stdout.splitlines()
 
 
-def test_a_temporary_folder_with_a_long_path(tmp_path: Path) -> None:
-    """No socket fits into it: the process is started without a fork server."""
-    temporary = tmp_path / ("x" * 100)
-    temporary.mkdir()
-    assert _run(_START + _HELLO, tmp_path, temporary=temporary) == ["hello", "0"]
+def test_what_is_told(tmp_path: Path) -> None:
+    """It runs what it is told and says how that ended, also if it is to stop before it knows what to do.
+
+    What is asked for an answer returns it, raises here what it raised there, or says that it was killed.
+
+    Forked from the process itself: nothing that was said before is repeated, its classes are known.
+    """
+    said = _run(_START + _TOLD, tmp_path, str(tmp_path / "ready"))
+    answers = ["200000", "ValueError", "fine", "StateError"]
+    assert said == ["once", "hello", "0", "7", *answers, str(-signal.SIGTERM)]
 
 
-def test_told_to_stop_before_it_knows_what_it_is(tmp_path: Path, short: Path) -> None:
-    """The fork server ignores SIGTERM; what it forks does not, from its first moment."""
-    ready = str(tmp_path / "ready")
-    said = _run(_START + _STOP_EARLY, tmp_path, ready, temporary=short)
-    assert said == [str(-signal.SIGTERM)]
+def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
+    """The fork server and what it has forked leave with it."""
+    (said,) = _run(_START + _KILLED, tmp_path, str(tmp_path / "ready"))
+    places = [Path(f"/proc/{pid}/cwd") for pid in said.split()]
+    assert len(places) == 2
+    await_condition(lambda: not any(map(Path.is_symlink, places)), "both are gone", 30)
 
 
-def test_a_killed_run_leaves_no_socket(tmp_path: Path, short: Path) -> None:
-    """The fork server removes its folder when the run did not live to do it."""
-    assert _run(_START + _KILLED, tmp_path, temporary=short) == ["1"]
-    await_condition(lambda: not list(short.iterdir()), "the folder is gone")
+def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
+    """
+    What it had forked leaves, with an exit code that nobody knows. The next one is not forked, because
+    there is a thread by now: a lock that it holds would stay locked.
+    """
+    said = _run(_START + _FORK_SERVER_KILLED, tmp_path, str(tmp_path / "ready"))
+    assert said == [str(fork_server.UNKNOWN_EXIT), "another", "0", "1"]
 
 
 def test_ctrl_c_while_it_imports(tmp_path: Path) -> None:
     """A traceback of the fork server would be all that the terminal shows of a run that was stopped."""
-    assert _run(_LOOK, tmp_path, temporary=tmp_path) == [str({signal.SIG_IGN})]
+    assert _run(_LOOK, tmp_path) == [str({signal.SIG_IGN})]
 
 
 def test_a_mistake_in_the_settings_starts_none(make_job: Callable[..., Job]) -> None:
@@ -119,7 +154,7 @@ def test_a_mistake_in_the_settings_starts_none(make_job: Callable[..., Job]) -> 
     job = make_job("mode = 'of another kind'")
     process = job.start(job.folder / "inputs.jsonl")
     code = process.wait(60)
-    left = children(process.pid, "multiprocessing.forkserver")
+    left = fork_servers(process.pid)
     kill_group(process)
     process.communicate()
     assert (code, left) == (2, [])

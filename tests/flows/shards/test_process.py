@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-from multiprocessing.process import BaseProcess
+import socket
 
 import pytest
 
+from flows.shards.fork_server import UNKNOWN_EXIT, ShardProcess
 from flows.shards.process import end_process
 
 
-class Unstarted(BaseProcess):
-    """A process that the fork server lost before it told its number."""
-
-    pid = None
-    exitcode = 255
-
-    def is_alive(self) -> bool:
-        return True
-
-    def join(self, timeout: float | None = None) -> None:
-        del timeout
-
-
 def test_a_process_without_a_number_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Number 0 would be every process of our own group."""
+    """The fork server was lost before it told the number; 0 would be every process of our own group."""
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    end_process(Unstarted())
-    assert sent == []
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    process = ShardProcess(ours)
+    process.terminate()
+    end_process(process)
+    assert (process.exitcode, sent) == (UNKNOWN_EXIT, [])

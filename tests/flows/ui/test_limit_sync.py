@@ -347,7 +347,7 @@ def test_a_run_makes_its_limits(
     job = make_job(
         f'mode = "check"\nprocesses = 1\nstate = "state"\n'
         f'[app_ids.a]\nkey = "env:KEY_A"\nquota = "7/60s"\n{head}'
-        f'[app_ids.free]\nkey = "env:KEY_B"\n{head}'
+        f'[app_ids.free]\nkey = "env:KEY_B"\nquota = []\n{head}'
         '[[check]]\nname = "one"\nmodel = "m"\n'
     )
     finished = job.run(source)

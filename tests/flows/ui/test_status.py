@@ -82,3 +82,10 @@ def test_a_run_that_is_through_has_no_time_left() -> None:
     assert Status(30, 1, _tally(30), 5.0, _least).line() == (
         "30 of 30 calls, 30 of 30 inputs, 360 calls/min, 0.0 s quota wait per call"
     )
+
+
+def test_tools_are_no_calls() -> None:
+    """Inputs that only tools look at have no calls to count: the share is that of the inputs."""
+    status = Status(8, 0, Tally(inputs=2, cells=2), 5.0, _least)
+    assert (status.share, status.remaining) == (0.25, None)
+    assert status.line() == "2 of 8 inputs"

@@ -190,3 +190,23 @@ def test_carried_findings_are_compared() -> None:
     comparison.add(snippet(), review(raised("x")))
     assert counts(comparison) == {"recurring": 1, "gone": 1, "unknown": 1}
     assert comparison.unknown == {carried_name(stored[2])}
+
+
+def test_equal_findings_of_two_repositories_are_two() -> None:
+    """The same file, quote and fingerprint: what happens to one says nothing of the other."""
+    old = [
+        review(raised("x-1", cluster_id=f"c-{name}"), input_id=f"{name}//a.py@1")
+        for name in ("shop", "api", "lib")
+    ]
+    carried = raised("y", input_id="lib//b.py@1") | {"path": "b.py"}
+    comparison = Comparison(before(*old) | dict([carried_findings(carried)]))
+    again = review(raised("x-2", cluster_id="n"), input_id="shop//a.py@2")
+    comparison.add(snippet("shop//a.py@2"), again)
+    assert [one["age"] for one in again["comments"]] == ["recurring"]
+    comparison.add(snippet("api//a.py@2"), review(input_id="api//a.py@2"))
+    assert comparison.gone == {"c-api"}
+    assert comparison.unknown == {"c-lib", carried_name(carried)}
+    comparison.leave("lib//b.py")
+    comparison.leave("a.py")
+    assert comparison.unknown == {"c-lib"}
+    assert counts(comparison) == {"recurring": 1, "gone": 2, "unknown": 1}

@@ -34,3 +34,17 @@ def test_the_largest_count_is_kept() -> None:
     body = f'{{"choices": {_CHOICES}, "usage": {{"prompt_tokens": {MAX_COUNT}}}}}'
 
     assert read_completion(body.encode(), "").usage == Usage(prompt_tokens=MAX_COUNT)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 7}},
+        {"prompt_tokens_details": {"cached_tokens": 5, "cache_creation_tokens": 7}},
+        {"prompt_tokens_details": {"cached_tokens": 5}, "cache_creation_input_tokens": 7},
+    ],
+)
+def test_tokens_that_were_put_into_a_cache(usage: dict[str, object]) -> None:
+    """OpenAI and OpenRouter, LiteLLM, and what gateways pass on of Anthropic."""
+    body = orjson.dumps({"choices": orjson.loads(_CHOICES), "usage": usage})
+    assert read_completion(body, "").usage == Usage(cached_tokens=5, cache_write_tokens=7)

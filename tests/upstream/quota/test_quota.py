@@ -282,6 +282,17 @@ def test_burst_of_refusals_is_one_refusal(make_quota: MakeQuota) -> None:
     assert 0 < quota.snapshot()[0].hold <= 1.0
 
 
+def test_a_hold_of_our_own_that_was_enough_is_not_doubled(make_quota: MakeQuota) -> None:
+    """Refused again at once: twice as long; refused after an answer: as long as that was enough for."""
+    quota = make_quota(AppId("a"))
+    quota.feedback(quota.acquire("m"), Signal("rate_limited"))
+    quota.feedback(quota.acquire("m"), Signal("rate_limited"))
+    assert 1.0 < quota.snapshot()[0].hold <= 2.0
+    quota.answered(quota.acquire("m"))
+    quota.feedback(quota.acquire("m"), Signal("rate_limited"))
+    assert 1.0 < quota.snapshot()[0].hold <= 2.0
+
+
 def test_notes_are_seen_by_other_processes_and_later_runs(make_quota: MakeQuota) -> None:
     """What one learns of an endpoint, all know within a poll."""
     quota, other = make_quota(a=(1, 1.0)), make_quota(a=(1, 1.0), run_id="other")

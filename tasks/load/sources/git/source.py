@@ -9,6 +9,7 @@ alone).
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tasks.load.sources.git.diff import Change, Section, changes, sections
 from tasks.load.sources.numbered import NumberedRow
 from tasks.review.inputs.diffs import parse_diff, without_code
 
-__all__ = ["read_git"]
+__all__ = ["read_git", "repository_folder", "repository_name"]
 
 _HASH = 12
 _WORDS = {"A": "added", "M": "modified", "R": "renamed", "T": "retyped", "C": "copied"}
@@ -46,20 +47,28 @@ def read_git(source: str, options: GitOptions) -> Iterator[NumberedRow]:
     asked = parse_git_source(source)
     git = Git(asked.folder)
     commits = commit_range(git, asked.wanted)
-    facts = {"repo": _name(git), "base_commit": commits.base, "head_commit": commits.head}
+    facts = {"repo": repository_name(git), "base_commit": commits.base, "head_commit": commits.head}
     selection = Selection(options)
     with git.at_commit(commits.head) as isolated:
         found = changes(isolated, commits)
         pairs = sections(isolated, commits, found, context=options.context, most=options.max_bytes)
         for number, (change, patch) in enumerate(pairs, 1):
             row = _refusal(change, patch, selection) or _row(change, patch.patch) | facts
+            if options.reach != "hunk" and isinstance(row, dict):
+                row["file"] = _new_file(git, commits.head, change.path, options.max_bytes)
             yield NumberedRow(number, row, path_text(change.path))
 
 
-def _name(git: Git) -> str:
+def repository_name(git: Git) -> str:
     """The repository's folder name: its full path says too much about the machine."""
+    return repository_folder(git).name
+
+
+def repository_folder(git: Git) -> Path:
+    """The repository's folder, the same for all of its work trees; without the .git of a bare one."""
     common = Path(git.folder, git.text("rev-parse", "--git-common-dir")).resolve()
-    return (common.parent if common.name == ".git" else common).name.removesuffix(".git")
+    folder = common.parent if common.name == ".git" else common
+    return folder.with_name(folder.name.removesuffix(".git") or folder.name)
 
 
 def _refusal(change: Change, patch: Section, selection: Selection) -> RowError | None:
@@ -107,6 +116,13 @@ def _row(change: Change, patch: bytes) -> dict[str, Any]:
     if change.old_path is not None:
         row["old_path"] = path_text(change.old_path)
     return row | ({"bytes_replaced": True} if text.replaced else {})
+
+
+def _new_file(git: Git, head: str, path: bytes, most: int) -> str | None:
+    """The whole new file; None when it is larger than `most` bytes, or a submodule's."""
+    done = git.run("cat-file", "blob", f"{head}:{os.fsdecode(path)}")
+    known = done.returncode == 0 and len(done.stdout) <= most
+    return decode_file(done.stdout).text if known else None
 
 
 def _digest(patch: bytes) -> str:

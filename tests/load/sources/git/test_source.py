@@ -269,3 +269,13 @@ def text_of(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def test_the_whole_new_file_comes_along(repository: Any) -> None:
+    """Where context reaches beyond hunks; the id of the same change is the same with it and without."""
+    base = repository.commit({"a.py": CODE, "big.py": CODE * 100})
+    repository.commit({"a.py": CODE + "end\n", "big.py": CODE * 100 + "end\n"})
+    plain = found(repository, f"{base}..HEAD", max_bytes=10_000)
+    wide = found(repository, f"{base}..HEAD", max_bytes=10_000, reach="file")
+    assert wide["a.py"] == plain["a.py"] | {"file": CODE + "end\n"}
+    assert wide["big.py"]["file"] is None

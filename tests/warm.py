@@ -1,0 +1,162 @@
+"""
+Commands as processes of their own, forked from one that has imported everything already.
+
+Such a process is what a shell would have started: it leads a session, has pipes, environment, folder
+and signal handlers of its own, and forks its fork server itself. It saves the four seconds of CPU that
+Prefect, Arrow and pandas take to be imported. How a command line is started is not its subject.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from flows.shards import fork_server
+from flows.shards.fork_server import ShardProcess
+from flows.shards.fork_server_loop import live, serve
+
+__all__ = ["Command", "start_command", "warm_up"]
+
+
+_NAME = "nightly-review"
+
+
+class Command(ShardProcess):
+    """A command that runs, with the part of Popen that the tests use."""
+
+    def __init__(self, channel: socket.socket, out: IO[str], err: IO[str]) -> None:
+        super().__init__(channel)
+        assert self.pid is not None
+        self.pid: int = self.pid
+        self._pipes = (out, err)
+        self._heard: list[str] = ["", ""]
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it lives."""
+        return self.exitcode
+
+    def poll(self) -> int | None:
+        """None while it lives."""
+        return self.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, when it has ended."""
+        self.join(timeout)
+        if self._code is None:
+            raise subprocess.TimeoutExpired(_NAME, timeout or 0.0)
+        return self._code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it says on stdout and stderr until nobody holds them, and until it has ended."""
+        readers = [
+            threading.Thread(target=partial(self._listen, at), daemon=True) for at in range(2)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(timeout)
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(_NAME, timeout or 0.0)
+        self.wait(timeout)
+        return self._heard[0], self._heard[1]
+
+    def _listen(self, at: int) -> None:
+        self._heard[at] = self._pipes[at].read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+        self._channel.close()
+
+
+def warm_up() -> None:
+    """Start the process of which commands, and the shards of runs in this process, are forked."""
+    fork_server._ensure(_spawn)
+
+
+def start_command(arguments: list[str], folder: Path, environment: dict[str, str]) -> Command:
+    """Start `nightly-review run` with these arguments, in a session of its own."""
+    ours, theirs = socket.socketpair()
+    (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+    control = fork_server._ensure(_spawn).control
+    with theirs:
+        socket.send_fds(control, [b"+"], [theirs.fileno()])
+    asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
+    socket.send_fds(ours, [b"{"], [out_end, err_end])
+    for end in (out_end, err_end):
+        os.close(end)
+    ours.sendall(json.dumps(asked).encode() + b"\n")
+    return Command(ours, os.fdopen(out), os.fdopen(err))
+
+
+def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:
+    return fork_server.spawn("tests.warm", theirs)
+
+
+def _command_or_shard(lifeline: int, channel: socket.socket) -> None:
+    if channel.recv(1, socket.MSG_PEEK) == b"{":
+        os.close(lifeline)
+        _command(channel)
+    live(lifeline, channel)
+
+
+def _command(channel: socket.socket) -> None:
+    """Be the command."""
+    os.setsid()
+    _, fds, _, _ = socket.recv_fds(channel, 1, 2)
+    for fd, target in zip(fds, (1, 2), strict=True):
+        os.dup2(fd, target)
+        os.close(fd)
+    with channel, channel.makefile() as file:
+        asked = json.loads(file.readline())
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    os.chdir(asked["folder"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    Path("/proc/self/comm").write_text(_NAME)
+
+    from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - see _serve
+
+    from flows.cli.main import main  # noqa: PLC0415
+    from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415
+
+    mute_prefect_console()
+    refresh_global_settings_context()
+    sys.exit(main(["run", *asked["arguments"]]))
+
+
+def _serve() -> None:
+    from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415 - before Prefect
+
+    os.environ["DO_NOT_TRACK"] = "1"
+    mute_prefect_console()
+    import flows.cli.run  # noqa: F401, PLC0415
+    import tasks.doctor.preflight  # noqa: PLC0415
+    import tasks.outputs.findings  # noqa: PLC0415
+    import tasks.report.task  # noqa: F401, PLC0415
+
+    control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    serve(control, _command_or_shard)
+
+
+if __name__ == "__main__":
+    _serve()
