@@ -21,6 +21,7 @@ from tasks.core.batch_settings import instant_after
 from tasks.core.errors import RunCancelled
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
+from tasks.core.text_safety import visible
 from tasks.upstream.batches.intents import Intent
 from tasks.upstream.batches.store import open_batches
 
@@ -39,7 +40,7 @@ def left_working() -> str:
     """What the last run of this process has left at work, as a sentence; empty: nothing."""
     if not _left:
         return ""
-    names = ", ".join(one.batch_id or "one just made" for one in _left[:3]) + (
+    names = ", ".join(visible(one.batch_id) or "one just made" for one in _left[:3]) + (
         ", ..." if _left[3:] else ""
     )
     one = "1 batch goes" if len(_left) == 1 else f"{len(_left)} batches go"

@@ -11,6 +11,7 @@ import typer
 
 from flows.cli.getting_started import ConfigOption
 from flows.cli.layout import APP, examples
+from tasks.core.text_safety import visible
 
 if TYPE_CHECKING:
     from tasks.batch.steps import Steps
@@ -52,7 +53,7 @@ def list_batches(*, config: ConfigOption = "review.toml") -> None:
         print("no batches")
         return
     # No table that is cut to the terminal: ids are to be copied, and lines to be searched.
-    lines = [_COLUMNS, *(tuple(str(row[name]) for name in _COLUMNS) for row in rows)]
+    lines = [_COLUMNS, *(tuple(visible(str(row[name])) for name in _COLUMNS) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(map(str.ljust, line, widths)).rstrip())
@@ -65,7 +66,9 @@ def cancel(name: Batch, *, config: ConfigOption = "review.toml") -> None:
         from tasks.batch.by_hand import cancel_batch  # noqa: PLC0415
 
         found = cancel_batch(steps, name)
-    print(f"batch {name} is {found.said}: the next run, or `fetch`, takes what it has answered")
+    print(
+        f"batch {name} is {visible(found.said)}: the next run, or `fetch`, takes what it has answered"
+    )
 
 
 @batches.command(epilog=examples("example: nightly-review batches fetch batch_abc123"))
@@ -76,10 +79,13 @@ def fetch(name: Batch, *, config: ConfigOption = "review.toml") -> int:
 
         found = fetch_batch(steps, name)
     if found.state in ("uploaded", "working"):
-        print(f"batch {name} is {found.said or 'not begun'}: {found.done:,} of {found.requests:,}")
+        said = visible(found.said) or "not begun"
+        print(f"batch {name} is {said}: {found.done:,} of {found.requests:,}")
         return _WAITS
     counts = f"{found.answered:,} of {found.requests:,} answers are in the journal"
-    print(f"batch {name} is {found.said or found.state}: {counts}, {found.refused:,} were refused")
+    print(
+        f"batch {name} is {visible(found.said) or found.state}: {counts}, {found.refused:,} were refused"
+    )
     return 0
 
 

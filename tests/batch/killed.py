@@ -16,9 +16,9 @@ from tasks.upstream.batches.store import BatchStore
 from tasks.upstream.journal import Journal
 from tests.batch.conftest import Desk, questions
 
-__all__ = ["POINTS", "QUESTIONS"]
+__all__ = ["POINTS", "QUESTIONS", "REVIEWS"]
 
-QUESTIONS = 7
+QUESTIONS, REVIEWS = 7, 3
 
 
 def _becomes(state: str) -> Callable[..., bool]:
@@ -37,6 +37,7 @@ POINTS: dict[str, tuple[type, str, str, int, Callable[..., bool]]] = {
     "between two files": (BatchClient, "read", "before", 2, lambda *_: True),
     "before its rows are saved as read": (BatchStore, "move", "before", 1, _becomes("read")),
     "before the first file is deleted": (BatchClient, "delete", "before", 1, lambda *_: True),
+    "in the review round": (BatchClient, "create", "after", 2, lambda *_: True),
     "between two deletions": (BatchClient, "delete", "after", 1, lambda *_: True),
 }
 """What is killed -> class, method, before or after it, the how manieth call, which calls count."""
@@ -60,7 +61,7 @@ def _kill_at(point: str) -> None:
 
 
 def main(point: str, url: str, folder: str, state: str) -> None:
-    """Ask QUESTIONS questions, and die at the point; an unknown one is never reached."""
+    """Ask QUESTIONS checks, then REVIEWS reviews, and die at the point; an unknown one is never reached."""
     steps._TOGETHER = 2
     rounds._GLANCE = 0.05
     if point in POINTS:
@@ -69,6 +70,7 @@ def main(point: str, url: str, folder: str, state: str) -> None:
     with desk.rounds() as asked:
         asked.adopt()
         asked.ask(desk.file(questions(QUESTIONS)))
+        asked.ask(desk.file(questions(REVIEWS, "r")))
 
 
 class _At(Sandbox):

@@ -12,7 +12,7 @@ import pytest
 from deployments.sandbox import Sandbox
 from tasks.upstream.batches.store import open_batches
 from tests.batch.conftest import Desk, questions
-from tests.batch.killed import POINTS, QUESTIONS
+from tests.batch.killed import POINTS, QUESTIONS, REVIEWS
 from tests.runs import await_condition
 
 SHORT = ("between create and save", "half way through the output file")
@@ -36,7 +36,7 @@ def test_killed_at(sandbox: Sandbox, desk: Desk, point: str) -> None:
     """One row of the first batch fails, so that it has two files; the rerun asks that one again."""
     sandbox.control(batch={"seconds": 0, "script": [{"fault": "rows_429", "times": 1, "count": 1}]})
     assert killed(desk, point).wait(60) == -signal.SIGKILL
-    asked = questions(QUESTIONS)
+    asked = [*questions(QUESTIONS), *questions(REVIEWS, "r")]
     desk.ask_all(asked, desk.run("run-2"))
 
     assert desk.unanswered(asked) == []
