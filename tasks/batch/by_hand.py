@@ -78,6 +78,8 @@ def _seen(steps: Steps, intent: Intent) -> Intent:
     if intent.state == "working" and intent.app_id in steps.endpoints:
         with suppress(BatchCallFailed):
             status = steps.status(intent)
+            if status is None:
+                return intent
             # What it is now is not noted: a run that waits for it does that.
             return replace(intent, said=status.said, done=status.counts.done)
     return intent
