@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
+
+import orjson
 
 __all__ = ["MAX_COUNT", "Reply", "Request", "TokenCount", "Usage", "Via"]
 
@@ -44,6 +46,8 @@ class Request:
     """What it is asked for, within a run: the reply remembers it. Not part of `key`."""
     flex_patience: float | None = None
     """Seconds for which the flex tier is tried; None: it is not. Not part of `key`."""
+    _hashed: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """`key`, and the hash of model and messages, once they have been asked for."""
 
     @property
     def key(self) -> str:
@@ -51,9 +55,51 @@ class Request:
 
         As it was asked, and not as an endpoint that refuses a part of it wants it sent.
         """
-        body = [self.model, self.messages, self.params, self.prompt_version]
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        known: str | None = self._hashed.get("key")
+        if known is None:
+            digest = self._opening().copy()
+            rest = f"{_params_text(self.params)},{_json(self.prompt_version)}]"
+            digest.update(rest.encode("utf-8", "surrogatepass"))
+            known = self._hashed["key"] = digest.hexdigest()
+        return known
+
+    def with_params(self, params: dict[str, Any]) -> Request:
+        """The same messages with other parameters; what is hashed of them already is not hashed again."""
+        other = replace(self, params=params)
+        other._hashed["opening"] = self._opening()  # noqa: SLF001  (one of us)
+        return other
+
+    def _opening(self) -> Any:
+        found = self._hashed.get("opening")
+        if found is None:
+            text = f"[{_json(self.model)},{_json(self.messages)},"
+            found = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+            self._hashed["opening"] = found
+        return found
+
+
+_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+
+
+_TEXTS: dict[bytes, str] = {}
+_MOST_TEXTS = 256
+
+
+def _params_text(params: dict[str, Any]) -> str:
+    """Parameters as they are hashed; a schema takes long to encode, and all questions share it."""
+    try:
+        name = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return _json(params)
+    if b"null" in name:  # which may have been NaN
+        return _json(params)
+    text = _TEXTS.get(name)
+    if text is None:
+        text = _json(params)
+        if len(_TEXTS) >= _MOST_TEXTS:
+            _TEXTS.clear()
+        _TEXTS[name] = text
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,8 @@ def _total(usages: Iterable[Usage]) -> Usage:
 
 def _cost(spent: Sequence[tuple[Via, Usage]], price: Price) -> float | None:
     """Of usages by the way that each went, which has a price of its own."""
+    if len(spent) == 1:
+        return price.cost(spent[0][1], spent[0][0])
     ways = dict.fromkeys(via for via, usage in spent if usage != Usage())
     costs = [price.cost(_total(usage for via, usage in spent if via == way), way) for way in ways]
     known = [cost for cost in costs if cost is not None]
@@ -125,7 +127,8 @@ def _cost(spent: Sequence[tuple[Via, Usage]], price: Price) -> float | None:
 
 
 def _spent(spent: Sequence[tuple[Via, Usage]], price: Price | None) -> dict[str, Any]:
-    usage = _total(usage for _, usage in spent)
+    # Nearly all rows are of one reply.
+    usage = spent[0][1] if len(spent) == 1 else _total(usage for _, usage in spent)
     return {
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,

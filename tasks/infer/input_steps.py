@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -213,12 +213,18 @@ class InputSteps:
     def _finish(self, comments: Sequence[Comment], reviewed: Sequence[Reviewed]) -> None:
         self._checked += [row for one in reviewed for row in one.rows]
         verdicts = {key: value for one in reviewed for key, value in one.verdicts.items()}
-        inherited = inherit_verdicts(with_verdicts(self._reviewed(comments), verdicts))
-        by_id = {one.comment_id: one for one in inherited}
-        judged = cluster(by_id.get(one.comment_id, one) for one in comments)
+        judged = self._judged(comments, verdicts) if verdicts else comments
         decided = apply_policy(judged, self._worker.settings.policy, self._item)
         refuse_unstorable(decided, self._checked)
         self._report(decided, self._checked)
+
+    def _judged(
+        self, comments: Sequence[Comment], verdicts: Mapping[str, Verdict]
+    ) -> Sequence[Comment]:
+        """The comments with their verdicts, whose scores choose each cluster's best one anew."""
+        inherited = inherit_verdicts(with_verdicts(self._reviewed(comments), verdicts))
+        by_id = {one.comment_id: one for one in inherited}
+        return cluster(by_id.get(one.comment_id, one) for one in comments)
 
     def _finish_broken(self) -> None:
         """What was paid keeps its rows."""

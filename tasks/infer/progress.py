@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from operator import add, attrgetter
@@ -48,12 +49,18 @@ class Tally:
 _VALUES = attrgetter(*(one.name for one in fields(Tally)))
 
 
+_MANY = 10_000
+"""Counts that wait to be added up, where nobody asks for their sum."""
+
+
 class Progress:
     """A tally that many threads add to."""
 
     def __init__(self) -> None:
         self._tally = Tally()
         self._lock = threading.Lock()
+        self._new: deque[Tally] = deque()
+        """Not added up yet: threads that add do not wait for each other."""
 
     def asked(self, row: CallRow) -> None:
         """Count one call."""
@@ -72,11 +79,15 @@ class Progress:
 
     def snapshot(self) -> Tally:
         """The counts now."""
-        return self._tally
+        with self._lock:
+            while self._new:
+                self._tally += self._new.popleft()
+            return self._tally
 
     def _add(self, more: Tally) -> None:
-        with self._lock:
-            self._tally += more
+        self._new.append(more)
+        if len(self._new) > _MANY:
+            self.snapshot()
 
 
 def _calls(rows: Iterable[CallRow]) -> list[CallRow]:

@@ -50,6 +50,9 @@ class Spend:
     estimate: Amount
 
 
+_UNBOUNDED = Spend("", Amount())
+
+
 @dataclass(frozen=True, slots=True)
 class CapUse:
     """A cap and what is spent of it, calls under way included as estimated."""
@@ -124,9 +127,9 @@ class Budget:
         Raises:
             Stopped, StateError: it is not known whether there is room.
         """
-        spend = Spend(uuid.uuid4().hex if self._caps else "", self._estimate(request))
         if not self._caps:
-            return spend
+            return _UNBOUNDED
+        spend = Spend(uuid.uuid4().hex, self._estimate(request))
         return spend if self._book(spend.identity, spend.estimate) else None
 
     def reserve_batch(self, identity: str, model: str, calls: int, usage: Usage) -> bool:

@@ -35,6 +35,8 @@ def cluster(comments: Iterable[Comment]) -> tuple[Comment, ...]:
     nothing. `cluster_id` is the canonical comment's id: the best by `rank`.
     """
     comments = with_ordinals(comments)
+    if len(comments) < 2:  # noqa: PLR2004  (a comment alone is its own cluster)
+        return tuple(_mark([comment])[0] for comment in comments)
     roots = _join({comment.comment_id: _prepare(comment) for comment in comments})
     groups: dict[str, list[Comment]] = {}
     for comment in comments:

@@ -73,7 +73,11 @@ def with_ordinals(comments: Iterable[Comment]) -> tuple[Comment, ...]:
     for place in places:
         seen[place[0]] += 1
         names[place] = place[0] if seen[place[0]] == 1 else f"{place[0]}-{seen[place[0]]}"
-    return tuple(replace(comment, fingerprint=names[_place(comment)]) for comment in comments)
+    named = ((comment, names[_place(comment)]) for comment in comments)
+    return tuple(
+        comment if comment.fingerprint == name else replace(comment, fingerprint=name)
+        for comment, name in named
+    )
 
 
 def _place(comment: Comment) -> tuple[str, str, int]:

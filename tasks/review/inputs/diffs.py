@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tasks.core.errors import RowError
 from tasks.review.inputs.diff_paths import git_header_paths, header_path, strip_prefixes
@@ -57,8 +57,7 @@ _FILE_WITH_HUNK = re.compile(
 _BARE_HUNK = re.compile(r"\s*@@ -\d[\d,]* \+\d[\d,]* @@")
 
 
-@dataclass(frozen=True, slots=True)
-class DiffLine:
+class DiffLine(NamedTuple):
     """One line of a hunk; a side on which the line does not exist has no number."""
 
     marker: LineMark

@@ -57,6 +57,9 @@ def render_input(source: Input, budget: int, count: Callable[[str], int]) -> Ren
             return Rendered((), unreviewable="empty")
         if lines[0] == LFS_VERSION:
             return Rendered((), unreviewable="lfs_pointer")
+        whole = "".join([f" {at:>5} | {text}\n" for at, text in enumerate(lines, 1)])
+        if _fits(whole, budget, count):
+            return Rendered((whole,))
         numbered = (DiffLine(" ", text, at, at) for at, text in enumerate(lines, 1))
         return _cut([Block(source.path, (), "", tuple(numbered))], (), budget, count)
     try:
@@ -103,13 +106,17 @@ def _cut(
     blocks: list[Block], unread: tuple[str, ...], budget: int, count: Callable[[str], int]
 ) -> Rendered:
     whole = _text(blocks)
-    # A token is a byte at least, so most inputs need no count.
-    if len(whole.encode("utf-8", "surrogatepass")) <= budget or count(whole) <= budget:
+    if _fits(whole, budget, count):
         return Rendered((whole,), unread)
     parts, rest = fit(blocks, budget, MAX_PARTS, lambda block: count(_text([block])))
     if not parts:
         return Rendered((), unreviewable="over_budget")
     return Rendered(tuple(map(_text, parts)), unread + left_out(rest))
+
+
+def _fits(text: str, budget: int, count: Callable[[str], int]) -> bool:
+    # A token is a byte at least, so most inputs need no count.
+    return len(text.encode("utf-8", "surrogatepass")) <= budget or count(text) <= budget
 
 
 def _text(blocks: Iterable[Block]) -> str:

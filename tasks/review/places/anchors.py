@@ -12,8 +12,9 @@ A wrong place is worse than none: in doubt a comment is unanchored, and then has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tasks.core.records import (
     Comment,
@@ -141,10 +142,15 @@ def _text(lines: Sequence[PageLine]) -> str:
 def _around(page: Page, lines: Sequence[PageLine]) -> tuple[str, ...]:
     """The code of the same hunk before and after these lines of a page."""
     first, last = page.lines.index(lines[0]), page.lines.index(lines[-1])
-    before = [one.key for one in page.lines[:first] if one.key and one.hunk == lines[0].hunk]
-    after = [one.key for one in page.lines[last + 1 :] if one.key and one.hunk == lines[-1].hunk]
-    padding = [""] * _NEIGHBOURS
-    return (*(padding + before)[-_NEIGHBOURS:], *(after + padding)[:_NEIGHBOURS])
+    before = _nearest(reversed(page.lines[:first]), lines[0].hunk)
+    return (*reversed(before), *_nearest(page.lines[last + 1 :], lines[-1].hunk))
+
+
+def _nearest(lines: Iterable[PageLine], hunk: int) -> list[str]:
+    """The first lines with code of a hunk, as many as tell places apart."""
+    keys = (one.key for one in lines if one.key and one.hunk == hunk)
+    found = list(islice(keys, _NEIGHBOURS))
+    return found + [""] * (_NEIGHBOURS - len(found))
 
 
 def _surroundings(source: Input, found: Anchor) -> tuple[str, tuple[str, ...]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tasks.core.errors import RowError
 from tasks.core.records import Input
@@ -24,8 +24,7 @@ __all__ = ["Page", "PageLine", "hunk_lines", "on_path", "pages_of"]
 _LINES = re.compile(r":\d+(?:-\d+|:\d+)?$")
 
 
-@dataclass(frozen=True, slots=True)
-class PageLine:
+class PageLine(NamedTuple):
     """One line on one side of a file."""
 
     number: int
@@ -125,7 +124,7 @@ def _new_side(hunk: int, lines: Iterable[DiffLine]) -> Iterable[tuple[DiffLine, 
 
 
 def _old_side(source: DiffLine, line: PageLine) -> PageLine:
-    return replace(line, number=source.old or 0)
+    return line._replace(number=source.old or 0)
 
 
 def _page(

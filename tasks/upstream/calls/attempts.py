@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import time
-import uuid
 from functools import partial
 
 from tasks.core.calls import Reply, Request, Usage
@@ -24,6 +24,11 @@ __all__ = ["CallAttempts"]
 _MESSAGE = 300  # characters kept of what a server says
 _REFUSED = 400
 _SAID = ("x-ratelimit", "anthropic-ratelimit")
+
+
+def _trace_id() -> str:
+    # A name and no secret, so without the kernel's randomness, which is a system call.
+    return f"{random.getrandbits(128):032x}"
 
 
 class CallAttempts:
@@ -106,7 +111,7 @@ class CallAttempts:
         adaptation = self._up.adaptations.at(place)
         http = self._up.app_ids[grant.app_id].http
         request, flex = self._state.request, self._state.flex
-        return Attempt(request, uuid.uuid4().hex, probe, adaptation, http, flex=flex)
+        return Attempt(request, _trace_id(), probe, adaptation, http, flex=flex)
 
     def _send(
         self, attempt: Attempt, grant: Grant, spend: Spend, endpoint: str

@@ -153,7 +153,7 @@ class Caller:
                 return replace(answered, journaled=not payer or answered.paid_for != payer)
             self._raise_if_over(request)
             reply = CallAttempts(self._up, request).run()
-            reply = replace(without_keys(reply, self._up.scrub), paid_for=payer)
+            reply = without_keys(reply, self._up.scrub, paid_for=payer)
             self._answers.put(request, reply)
             return reply
 

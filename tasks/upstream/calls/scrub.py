@@ -47,6 +47,12 @@ class Scrubber:
         known = [_known(value) for value in sorted(spellings, key=len, reverse=True)]
         self._pattern = re.compile("|".join([*known, *_SHAPES]))
         self._count = len(values)
+        self._halves = [
+            (key[: max(_PREFIX, (len(key) + 1) // 2)], key)
+            for value in sorted(values, key=len, reverse=True)
+            for key in ({value, quote(value, safe="")} if len(value) >= _LEAST else ())
+        ]
+        """Of each key, the half by which it is known; for replies."""
 
     def __call__(self, text: str, limit: int | None = None) -> str:
         """`text` without keys, cut to `limit` characters (after masking, so no half key is left)."""
@@ -60,12 +66,10 @@ class Scrubber:
 
         For replies: they speak of code, whose words may have the shape of a key.
         """
-        for value in sorted(self._values, key=len, reverse=True):
-            for key in {value, quote(value, safe="")} if len(value) >= _LEAST else ():
-                start = key[: max(_PREFIX, (len(key) + 1) // 2)]
-                if start in text:
-                    cut = re.compile(re.escape(start) + _REST)
-                    text = cut.sub(MASK, text.replace(key, MASK))
+        for start, key in self._halves:
+            if start in text:
+                cut = re.compile(re.escape(start) + _REST)
+                text = cut.sub(MASK, text.replace(key, MASK))
         return text
 
     def __repr__(self) -> str:
@@ -110,7 +114,7 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def without_keys(reply: Reply, scrub: Scrubber) -> Reply:
+def without_keys(reply: Reply, scrub: Scrubber, paid_for: str | None = None) -> Reply:
     """A reply of an upstream that repeats what it was sent, on its way in."""
     mask = scrub.known
     return replace(
@@ -120,6 +124,7 @@ def without_keys(reply: Reply, scrub: Scrubber) -> Reply:
         finish_reason=mask(reply.finish_reason or "") or None,
         request_id=mask(reply.request_id or "") or None,
         refusal=mask(reply.refusal or "") or None,
+        paid_for=reply.paid_for if paid_for is None else paid_for,
     )
 
 

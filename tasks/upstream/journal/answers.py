@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 
 from tasks.core.calls import Reply, Request
@@ -33,6 +32,8 @@ class Answers:
         self.journal = journal
         self._app_ids = tuple(app_ids)
         self._providers = {app_id.alias: app_id.answers_as for app_id in app_ids}
+        self._serving: dict[str, tuple[str, ...]] = {}
+        """Providers by model."""
 
     def get(self, request: Request, *, not_before: float | None = None) -> Reply | None:
         """The stored answer, or None; one stored before `not_before` is as if it were not there."""
@@ -68,8 +69,12 @@ class Answers:
                 self.journal.forget(key)
 
     def _keys(self, request: Request) -> list[str]:
-        serving = [one.answers_as for one in self._app_ids if one.serves(request.model)]
-        return [_answer_key(request.key, provider) for provider in dict.fromkeys(serving)]
+        model = request.model
+        serving = self._serving.get(model)
+        if serving is None:
+            found = (self._providers[one.alias] for one in self._app_ids if one.serves(model))
+            serving = self._serving[model] = tuple(dict.fromkeys(found))
+        return [_answer_key(request.key, provider) for provider in serving]
 
     def _serves(self, model: str, endpoint: str) -> bool:
         place = place_of(endpoint)
@@ -84,8 +89,8 @@ def _levels(request: Request) -> Iterator[Request]:
         return
     bare = {name: value for name, value in request.params.items() if name != "response_format"}
     if asked != _JSON:
-        yield replace(request, params={**bare, "response_format": _JSON})
-    yield replace(request, params=bare)
+        yield request.with_params({**bare, "response_format": _JSON})
+    yield request.with_params(bare)
 
 
 def _answer_key(question: str, provider: str) -> str:

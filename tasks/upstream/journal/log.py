@@ -6,6 +6,7 @@ file. SQLite does not notice: it writes on behind a hole, and copies the hole ov
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -51,31 +52,40 @@ class WriteAheadLog(NamedTuple):
 
 def log_of(path: Path) -> WriteAheadLog:
     """The log of the journal in a file, while it is open."""
+    name = str(path)
+    index = _index(name)
     while True:
-        size, frames, salt, copied = index = _index(path)
+        size, frames, salt, copied = index
         page = _LARGEST_PAGE if size == 1 else size
-        there = _there(path.with_name(f"{path.name}-wal"), salt, page)
-        if _index(path) == index:  # nobody wrote while we looked
+        there = _there(f"{name}-wal", salt, page)
+        before, index = index, _index(name)
+        if before == index:  # nobody wrote while we looked
             return WriteAheadLog(salt, frames, copied, there)
 
 
-def _index(path: Path) -> tuple[int, int, bytes, int]:
+def _index(journal: str) -> tuple[int, int, bytes, int]:
     try:
-        with path.with_name(f"{path.name}-shm").open("rb") as index:
-            found: tuple[int, int, bytes, int] = _INDEX.unpack(index.read(_INDEX.size))
+        found: tuple[int, int, bytes, int] = _INDEX.unpack(_first(f"{journal}-shm", _INDEX.size)[0])
     except (FileNotFoundError, struct.error):
         return 0, 0, b"", 0
     return found
 
 
-def _there(log: Path, salt: bytes, page: int) -> int:
+def _there(log: str, salt: bytes, page: int) -> int:
     try:
-        with log.open("rb") as file:
-            if file.read(_HEADER)[_SALT] != salt:
-                return 0
-        return (log.stat().st_size - _HEADER) // (page + _FRAME_HEADER)
+        head, size = _first(log, _HEADER)
     except FileNotFoundError:
         return 0
+    return 0 if head[_SALT] != salt else (size - _HEADER) // (page + _FRAME_HEADER)
+
+
+def _first(name: str, count: int) -> tuple[bytes, int]:
+    """The first bytes of a file, and its size. Opened as it is: twice for every commit."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, count), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 class RecentRows:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from tasks.core.errors import StateError
 
@@ -20,13 +22,16 @@ _FULL = 64
 """Rows that are not made to wait any longer."""
 
 
-class _Batch:
-    __slots__ = ("done", "error", "rows")
+class _Waiting:
+    """A row, and a lock that is free as soon as it is written: one system call, and no condition."""
 
-    def __init__(self) -> None:
-        self.rows: list[JournalRow] = []
-        self.done = threading.Event()
+    __slots__ = ("done", "error", "row")
+
+    def __init__(self, row: JournalRow) -> None:
+        self.row = row
         self.error: Exception | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
 
 
 class GroupWriter:
@@ -34,8 +39,8 @@ class GroupWriter:
 
     def __init__(self, commit: Callable[[list[JournalRow]], None]) -> None:
         self._commit = commit
-        self._changed = threading.Condition()
-        self._batch = _Batch()
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._closing = threading.Lock()
         self.closed = False
         self.batches = 0
         self.rows = 0
@@ -49,47 +54,54 @@ class GroupWriter:
         Raises:
             StateError: it could not be written, or the writer is closed.
         """
-        with self._changed:
+        waiting = [_Waiting(row) for row in rows]
+        with self._closing:  # nothing comes behind the mark that ends the thread
             if self.closed:
                 msg = "the journal is closed: open it again before putting replies into it"
                 raise StateError(msg)
-            batch = self._batch
-            before = len(batch.rows)
-            batch.rows += rows
-            if not before or before < _FULL <= len(batch.rows):
-                self._changed.notify()
-        batch.done.wait()
-        if batch.error is not None:
-            raise _for_waiter(batch.error)
+            for one in waiting:
+                self._queue.put(one)
+        for one in waiting:
+            one.done.acquire()
+        for one in waiting:
+            if one.error is not None:
+                raise _for_waiter(one.error)
 
     def close(self) -> None:
         """Write what waits, then end the thread. Safe to call twice."""
-        with self._changed:
-            self.closed = True
-            self._changed.notify()
+        with self._closing:
+            if not self.closed:
+                self.closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (batch := self._next()) is not None:
+        while batch := self._next():
             try:
-                self._commit(batch.rows)
+                self._commit([one.row for one in batch])
             except Exception as error:  # noqa: BLE001 - whoever waits would wait for ever
-                batch.error = error
+                for one in batch:
+                    one.error = error
             self.batches += 1
-            self.rows += len(batch.rows)
-            batch.done.set()
+            self.rows += len(batch)
+            for one in batch:
+                one.done.release()
 
-    def _next(self) -> _Batch | None:
-        with self._changed:
-            while not self._batch.rows:
-                if self.closed:
-                    return None
-                self._changed.wait()
-            if len(self._batch.rows) < _FULL and not self.closed:
-                # Woken early by `close`, and by the row that fills the batch.
-                self._changed.wait(_GATHER)
-            batch, self._batch = self._batch, _Batch()
+    def _next(self) -> list[_Waiting]:
+        """What is to be written together; nothing: the writer is closed."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        if self._queue.qsize() < _FULL - 1 and not self.closed:
+            time.sleep(_GATHER)
+        batch = [first]
+        try:
+            while (one := self._queue.get_nowait()) is not None:
+                batch.append(one)
+        except Empty:
             return batch
+        self._queue.put(None)  # for the next look
+        return batch
 
 
 def _for_waiter(error: Exception) -> StateError:
