@@ -127,6 +127,7 @@ class Rounds:
             StateError: the state cannot be used.
         """
         if time.time() >= self.deadline:
+            self.late = True
             return False
         self._writer.sources = tuple(files)
         wanted = want(files, self.steps.store.holders, self._tries)

@@ -13,6 +13,7 @@ from tasks.core.errors import RunCancelled
 from tasks.upstream.batches.store import open_batches
 from tasks.upstream.budget import read_budget
 from tests.batch.conftest import SCHEMA, Desk, question, questions
+from tests.runs import await_condition
 
 
 def states(desk: Desk) -> list[str]:
@@ -197,6 +198,16 @@ def test_a_batch_that_never_ends_is_given_up_at_the_deadline(sandbox: Sandbox, d
         assert rounds.ask(desk.file(questions(3)))
         assert rounds.late
         assert time.monotonic() - began < 30
+
+
+def test_a_deadline_between_two_rounds_is_late_as_well(sandbox: Sandbox, desk: Desk) -> None:
+    """While the shards collected their reviews it has passed: nothing more is handed in."""
+    run = desk.run(batch='deadline = "1h"')
+    with desk.rounds(run, started=time.time() - 3599.5) as rounds:
+        await_condition(lambda: time.time() >= rounds.deadline, "the deadline", 5)
+        assert not rounds.ask(desk.file(questions(3)))
+        assert rounds.late
+    assert sandbox.stats()["batches"]["made"] == 0
 
 
 def test_files_wait_for_room_among_the_enqueued_tokens(sandbox: Sandbox, desk: Desk) -> None:
