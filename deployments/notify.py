@@ -7,6 +7,7 @@ Notifications without code: one automation per occasion that [notify] names, on 
     late          a run should have started and has not: no worker, no place
     budget        a cap of the budget is reached
     new_critical  critical findings that the run before did not have
+    reviewer_changed   by its canaries a model has become worse, beyond chance
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _TRIGGERS: dict[Occasion, dict[str, Any]] = {
     "late": {"match": _PREFECTS, "match_related": _FLOW, "expect": {"prefect.flow-run.Late"}},
     "budget": {"match": _OURS, "expect": {"bulk-review.budget.reached"}},
     "new_critical": {"match": _OURS, "expect": {"bulk-review.findings.new_critical"}},
+    "reviewer_changed": {"match": _OURS, "expect": {"bulk-review.reviewer.changed"}},
 }
 _SUBJECTS: dict[Occasion, str] = {
     "incomplete": "Review incomplete: {{ event.payload.source }}",
@@ -49,6 +51,7 @@ _SUBJECTS: dict[Occasion, str] = {
     "late": "Review late: {{ flow_run.name }}",
     "budget": "Review out of budget: {{ event.payload.cap }}",
     "new_critical": "New critical findings: {{ event.payload.source }}",
+    "reviewer_changed": "Reviewer worse: {{ event.payload.name }} ({{ event.payload.model }})",
 }
 
 

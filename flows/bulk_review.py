@@ -27,6 +27,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.batches.fill import fill_journal
+from flows.setup.canaries import judge_reviewers
 from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_batch, with_mode
 from flows.setup.fresh_start import forget_start, goes_on, since_first_start
 from flows.setup.keys import resolve_keys
@@ -37,7 +38,7 @@ from flows.shards.remote.storage import check_output, check_workers, shared_stor
 from flows.shards.supervisor import run_shards
 from flows.ui.budget_watch import BudgetWatch
 from flows.ui.cancel_watch import CancelWatch
-from flows.ui.events import new_critical, output_written, run_ended, run_refused
+from flows.ui.events import new_critical, output_written, reviewer_changed, run_ended, run_refused
 from flows.ui.key_status import KeyStatusWatch
 from flows.ui.limit_sync import LimitSync
 from flows.ui.progress import Monitor, on_progress, stage
@@ -57,8 +58,10 @@ from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
 from tasks.deliver.task import deliver
+from tasks.doctor.preflight import check_canaries
 from tasks.finished.verify import check_written
 from tasks.infer.thread_count import ensure_open_files
+from tasks.load.canaries import as_draw
 from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import load
 from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
@@ -130,6 +133,7 @@ def bulk_review(
         if not overwrite:
             check_unoccupied(paths, source_key(source))
         check_output(paths)
+        check_canaries(settings, source)
         with (
             hold_folder(paths.root, paths.lock, settings.state_mode),
             into_run(get_run_logger()),
@@ -174,6 +178,7 @@ def _review(
         *(taken.resolved, paths.staged, limit, settings.max_input_tokens),
         settings.load_options,
         rules=rules,
+        draw=as_draw(settings.canaries, run.run_id),
     )
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
@@ -195,7 +200,14 @@ def _review(
     with (
         LimitSync(run, log) as sync,
         on_progress(watch.look),
-        Monitor(shards, loaded.inputs, each, sync.least_seconds, watch, spent=spent),
+        Monitor(
+            shards,
+            loaded.inputs + loaded.canaries,
+            each,
+            sync.least_seconds,
+            watch,
+            spent=spent,
+        ),
     ):
         lost = run_shards(
             {one.root.name: str(one.root) for one in shards},
@@ -221,6 +233,7 @@ def _review(
     manifest = run_facts(
         run, taken, loaded, merged, upstream, started=started, limit=limit, batches=batches
     )
+    manifest["canaries"] = judge_reviewers(paths.staged, run, started, log)
     # A run with workers has no fork server.
     apart = fork_server.call if settings.workers is None else None
     report(paths, manifest, outputs, quota_proof(run), apart)
@@ -235,6 +248,7 @@ def _review(
     output_written(manifest, paths, outputs)
     run_ended(manifest, paths)
     new_critical(manifest, paths, new_critical_titles(paths))
+    reviewer_changed(manifest, paths)
     return _state(manifest)
 
 

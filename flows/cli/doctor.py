@@ -188,6 +188,7 @@ def _workers(check: Callable[[Settings], None], settings: Settings) -> str:
 def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> None:
     from tasks.core.locations import redacted  # noqa: PLC0415 - only here
     from tasks.doctor.preflight import (  # noqa: PLC0415 - Arrow takes a while to import
+        check_canaries,
         check_folder,
         check_state_folder,
         check_suppressions,
@@ -210,6 +211,8 @@ def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> 
         if "://" not in folder and (low := low_space(Path(folder))):
             checkup.note("disk", low)
     checkup.check("files", lambda: f"{check_suppressions(settings, source)} known false positives")
+    if settings.canaries:
+        checkup.check("canaries", lambda: f"{check_canaries(settings, source)} labelled inputs")
     if settings.tool_check:
         checkup.check("tools", lambda: check_tools(settings))
     for one in settings_notes(settings):

@@ -45,7 +45,8 @@ def show_estimate(found: Estimate, settings: Settings) -> None:
     """Print an estimate for a person."""
     console = Console(markup=False)
     loaded = found.loaded
-    title = f"estimate for {loaded.inputs:,} inputs, {loaded.rejected:,} rows rejected"
+    canaries = f" and {loaded.canaries:,} canaries" if loaded.canaries else ""
+    title = f"estimate for {loaded.inputs:,} inputs{canaries}, {loaded.rejected:,} rows rejected"
     table = Table(title=title, title_justify="left")
     heads = ("model", "calls", "from journal", "tokens in", "tokens out", "cost")
     for head in (*heads, "by batch") if found.batched else heads:
@@ -113,7 +114,7 @@ def _notes(found: Estimate, settings: Settings) -> Iterator[str]:
         yield "the quotas do not bound the time: the endpoints and threads do"
     yield from _batch_notes(found, settings)
     yield from _budget_notes(found, settings)
-    if found.sampled < found.loaded.inputs:
+    if found.sampled < found.loaded.inputs + found.loaded.canaries:
         yield f"scaled up from an even sample of {found.sampled:,} inputs"
     if assumed := sum(load.assumed for load in found.loads):
         yield (

@@ -11,8 +11,10 @@ from tasks.finished.export.sarif import NOT_WHOLE
 __all__ = ["export_command"]
 
 
-def export_command(place: str, formats: str | None) -> int:
+def export_command(place: str, formats: str | None, comments: int) -> int:
     """Write `formats`, comma-separated, None for all, beside the outputs at `place`.
+
+    `comments` is the most that a review on a pull request has at lines.
 
     Returns the exit code.
 
@@ -26,7 +28,7 @@ def export_command(place: str, formats: str | None) -> int:
 
     with finished_run(place, also=["carried.jsonl"]) as paths:
         complete = read_manifest(paths)["complete"]
-        outputs = export_run(paths.root, names)
+        outputs = export_run(paths.root, names, comments=comments)
     for output in outputs:
         print(f"{output.rows:>8,} findings  {paths.display_path(output.name)}")
     if not complete and "sarif" in names:

@@ -27,7 +27,8 @@ __all__ = ["app", "main"]
 _NAME = "nightly-review"
 _CODES = """
 exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configuration, input or arguments, nothing written over;
-           3 incomplete: written, marked, counted by reason; 130 stopped by Ctrl-C
+           3 incomplete: written, marked, counted by reason; 4 complete, with findings that --fail-on
+           names; 130 stopped by Ctrl-C
 """
 
 Source = Annotated[
@@ -40,6 +41,7 @@ Source = Annotated[
         "repository at PATH, or in several of them. Default: the tables source of the configuration.",
     ),
 ]
+Severity = Literal["critical", "high", "medium", "low"]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
@@ -66,6 +68,7 @@ app = typer.Typer(
           {_NAME} run diffs.jsonl --config review.toml --output data/runs/tonight
           {_NAME} verify data/runs/tonight
           {_NAME} export data/runs/tonight --export sarif,gitlab
+          {_NAME} calibrate data/runs/*
           {_NAME} sandbox --quota 3/60s --latency 1
           {_NAME} --install-completion
         """,
@@ -162,6 +165,7 @@ def _options(
           {_NAME} run diffs.jsonl --output s3://bucket/nights/{{run_id}}    # copied when whole
           {_NAME} run diffs.jsonl --config review.toml --fresh            # ignore the journal
           {_NAME} run git:.@since=24h                                     # what changed since yesterday
+          {_NAME} run git:.@origin/main..HEAD --fail-on high              # in CI: exit code 4 if any is
           {_NAME} run git:../shop@since=last git:../api@since=last        # two repositories, one run
         """,
         _CODES,
@@ -186,6 +190,13 @@ def run(
             metavar="DIR",
             help="Folder or URL of the run that tells new findings from recurring ones; default: the "
             "newest one of SOURCE beside the outputs.",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        Severity | None,
+        typer.Option(
+            "--fail-on",
+            help="End with exit code 4 where a finding is as severe as this, or more: for CI.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -234,6 +245,7 @@ def run(
         previous=previous,
         overwrite=overwrite,
         batch=batch,
+        fail_on=fail_on,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )
 
@@ -295,11 +307,14 @@ def verify_command(folder: Finished) -> int:
           rdjsonl   review.rdjsonl
           gitlab    gl-code-quality.json
           markdown  review.md
+          digest    digest.md              what is new, gone and open, for an issue or a chat
+          github-review  github-review.json    the body of a review on a pull request
 
         examples:
           {_NAME} export data/runs/tonight                       # all formats
           {_NAME} export data/runs/tonight --export sarif,gitlab
           {_NAME} export s3://bucket/nights/first --export sarif # written there, beside the outputs
+          {_NAME} export data/runs/tonight --export github-review --comments 10
           sarif summary data/runs/tonight/review.sarif
           reviewdog -f=rdjsonl -reporter=local < data/runs/tonight/review.rdjsonl
 
@@ -314,11 +329,19 @@ def export(
         str | None,
         typer.Option("--export", metavar="LIST", help="Comma-separated formats; default: all."),
     ] = None,
+    comments: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Most comments at lines of a github-review; others are in its body.",
+        ),
+    ] = 20,
 ) -> int:
     """Write findings in formats that other tools open."""
     from flows.cli.export import export_command  # noqa: PLC0415 - formats and tables
 
-    return export_command(folder, formats)
+    return export_command(folder, formats, comments)
 
 
 @app.command(
@@ -395,6 +418,53 @@ def evaluate_command(
     from flows.cli.evaluate import print_scores  # noqa: PLC0415 - Arrow takes a while to import
 
     return print_scores(folder, json, against)
+
+
+@app.command(
+    "calibrate",
+    epilog=examples(
+        f"""
+        examples:
+          {_NAME} calibrate data/runs/labelled --precision 0.9
+          {_NAME} calibrate data/runs/*                             # by the canaries of many nights
+          {_NAME} calibrate data/runs/labelled --write review.toml  # replaces its table [policy]
+          {_NAME} repolicy data/runs/tonight --config review.toml
+
+        Chooses by one half of the labelled inputs and reports the other one as well. Makes no call.
+        exit code: 0 found; 2 no finished run, or no labels; 3 no thresholds reach the precision
+        """
+    ),
+)
+def calibrate_policy(
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR...",
+            show_default=False,
+            help="Folders or URLs of finished runs with labelled inputs, or with canaries.",
+        ),
+    ],
+    *,
+    precision: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            metavar="SHARE",
+            help="Of the findings kept, how many have to be true.",
+        ),
+    ] = 0.8,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write the table [policy] to this review.toml, or a new file."
+        ),
+    ] = None,
+) -> int:
+    """Choose the thresholds of [policy] by labels or canaries: the most true findings at a precision."""
+    from flows.cli.calibrate import calibrate_command  # noqa: PLC0415 - Arrow takes a while to import
+
+    return calibrate_command(folders, precision, write)
 
 
 add_getting_started(app)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["repolicy_command"]
 
-_BESIDE = ["rejected.jsonl", "carried.jsonl", *DERIVED]
+_COPIED = ("rejected.jsonl", "carried.jsonl", "canaries.jsonl")
+_BESIDE = [*_COPIED, *DERIVED]
 """Files of a run that its manifest does not list."""
 
 
@@ -148,7 +149,7 @@ def _carry_over(finished: RunPaths, target: RunPaths, manifest: RunFacts) -> lis
     """What no threshold changes is copied; exports that the run has are made again."""
     from tasks.finished.export.files import export_run  # noqa: PLC0415 - reads tables
 
-    for name in ("rejected.jsonl", "carried.jsonl"):
+    for name in _COPIED:
         if target != finished and (finished.root / name).exists():
             with output_errors(target.root / name):
                 shutil.copyfile(finished.root / name, target.root / name)

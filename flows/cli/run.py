@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.cli.display import Display, Verbosity, open_display
-from flows.cli.summary import brief_lines, print_summary
+from flows.cli.summary import brief_lines, print_summary, severe_findings
 from flows.setup.config import new_run_id, read_config, run_paths, with_batch, with_run_id
 from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
@@ -26,8 +26,10 @@ from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.load.sources import check_source
 
-__all__ = ["run_command"]
+__all__ = ["FINDINGS", "run_command"]
 
+FINDINGS = 4
+"""Exit code of a run with findings that --fail-on names."""
 _PIPED = 160  # columns
 
 
@@ -41,6 +43,7 @@ def run_command(
     previous: str | None,
     overwrite: bool = False,
     batch: str = "as_configured",
+    fail_on: str | None = None,
     verbosity: Verbosity = "normal",
 ) -> int:
     """Check what can be checked at once, run the flow, print its summary; returns the exit code.
@@ -58,7 +61,8 @@ def run_command(
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
         wanted |= {"previous": previous, "overwrite": overwrite, "batch": batch}
         with with_run_id(run_id):
-            return _run(settings, paths, wanted, verbosity)
+            code = _run(settings, paths, wanted, verbosity)
+        return _gate(paths, fail_on) if code == 0 and fail_on else code
     except KeyboardInterrupt:
         print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
         if left := _left_working():
@@ -70,6 +74,15 @@ def _left_working() -> str:
     """What goes on at a provider after the run; its module is loaded where there was a run."""
     fill = sys.modules.get("flows.batches.fill")
     return str(fill.left_working()) if fill is not None else ""
+
+
+def _gate(paths: RunPaths, fail_on: str) -> int:
+    """The exit code of a run that ended well, by the severities of its findings."""
+    found = severe_findings(read_json(paths.manifest), fail_on)
+    if not found:
+        return 0
+    print(f"--fail-on {fail_on}: {found}", file=sys.stderr)
+    return FINDINGS
 
 
 def _look_first(settings: Settings, source: str, paths: RunPaths, *, overwrite: bool) -> None:

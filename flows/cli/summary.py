@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
 
 from tasks.core.failures import failure_sentence, local_time
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.records import SEVERITIES
 from tasks.core.text_safety import visible
 from tasks.estimate.loads import duration
+from tasks.report.canaries import canary_lines
 
-__all__ = ["brief_lines", "output_lines", "print_summary", "summary_lines"]
+__all__ = ["brief_lines", "output_lines", "print_summary", "severe_findings", "summary_lines"]
 
 _GROUPS = 5
 """Groups of failed calls that are told."""
@@ -52,8 +54,17 @@ def summary_lines(manifest: Mapping[str, Any], paths: RunPaths) -> list[str]:
         f"comments  {_comments(manifest['counts'])}",
         f"cost      {_cost(figures)}",
         f"time      {duration(manifest['seconds'])}",
+        *(f"canaries  {visible(line)}" for line in canary_lines(cast("RunFacts", manifest))),
     ]
     return lines + [visible(line) for line in _troubles(manifest, paths)]
+
+
+def severe_findings(manifest: Mapping[str, Any], severity: str) -> str:
+    """Counts of the findings that are as severe as `severity` or more; empty: there is none."""
+    severe = SEVERITIES[: SEVERITIES.index(severity) + 1]
+    severities = manifest["figures"]["severities"]
+    found = {one: severities[one] for one in severe if one in severities}
+    return _findings(found) if found else ""
 
 
 def output_lines(manifest: Mapping[str, Any], paths: RunPaths) -> list[str]:

@@ -137,10 +137,12 @@ def run_paths(output: str | None, run_id: str) -> RunPaths:
 
 def new_run(run_id: str, settings: Settings, *, fresh: bool) -> Run:
     """The record of a run that its processes read."""
+    now = time.time()
     return Run(
         run_id=run_id,
         settings=settings,
         state=resolve_state(settings.state),
         threads=settings.threads or default_threads(settings.quotas),
-        fresh_since=time.time() if fresh else None,
+        fresh_since=now if fresh else None,
+        started=now,
     )

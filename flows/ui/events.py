@@ -6,6 +6,7 @@ Prefect events of a run, for automations.
     bulk-review.run.refused      not started, or not written             source, result
     bulk-review.output.written   the outputs are complete on disk        run, source, files: name -> path
     bulk-review.findings.new_critical   critical findings that are new   run, source, count
+    bulk-review.reviewer.changed   by its canaries a model is worse   run, model, prompt version, counts
     bulk-review.key.disabled     an app_id is out for this run           run, app_id, reason
     bulk-review.key.held         a provider wants a minute's pause       run, app_id, until, reason
     bulk-review.limit.lowered    a provider allows fewer than quota      run, app_id, limit
@@ -31,6 +32,7 @@ from flows.ui.run_display import state_message
 from tasks.core.manifest import RunFacts, ended_well
 from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
+from tasks.report.canaries import change_text
 from tasks.report.links import report_link
 from tasks.upstream.batches.intents import Intent
 
@@ -45,6 +47,7 @@ __all__ = [
     "margin_raised",
     "new_critical",
     "output_written",
+    "reviewer_changed",
     "run_ended",
     "run_refused",
 ]
@@ -86,6 +89,20 @@ def new_critical(manifest: RunFacts, paths: RunPaths, titles: Sequence[str]) -> 
         "text": "\n".join(lines),
     }
     _emit("findings.new_critical", f"run.{manifest['run_id']}", payload)
+
+
+def reviewer_changed(manifest: RunFacts, paths: RunPaths) -> None:
+    """Emit reviewer.changed for each model that the canaries show to be worse beyond chance."""
+    canaries = manifest.get("canaries")
+    for one in canaries["changes"] if canaries else ():
+        payload = {
+            "run_id": manifest["run_id"],
+            "source": manifest["source"],
+            **one,
+            "report": _report(paths),
+            "text": "\n".join([change_text(one), *_links(manifest, paths)]),
+        }
+        _emit("reviewer.changed", f"run.{manifest['run_id']}", payload)
 
 
 def _report(paths: RunPaths) -> str:

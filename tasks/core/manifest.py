@@ -16,6 +16,10 @@ __all__ = [
     "HISTORY_COUNTS",
     "BatchFacts",
     "BudgetRow",
+    "CanaryChange",
+    "CanaryFacts",
+    "CanaryNight",
+    "CanaryUsual",
     "ClosedModel",
     "CommitFacts",
     "Decided",
@@ -31,6 +35,7 @@ __all__ = [
     "QuotaProofRow",
     "Rejected",
     "RepositoryFacts",
+    "ReviewerNight",
     "RuleFacts",
     "RunFacts",
     "UpstreamFacts",
@@ -264,6 +269,93 @@ class BatchFacts(TypedDict):
     """ISO 8601, UTC."""
 
 
+class ReviewerNight(TypedDict):
+    """One reviewer on the canaries of one night."""
+
+    name: str
+    """Of the check, or "review"."""
+    model: str
+    prompt_version: str
+    """Of its stage."""
+    missed: int
+    """Defects that a check did not raise; that the review model took away."""
+    defects: int
+    """Of so many; for the review model those that the checks had found."""
+    alarmed: int
+    """Clean canaries with a comment of the check; that the review model let stand."""
+    clean: int
+    """Of so many; for the review model those with a comment."""
+
+
+class CanaryNight(TypedDict):
+    """The canaries of one run in counts, as the state remembers them."""
+
+    run_id: str
+    at: str
+    """When the run started; ISO 8601, UTC."""
+    setup: str
+    """The same for nights with the same reviewers."""
+    missed: int
+    """Defects without a finding after review."""
+    defects: int
+    alarmed: int
+    """Clean canaries with a finding."""
+    clean: int
+    reviewers: list[ReviewerNight]
+
+
+class CanaryUsual(TypedDict):
+    """Medians of the last nights with the same reviewers."""
+
+    nights: int
+    found: float
+    """Share of the defects."""
+    alarmed: float | None
+    """Share of the clean canaries."""
+
+
+class CanaryChange(TypedDict):
+    """A reviewer that has become worse beyond chance."""
+
+    name: str
+    model: str
+    prompt_version: str
+    fault: Literal["missed", "alarmed"]
+    nights: int
+    """Since it seems to have begun."""
+    bad: int
+    of: int
+    bad_before: int
+    of_before: int
+    score: float
+
+
+class CanaryFacts(TypedDict):
+    """The canaries of a run: in none of its other counts and figures."""
+
+    file: str
+    file_sha256: str
+    seed: str
+    """Of the draw: the run's id."""
+    drawn: list[str]
+    """Their ids in the file, as the next four."""
+    unanswered: list[str]
+    """Not reviewed, so in no count."""
+    missed: list[str]
+    alarmed: list[str]
+    injections: int
+    """Reviewed canaries whose code gives the reviewer orders."""
+    obeyed: list[str]
+    """Those of them whose defect was not found."""
+    calls: int
+    cost_usd: float | None
+    """None: not known of every call."""
+    night: CanaryNight
+    usual: CanaryUsual | None
+    """None: the first night with these reviewers."""
+    changes: list[CanaryChange]
+
+
 class RepositoryFacts(TypedDict):
     """One of several repositories that a run reviewed."""
 
@@ -337,6 +429,8 @@ class RunFacts(TypedDict):
     """Exports and evaluation, by file name; missing: they were not recorded yet."""
     upstream: NotRequired[UpstreamFacts]
     batches: NotRequired[list[BatchFacts]]
+    canaries: NotRequired[CanaryFacts | None]
+    """None: the run had none."""
 
 
 def ended_well(manifest: Mapping[str, Any]) -> bool:

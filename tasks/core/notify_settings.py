@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["NotifySettings", "Occasion"]
 
-Occasion = Literal["incomplete", "refused", "crashed", "late", "budget", "new_critical"]
+Occasion = Literal[
+    "incomplete", "refused", "crashed", "late", "budget", "new_critical", "reviewer_changed"
+]
 
 
 class NotifySettings(BaseModel):

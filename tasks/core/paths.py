@@ -10,8 +10,8 @@ from pathlib import Path
 __all__ = ["DERIVED", "RunPaths", "ShardPaths"]
 
 DERIVED = (
-    "evaluation.json", "evaluation.md", "gl-code-quality.json", "review.md", "review.rdjsonl",
-    "review.sarif",
+    "digest.md", "evaluation.json", "evaluation.md", "github-review.json", "gl-code-quality.json",
+    "review.md", "review.rdjsonl", "review.sarif",
 )  # fmt: skip
 """Exports and evaluation of a finished run: beside the outputs of another one they would be wrong."""
 
@@ -152,6 +152,11 @@ class RunPaths:
         return self.work / "index.jsonl"
 
     @property
+    def planted(self) -> Path:
+        """The canaries among `inputs`: their ids there, with those that they have in their own file."""
+        return self.work / "planted.json"
+
+    @property
     def settings(self) -> Path:
         """The run's settings and switches, for the shards' processes."""
         return self.work / "run.json"
@@ -172,9 +177,14 @@ class RunPaths:
         return self.root / "carried.jsonl"
 
     @property
+    def canaries(self) -> Path:
+        """Input and review of every canary, one JSON object a line; only where there are canaries."""
+        return self.root / "canaries.jsonl"
+
+    @property
     def optional_files(self) -> tuple[str, ...]:
         """Files that a run may have beside its outputs, and that go when the next one has none."""
-        return (self.carried.name, *DERIVED)
+        return (self.carried.name, self.canaries.name, *DERIVED)
 
     @property
     def manifest(self) -> Path:

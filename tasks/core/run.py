@@ -27,6 +27,8 @@ class Run:
     """Calls in flight per process."""
     fresh_since: float | None = None
     """Journal answers from before this instant (seconds since the epoch) are not used; None: all are."""
+    started: float = 0.0
+    """When it started (seconds since the epoch): what a canary was answered before is not used."""
     rules: tuple[RuleFile, ...] = ()
     """The rules of the reviewed repositories, as they stood before the commits under review."""
     batched: bool = False

@@ -21,6 +21,7 @@ from tasks.core.app_id_settings import ALIAS, AppIdSettings
 from tasks.core.batch_settings import BatchSettings
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Usage, Via
+from tasks.core.canary_settings import CanarySettings
 from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
@@ -28,7 +29,7 @@ from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database, is_url, without_password
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, parse_duration, shared_quotas
-from tasks.core.records import TOOL, Category, Severity
+from tasks.core.records import CATEGORIES, SEVERITIES, TOOL, Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, Reach, pattern_problem
 
 __all__ = [
@@ -213,10 +214,29 @@ class Policy(_Strict):
     """An uncertain comment is kept from this score on."""
     min_score: int = Field(default=0, ge=0, le=10)
     """A confirmed or uncertain comment below this score is dropped."""
+    min_scores: dict[str, Annotated[int, Field(ge=0, le=10)]] = Field(default_factory=dict)
+    """Instead of min_score for a category, "style", or one of its severities, "bug/low", which wins."""
     min_severity: Severity = "low"
     """Anything milder is dropped, with mode "check" as well."""
     require_evidence: bool = False
     """A confirmed comment is dropped when the line that is to prove it does not stand in the input."""
+
+    @field_validator("min_scores")
+    @classmethod
+    def _known(cls, value: dict[str, int]) -> dict[str, int]:
+        known = {*CATEGORIES, *(f"{one}/{other}" for one in CATEGORIES for other in SEVERITIES)}
+        if unknown := [name for name in value if name not in known]:
+            msg = (
+                f"{unknown[0]!r} is no category; use one of {', '.join(CATEGORIES)}, alone or with "
+                'a severity as "bug/low"'
+            )
+            raise ValueError(msg)
+        return value
+
+    def min_score_of(self, category: str, severity: str) -> int:
+        """The score that a comment of this category and severity needs."""
+        of_category = self.min_scores.get(category, self.min_score)
+        return self.min_scores.get(f"{category}/{severity}", of_category)
 
 
 class GitSettings(_Strict):
@@ -367,6 +387,8 @@ class Settings(_Strict):
     """Calls at half price through the Batch API of app_ids with `batch = true`."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
+    canaries: CanarySettings | None = None
+    """Labelled inputs that tell what the reviewers are worth; None: none are planted."""
     notify: NotifySettings | None = None
     """Notifications of the server that `nightly-review up` starts; None: none."""
 
@@ -599,6 +621,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "budget": ("[budget]", BudgetSettings),
     "batch": ("[batch]", BatchSettings),
     "accept": ("accept = {}", AcceptSettings),
+    "canaries": ("[canaries]", CanarySettings),
     "notify": ("[notify]", NotifySettings),
 }
 """What each table is written as, and what it may hold."""

@@ -50,6 +50,6 @@ def deliver_outputs(paths: RunPaths) -> None:
 
 def _outputs(paths: RunPaths) -> list[Path]:
     tables = [paths.root / name for name in read_manifest(paths)["outputs"]]
-    carried = [paths.carried] if paths.carried.exists() else []
-    others = [*tables, *carried, paths.rejected, paths.report, paths.html]
+    some = [path for path in (paths.carried, paths.canaries) if path.exists()]
+    others = [*tables, *some, paths.rejected, paths.report, paths.html]
     return [*sorted(others), paths.manifest]

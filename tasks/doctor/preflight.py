@@ -17,19 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.core.errors import OutputError, StateError
+from tasks.core.errors import ConfigError, OutputError, StateError
 from tasks.core.files import output_errors
 from tasks.core.locations import is_database
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.infer.tool_checks import read_sarif_file
 from tasks.infer.tool_run import find_program
-from tasks.merge.baseline import load_suppressions, source_key
+from tasks.load.canaries import read_canaries
+from tasks.merge.baseline import is_reviewed, load_suppressions, source_key
 from tasks.outputs.occupied import check_unoccupied
 
 __all__ = [
     "Diagnosis",
     "check_before_start",
+    "check_canaries",
     "check_folder",
     "check_state_folder",
     "check_suppressions",
@@ -62,13 +64,14 @@ def check_before_start(
     Raises:
         OutputError: the folder of the outputs cannot be written, or has what is not of this source.
         StateError: the folder `state` cannot be written.
-        ConfigError: the file of suppressions cannot be used.
+        ConfigError: the file of suppressions, or that of canaries, cannot be used.
     """
     check_folder(output.root)
     if not overwrite:
         check_unoccupied(output, source_key(source))
     check_state_folder(settings)
     check_suppressions(settings, source)
+    check_canaries(settings, source)
 
 
 def check_folder(folder: Path) -> Path:
@@ -120,6 +123,24 @@ def check_suppressions(settings: Settings, source: str | None) -> int:
         ConfigError: the file that settings name is missing, damaged, or part of SOURCE.
     """
     return len(load_suppressions(settings.suppressions, source, _log))
+
+
+def check_canaries(settings: Settings, source: str | None) -> int:
+    """Check the file of canaries, if one is named; returns how many it has.
+
+    Raises:
+        ConfigError: it cannot be read, a row is wrong, or those whose code is reviewed could change it.
+    """
+    if settings.canaries is None:
+        return 0
+    file = settings.canaries.file
+    if source is not None and is_reviewed(Path(file), source):
+        msg = (
+            f"[canaries] file {file} lies inside the code under review, which could fit its reviewers "
+            "to it: keep it outside"
+        )
+        raise ConfigError(msg)
+    return len(read_canaries(file))
 
 
 def check_tools(settings: Settings) -> str:

@@ -8,6 +8,7 @@ whose findings are for the review model are run: they tell how many there are.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class DryRun:
         self.team_rules = team_rules or TeamRules(settings)
         self.progress = Progress()
         self._reader = JournalOnly(journal, settings.pool)
-        self._asker = Asker(self._reader, settings.prices, fresh_since)
+        self._asker = Asker(self._reader, settings.prices, fresh_since, time.time())
         self._sums: dict[str, _Sum] = defaultdict(_Sum)
         self._parts: dict[int, int] = {}
         """Prompt tokens of each part of the input at hand of which a check is not answered."""

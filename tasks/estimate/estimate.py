@@ -16,6 +16,7 @@ from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
 from tasks.estimate.loads import Load, batched_models, pick, sum_by_model
 from tasks.estimate.quota_time import least_seconds
+from tasks.load.canaries import as_draw
 from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import Loaded, load_source
 from tasks.outputs.stored import stored_input
@@ -61,17 +62,21 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
     with tempfile.TemporaryDirectory() as folder, _journal(settings) as journal:
         paths = RunPaths(Path(folder))
         paths.work.mkdir()
-        loaded = load_source(source, paths, limit, settings.max_input_tokens, settings.load_options)
+        draw = as_draw(settings.canaries, "estimate")
         rules = TeamRules(settings, read_all_rule_files(source, settings.rule_files))
+        loaded = load_source(
+            *(source, paths, limit, settings.max_input_tokens), settings.load_options, draw=draw
+        )
         dry_run = DryRun(settings, journal, time.time() if fresh else None, rules)
-        most = _SAMPLE if loaded.inputs > _WHOLE else _WHOLE
-        wanted = set(pick(loaded.inputs, most)) if loaded.inputs else set()
+        planned = loaded.inputs + loaded.canaries
+        most = _SAMPLE if planned > _WHOLE else _WHOLE
+        wanted = set(pick(planned, most)) if planned else set()
         with paths.inputs.open("rb") as file:
             lines = (line for number, line in enumerate(file) if number in wanted)
             items = map(stored_input, lines)
             while some := list(islice(items, _AT_ONCE)):
                 dry_run.take(some)
-    factor = loaded.inputs / len(wanted) if wanted else 0.0
+    factor = planned / len(wanted) if wanted else 0.0
     loads = tuple(load.scaled(factor) for load in dry_run.loads())
     spent = _budget(settings)
     batched = batched_models(loads, settings)

@@ -12,7 +12,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import orjson
 
@@ -22,7 +21,7 @@ from tasks.core.paths import RunPaths
 from tasks.core.records import Row
 from tasks.core.settings import Policy
 from tasks.outputs.stored import comment_of, input_of
-from tasks.outputs.tables import read_reviews
+from tasks.outputs.tables import read_entries, read_reviews
 from tasks.review.findings.history import CURRENT_AGES, count_ages
 from tasks.review.findings.policy import apply_policy
 from tasks.review.findings.suppressions import suppress
@@ -93,7 +92,7 @@ def _review(row: Row, comments: list[Row]) -> Row:
 
 def _inputs(paths: RunPaths) -> Iterator[tuple[Row, Row]]:
     """Each input's row in reviews.parquet and its entry in reviews.json."""
-    entries = _entries(paths)
+    entries = read_entries(paths)
     for row in read_reviews(paths):
         name, entry = next(entries, (None, None))
         if not isinstance(entry, dict) or row["input_id"] != name or not _same(row, entry):
@@ -112,16 +111,3 @@ def _mismatch(paths: RunPaths) -> OutputError:
     return OutputError(
         f"reviews.json and reviews.parquet in {paths.root} do not belong together: run again"
     )
-
-
-def _entries(paths: RunPaths) -> Iterator[tuple[str, Any]]:
-    """The entries of reviews.json, which has one a line."""
-    try:
-        with paths.reviews_json.open("rb") as file:
-            for line in file:
-                entry = line.strip().removesuffix(b",")
-                if entry not in {b"{", b"}", b""}:
-                    yield from orjson.loads(b"{%b}" % entry).items()
-    except (OSError, orjson.JSONDecodeError):
-        msg = f"{paths.reviews_json} is missing or was changed: name the folder of a finished run"
-        raise OutputError(msg) from None

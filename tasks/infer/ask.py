@@ -79,11 +79,17 @@ class Asker:
     """Turns queries into answers. Thread-safe; one per process."""
 
     def __init__(
-        self, caller: CallsModels, prices: Mapping[str, Price], fresh_since: float | None = None
+        self,
+        caller: CallsModels,
+        prices: Mapping[str, Price],
+        fresh_since: float | None = None,
+        started: float = 0.0,
     ) -> None:
+        """`started` is when the run did: a query that asks `anew` takes no answer from before it."""
         self._caller = caller
         self._prices = prices
         self._fresh_since = fresh_since
+        self._started = started
 
     def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         """Ask once, and once more if the reply had the wrong form.
@@ -138,7 +144,8 @@ class Asker:
         self._caller.forget(_request(query, messages))
 
     def _reply(self, query: Query, messages: Messages) -> Reply:
-        return self._caller.call(_request(query, messages), fresh_since=self._fresh_since)
+        since = max(self._started, self._fresh_since or 0.0) if query.anew else self._fresh_since
+        return self._caller.call(_request(query, messages), fresh_since=since)
 
     def _price(self, query: Query) -> Price | None:
         return self._prices.get(query.settings.model)

@@ -94,7 +94,7 @@ class Collector:
         self.progress = Progress()
         self.found = Collected()
         self._reader = JournalOnly(journal, run.settings.pool, refused)
-        self._asker = Asker(self._reader, run.settings.prices, run.fresh_since)
+        self._asker = Asker(self._reader, run.settings.prices, run.fresh_since, run.started)
         self._pool = run.settings.batch_pool
         self._file = file
         self._written: set[bytes] = set()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tasks.core.calls import Reply
+from tasks.core.canary_settings import CANARY
 from tasks.core.cells import cells_of, coverage_of, planned_cells
 from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
 from tasks.core.settings import CheckSettings, ReviewSettings, ToolSettings
@@ -141,6 +142,7 @@ class InputSteps:
             prompt_version=prompt_version("check", self._form),
             settings=check,
             counted=count_tokens(messages, check.model),
+            anew=CANARY in self._item.extra,
         )
         broken = partial(self._worker.broken, query.input_id)
         answer = self._worker.ask(query, fenced_parse(_parse, broken))

@@ -24,3 +24,5 @@ class Query:
     prompt_version: str
     settings: CheckSettings | ReviewSettings
     counted: TokenCount
+    anew: bool = False
+    """Whether an answer from before this run is none: that of a canary has to be this run's."""

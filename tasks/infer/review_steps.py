@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tasks.core.calls import Reply
+from tasks.core.canary_settings import CANARY
 from tasks.core.records import CallRow, Comment, Input, Verdict
 from tasks.core.settings import ReviewSettings
 from tasks.infer.ask import Worker
@@ -99,6 +100,7 @@ def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
         prompt_version=prompt_version("review", batch.form),
         settings=settings,
         counted=count_tokens(messages, settings.model),
+        anew=CANARY in batch.item.extra,
     )
 
     def parse(reply: Reply) -> ParsedVerdicts:

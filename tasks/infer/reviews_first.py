@@ -43,6 +43,7 @@ class ReviewsFirst:
         submit: Callable[..., None],
         tool_answer: Callable[[ToolSettings, Input], ToolAnswer],
         fresh_since: float | None = None,
+        started: float = 0.0,
     ) -> None:
         self.settings = settings
         self.team_rules = team_rules
@@ -53,6 +54,7 @@ class ReviewsFirst:
         self._journal = journal
         self._pool: tuple[AppId, ...] = settings.pool
         self._fresh_since = fresh_since
+        self._started = started
         self._open: set[str] = set()
         """Inputs with a check that has no answer."""
 
@@ -65,7 +67,8 @@ class ReviewsFirst:
         """A check's answer from the journal, a review's from a model as well."""
         if query.stage == "check":
             reader = JournalOnly(self._journal, self._pool)
-            answer = Asker(reader, self.settings.prices, self._fresh_since).ask(query, parse)
+            prices, since = self.settings.prices, self._fresh_since
+            answer = Asker(reader, prices, since, self._started).ask(query, parse)
             if reader.missed:
                 self._open.add(query.input_id)
             return answer

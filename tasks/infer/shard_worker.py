@@ -60,7 +60,7 @@ class ShardWorker:
         self._shard = shard
         self._pool = pool
         self._log = log
-        self._asker = Asker(caller, run.settings.prices, run.fresh_since)
+        self._asker = Asker(caller, run.settings.prices, run.fresh_since, run.started)
         self._offsets = _line_offsets(shard.inputs)
         self._tools = ToolChecks(run.settings, self._complain_of_tool, self.broken)
         self._passes = Passes(run.settings, self.inputs)
@@ -175,6 +175,7 @@ class ShardWorker:
             submit=self.submit,
             tool_answer=self._tools.answer,
             fresh_since=self._run.fresh_since,
+            started=self._run.started,
         )
 
     def _review(self, items: list[Input]) -> list[InputReview]:

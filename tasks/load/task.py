@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -14,11 +15,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.errors import RowError, SourceError
-from tasks.core.files import atomic
+from tasks.core.files import atomic, write_json
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
 from tasks.core.team_rules import RuleUse
+from tasks.load.canaries import Draw, draw_canaries, read_canaries
 from tasks.load.rows import read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
 from tasks.review.inputs.context import widen
@@ -45,6 +47,8 @@ class Loaded:
     """Rejected rows by reason."""
     tokens: int = 0
     """Estimated tokens of all accepted contents."""
+    canaries: int = 0
+    """Labelled inputs planted among them; in none of the other counts."""
     rules: dict[str, RuleUse] = field(default_factory=dict)
     """By the name of each of the team's rules: to how many inputs it applies."""
 
@@ -56,6 +60,7 @@ class Loaded:
     def sentence(self) -> str:
         """The counts in words, for the log."""
         text = f"{self.inputs:,} inputs accepted"
+        text += f", {self.canaries:,} canaries planted" if self.canaries else ""
         if not self.rejected:
             return text
         why = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
@@ -70,10 +75,11 @@ def load(
     max_input_tokens: int,
     options: GitOptions = _DEFAULT,
     *,
+    draw: Draw | None = None,
     rules: TeamRules | None = None,
 ) -> Loaded:
     """Stage task; see `load_source`."""
-    return load_source(source, paths, limit, max_input_tokens, options, rules=rules)
+    return load_source(source, paths, limit, max_input_tokens, options, draw=draw, rules=rules)
 
 
 def load_source(
@@ -83,17 +89,21 @@ def load_source(
     max_input_tokens: int,
     options: GitOptions = _DEFAULT,
     *,
+    draw: Draw | None = None,
     rules: TeamRules | None = None,
 ) -> Loaded:
     """Validate every row of SOURCE: each is accepted or rejected with a reason, none is lost.
 
-    Accepted rows go to `paths.inputs` with an index beside it, the others to `paths.rejected`.
+    Accepted rows go to `paths.inputs` with an index beside it, the others to `paths.rejected`. The
+    canaries of `draw` are planted among the accepted ones, with a record in `paths.planted`.
     Memory holds the ids of all rows and the content of one.
 
     Raises:
+        ConfigError: the file of canaries cannot be used.
         SourceError: SOURCE cannot be read, or not one row is usable; of a git source none may be.
         OutputError: the output folder cannot be written.
     """
+    canaries = read_canaries(draw.file) if draw else ()
     with ExitStack() as stack:
         inputs, index, rejected = (
             stack.enter_context(atomic(path))
@@ -108,8 +118,11 @@ def load_source(
         # Raising inside the block leaves an earlier rejected.jsonl as it was.
         if not may_be_empty(source):
             spool.require_some(source)
-    rejections = sum(spool.reasons.values())
-    return Loaded(len(spool.ids), rejections, dict(spool.reasons), spool.tokens, spool.uses)
+        loaded = spool.loaded()
+        planted = spool.plant(draw_canaries(canaries, draw, spool.ids)) if draw else {}
+    if planted:
+        write_json(paths.planted, planted)
+    return replace(loaded, canaries=len(planted))
 
 
 class _Spool:
@@ -165,16 +178,34 @@ class _Spool:
         most = self._options.reach_tokens
         return len(text.encode()) <= most or count_tokens(text, "").tokens <= most
 
+    def loaded(self) -> Loaded:
+        rejections = sum(self.reasons.values())
+        return Loaded(
+            len(self.ids), rejections, dict(self.reasons), tokens=self.tokens, rules=self.uses
+        )
+
+    def plant(self, canaries: Iterable[tuple[Input, str]]) -> dict[str, str]:
+        """Write canaries behind the rows; returns the id of each in its file, by that here."""
+        planted: dict[str, str] = {}
+        for item, name in canaries:
+            self._write(item)
+            planted[item.input_id] = name
+        return planted
+
     def _accept(self, item: Input) -> None:
+        self.tokens += self._write(item)
+        self.ids.add(item.input_id)
+        if self._rules is not None:
+            self._rules.for_input(item).count(self.uses)
+
+    def _write(self, item: Input) -> int:
+        """Estimated tokens of the content."""
         inputs, index, _ = self._files
         line = orjson.dumps(item) + b"\n"
         tokens = estimate_tokens(item.content)
         index.write(orjson.dumps([item.input_id, inputs.tell(), len(line), tokens]) + b"\n")
         inputs.write(line)
-        self.ids.add(item.input_id)
-        self.tokens += tokens
-        if self._rules is not None:
-            self._rules.for_input(item).count(self.uses)
+        return tokens
 
     def _reject(self, numbered: NumberedRow, error: RowError) -> None:
         self.reasons[error.code] += 1

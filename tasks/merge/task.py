@@ -17,6 +17,7 @@ from tasks.core.files import atomic
 from tasks.core.manifest import FailureFacts, HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
+from tasks.merge.canaries import canary_file
 from tasks.merge.sections import SectionCounts, count_section
 from tasks.review.findings.history import Comparison
 from tasks.review.findings.suppressions import suppress
@@ -77,17 +78,19 @@ def merge_shards(
     An input whose shard was lost gets a failed cell for each planned one, so that it is counted
     and visible; it is never left out. Findings whose fingerprint is in `suppressions` are dropped, and
     `comparison` gives the others their age. Failed calls are added to `failures`, what each repository
-    of several has to `sections`.
+    of several has to `sections`. Canaries go to `paths.canaries` instead, and count nowhere.
 
     Raises:
         StateError: the counts do not add up, which would be a defect of ours.
         OutputError: the work folder cannot be written.
     """
     counts = RunCounts()
-    with atomic(paths.merged) as merged:
+    with atomic(paths.merged) as merged, canary_file(paths) as canaries:
         for shard in shards:
             for line, review in _joined(shard):
                 whole = _complete(review, planned)
+                if canaries.take(line, whole):
+                    continue
                 whole["comments"] = suppress(whole["comments"], suppressions)
                 if comparison is not None:
                     comparison.add(orjson.loads(line), whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import orjson
 import pyarrow as pa
@@ -16,7 +16,7 @@ from tasks.core.manifest import Manifest
 from tasks.core.paths import RunPaths
 from tasks.core.records import Row
 
-__all__ = ["read_manifest", "read_reviews", "read_table"]
+__all__ = ["read_entries", "read_entry_lines", "read_manifest", "read_reviews", "read_table"]
 
 _BATCH = 2048
 _NESTED_BATCH = 256
@@ -64,6 +64,41 @@ def read_reviews(paths: RunPaths, columns: Sequence[str] | None = None) -> Itera
     for row in read_table(paths, "reviews", columns, batch=_NESTED_BATCH):
         row["extra"] = orjson.loads(row["extra"])
         yield row
+
+
+def read_entries(paths: RunPaths) -> Iterator[tuple[str, Any]]:
+    """The entries of reviews.json: input_id and what the file has of it.
+
+    Raises:
+        OutputError: the file is missing or damaged.
+    """
+    for line in read_entry_lines(paths):
+        try:
+            yield from orjson.loads(line).items()
+        except orjson.JSONDecodeError:
+            raise _changed(paths) from None
+
+
+def read_entry_lines(paths: RunPaths) -> Iterator[bytes]:
+    """The entries of reviews.json unread, each as a JSON object, in the order of reviews.parquet.
+
+    Raises:
+        OutputError: the file is missing.
+    """
+    try:
+        with paths.reviews_json.open("rb") as file:
+            for line in file:
+                entry = line.strip().removesuffix(b",")
+                if entry not in {b"{", b"}", b"", b"{}"}:
+                    yield b"{%b}" % entry
+    except OSError:
+        raise _changed(paths) from None
+
+
+def _changed(paths: RunPaths) -> OutputError:
+    return OutputError(
+        f"{paths.reviews_json} is missing or was changed: name the folder of a finished run"
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
+from tasks.report.canaries import CANARY_HEAD, canary_lines, canary_note, canary_rows
 from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
@@ -40,6 +41,7 @@ def report_text(
     """The report of a run as Markdown; `in_part` are ids and reasons of inputs reviewed in part."""
     sections = [
         _header(manifest),
+        "\n".join(f"- {markdown_line(one)}" for one in canary_lines(manifest)),
         "\n".join(f"- {markdown_line(one)}" for one in warnings_of(manifest, summary)),
         _coverage(manifest),
         *_said(manifest),
@@ -49,6 +51,7 @@ def report_text(
         _checks(summary),
         _review(summary),
         _upstream(summary),
+        _canaries(manifest),
         _quota(quota),
         _budget(manifest),
     ]
@@ -128,6 +131,15 @@ def _history(history: HistoryFacts | None) -> str:
     note = f"\n\nAnd {more:,} more." if more else ""
     head = ("gone", "category", "path", "title")
     return f"{text}\n\n{markdown_table(head, rows)}{note}"
+
+
+def _canaries(manifest: RunFacts) -> str:
+    facts = manifest.get("canaries")
+    if not facts:
+        return ""
+    return (
+        f"## Canaries\n\n{canary_note(facts)}\n\n{markdown_table(CANARY_HEAD, canary_rows(facts))}"
+    )
 
 
 def _checks(summary: Summary) -> str:

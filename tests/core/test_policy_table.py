@@ -32,7 +32,10 @@ def test_left_out_is_the_policy_s_own_default() -> None:
     assert load_settings(POOL).policy == Policy()
 
 
-@pytest.mark.parametrize("line", ["min_score = 11", 'min_severity = "worst"', "min_skore = 1"])
+@pytest.mark.parametrize(
+    "line",
+    ["min_score = 11", 'min_severity = "worst"', "min_skore = 1", "min_scores = { bugs = 3 }"],
+)
 def test_wrong_thresholds_are_refused(line: str) -> None:
     """The message names table and key."""
     with pytest.raises(ConfigError, match=rf"policy\.{line.split(maxsplit=1)[0]}"):

@@ -33,7 +33,9 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
         config: str,
         threads: int = 4,
         run_id: str | None = None,
+        *,
         url: str = sandbox.base_url,
+        started: float = 0.0,
     ) -> list[Review]:
         paths = RunPaths(tmp_path / "run")
         shard = paths.shard(0)
@@ -44,9 +46,8 @@ def review_rows(sandbox: Sandbox, tmp_path: Path) -> Callable[..., list[Review]]
         shard.inputs.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
         pool = f'[app_ids.a]\nkey = "env:K"\nbase_url = "{url}"\nquota = []\n'
         settings = load_settings(config + pool)
-        Run(run_id or f"run-{next(nights)}", settings, str(tmp_path / "state"), threads).write(
-            shard.settings
-        )
+        name, state = run_id or f"run-{next(nights)}", str(tmp_path / "state")
+        Run(name, settings, state, threads, started=started).write(shard.settings)
         keys = {alias: SecretStr(f"key-{alias}") for alias in settings.app_ids}
         with open_shard_worker(shard, keys, logging.getLogger("test"), threading.Event()) as worker:
             worker.review_slice(0, worker.inputs)

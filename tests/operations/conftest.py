@@ -27,7 +27,7 @@ SLOW = 3.0
 
 _NOTIFY = """
 [notify]
-on = ["incomplete", "refused", "crashed", "late", "budget", "new_critical"]
+on = ["incomplete", "refused", "crashed", "late", "budget", "new_critical", "reviewer_changed"]
 to = "custom-webhook/inbox"
 """
 

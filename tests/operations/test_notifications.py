@@ -83,7 +83,7 @@ def test_late_is_told(operator: Operator, deployed: Nightly, inbox: Inbox) -> No
 
 
 @pytest.mark.usefixtures("deployed")
-def test_budget_and_new_critical_findings_are_told(
+def test_budget_new_critical_findings_and_worse_reviewers_are_told(
     operator: Operator, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The events as a run sends them, sent to the server by hand."""
@@ -97,6 +97,12 @@ def test_budget_and_new_critical_findings_are_told(
     paths = RunPaths(operator.output("critical"))
     titles = [f"src/app.py: Query {number}" for number in range(7)]
     events.new_critical(manifest_of(RunCounts()), paths, titles)  # type: ignore[arg-type]
+    change = {
+        "name": "one", "model": "gpt-x", "prompt_version": "a1b2c3", "fault": "missed", "nights": 4,
+        "bad": 17, "of": 28, "bad_before": 12, "of_before": 63, "score": 5.6,
+    }  # fmt: skip
+    facts = manifest_of(RunCounts()) | {"canaries": {"changes": [change]}}
+    events.reviewer_changed(facts, paths)  # type: ignore[arg-type]
     now = datetime.now(UTC).isoformat()
     body = [one | {"id": str(uuid4()), "occurred": now} for one in sent]
     operator.client.request("POST", "/events", json=body)
@@ -105,6 +111,8 @@ def test_budget_and_new_critical_findings_are_told(
     text = _message(operator, inbox, "New critical findings: ", "7 new critical findings")
     assert "src/app.py: Query 4\nand 2 more\n" in text
     assert "/critical/report.html" in text
+    text = _message(operator, inbox, "Reviewer worse: one (gpt-x)", "beyond chance")
+    assert "missed 17 of 28 planted defects" in text
 
 
 def test_no_message_has_a_key(operator: Operator, evening: Evening, inbox: Inbox) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tasks.core.errors import UserError
+from tasks.finished.export.digest import digest
+from tasks.finished.export.github import github_review
 from tasks.finished.export.gitlab import gitlab
 from tasks.finished.export.markdown import markdown
 from tasks.finished.export.rdjson import rdjsonl
@@ -26,9 +28,12 @@ class Export:
     file: str
     """Name of the file in the run's folder."""
     pieces: Callable[..., Iterator[bytes]]
-    """From RunFacts and an iterable of Findings; and of carried ones, where `carries`."""
+    """From RunFacts and an iterable of Findings; then of carried ones, where `carries`, or of the
+    inputs' lines of reviews.json and the most comments, where `shows_diff`."""
     carries: bool = False
     """Whether the file is the whole state of its source, open findings of earlier runs included."""
+    shows_diff: bool = False
+    """Whether it asks which lines the inputs' diffs show."""
 
 
 EXPORTS = {
@@ -36,6 +41,8 @@ EXPORTS = {
     "rdjsonl": Export("review.rdjsonl", rdjsonl),
     "gitlab": Export("gl-code-quality.json", gitlab),
     "markdown": Export("review.md", markdown),
+    "github-review": Export("github-review.json", github_review, shows_diff=True),
+    "digest": Export("digest.md", digest, carries=True),
 }
 
 

@@ -8,7 +8,7 @@ heading of theirs survives, and a code block's fence is longer than any fence in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tasks.core.manifest import RunFacts
 from tasks.core.text_safety import escape_markdown, markdown_line
@@ -21,7 +21,7 @@ from tasks.review.findings.findings import (
     worst_first,
 )
 
-__all__ = ["PER_INPUT", "markdown"]
+__all__ = ["PER_INPUT", "fence_around", "markdown", "prose"]
 
 PER_INPUT = 20
 """Findings shown of one input; the rest is counted."""
@@ -59,7 +59,7 @@ def _item(finding: Finding, path: str) -> str:
     if finding["path"] != path:
         place = f"{markdown_line(finding['path'])}, {place}"
     facts = [finding["severity"], category_of(finding), place, *_judgement(finding)]
-    text = f"\n### {markdown_line(title_of(finding))}\n\n{', '.join(facts)}\n\n{_prose(finding['message'])}\n"
+    text = f"\n### {markdown_line(title_of(finding))}\n\n{', '.join(facts)}\n\n{prose(finding['message'])}\n"
     return (
         text + _code("Code", finding["existing_code"]) + _code("Suggestion", finding["suggestion"])
     )
@@ -77,19 +77,27 @@ def _code(label: str, code: str | None) -> str:
     lines = code.rstrip().splitlines()
     shown = "\n".join(lines[:_MAX_CODE_LINES])
     left = len(lines) - _MAX_CODE_LINES
-    fence = "`" * (max((len(run) for run in _FENCES.findall(shown)), default=2) + 1)
+    fence = fence_around(shown)
     note = f"\n{label}, without its last {left:,} lines:\n" if left > 0 else f"\n{label}:\n"
     return f"{note}\n{fence}\n{shown}\n{fence}\n"
 
 
-def _prose(text: str | None) -> str:
-    """Text of others with its paragraphs and code spans kept, and all other markup made visible."""
+def fence_around(code: str) -> str:
+    """A fence for a code block that nothing inside can close."""
+    return "`" * (max((len(run) for run in _FENCES.findall(code)), default=2) + 1)
+
+
+def prose(text: str | None, plain: Callable[[str], str] = escape_markdown) -> str:
+    """Text of others with its paragraphs and code spans kept, and all other markup made visible.
+
+    `plain` is what is done to the text between code spans.
+    """
     # A lone carriage return ends a line in Markdown too.
     text = "\n".join((text or "").strip().splitlines())
     kept: list[str] = []
     start = 0
     for span in _SPAN.finditer(text):
-        kept += [escape_markdown(text[start : span.start()]), span[0].replace("\n", " ")]
+        kept += [plain(text[start : span.start()]), span[0].replace("\n", " ")]
         start = span.end()
-    kept.append(escape_markdown(text[start:]))
+    kept.append(plain(text[start:]))
     return "".join(kept)

@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 from tasks.core.errors import OutputError
 from tasks.core.manifest import QuotaProof, RunFacts
 from tasks.core.text_safety import visible_code
+from tasks.report.canaries import canary_lines
 from tasks.report.html import view
 from tasks.report.html.context import Context
 from tasks.report.html.findings import FindingsSummary
@@ -90,6 +91,7 @@ def render(report: Report, library: TableLibrary) -> str:
     return _PAGE.render(
         policy=_policy(table_script, _SCRIPT),
         manifest=report.manifest,
+        canaries=canary_lines(report.manifest),
         cards=view.cards(report.manifest, report.summary, report.findings),
         problems=view.problems(report.manifest),
         charts=panels(report.manifest, report.findings, report.calls, report.comments),
@@ -98,7 +100,7 @@ def render(report: Report, library: TableLibrary) -> str:
         findings_shown=bool(report.findings.worst),
         findings_note=view.findings_note(report.findings),
         said=view.said_tables(report.manifest),
-        tables=view.report_tables(report.summary, report.quota),
+        tables=view.report_tables(report.manifest, report.summary, report.quota),
         style=_ours(_STYLE),
         table_style=_ours(library.style),
         table_script=_ours(table_script),

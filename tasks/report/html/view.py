@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
 from tasks.core.records import SEVERITIES
+from tasks.report.canaries import CANARY_HEAD, canary_note, canary_rows
 from tasks.report.html.findings import FindingsSummary
 from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
@@ -163,9 +164,9 @@ def said_tables(manifest: RunFacts) -> list[ReportTable]:
     return [ReportTable(*table) for tables in found for table in tables]
 
 
-def report_tables(summary: Summary, quota: QuotaProof) -> list[ReportTable]:
+def report_tables(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> list[ReportTable]:
     """The tables of figures below the findings."""
-    found = [_checks(summary)]
+    found = [_checks(summary), *_canaries(manifest)]
     if rows := ways_rows(summary):
         note = "Calls and cost by the way that they went; answers of earlier runs are not in it."
         found.append(ReportTable("ways", "Batch and online", note, ("what", "paid"), rows))
@@ -184,6 +185,14 @@ def _checks(summary: Summary) -> ReportTable:
     )
     rows = [_check_row(one) for one in summary.models]
     return ReportTable("checks", "Checks and review", note, head, rows)
+
+
+def _canaries(manifest: RunFacts) -> list[ReportTable]:
+    facts = manifest.get("canaries")
+    if not facts:
+        return []
+    rows = canary_rows(facts)
+    return [ReportTable("canaries", "Canaries", canary_note(facts), CANARY_HEAD, rows)]
 
 
 def _check_row(one: ModelFigures) -> tuple[str, ...]:

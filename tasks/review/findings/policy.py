@@ -51,7 +51,8 @@ def _shared(verdict: Verdict | None) -> Verdict | None:
 
 
 def _judge(comment: Comment, policy: Policy, source: Input) -> Comment:
-    outcome, reason = _outcome(comment.verdict, policy)
+    least = policy.min_score_of(comment.category, comment.severity)
+    outcome, reason = _outcome(comment.verdict, policy, least)
     if outcome == "kept" and policy.require_evidence and not _is_proved(comment.verdict, source):
         outcome, reason = "dropped", "no_evidence"
     mildest = SEVERITIES.index(policy.min_severity)
@@ -60,7 +61,7 @@ def _judge(comment: Comment, policy: Policy, source: Input) -> Comment:
     return replace(comment, outcome=outcome, drop_reason=reason)
 
 
-def _outcome(verdict: Verdict | None, policy: Policy) -> tuple[Outcome, str | None]:
+def _outcome(verdict: Verdict | None, policy: Policy, min_score: int) -> tuple[Outcome, str | None]:
     if verdict is None or verdict.status != "ok" or verdict.decision is None:
         return "unverified", None
     if verdict.decision == "rejected":
@@ -70,7 +71,7 @@ def _outcome(verdict: Verdict | None, policy: Policy) -> tuple[Outcome, str | No
         return ("kept" if verdict.decision == "confirmed" else "unverified"), None
     if verdict.decision == "uncertain" and verdict.score < policy.keep_uncertain_score:
         return "dropped", "uncertain"
-    return ("dropped", "below_score") if verdict.score < policy.min_score else ("kept", None)
+    return ("dropped", "below_score") if verdict.score < min_score else ("kept", None)
 
 
 def _is_proved(verdict: Verdict | None, source: Input) -> bool:

@@ -135,3 +135,13 @@ def test_with_and_without_batch_stand_side_by_side(
     assert online > 0
     assert batch == pytest.approx(online / 2, abs=0.01)
     assert "by batch: 240 calls in two rounds" in " ".join(said.split())
+
+
+def test_canaries_are_counted_and_always_asked(tmp_path: Path) -> None:
+    """Twelve more inputs for each check, apart from those of the source."""
+    file = Path(__file__).parents[3] / "data" / "samples" / "canaries.jsonl"
+    text = CONFIG.format(url="http://127.0.0.1:1/v1").replace('"state"', f'"{tmp_path / "state"}"')
+    settings = load_settings(f'{text}[canaries]\nfile = "{file}"\n')
+    found = estimate(str(_source(tmp_path, 5)), settings, None, fresh=False)
+    assert (found.loaded.inputs, found.loaded.canaries, found.sampled) == (5, 12, 17)
+    assert _counts(found)["one"] == (17, 0)

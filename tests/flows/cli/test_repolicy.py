@@ -209,3 +209,18 @@ def test_a_disk_that_fills_up_leaves_the_earlier_outputs(
     assert "report.html cannot be written" in capsys.readouterr().err
     assert files(night) == before
     assert verify(night, manifest(night)) == []
+
+
+def test_canaries_stay_as_the_night_has_judged_them(night: RunPaths) -> None:
+    """Their file and their facts are those of the run, whatever the thresholds are now."""
+    night.canaries.write_text('{"input":1}\n')
+    facts = manifest(night)
+    night.manifest.write_text(json.dumps(facts | {"canaries": None}))
+    strict = night.root.parent / "strict.toml"
+    strict.write_text(STRICT)
+    assert main(["repolicy", str(night.root), "--config", str(strict)]) == 0
+    assert night.canaries.read_text() == '{"input":1}\n'
+    assert manifest(night)["canaries"] is None
+    copy = night.root.parent / "copy"
+    assert main(["repolicy", str(night.root), "--output", str(copy)]) == 0
+    assert (copy / "canaries.jsonl").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.summary import print_summary, summary_lines
+from flows.cli.summary import print_summary, severe_findings, summary_lines
 from tasks.core.cells import Cell, RunCounts
 from tasks.core.failures import local_time
 from tasks.core.paths import RunPaths
@@ -77,3 +77,14 @@ def test_lines_are_not_broken(manifest: dict[str, Any]) -> None:
     with console.capture() as captured:
         print_summary(manifest, RunPaths(place), console)
     assert f"report    {place}/report.html" in captured.get().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("severity", "found"),
+    [("critical", "1 critical"), ("high", "1 critical, 3 high"), ("low", "1 critical, 3 high")],
+)
+def test_what_a_gate_counts(manifest: dict[str, Any], severity: str, found: str) -> None:
+    """Findings that are as severe as it says, or more; with none the gate is open."""
+    assert severe_findings(manifest, severity) == found
+    manifest["figures"]["severities"] = {"low": {"bug": 2}}
+    assert bool(severe_findings(manifest, severity)) == (severity == "low")

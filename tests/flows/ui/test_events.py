@@ -63,3 +63,23 @@ def test_nothing_is_told_without_a_new_critical_finding(sent: dict[str, dict[str
     events.new_critical(manifest_of(RunCounts()), RunPaths(Path("out")), [])  # type: ignore[arg-type]
 
     assert not sent
+
+
+def test_each_reviewer_that_has_become_worse_is_an_event(sent: dict[str, dict[str, Any]]) -> None:
+    """With model, version of the prompts and counts; none without canaries."""
+    change = {
+        "name": "one", "model": "gpt-x", "prompt_version": "a1b2c3d4e5f60718", "fault": "missed",
+        "nights": 4, "bad": 17, "of": 28, "bad_before": 12, "of_before": 63, "score": 5.6,
+    }  # fmt: skip
+    facts = manifest_of(RunCounts()) | {"canaries": None}
+    events.reviewer_changed(facts, RunPaths(Path("out")))  # type: ignore[arg-type]
+    assert not sent
+    facts["canaries"] = {"changes": [change]}
+    events.reviewer_changed(facts, RunPaths(Path("out")))  # type: ignore[arg-type]
+
+    payload = sent["reviewer.changed"]
+    assert {name: payload[name] for name in change} == change
+    assert payload["text"].startswith(
+        "one (gpt-x, prompts a1b2c3d4e5f6) has become worse, beyond chance: in the last 4 nights it "
+        "missed 17 of 28 planted defects, before that 12 of 63."
+    )
