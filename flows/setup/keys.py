@@ -13,9 +13,9 @@ from tasks.core.endpoints import is_reference
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import parse_duration
 from tasks.core.settings import Settings
+from tasks.upstream.calls.dialing import check_proxies
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 from tasks.upstream.calls.scrub import protect_logs
-from tasks.upstream.calls.transport import check_proxies
 
 __all__ = ["check_variables", "resolve_key", "resolve_keys"]
 

@@ -151,6 +151,29 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
             (other if source is one else one).sendall(data)
 
 
+@contextmanager
+def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
+    """A port where `port` is reached by TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_accept_tls, args=(server, port, tls), daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def _accept_tls(server: socket.socket, port: int, tls: ssl.SSLContext) -> None:
+    with suppress(OSError):
+        while True:
+            client = tls.wrap_socket(server.accept()[0], server_side=True)
+            behind = socket.create_connection(("127.0.0.1", port))
+            for pair in ((client, behind), (behind, client)):
+                threading.Thread(target=_copy, args=pair, daemon=True).start()
+
+
+def _copy(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError), one, other:
+        while data := one.recv(65_536):
+            other.sendall(data)
+
+
 # -- a private authority ----------------------------------------------------------------------------
 
 
@@ -342,6 +365,31 @@ def test_a_proxy_for_https(
             assert caller.call(ask(f"q{n}")).content
 
     assert proxy.asked == [f"CONNECT {HOST}:443 HTTP/1.1"]
+    assert len(endpoint.seen) == 3
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_itself_reached_by_tls(
+    scheme: str,
+    authority: Authority,
+    open_call: OpenCaller,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The authority of ca_file may have signed the proxy's certificate; TLS goes within TLS."""
+    with (
+        serve_model(authority.tls if scheme == "https" else None) as endpoint,
+        serve_proxy(endpoint.port) as proxy,
+        behind_tls(proxy.port, authority.tls) as port,
+    ):
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"https://127.0.0.1:{port}")
+        http = HttpOptions(ca_file=str(authority.ca_file))
+        app_id = AppId("a0", f"{scheme}://{HOST}/v1", http=http)
+        caller = open_call(app_ids=[app_id], keys={"a0": SecretStr("k")}, limits=ONE_TRY)
+        for n in range(3):
+            assert caller.call(ask(f"q{n}")).content
+
+    assert len(proxy.asked) == 1
     assert len(endpoint.seen) == 3
 
 

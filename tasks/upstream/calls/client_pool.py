@@ -2,7 +2,7 @@
 One openai client per (app_id, base_url) and process, made once, bounded, replaced when it broke.
 
     with pool.lease(alias, base_url) as lease:
-        lease.client.post(...)
+        lease.client.ask(...)
 
 An app_id whose key has changed gets a new client with its next lease.
 
@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
-import openai
 from pydantic import SecretStr
 
 from tasks.core.endpoints import HttpOptions
+from tasks.upstream.calls.endpoint_client import EndpointClient
 from tasks.upstream.calls.key_ring import Credentials, KeyRing
 from tasks.upstream.calls.transport import Transport
 
@@ -39,7 +39,7 @@ class PooledClient:
     def __init__(
         self,
         key: tuple[str, str],
-        client: openai.OpenAI,
+        client: EndpointClient,
         credentials: Credentials,
         transport: Transport,
     ) -> None:
@@ -49,16 +49,6 @@ class PooledClient:
         self.transport = transport
         self.users = 0
         self.retired = False
-
-
-class _Shared(httpx2.BaseTransport):
-    """The endpoint's transport as one client sees it: the client's end does not close it."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        return self._transport.handle_request(request)
 
 
 class ClientPool:
@@ -202,12 +192,11 @@ class ClientPool:
         transport = self._transports.get(place)
         if transport is None:
             transport = self._transports[place] = Transport(base_url, ca_file=options.ca_file)
-        client = openai.OpenAI(
+        client = EndpointClient(
+            transport,
+            self._timeout,
             api_key=credentials.key.get_secret_value(),
             base_url=base_url,
-            max_retries=0,  # a hidden retry is a request that the quota never saw
-            timeout=self._timeout.read,
-            http_client=httpx2.Client(transport=_Shared(transport), timeout=self._timeout),
             default_headers=_headers(options, credentials),
             default_query=options.query,
         )

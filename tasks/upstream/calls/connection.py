@@ -1,141 +1,162 @@
 """
-One connection at a time to one endpoint, with an end to every call and nothing left behind a reply.
+One connection to one endpoint: bytes out and in, each wait with an end.
 
-httpcore's timeouts hold for one read or write: a server that sends a byte a second, or `100 Continue`
-again and again, would never run into them. Here each of them, connecting and the TLS handshake get
-what is left of the attempt.
+Sockets never block: a read is one wait for the first byte and one system call, a write one system
+call, and not several each, every one of which hands Python's lock on.
 """
 
 from __future__ import annotations
 
+import math
+import select
+import socket
 import ssl
 import time
-from collections.abc import Iterable
-from typing import Any
+from typing import Protocol
 
 import httpcore2
 import httpx2
 
 __all__ = ["Connection"]
 
-_PIECE = 65_536
-"""Bytes written before the clock is looked at again."""
+_READ = 65_536
+_WAIT_MOST = 86_400.0
+_WANTS_READ = (BlockingIOError, ssl.SSLWantReadError)
 
 
-class Connection(httpx2.HTTPTransport):
-    """Transport with one connection. `until` is the end of its attempt, on time.monotonic()."""
+class _Wire(Protocol):
+    # `read` and `write` raise TimeoutError after `seconds`; `write` tells how much it wrote.
+    def read(self, seconds: float) -> bytes: ...
+    def write(self, data: memoryview, seconds: float) -> int: ...
+    def is_readable(self) -> bool: ...
+    def close(self) -> None: ...
 
-    def __init__(self, *, verify: ssl.SSLContext, keepalive: float, proxy: str | None) -> None:
-        limits = httpx2.Limits(
-            max_connections=1, max_keepalive_connections=1, keepalive_expiry=keepalive
+
+class Connection:
+    """An open connection, used by one call at a time."""
+
+    __slots__ = ("_wire", "since")
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        # TLS to an endpoint within the TLS to a proxy is no socket.
+        nested = isinstance(stream.get_extra_info("ssl_object"), ssl.SSLObject)
+        self._wire: _Wire = (
+            _StreamWire(stream) if nested else _SocketWire(stream.get_extra_info("socket"))
         )
-        super().__init__(verify=verify, limits=limits, proxy=proxy, trust_env=False)
-        self._deadline = _Deadline()
-        # httpx2 has no argument for it.
-        self._pool._network_backend = _Backend(self._pool._network_backend, self._deadline)  # noqa: SLF001
+        self.since = 0.0
+        """When it became idle, on time.monotonic()."""
 
-    @property
-    def idle(self) -> float | None:
-        """Seconds that one read may wait, once the reply has begun; None: it has not."""
-        return self._deadline.idle
+    def is_fresh(self, keepalive: float) -> bool:
+        """Whether it can carry another request: not idle for too long, not closed, nothing to read.
 
-    @idle.setter
-    def idle(self, seconds: float | None) -> None:
-        self._deadline.idle = seconds
-
-    @property
-    def until(self) -> float | None:
-        """None: no end but that of each timeout."""
-        return self._deadline.until
-
-    @until.setter
-    def until(self, instant: float | None) -> None:
-        self._deadline.until = instant
-
-    def is_clean(self) -> bool:
-        """Whether nothing is left behind the last reply, neither read nor waiting to be.
-
-        What is left would be taken for the answer to the next question.
+        What is left behind a reply would be taken for the answer to the next question.
         """
-        return all(_is_clean(connection) for connection in self._pool.connections)
+        return time.monotonic() - self.since < keepalive and not self._wire.is_readable()
 
+    def read(self, seconds: float) -> bytes:
+        """What has come, waiting up to `seconds` for it; b"" is the end.
 
-def _is_clean(connection: Any) -> bool:
-    state = None
-    while connection is not None and state is None:
-        state = getattr(connection, "_h11_state", None)
-        inner = getattr(connection, "_connection", None)
-        stream, connection = getattr(connection, "_network_stream", None), inner
-    if state is None or stream is None:
-        return False
-    return not state.trailing_data[0] and not stream.get_extra_info("is_readable")
-
-
-class _Deadline:
-    __slots__ = ("idle", "until")
-
-    def __init__(self) -> None:
-        self.until: float | None = None
-        self.idle: float | None = None
-
-    def left(self, asked: float | None, error: type[Exception]) -> float | None:
-        """Seconds that may be waited, of those `asked` for."""
-        if self.until is None:
-            return asked
-        left = self.until - time.monotonic()
-        if left <= 0:
+        Raises:
+            httpx2.ReadTimeout, httpx2.ReadError: nothing came, or the connection broke.
+        """
+        if seconds <= 0:
             msg = "the attempt did not end in time"
-            raise error(msg)
-        return left if asked is None else min(asked, left)
+            raise httpx2.ReadTimeout(msg)
+        try:
+            return self._wire.read(min(seconds, _WAIT_MOST))
+        except (TimeoutError, httpcore2.ReadTimeout) as error:
+            msg = f"nothing came for {seconds:.3g} s"
+            raise httpx2.ReadTimeout(msg) from error
+        except (OSError, httpcore2.NetworkError) as error:
+            raise httpx2.ReadError(str(error)) from error
+
+    def write(self, data: bytes, until: float) -> None:
+        """Write all of it, at the latest at `until`, on time.monotonic().
+
+        Raises:
+            httpx2.WriteTimeout, httpx2.WriteError: it could not be written.
+        """
+        rest = memoryview(data)
+        try:
+            while rest:
+                left = min(until - time.monotonic(), _WAIT_MOST)
+                rest = rest[self._wire.write(rest, left) :]
+        except (TimeoutError, httpcore2.WriteTimeout) as error:
+            msg = "the request was not written in time"
+            raise httpx2.WriteTimeout(msg) from error
+        except (OSError, httpcore2.NetworkError) as error:
+            raise httpx2.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        """Close it, whatever is left."""
+        self._wire.close()
 
 
-class _Backend(httpcore2.NetworkBackend):
-    def __init__(self, backend: httpcore2.NetworkBackend, deadline: _Deadline) -> None:
-        self._backend = backend
-        self._deadline = deadline
+class _SocketWire:
+    """A socket, or one with TLS."""
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.NetworkStream:
-        left = self._deadline.left(timeout, httpcore2.ConnectTimeout)
-        stream = self._backend.connect_tcp(host, port, left, local_address, socket_options)
-        return _Stream(stream, self._deadline)
+    __slots__ = ("_poll", "_secure", "_socket")
 
-    def sleep(self, seconds: float) -> None:
-        self._backend.sleep(seconds)
+    def __init__(self, connected: socket.socket) -> None:
+        connected.settimeout(0)
+        self._socket = connected
+        self._secure = connected if isinstance(connected, ssl.SSLSocket) else None
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
+
+    def read(self, seconds: float) -> bytes:
+        until = time.monotonic() + seconds
+        while True:
+            if self._secure is None or not self._secure.pending():
+                self._await(seconds)
+            try:
+                return self._socket.recv(_READ)
+            except _WANTS_READ:  # a part of a TLS record; they may dribble
+                seconds = until - time.monotonic()
+
+    def write(self, data: memoryview, seconds: float) -> int:
+        if seconds <= 0:
+            raise TimeoutError
+        try:
+            return self._socket.send(data)
+        except ssl.SSLWantReadError:
+            self._await(seconds)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            waiter = select.poll()
+            waiter.register(self._socket, select.POLLOUT)
+            if not waiter.poll(math.ceil(seconds * 1000)):
+                raise TimeoutError from None
+        return 0
+
+    def is_readable(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _await(self, seconds: float) -> None:
+        if seconds <= 0 or not self._poll.poll(math.ceil(seconds * 1000)):
+            raise TimeoutError
 
 
-class _Stream(httpcore2.NetworkStream):
-    def __init__(self, stream: httpcore2.NetworkStream, deadline: _Deadline) -> None:
+class _StreamWire:
+    """What is no socket: TLS to an endpoint within TLS to a proxy."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
-        self._deadline = deadline
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = self._deadline.left(timeout, httpcore2.ReadTimeout)
-        idle = self._deadline.idle
-        return self._stream.read(max_bytes, left if idle is None else min(idle, left or idle))
+    def read(self, seconds: float) -> bytes:
+        return self._stream.read(_READ, seconds)
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), _PIECE):
-            left = self._deadline.left(timeout, httpcore2.WriteTimeout)
-            self._stream.write(buffer[start : start + _PIECE], left)
+    def write(self, data: memoryview, seconds: float) -> int:
+        piece = bytes(data[:_READ])
+        self._stream.write(piece, max(seconds, 0.001))
+        return len(piece)
+
+    def is_readable(self) -> bool:
+        return bool(self._stream.get_extra_info("is_readable"))
 
     def close(self) -> None:
         self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore2.NetworkStream:
-        left = self._deadline.left(timeout, httpcore2.ConnectTimeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-import httpx2
 import openai
 import orjson
 
@@ -16,8 +15,9 @@ from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
 from tasks.upstream.calls.completion import Completion, body_of, read_completion
+from tasks.upstream.calls.endpoint_client import EndpointClient
 from tasks.upstream.calls.streaming import assemble
-from tasks.upstream.calls.transport import EVENTS, Probe, watched
+from tasks.upstream.calls.transport import EVENTS, Answer, Probe
 
 __all__ = ["FLEX", "Attempt"]
 
@@ -50,23 +50,22 @@ class Attempt:
         """The model's name at the endpoint."""
         return self.http.sent_name(self.request.model)
 
-    def send(self, client: openai.OpenAI) -> Completion:
+    def send(self, client: EndpointClient) -> Completion:
         """Ask and read the reply to its end.
 
         Raises:
             openai.APIError, httpx2.TransportError, TimeoutError, ReplyError: see retry.decide.
         """
         try:
-            with watched(self.probe):
-                response = self._post(client)
+            answer = self._post(client)
         except openai.APIStatusError as error:
             self.refused_headers = error.response.headers
             raise
         try:
-            self.replying, self.headers = True, response.headers
-            return self._read(response)
+            self.replying, self.headers = True, answer.headers
+            return self._read(answer)
         finally:
-            response.close()
+            answer.close()
 
     def reply(
         self,
@@ -113,37 +112,27 @@ class Attempt:
         """Whether the body that was sent asked for the flex tier."""
         return bool(self.body.get("service_tier") == FLEX)
 
-    def _post(self, client: openai.OpenAI) -> httpx2.Response:
-        model = self.request.model
+    def _post(self, client: EndpointClient) -> Answer:
+        model, http = self.request.model, self.http
         tier = {"service_tier": FLEX} if self.flex else {}
         body = body_of(self.request) | tier
         self.body = self.adaptation.apply(body) | {"model": self.sent_model}
-        # Always streamed, so that the size and the time of a body are bounded while it comes.
-        response: Any = client.post(
-            self.http.path(model),
-            cast_to=httpx2.Response,
-            content=orjson.dumps(self.body),
-            options={"headers": self._headers()},
-            stream=True,
-            stream_cls=openai.Stream,
+        authorized = not http.omits_authorization
+        content = orjson.dumps(self.body)
+        return client.ask(
+            http.path(model), content, self.trace_id, self.probe, authorized=authorized
         )
-        return cast("httpx2.Response", response)
 
-    def _headers(self) -> dict[str, Any]:
-        ours = {"Content-Type": "application/json", "M-TraceId": self.trace_id}
-        # The client's check wants it with each request, and not only among its default headers.
-        return ours | ({"Authorization": openai.Omit()} if self.http.omits_authorization else {})
-
-    def _read(self, response: httpx2.Response) -> Completion:
-        kind = response.headers.get("content-type", "")
+    def _read(self, answer: Answer) -> Completion:
+        kind = answer.headers.get("content-type", "")
         # A server may answer a stream request in one piece.
         stream = bool(self.body.get("stream"))
         if stream and kind.startswith(EVENTS):
-            return assemble(response.iter_bytes(), self.probe)
+            return assemble(answer, self.probe)
         if kind.startswith(EVENTS):
             msg = "the reply is a stream, and none was asked for"
             raise ReplyError(msg)
-        body = response.read()
+        body = answer.read()
         if stream and body.lstrip().startswith(_EVENT):  # sent under another content type
             return assemble([body], self.probe)
         return read_completion(body, kind)

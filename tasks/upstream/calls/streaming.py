@@ -56,6 +56,11 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         text = rest + chunk
+        if b"\r" not in text:  # nearly always
+            lines = text.split(b"\n")
+            rest = lines.pop()
+            yield from lines
+            continue
         # A CR at the end may be half of a CRLF.
         held = b"\r" if text.endswith(b"\r") else b""
         text = text.removesuffix(held) if held else text
@@ -112,6 +117,7 @@ class _Parts:
         self._last = time.monotonic()
         self._content: list[str] = []
         self._refusal: list[str] = []
+        self._said = (("content", self._content), ("refusal", self._refusal))
         self._thoughts: list[str] = []
         self._first: dict[str, Any] = {}
         self._usage = Usage()
@@ -132,8 +138,8 @@ class _Parts:
         """Take one event in."""
         self._last = time.monotonic()
         self._first = self._first or record
-        if record.get("usage"):
-            self._usage = read_usage(record["usage"])
+        if usage := record.get("usage"):
+            self._usage = read_usage(usage)
         choice = first_choice(record.get("choices"))
         if isinstance(choice, dict):
             raise_if_error(choice)
@@ -145,12 +151,13 @@ class _Parts:
         self._finish = finish if isinstance(finish, str) else self._finish
         if not isinstance(delta, dict):
             return
-        for name, parts in (("content", self._content), ("refusal", self._refusal)):
-            if text := join_text(delta.get(name)):
+        for name, parts in self._said:
+            if (value := delta.get(name)) and (text := join_text(value)):
                 parts.append(text)
                 self._probe.begun = True
                 self._first_token = self._first_token or self._last
-        self._thoughts += [join_text(delta.get(THOUGHTS[0]) or delta.get(THOUGHTS[1]))]
+        if value := delta.get(THOUGHTS[0]) or delta.get(THOUGHTS[1]):
+            self._thoughts.append(join_text(value))
 
     def completion(self) -> Completion:
         """The whole. Either end mark will do: some servers send no [DONE], some no finish_reason."""
