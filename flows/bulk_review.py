@@ -32,9 +32,9 @@ from flows.setup.config import new_run, new_run_id, read_config, run_paths, with
 from flows.setup.fresh_start import forget_start, goes_on, since_first_start
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
+from flows.setup.preflight import check_output, check_workers
 from flows.setup.source_range import SourceRange, move_on, resolve_source
 from flows.shards import fork_server
-from flows.shards.remote.storage import check_output, check_workers, shared_storage
 from flows.shards.supervisor import run_shards
 from flows.ui.budget_watch import BudgetWatch
 from flows.ui.cancel_watch import CancelWatch
@@ -69,7 +69,7 @@ from tasks.merge.task import merge
 from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
 from tasks.review.prompts.team_rules import TeamRules
-from tasks.shard.task import default_shards, shard
+from tasks.shard.task import default_shards, fewest_shards, shard
 from tasks.write.task import write
 
 __all__ = ["bulk_review"]
@@ -146,7 +146,7 @@ def bulk_review(
                 log.info("%s", line)
             taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
             baseline = find_baseline(settings.suppressions, previous, source, paths, log)
-            with shared_storage(paths, run), CancelWatch() as cancel:
+            with CancelWatch() as cancel:
                 return _review(taken, paths, run, limit, baseline, cancel=cancel)
     except RunCancelled as error:
         return Cancelled(message=str(error))
@@ -184,6 +184,8 @@ def _review(
     log.info("%s", loaded.sentence())
 
     wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
+    if settings.workers is not None:
+        wanted = max(wanted, fewest_shards(paths.inputs.stat().st_size))
     shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
     planned = planned_cells(settings.check_names, reviews=settings.reviews)
     each = len(planned) - len(settings.tool_check)

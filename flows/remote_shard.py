@@ -1,4 +1,4 @@
-"""The subflow of a shard as a deployment of its own: any worker that reaches storage and state runs it.
+"""The process of a shard at a worker. Started by `flows.shards.remote.worker`, not by hand.
 
 Requires: the keys that review.toml names, in the worker's environment or in Secret blocks, and
 NIGHTLY_REVIEW_KEYS, which names those of them that a run may use.
@@ -6,96 +6,82 @@ NIGHTLY_REVIEW_KEYS, which names those of them that a run may use.
 
 from __future__ import annotations
 
-import platform
-from dataclasses import asdict
+import shutil
+import signal
+import sys
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
+from uuid import UUID
 
-from prefect import State, flow
-from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from flows.shards.watchdog import exit_with_lifeline
+from flows.ui.terminal import mute_prefect_console, mute_shard_console
 
-from flows.review_shard import SLICES, own_logger, review, state_of
-from flows.setup.key_rules import check_permitted
-from flows.shards.exit_report import ExitReport, reserve_exit_report, write_exit_report
-from flows.shards.remote.lease import Heartbeat, Lease
-from flows.shards.remote.worker_sync import LEASE, WorkerSync, fetch
-from flows.ui.run_log import Log, into_run
-from tasks.core.errors import ConfigError
-from tasks.core.paths import ShardPaths
-from tasks.core.run import Run
-from tasks.core.settings import Settings
-from tasks.infer.task import infer
-from tasks.outputs.shared_folder import SharedFolder, open_shared_folder
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
-__all__ = ["remote_shard"]
+    from tasks.core.paths import ShardPaths
+
+_GRACE = 25.0
+"""Seconds for the calls in flight once the worker is gone."""
+
+_PATIENCE = 10.0
+"""Seconds that Prefect's server may be restarting before the shard works without it."""
 
 
-def _name() -> str:
-    """The name of the flow run: its run and its shard."""
-    return f"{flow_run.parameters['run_id']} {flow_run.parameters['name']}"
+def _main(name: str, root: str, flow_run_id: str) -> None:
+    # Before Prefect is imported, which takes seconds: the worker may be killed meanwhile.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    tidy = partial(shutil.rmtree, Path(root).parents[3], ignore_errors=True)
+    exit_with_lifeline(sys.stdin.fileno(), _GRACE, tidy)
+    mute_prefect_console()
+    from tasks.core.paths import ShardPaths  # noqa: PLC0415
+
+    _review(ShardPaths(Path(root)), name, flow_run_id)
 
 
-@flow(name="review-shard", flow_run_name=_name, task_runner=SLICES, persist_result=False)
-def remote_shard(
-    storage: str, run_id: str, name: str, attempt: str, digests: dict[str, str]
-) -> State[Any]:
-    """Review a shard of a run on another machine. Started by that run, not by hand.
+def _review(shard: ShardPaths, name: str, flow_run_id: str) -> None:
+    from prefect.engine import handle_engine_signals  # noqa: PLC0415
+    from prefect.flow_engine import run_flow  # noqa: PLC0415
 
-    Args:
-        storage: The folder of [workers] in the run's review.toml.
-        run_id: The run.
-        name: The shard.
-        attempt: What the run's lease must name; every start of the shard has its own.
-        digests: SHA-256 of the shard's settings and inputs, which are in the storage.
-    """
-    with TemporaryDirectory(prefix="review-shard-") as folder:
-        shard = ShardPaths(Path(folder) / name)
-        shard.root.mkdir()
-        log = own_logger(shard)
-        with into_run(log):
-            exchange = open_shared_folder(storage).folder(run_id).folder(name)
-            lease = Lease.from_json(exchange.read_json(LEASE))
-            if lease is None or lease.attempt != attempt or lease.stop:
-                return Cancelled(message="this attempt is over: its run has ended or begun another")
-            log.info("%s works on %s", name, platform.node())
-            try:
-                settings = _settings(exchange, shard, digests)
-            except ConfigError as error:
-                return _refused(exchange, shard, attempt, error)
-            return _reflected(exchange, shard, attempt, settings, log)
+    from flows.review_shard import review_alone, review_shard  # noqa: PLC0415
+    from flows.setup.key_rules import check_permitted  # noqa: PLC0415
+    from flows.shards.exit_report import reserve_exit_report, write_exit_report  # noqa: PLC0415
+    from tasks.core.errors import ConfigError  # noqa: PLC0415
+    from tasks.core.run import Run  # noqa: PLC0415
 
-
-def _settings(exchange: SharedFolder, shard: ShardPaths, digests: dict[str, str]) -> Settings:
+    mute_shard_console()
     reserve_exit_report(shard)
-    fetch(exchange, shard, digests)
-    settings = Run.read(shard.settings).settings
-    check_permitted(settings)
-    return settings
+    try:
+        check_permitted(Run.read(shard.settings).settings)
+    except ConfigError as error:
+        write_exit_report(shard, error)
+        return
+    flow_run = _flow_run(flow_run_id)
+    if flow_run is None:
+        review_alone(name, str(shard.root))
+        return
+    with handle_engine_signals():
+        run_flow(review_shard, flow_run, parameters={"name": name, "root": str(shard.root)})
 
 
-def _refused(
-    exchange: SharedFolder, shard: ShardPaths, attempt: str, error: ConfigError
-) -> State[Any]:
-    words = write_exit_report(shard, error)
-    heartbeat = Heartbeat(beat=1, ended=True, words=asdict(words))
-    exchange.write_json(Heartbeat.name(attempt), asdict(heartbeat))
-    return state_of(words)
+def _flow_run(flow_run_id: str) -> FlowRun | None:
+    """The flow run to enter; None: there is no server, or it is another one than the run's."""
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+
+    from flows.shards.flow_run_states import close_earlier_tasks  # noqa: PLC0415
+    from tasks.report.server_health import await_server  # noqa: PLC0415
+
+    try:
+        if not flow_run_id or not await_server(_PATIENCE):
+            return None
+        with get_client(sync_client=True) as client:
+            flow_run = client.read_flow_run(UUID(flow_run_id))
+            close_earlier_tasks(client, flow_run)
+    except Exception:  # noqa: BLE001 - whatever it is, the shard's work does not depend on it
+        return None
+    return flow_run
 
 
-def _reflected(
-    exchange: SharedFolder, shard: ShardPaths, attempt: str, settings: Settings, log: Log
-) -> State[Any]:
-    bound = settings.workers.lost_after if settings.workers else 60.0
-    sync = WorkerSync(exchange, shard, attempt, bound, log)
-    with sync.reflect():
-        result = review(shard, log, lambda _, first, last: infer.submit(first, last))
-        if isinstance(result, ExitReport):
-            sync.explain(result)
-            return state_of(result)
-        try:
-            sync.deliver()
-        except Exception as error:  # noqa: BLE001 - a driver may raise anything
-            return state_of(write_exit_report(shard, error))
-    return state_of(result)
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

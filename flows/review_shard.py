@@ -35,19 +35,19 @@ from tasks.infer.slices import AT_ONCE, guided
 from tasks.infer.task import infer
 from tasks.infer.thread_count import ensure_open_files
 
-__all__ = ["SLICES", "own_logger", "review", "review_alone", "review_shard", "state_of"]
+__all__ = ["review_alone", "review_shard"]
 
 SubmitSlice = Callable[[ShardWorker, int, int], Any]
 """Starts one slice; returns its future."""
 
-SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+_SLICES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=AT_ONCE)
 """A shard's slices, wherever it works."""
 
 
 @flow(
     name="review-shard",
     flow_run_name=shard_name,
-    task_runner=SLICES,
+    task_runner=_SLICES,
     persist_result=False,
 )
 def review_shard(name: str, root: str) -> State[Any]:
@@ -58,10 +58,10 @@ def review_shard(name: str, root: str) -> State[Any]:
     which Prefect would pickle to its storage.
     """
     shard = ShardPaths(Path(root))
-    log = own_logger(shard)
+    log = _own_logger(shard)
     log.info("%s works in process %d", name, os.getpid())
     with into_run(log):
-        return state_of(review(shard, log, lambda _, first, last: infer.submit(first, last)))
+        return _state_of(_review(shard, log, lambda _, first, last: infer.submit(first, last)))
 
 
 def review_alone(name: str, root: str) -> None:
@@ -69,14 +69,14 @@ def review_alone(name: str, root: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     log = logging.getLogger(f"{__name__}.{name}")
     with ThreadPoolExecutor(AT_ONCE) as slices:
-        review(
+        _review(
             ShardPaths(Path(root)),
             log,
             lambda worker, first, last: slices.submit(worker.review_slice, first, last),
         )
 
 
-def review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> Tally | ExitReport:
+def _review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> Tally | ExitReport:
     """The shard's counts, or why it could not be finished."""
     scrub = None
     try:
@@ -104,7 +104,7 @@ def _work(
     return result
 
 
-def own_logger(shard: ShardPaths) -> Any:
+def _own_logger(shard: ShardPaths) -> Any:
     """The logger of this flow run, whose id is left in the shard's folder."""
     # Inside a task's process get_run_logger() is the parent task's logger.
     context = FlowRunContext.get()
@@ -115,8 +115,8 @@ def own_logger(shard: ShardPaths) -> Any:
     return flow_run_logger(context.flow_run, context.flow)
 
 
-def state_of(result: Tally | ExitReport) -> State[Any]:
-    """The flow run's state for what `review` returned."""
+def _state_of(result: Tally | ExitReport) -> State[Any]:
+    """The flow run's state for what `_review` returned."""
     if isinstance(result, ExitReport):
         return Failed(message=result.message)
     text = (

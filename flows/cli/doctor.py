@@ -148,13 +148,13 @@ def _server(settings: Settings, checkup: _Checkup) -> Iterator[None]:
     """Look at Prefect's server; Secret blocks need one, so an own one is there while keys are read."""
     from prefect.settings import PREFECT_API_URL  # noqa: PLC0415 - after mute_prefect_console
 
-    from flows.shards.remote.storage import check_workers  # noqa: PLC0415 - imports Prefect
+    from flows.setup.preflight import check_workers  # noqa: PLC0415 - imports fsspec
     from flows.ui.server import prefect_server  # noqa: PLC0415 - imports Prefect
 
     url = PREFECT_API_URL.value()
     checkup.check("server", lambda: _answering(url) if url else _NO_SERVER)
     if settings.workers is not None:
-        checkup.check("workers", lambda: _workers(check_workers, settings))
+        checkup.check("workers", lambda: check_workers(settings))
     if url or not _names_block(settings):
         yield
         return
@@ -178,11 +178,6 @@ def _answering(url: str) -> str:
         )
         raise StateError(msg)
     return f"{url} answers"
-
-
-def _workers(check: Callable[[Settings], None], settings: Settings) -> str:
-    check(settings)
-    return "deployment and storage are there"
 
 
 def _check_places(settings: Settings, source: str | None, checkup: _Checkup) -> None:

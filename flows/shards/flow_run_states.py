@@ -15,13 +15,19 @@ from prefect.client.schemas.filters import (
     TaskRunFilterState,
     TaskRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Completed, Crashed
 
 from tasks.core.paths import ShardPaths
 from tasks.report.server_health import server_answers
 
-__all__ = ["mark_cancelled", "mark_completed", "mark_crashed", "note_flow_run"]
+__all__ = [
+    "close_earlier_tasks",
+    "mark_cancelled",
+    "mark_completed",
+    "mark_crashed",
+    "note_flow_run",
+]
 
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -44,6 +50,12 @@ def mark_completed(shard: ShardPaths, message: str) -> None:
 def mark_cancelled(shard: ShardPaths, message: str) -> None:
     """The process was stopped with its parent: Prefect calls that Crashed, people Cancelled."""
     _close(shard, Cancelled(message=message), finished_too=True)
+
+
+def close_earlier_tasks(client: SyncPrefectClient, flow_run: FlowRun) -> None:
+    """The task runs of an earlier start of a flow run are Crashed, and not Running: its worker was lost."""
+    if flow_run.state is None or not flow_run.state.is_pending():
+        _close_tasks(client, flow_run.id, Crashed(message="its worker was lost"))
 
 
 def _close(shard: ShardPaths, state: State[Any], *, finished_too: bool) -> None:

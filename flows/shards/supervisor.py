@@ -25,11 +25,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.shards.exit_report import ExitReport, read_exit_report, reserve_exit_report
 from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed
 from flows.shards.process import GRACE, end_process, start_process, watch_process
-from flows.shards.remote.attempt import run_attempt
-from tasks.core.errors import OutputError, ReviewError, StateError, UserError
+from tasks.core.errors import OutputError, ReviewError, SchedulerGone, StateError, UserError
 from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
+from tasks.core.settings import WorkersSettings
 
 __all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
 
@@ -75,19 +75,21 @@ def run_shard(name: str, root: str) -> State[Any] | None:
     shard.flow_run.unlink(missing_ok=True)
     try:
         reserve_exit_report(shard)
-        ending = _run_far(shard) if _is_far(shard) else _run_process(shard, name)
+        workers = Run.read(shard.settings).settings.workers
+        ending = _run_far(shard, workers) if workers else _run_process(shard, name)
+    except SchedulerGone as error:
+        return Failed(message=_end_with_gaps(error))
     except (UserError, StateError) as error:
         return Failed(message=_give_up(error))
     return None if shard.done.exists() else Failed(message=_lost(shard, name, ending))
 
 
-def _is_far(shard: ShardPaths) -> bool:
-    return Run.read(shard.settings).settings.workers is not None
-
-
-def _run_far(shard: ShardPaths) -> str:
+def _run_far(shard: ShardPaths, workers: WorkersSettings) -> str:
     """Have a worker run it; returns how that ended."""
-    ending = run_attempt(Run.read(shard.settings), shard, cancelled)
+    # A run on this machine does without the package that it needs.
+    from flows.shards.remote.attempt import run_attempt  # noqa: PLC0415
+
+    ending = run_attempt(workers, shard, cancelled)
     if shard.done.exists():
         mark_completed(shard, f"{shard.root.name} is finished")
     return ending
@@ -124,6 +126,12 @@ def _lost(shard: ShardPaths, name: str, ending: str) -> str:
 def _error(words: ExitReport) -> ReviewError:
     kind = OutputError if words.code == OutputError.code else StateError
     return kind(words.message, code=words.code)
+
+
+def _end_with_gaps(error: ReviewError) -> str:
+    """Stop the other shards as well; the run goes on with what there is."""
+    _cancel.set()
+    return str(error)
 
 
 def _give_up(error: ReviewError) -> str:

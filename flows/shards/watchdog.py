@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection
 
-__all__ = ["exit_with_lifeline", "exit_with_parent", "ignore_further_sigterm", "leave"]
+__all__ = ["exit_with_lifeline", "exit_with_parent", "ignore_further_sigterm"]
 
 
 def exit_with_parent(parent: int, grace: float = 10.0) -> None:
@@ -27,12 +28,20 @@ def exit_with_parent(parent: int, grace: float = 10.0) -> None:
     _leave_after(gone, grace)
 
 
-def exit_with_lifeline(lifeline: int, grace: float = 10.0) -> None:
+def exit_with_lifeline(
+    lifeline: int, grace: float = 10.0, tidy: Callable[[], None] = lambda: None
+) -> None:
     """Exit when nobody is left who could write to a pipe, as `exit_with_parent` does without a parent.
 
-    The kernel closes the other end with the process that has it.
+    The kernel closes the other end with the process that has it. `tidy` is called at the end then, and
+    only then.
     """
-    _leave_after(lambda: connection.wait([lifeline]), grace)
+
+    def gone() -> None:
+        connection.wait([lifeline])
+        atexit.register(tidy)
+
+    _leave_after(gone, grace, tidy)
 
 
 @contextmanager
@@ -50,16 +59,16 @@ def ignore_further_sigterm() -> Iterator[None]:
         raise
 
 
-def leave(grace: float) -> None:
-    """End this process from one of its threads: in order, or after `grace` seconds at once."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace)
-    os._exit(70)
+def _leave_after(
+    gone: Callable[[], object], grace: float, tidy: Callable[[], None] = lambda: None
+) -> None:
+    """Once `gone` returns, end this process: in order, or after `grace` seconds at once."""
 
-
-def _leave_after(gone: Callable[[], object], grace: float) -> None:
     def watch() -> None:
         gone()
-        leave(grace)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        tidy()
+        os._exit(70)
 
     threading.Thread(target=watch, name="watchdog", daemon=True).start()

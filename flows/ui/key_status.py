@@ -11,6 +11,7 @@ from flows.ui.run_log import Log
 from tasks.core.manifest import HoldFacts
 from tasks.core.run import Run
 from tasks.core.text_safety import ellipsize, visible
+from tasks.upstream.calls.suspects import held_models
 from tasks.upstream.quota.key_status import KeyStatus, QuotaStatus, read_quota_status
 
 __all__ = ["KeyStatusWatch", "wait_words"]
@@ -34,6 +35,8 @@ class KeyStatusWatch:
         self._known: dict[str, KeyStatus] = {}
         self.status = QuotaStatus()
         """As last read."""
+        self._models: tuple[KeyStatus, ...] = ()
+        """Holds of one model only, as if each were an app_id of its own."""
         self.met: list[HoldFacts] = []
         """Holds of more than a minute and lowered limits, as they came."""
 
@@ -46,7 +49,12 @@ class KeyStatusWatch:
         settings = self._run.settings
         ours = {*settings.app_ids, *(quota.alias for quota in settings.quotas)}
         keys = tuple(one for one in status.keys if one.alias in ours)
-        for one in keys:
+        self._models = tuple(
+            KeyStatus(f"{one.alias} ({one.model})", held_until=one.until, hold_said=one.said)
+            for one in held_models(status.notes, self._run.run_id)
+            if one.alias in ours
+        )
+        for one in (*keys, *self._models):
             self._tell(one, self._known.get(one.alias, KeyStatus(one.alias)))
             self._known[one.alias] = one
         self.status = QuotaStatus(keys, status.next_send)
@@ -60,7 +68,8 @@ class KeyStatusWatch:
 
     def words(self) -> str:
         """What the run waits for now, for the progress line; empty: nothing worth telling."""
-        return wait_words(self.status, self._clock())
+        waits = QuotaStatus((*self.status.keys, *self._models), self.status.next_send)
+        return wait_words(waits, self._clock())
 
     def _tell(self, now: KeyStatus, before: KeyStatus) -> None:
         if now.reason is not None and now.reason != before.reason:

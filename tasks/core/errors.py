@@ -9,6 +9,7 @@ Every error the project raises on purpose, as one tree.
     ├── RowError               one row of SOURCE is unusable; it goes to rejected.jsonl
     ├── StateError             journal or ledger is unusable
     ├── ReplyError             a reply arrived and cannot be used
+    ├── SchedulerGone          the scheduler of [workers] has been away for too long
     ├── ShardError             a shard's process ended without its completion marker
     ├── RunCancelled           somebody cancelled the run
     └── UpstreamError          a call got no usable answer
@@ -43,6 +44,7 @@ __all__ = [
     "ReviewError",
     "RowError",
     "RunCancelled",
+    "SchedulerGone",
     "ShardError",
     "SourceError",
     "StateError",
@@ -146,6 +148,12 @@ class ShardError(ReviewError):
     """A shard's process ended without its completion marker."""
 
     code = "shard_lost"
+
+
+class SchedulerGone(ReviewError):
+    """The scheduler of [workers] has been away for longer than scheduler_patience."""
+
+    code = "scheduler_gone"
 
 
 class UpstreamError(ReviewError):

@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -26,7 +25,7 @@ from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
 from tasks.core.git_source import join_sources
-from tasks.core.locations import check_state, is_database, is_url, without_password
+from tasks.core.locations import check_state, is_database
 from tasks.core.notify_settings import NotifySettings
 from tasks.core.quotas import AppId, parse_duration, shared_quotas
 from tasks.core.records import CATEGORIES, SEVERITIES, TOOL, Category, Severity
@@ -292,25 +291,12 @@ class SourceSettings(_Strict):
 
 
 class WorkersSettings(_Strict):
-    """The table [workers], shards on other machines: which deployment runs a shard, and where its files meet those of the run."""
+    """The table [workers], shards on other machines: the Dask scheduler whose workers run them."""
 
-    deployment: str = Field(default="review-shard/shard", pattern=r"^[^/]+/[^/]+$")
-    """"<flow>/<deployment>" as Prefect's server knows it."""
-    storage: str
-    """An fsspec URL, or an absolute folder, that the parent and every worker reach."""
-    lost_after: float = Field(default=60, ge=5)
-    """Seconds without a sign of life after which a shard, or its parent, counts as dead."""
-
-    @field_validator("storage")
-    @classmethod
-    def _shared(cls, value: str) -> str:
-        if not is_url(value) and not PurePath(value).is_absolute():
-            msg = (
-                'must be an absolute folder or a URL as "s3://bucket/folder": every machine has to '
-                "find the same place"
-            )
-            raise ValueError(msg)
-        return without_password(value)
+    scheduler: str = Field(pattern=r"^(tcp|tls)://[^/@\s]+:[0-9]+$")
+    """Its address as its workers use it: "tls://host:8786"."""
+    scheduler_patience: float = Field(default=300, ge=0)
+    """Seconds that a run waits for a scheduler that is away, before it ends with gaps."""
 
 
 class Settings(_Strict):

@@ -41,7 +41,7 @@ def deliver_outputs(paths: RunPaths) -> None:
     if paths.url is None:
         return
     with storage_errors(f"the outputs are whole in {paths.root}, but {paths.url}", "written"):
-        shared = open_shared_folder(paths.url, "--output")
+        shared = open_shared_folder(paths.url)
         outputs = _outputs(paths)
         shared.remove_files({*paths.optional_files} - {path.name for path in outputs})
         for path in outputs:

@@ -11,16 +11,13 @@ that ends; of two at the same time the later one wins.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks.core.errors import OutputError, StateError
 from tasks.core.files import private_folder, read_json, write_json
 from tasks.core.locations import is_database
-from tasks.upstream.drivers import load_driver
+from tasks.upstream.drivers import database_tables
 
 __all__ = ["ReviewedHead", "read_head", "write_head"]
 
@@ -29,6 +26,7 @@ CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NU
 CREATE TABLE heads (key TEXT PRIMARY KEY, commit TEXT NOT NULL, run_id TEXT NOT NULL, at TEXT NOT NULL);
 INSERT INTO meta VALUES (1, 1)
 """
+_TABLES = ("memory of reviewed heads", "nightly_review_heads", _SQL)
 _UPSERT = """
 INSERT INTO heads VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET commit = excluded.commit, run_id = excluded.run_id, at = excluded.at
@@ -54,7 +52,7 @@ def read_head(state: str, key: str) -> ReviewedHead | None:
         StateError: the state cannot be used, or what it remembers is damaged.
     """
     if is_database(state):
-        with _heads(state) as db:
+        with database_tables(state, *_TABLES) as db:
             row = db.execute("SELECT commit, run_id, at FROM heads WHERE key = ?", [key]).fetchone()
         return None if row is None else ReviewedHead(*row)
     path = _path(state, key)
@@ -77,7 +75,7 @@ def write_head(state: str, key: str, head: ReviewedHead) -> None:
         StateError: the state cannot be used.
     """
     if is_database(state):
-        with _heads(state) as db:
+        with database_tables(state, *_TABLES) as db:
             db.execute(_UPSERT, [key, head.commit, head.run_id, head.at])
         return
     path = _path(state, key)
@@ -91,14 +89,3 @@ def write_head(state: str, key: str, head: ReviewedHead) -> None:
 
 def _path(state: str, key: str) -> Path:
     return Path(state) / "reviewed_heads" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-@contextmanager
-def _heads(url: str) -> Iterator[Any]:
-    postgres = load_driver("tasks.upstream.postgres")
-    tables = postgres.Tables("memory of reviewed heads", "nightly_review_heads", 1, _SQL)
-    session = postgres.open_session(url, tables)
-    try:
-        yield session
-    finally:
-        session.close()

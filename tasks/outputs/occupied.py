@@ -38,7 +38,7 @@ def check_unoccupied(paths: RunPaths, key: str, remedy: str = _REMEDY) -> None:
         )
     if paths.url is not None:
         with storage_errors(paths.url, "read"):
-            shared = open_shared_folder(paths.url, "--output")
+            shared = open_shared_folder(paths.url)
             there = shared.names()
             manifest = shared.read_json(paths.manifest.name) if there else None
         _check(paths, there, manifest, key, marked=True, remedy=remedy)

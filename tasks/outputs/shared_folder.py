@@ -1,4 +1,4 @@
-"""The folder that the machines of a run share, over fsspec: small documents and whole files.
+"""A folder in storage, over fsspec: small documents and whole files.
 
 A file appears whole or not at all: object stores promise that for a put, elsewhere it is written
 beside its place and moved there.
@@ -121,7 +121,7 @@ class SharedFolder(NamedTuple):
         return bool(_MOVING.intersection([protocol] if isinstance(protocol, str) else protocol))
 
 
-def open_shared_folder(storage: str, setting: str = "[workers] storage") -> SharedFolder:
+def open_shared_folder(storage: str, setting: str = "--output") -> SharedFolder:
     """A shared folder by its fsspec URL or absolute path; `setting` names it in messages.
 
     Raises:

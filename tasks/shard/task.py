@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.core.files import atomic, output_errors, private_folder
 from tasks.core.paths import RunPaths, ShardPaths
 
-__all__ = ["cut", "default_shards", "shard", "shard_inputs"]
+__all__ = ["cut", "default_shards", "fewest_shards", "shard", "shard_inputs"]
 
 _INPUT_OVERHEAD = 1300
 """Tokens of rules and reply that every call carries beside the content."""
@@ -24,6 +24,8 @@ _SHARD_INPUTS = 10_000
 """A shard takes 1.3 s of CPU to start, as much as 500 calls: beyond one per process, a shard of
 fewer inputs than this is not worth it."""
 _MOST_PER_PROCESS = 4
+_MOST_BYTES = 64_000_000
+"""Inputs of a shard that travels: a Dask scheduler holds five times what is on its way, compressed."""
 
 
 class _Entry(NamedTuple):
@@ -43,6 +45,11 @@ def default_shards(inputs: int, processes: int) -> int:
     """A shard per process, and more where there is enough to do, so that a slow one idles no core."""
     per_process = max(1, min(_MOST_PER_PROCESS, inputs // (processes * _SHARD_INPUTS)))
     return max(1, min(inputs, processes * per_process))
+
+
+def fewest_shards(size: int) -> int:
+    """Shards that inputs of so many bytes are cut into at least, where they travel to other machines."""
+    return max(1, -(-size // _MOST_BYTES))
 
 
 def shard_inputs(paths: RunPaths, shards: int) -> list[ShardPaths]:

@@ -164,25 +164,26 @@ def test_windows_in_their_usual_spellings(text: str, window: Window) -> None:
 WORKERS = """
 state = "postgresql://review@db/review"
 [workers]
-storage = "s3://bucket/nightly/"
+scheduler = "tls://head.example.test:8786"
 """ + MINIMAL.replace('mode = "check"\n', "")
 
 
-def test_workers_need_a_storage_and_little_else() -> None:
-    """The deployment is the one that prefect.yaml has."""
+def test_workers_need_a_scheduler_and_little_else() -> None:
+    """Its address is the one that the workers were given."""
     workers = load_settings('mode = "check"\n' + WORKERS).workers
     assert workers is not None
-    assert workers.deployment == "review-shard/shard"
-    assert workers.storage == "s3://bucket/nightly"
+    assert workers.scheduler == "tls://head.example.test:8786"
+    assert workers.scheduler_patience == 300
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (("postgresql://review@db/review", "data/state"), "set state to a database"),
-        (("s3://bucket/nightly/", "shared/nightly"), "workers.storage: must be an absolute folder"),
-        (("s3://bucket", "sftp://me:planted-pass@host"), "must not hold a password"),
-        (("storage =", 'deployment = "shard"\nstorage ='), "workers.deployment"),
+        (("tls://", ""), "workers.scheduler"),
+        (("tls://", "tls://me:planted-pass@"), "workers.scheduler"),
+        ((":8786", ""), "workers.scheduler"),
+        (("scheduler =", 'storage = "s3://bucket"\nscheduler ='), "workers.storage: unknown key"),
     ],
 )
 def test_workers_that_could_not_work(change: tuple[str, str], said: str) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,15 @@ def test_commands_are_there(compose: dict[str, Any]) -> None:
             assert path.startswith(".venv/bin/") or (ROOT / path).exists(), path
 
 
+def test_the_version_that_workers_announce_is_this_one() -> None:
+    """A shard goes to workers of its own version only: the documented commands have to name it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for path in (DEPLOYMENTS / "README.md", *UNITS):
+        assert set(re.findall(r"nightly-review-([0-9.]+)=", path.read_text())) <= {version}, path
+    (worker,) = (unit for unit in UNITS if unit.name == "nightly-review-dask-worker.service")
+    assert f"nightly-review-{version}=" in worker.read_text()
+
+
 def test_settings_of_prefect_are_its_own(compose: dict[str, Any]) -> None:
     """Each PREFECT_ variable of these files and of server.env is one that Prefect reads."""
     names = {*variables(compose), *read_env(DEPLOYMENTS / "server.env")}
@@ -154,7 +164,7 @@ def test_units_pass_systemd_analyze(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(UNITS) == 2
+    assert len(UNITS) == 4
 
 
 def test_compose_file_is_of_the_specification(compose: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def test_entry_points_load(entrypoint: str, monkeypatch: pytest.MonkeyPatch) -> 
     """Each is the real flow: `prefect deploy` would hide an import error behind a placeholder."""
     flow = _flow(entrypoint, monkeypatch)
 
-    assert flow.name in {"bulk-review", "evaluate", "review-shard"}
+    assert flow.name in {"bulk-review", "evaluate"}
     assert not inspect.iscoroutinefunction(flow.fn)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tasks.core.paths import RunPaths
 from tasks.load.task import load_source
 from tasks.outputs.stored import stored_input
-from tasks.shard.task import cut, default_shards, shard_inputs
+from tasks.shard.task import cut, default_shards, fewest_shards, shard_inputs
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=200), st.integers(1, 20))
@@ -58,3 +58,13 @@ def test_shards_are_sorted_ranges_of_all_inputs(tmp_path: Path) -> None:
     ]
     assert found == sorted(ids)
     assert len(shards) == 4
+
+
+def test_shards_that_travel_have_a_largest_size() -> None:
+    """Scheduler and workers hold a shard in memory, several times."""
+    assert [fewest_shards(size) for size in (0, 64_000_000, 64_000_001, 300_000_000)] == [
+        1,
+        1,
+        2,
+        5,
+    ]

@@ -1,1 +1,1 @@
-"""Shards at workers on other machines, over a folder in shared storage."""
+"""Shards at workers on other machines, over a Dask scheduler: the extra `workers` of the project."""

@@ -1,90 +1,50 @@
-"""Flow runs of the shards' deployment, as Prefect's server knows them; it may be away at any time."""
+"""The flow run of a shard that a worker will enter by its id."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from enum import Enum
-from typing import Any, NamedTuple
-from uuid import UUID
 
+from prefect import Task
 from prefect.client.orchestration import get_client
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling
+from prefect.context import FlowRunContext
+from prefect.states import Pending
 
-from tasks.core.errors import ConfigError, StateError
-from tasks.report.server_health import server_answers
+from flows.review_shard import review_shard
+from flows.shards.flow_run_states import note_flow_run
+from tasks.core.paths import ShardPaths
+from tasks.report.server_health import await_server
 
-__all__ = ["Phase", "Seen", "cancel_flow_run", "check_deployment", "look_at", "start_flow_run"]
+__all__ = ["new_flow_run"]
 
-_starting = threading.Lock()
-"""Prefect counts the subflow runs of a flow run without a lock."""
+_PATIENCE = 10.0
+"""Seconds that Prefect's server may take to come back; without it the shard works on its own."""
 
-
-class Phase(Enum):
-    """The phase that a flow run is in, as far as its starter has to know."""
-
-    UNKNOWN = "the server does not answer"
-    WAITING = "no worker has taken it"
-    TAKEN = "a worker has it"
-    OVER = "it has ended"
+_creating = threading.Lock()
+"""A Prefect server on SQLite refuses one of two flow runs that are created in the same instant."""
 
 
-class Seen(NamedTuple):
-    """A flow run at one moment."""
-
-    phase: Phase
-    state: UUID | None = None
-    """Id of its state, which differs after every transition."""
-
-
-def check_deployment(name: str) -> None:
-    """See that the server has the deployment.
-
-    Raises:
-        ConfigError: it has not; the message says how to get it there.
-        StateError: no server answers.
-    """
-    if not server_answers():
-        msg = "[workers] need Prefect's server, which does not answer: start it (make up)"
-        raise StateError(msg)
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_deployment_by_name(name)
-        except ObjectNotFound:
-            msg = (
-                f"[workers] deployment {name!r} is not on the Prefect server: export PREFECT_API_URL "
-                "of the server that the workers poll, and run `make up` or `prefect deploy` there"
-            )
-            raise ConfigError(msg) from None
-
-
-def start_flow_run(deployment: str, parameters: dict[str, Any]) -> UUID:
-    """Ask for a run of the deployment, linked to the current one; returns its id."""
-    with _starting:
-        return run_deployment(deployment, parameters=parameters, timeout=0, as_subflow=True).id  # type: ignore[union-attr]
-
-
-def look_at(flow_run_id: UUID) -> Seen:
-    """Where the flow run is."""
-    if not server_answers():
-        return Seen(Phase.UNKNOWN)
-    try:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(flow_run_id).state
-    except ObjectNotFound:
-        return Seen(Phase.OVER)
-    except Exception:  # noqa: BLE001 - it went away between the two requests
-        return Seen(Phase.UNKNOWN)
-    if state is None or state.is_scheduled():
-        return Seen(Phase.WAITING)
-    return Seen(Phase.OVER if state.is_final() else Phase.TAKEN, state.id)
-
-
-def cancel_flow_run(flow_run_id: UUID) -> None:
-    """Ask the worker to end a flow run; one that nobody has taken is Cancelled at once."""
-    if not server_answers():
-        return
-    with suppress(Exception), get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run_id, Cancelling())
+def new_flow_run(shard: ShardPaths, attempt: str) -> str:
+    """Id of a new flow run of the shard, linked to the current one; blank: no server answers."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or not await_server(_PATIENCE):
+        return ""
+    name = shard.root.name
+    with _creating, suppress(Exception), get_client(sync_client=True) as client:
+        link = client.create_task_run(
+            Task(review_shard.fn, name=review_shard.name),
+            context.flow_run.id,
+            dynamic_key=attempt,
+            name=name,
+            state=Pending(),
+        )
+        flow_run = client.create_flow_run(
+            review_shard,
+            parameters={"name": name, "root": str(shard.root)},
+            name=f"{shard.root.parents[2].name} {name}",
+            parent_task_run_id=link.id,
+            state=Pending(),
+        )
+        note_flow_run(shard, flow_run.id)
+        return str(flow_run.id)
+    return ""

@@ -7,8 +7,6 @@ The nights of canaries that a state remembers, whatever their source: a reviewer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +16,7 @@ from tasks.core.errors import OutputError, StateError
 from tasks.core.files import private_folder, read_json, write_json
 from tasks.core.locations import is_database
 from tasks.core.manifest import CanaryNight
-from tasks.upstream.drivers import load_driver
+from tasks.upstream.drivers import database_tables
 
 __all__ = ["read_nights", "remember_night"]
 
@@ -29,6 +27,7 @@ CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NU
 CREATE TABLE nights (run_id TEXT PRIMARY KEY, at TEXT NOT NULL, night TEXT NOT NULL);
 INSERT INTO meta VALUES (1, 1)
 """
+_TABLES = ("memory of canaries", "nightly_review_canaries", _SQL)
 _UPSERT = """
 INSERT INTO nights VALUES (?, ?, ?)
 ON CONFLICT (run_id) DO UPDATE SET at = excluded.at, night = excluded.night
@@ -43,7 +42,7 @@ def read_nights(state: str) -> list[CanaryNight]:
         StateError: the database cannot be used.
     """
     if is_database(state):
-        with _nights(state) as db:
+        with database_tables(state, *_TABLES) as db:
             rows = db.execute(_LAST, [_KEPT]).fetchall()
         found = [orjson.loads(row[0]) for row in rows]
     else:
@@ -60,7 +59,7 @@ def remember_night(state: str, night: CanaryNight) -> None:
         StateError: the state cannot be used.
     """
     if is_database(state):
-        with _nights(state) as db:
+        with database_tables(state, *_TABLES) as db:
             db.execute(_UPSERT, [night["run_id"], night["at"], orjson.dumps(night).decode()])
         return
     path = Path(state) / "canaries" / f"{night['run_id']}.json"
@@ -75,14 +74,3 @@ def remember_night(state: str, night: CanaryNight) -> None:
 def _is_night(found: Any) -> bool:
     wanted = CanaryNight.__annotations__.keys()
     return isinstance(found, dict) and wanted <= cast("dict[str, Any]", found).keys()
-
-
-@contextmanager
-def _nights(url: str) -> Iterator[Any]:
-    postgres = load_driver("tasks.upstream.postgres")
-    tables = postgres.Tables("memory of canaries", "nightly_review_canaries", 1, _SQL)
-    session = postgres.open_session(url, tables)
-    try:
-        yield session
-    finally:
-        session.close()

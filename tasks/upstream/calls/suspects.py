@@ -11,7 +11,6 @@ each other by notes in the ledger, so that a key is refused a model once and not
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -22,14 +21,13 @@ import orjson
 from tasks.upstream.calls.refusal_breaker import Notes
 from tasks.upstream.calls.refusals import Refusal
 
-__all__ = ["Suspects"]
+__all__ = ["ModelHold", "Suspects", "held_models"]
 
 _CERTAIN, _UNCERTAIN = 2, 3  # different questions
 _MODEL_AGAIN = 3  # refusals in a row
 _REST = 600.0  # seconds until a model is tried again on a key that refused it
 _NAME = '["model refused",'
 _Pair = tuple[str, str]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,18 @@ class _Out:
     said: str
     held: bool
     """Its quota is used up; False: the key may not use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHold:
+    """A model's own quota on one app_id, used up."""
+
+    alias: str
+    model: str
+    until: float
+    """Seconds since the epoch; one that is over is in the past."""
+    said: str
+    """The provider's words, scrubbed."""
 
 
 @dataclass(slots=True)
@@ -102,12 +112,6 @@ class Suspects:
     def model_held(self, alias: str, model: str, wait: float, message: str) -> None:
         """A key's quota of a model is used up for `wait` seconds; other models go on."""
         with self._lock:
-            known = self._out.get((alias, model))
-            if known is None or not known.held:
-                _log.warning(
-                    "app_id %s: %s is held for %.0f s by its provider: %s",
-                    *(alias, model, wait, message),
-                )
             self._put_out((alias, model), wait, message, held=True)
 
     def hold(self, model: str, aliases: Collection[str]) -> tuple[float, str] | None:
@@ -169,3 +173,15 @@ class Suspects:
     def _is_out(self, key: _Key) -> bool:
         sure = sum(key.questions.values())
         return sure >= _CERTAIN or len(key.questions) >= _UNCERTAIN
+
+
+def held_models(notes: Mapping[str, str], run_id: str) -> list[ModelHold]:
+    """Of what a run's processes noted: the quotas of single models that are used up, by alias and model."""
+    found = []
+    for name in sorted(notes):
+        if name.startswith(_NAME):
+            known = orjson.loads(notes[name])
+            if known["run"] == run_id and known.get("held"):
+                _, alias, model = orjson.loads(name)
+                found.append(ModelHold(alias, model, known["until"], known["said"]))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.core.errors import StateError
@@ -57,6 +57,8 @@ class QuotaStatus:
     """Ordered by alias."""
     next_send: float | None = None
     """Seconds since the epoch of the first request that is planned; None: none waits for quota."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What the processes of all runs told each other, by name."""
 
 
 def read_quota_status(place: Path | str, run_id: str) -> QuotaStatus:
@@ -75,7 +77,7 @@ def read_quota_status(place: Path | str, run_id: str) -> QuotaStatus:
         )
         for alias, why, paused, margin, told, held in rows
     )
-    return QuotaStatus(keys, None if planned is None else _date(place, planned))
+    return QuotaStatus(keys, None if planned is None else _date(place, planned), notes)
 
 
 def read_notes(place: Path | str) -> Mapping[str, str]:

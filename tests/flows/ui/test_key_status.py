@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from flows.ui import key_status
 from flows.ui.key_status import KeyStatusWatch, wait_words
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
+from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.quota.key_status import KeyStatus, QuotaStatus
 from tests.factories import STRICT
 
@@ -57,6 +59,33 @@ def test_a_moments_hold_and_a_growing_one_are_no_news(watch: KeyStatusWatch) -> 
     watch.take(QuotaStatus((HELD,)))
     watch.take(QuotaStatus((replace(HELD, held_until=NOW + 2410),)))
     assert len(watch.met) == 1
+
+
+def test_a_model_whose_quota_is_used_up_is_told_and_its_key_goes_on(
+    watch: KeyStatusWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In log, event, report and progress line, as it is for a key; the key's time left is its own."""
+    notes, wait = dict[str, str](), NOW + 7200 - time.time()
+    Suspects(_Notes(notes), "run").model_held("a", "big", wait, "quota PerModel is used up")
+    Suspects(_Notes(notes), "another").model_held("a", "small", wait, "of another run")
+    for _ in range(2):
+        watch.take(QuotaStatus((KeyStatus("a"),), notes=notes))
+    assert caplog.text.count("app_id a (big) is held by its provider until") == 1
+    assert [(one["app_id"], one["said"]) for one in watch.met] == [
+        ("a (big)", "quota PerModel is used up")
+    ]
+    assert watch.words().startswith("a (big) held until ")
+    assert watch.holds() == {}
+
+
+class _Notes:
+    """Notes in memory, as the ledger keeps them."""
+
+    def __init__(self, notes: dict[str, str]) -> None:
+        self.notes = notes
+
+    def note(self, name: str, value: str) -> None:
+        self.notes[name] = value
 
 
 def test_a_lowered_limit_is_told(watch: KeyStatusWatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,166 @@
+"""The run's connection to the Dask scheduler of [workers], which may be away for a while."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Client
+from distributed.versions import VersionMismatchWarning
+
+from flows.shards.remote.parcel import PLACE
+from tasks.core.errors import ConfigError, SchedulerGone, StateError
+from tasks.core.settings import WorkersSettings
+
+__all__ = ["Places", "check_scheduler", "connected", "places"]
+
+_CONNECT = 5.0
+"""Seconds for one attempt to connect."""
+
+_GLANCE = 0.25
+_PORT = 8786
+
+_away_since: float | None = None
+"""When the first of the run's shards missed the scheduler, as time.monotonic(); None: it is there."""
+_noting = threading.Lock()
+
+# What Dask says is about futures, graphs and ports; what it means for a run is said by the run.
+for _name in ("distributed", "distributed.client", "distributed.gc", "tornado.application"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+# A shard has a process of its own: other versions of Dask's parts at a worker do not matter to it.
+warnings.filterwarnings("ignore", category=VersionMismatchWarning)
+# The bytes of a shard are meant to travel with its task.
+dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+
+
+class Places(NamedTuple):
+    """Who is connected to the scheduler."""
+
+    workers: int
+    """Workers of this version."""
+    places: int
+    """Shards that they take at a time."""
+    others: int
+    """Workers of another version, or of somebody else."""
+
+    def __str__(self) -> str:
+        """For people, with what to do where no worker is of use."""
+        if not self.places:
+            return (
+                f"no worker with {PLACE} is connected ({self.others} others are): start one that has "
+                f'this version, with --resources "{PLACE}=4" for four shards at a time'
+            )
+        return f"{self.workers} workers with {self.places} places ({PLACE}) are connected"
+
+
+def check_scheduler(settings: WorkersSettings) -> Places:
+    """Look whether the scheduler is there, and who is connected to it.
+
+    Raises:
+        ConfigError: this machine has no certificate for it.
+        StateError: it does not answer, or does not take this machine's certificate.
+    """
+    try:
+        with _connect(settings) as client:
+            _note(away=False)
+            return places(client)
+    except OSError as error:
+        msg = (
+            f"[workers] scheduler {settings.scheduler} does not answer ({_reason(error)}): start it "
+            "(dask scheduler), or see that this machine has its certificates"
+        )
+        raise StateError(msg) from None
+
+
+def places(client: Client) -> Places:
+    """Who is connected."""
+    offered = [one.get("resources", {}) for one in client.scheduler_info()["workers"].values()]
+    ours = [int(one[PLACE]) for one in offered if one.get(PLACE, 0) >= 1]
+    return Places(len(ours), sum(ours), len(offered) - len(ours))
+
+
+@contextmanager
+def connected(settings: WorkersSettings, stopping: Callable[[], bool]) -> Iterator[Client | None]:
+    """A client of the scheduler, which is waited for; None: the run was stopped meanwhile.
+
+    One for each attempt on a shard: what is in memory for it ends with the client.
+
+    Raises:
+        ConfigError: this machine has no certificate for it.
+        SchedulerGone: the run has been without its scheduler for longer than its patience.
+    """
+    client = _await_scheduler(settings, stopping)
+    if client is None:
+        yield None
+        return
+    with client:
+        yield client
+
+
+def _await_scheduler(settings: WorkersSettings, stopping: Callable[[], bool]) -> Client | None:
+    while not stopping():
+        try:
+            client = _connect(settings)
+        except OSError as error:
+            away = _note(away=True)
+            if away > settings.scheduler_patience:
+                msg = (
+                    f"the scheduler {settings.scheduler} has been away for {away:.0f} s "
+                    f"({_reason(error)}): start it and its workers, then run this again"
+                )
+                raise SchedulerGone(msg) from None
+            _await_port(settings, settings.scheduler_patience - away, stopping)
+        else:
+            _note(away=False)
+            return client
+    return None
+
+
+def _await_port(settings: WorkersSettings, seconds: float, stopping: Callable[[], bool]) -> None:
+    """Wait until somebody listens there; a stop ends the waiting, which Dask's own would not."""
+    where = urlsplit(settings.scheduler)
+    deadline = time.monotonic() + seconds
+    while not stopping() and time.monotonic() < deadline:
+        time.sleep(_GLANCE)
+        try:
+            socket.create_connection((where.hostname or "", where.port or _PORT), 1.0).close()
+        except OSError:
+            continue
+        return
+
+
+def _connect(settings: WorkersSettings) -> Client:
+    try:
+        return Client(settings.scheduler, timeout=_CONNECT, set_as_default=False)
+    except (TypeError, RuntimeError, ValueError) as error:
+        # No certificate for tls://, or tcp:// where Dask's settings require encryption.
+        msg = (
+            f"[workers] scheduler {settings.scheduler} cannot be used ({error}): export "
+            "DASK_DISTRIBUTED__COMM__TLS__... with the certificates, see deployments/README.md"
+        )
+        raise ConfigError(msg) from None
+
+
+def _note(*, away: bool) -> float:
+    """Seconds that the run has been without its scheduler, after this attempt."""
+    global _away_since  # noqa: PLW0603 - of all shards of this process's run
+    with _noting:
+        if not away:
+            _away_since = None
+            return 0.0
+        _away_since = _away_since or time.monotonic()
+        return time.monotonic() - _away_since
+
+
+def _reason(error: OSError) -> str:
+    cause = error.__cause__ or error
+    # Before that Dask names an object of its own.
+    return str(cause).rpartition(">: ")[2] or type(cause).__name__

@@ -1,0 +1,117 @@
+"""
+A shard at a Dask worker: in a process of its own, which ends when nobody wants it any more.
+
+Connections are the leases. When the run is gone, its scheduler cancels the task; when the scheduler is
+gone, the worker closes; when the worker is gone, the process reads the end of its standard input.
+
+The worker itself imports neither Prefect nor the pipeline.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from distributed import Reschedule, Status, Worker, get_worker
+
+from flows.shards.remote.parcel import Outcome, Parcel, pack, topic, unpack
+from tasks.core.files import read_json
+from tasks.core.paths import ShardPaths
+
+__all__ = ["is_wanted", "work"]
+
+_GRACE = 25.0
+"""Seconds that a shard gets to end its calls in flight."""
+
+_FINISH_SECONDS = 10.0
+"""Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
+
+_GLANCE = 0.25
+_TELL = 1.0
+"""Seconds between looks, and between two events with the shard's counts."""
+
+
+def work(parcel: Parcel) -> Outcome:
+    """Review the shard, on a thread of the worker and beside other shards; returns what it left.
+
+    Raises:
+        Reschedule: this worker is leaving; the scheduler finds another one.
+    """
+    worker = get_worker()
+    with TemporaryDirectory(prefix="review-shard-", ignore_cleanup_errors=True) as folder:
+        shard = ShardPaths(Path(folder) / parcel.place)
+        shard.root.mkdir(parents=True)
+        unpack({shard.settings.name: parcel.settings}, shard.settings.parent)
+        unpack({shard.inputs.name: parcel.inputs}, shard.root)
+        if not is_wanted(worker, parcel.attempt):
+            raise Reschedule
+        code, wanted = _run(worker, parcel, shard)
+        if not wanted:
+            raise Reschedule
+        parts = sorted(shard.root.glob("part-*.jsonl"))
+        # The marker last: it says that the others are there.
+        return Outcome(code, pack([*parts, shard.exit_report, shard.done]))
+
+
+def is_wanted(worker: Worker, key: str) -> bool:
+    """Whether a task that runs at this worker still has somebody who waits for its result.
+
+    Reads `Worker.state.tasks[key].state`, which Dask documents and does not promise; a test pins it.
+    """
+    task = worker.state.tasks.get(key)
+    stays = worker.status in (Status.running, Status.paused)
+    return stays and task is not None and task.state != "cancelled"
+
+
+def _run(worker: Worker, parcel: Parcel, shard: ShardPaths) -> tuple[int, bool]:
+    """Exit code of the shard's process, and whether it was wanted to its end."""
+    command = [sys.executable, "-m", "flows.remote_shard"]
+    arguments = [shard.root.name, str(shard.root), parcel.flow_run]
+    # Nothing is ever written to the pipe: it ends with this process, however that dies.
+    with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE) as process:  # noqa: S603
+        _tell(worker, parcel, {"began": str(worker.name)})
+        try:
+            wanted = _watch(process, worker, parcel, shard)
+        finally:
+            process.kill()
+            process.wait()
+            _tell(worker, parcel, {"ended": process.returncode})
+    return process.returncode, wanted
+
+
+def _watch(
+    process: subprocess.Popen[bytes], worker: Worker, parcel: Parcel, shard: ShardPaths
+) -> bool:
+    """Wait until the process has ended, or stays after its work; False: nobody wants it any more."""
+    told, known, finished = 0.0, None, 0.0
+    while process.poll() is None:
+        if not is_wanted(worker, parcel.attempt):
+            _end(process)
+            return False
+        time.sleep(_GLANCE)
+        now = time.monotonic()
+        if now - told > _TELL and (counts := read_json(shard.progress)) != known:
+            _tell(worker, parcel, {"progress": counts})
+            told, known = now, counts
+        if not finished and shard.done.exists():
+            finished = now
+        if finished and now - finished > _FINISH_SECONDS:
+            break
+    return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _tell(worker: Worker, parcel: Parcel, what: dict[str, Any]) -> None:
+    """Let the run know; who is not there any more misses nothing."""
+    worker.log_event(topic(Path(parcel.place).name), what | {"attempt": parcel.attempt})

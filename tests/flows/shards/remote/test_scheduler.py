@@ -1,0 +1,70 @@
+"""A scheduler that is away: what is said, how long it is waited for, and what ends the waiting."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from flows.shards.remote.scheduler import Places, check_scheduler, connected
+from tasks.core.errors import ConfigError, SchedulerGone, StateError
+from tasks.core.settings import WorkersSettings
+from tests.runs import free_port
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address where nobody listens."""
+    return f"tcp://127.0.0.1:{free_port()}"
+
+
+def test_a_scheduler_that_is_not_there_is_met_before_the_first_call(nowhere: str) -> None:
+    """In a sentence, with the reason and what to do."""
+    with pytest.raises(StateError) as caught:
+        check_scheduler(WorkersSettings(scheduler=nowhere))
+
+    assert f"scheduler {nowhere} does not answer (" in str(caught.value)
+    assert "start it (dask scheduler)" in str(caught.value)
+    assert "object at" not in str(caught.value)
+
+
+def test_without_a_certificate_tls_is_a_matter_of_settings(nowhere: str) -> None:
+    """Dask would end with a TypeError of its own."""
+    with pytest.raises(ConfigError, match=r"cannot be used .* export DASK_DISTRIBUTED__COMM__TLS"):
+        check_scheduler(WorkersSettings(scheduler=nowhere.replace("tcp", "tls")))
+
+
+def test_patience_is_of_the_run_and_not_of_each_shard(nowhere: str) -> None:
+    """What one shard has waited for, another one does not wait for again."""
+    workers, begin = WorkersSettings(scheduler=nowhere, scheduler_patience=6), time.monotonic()
+    for _ in range(2):
+        with pytest.raises(SchedulerGone, match="has been away for"), connected(workers, _never):
+            pytest.fail("there is none")
+    assert 6 < time.monotonic() - begin < 25
+
+
+def _never() -> bool:
+    return False
+
+
+def test_a_stop_ends_the_waiting(nowhere: str) -> None:
+    """A run that is stopped does not stay for a scheduler."""
+    begin = time.monotonic()
+
+    with connected(WorkersSettings(scheduler=nowhere), lambda: time.monotonic() - begin > 1) as got:
+        assert got is None
+
+    assert time.monotonic() - begin < 15
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (Places(0, 0, 3), r"no worker with nightly-review-[0-9.]+ is connected \(3 others are\)"),
+        (Places(2, 8, 0), r"2 workers with 8 places \(nightly-review-[0-9.]+\) are connected"),
+    ],
+)
+def test_who_is_connected_is_said_with_what_to_do(places: Places, said: str) -> None:
+    """Doctor and a run that waits for a place say the same."""
+    assert re.match(said, str(places))
