@@ -69,7 +69,7 @@ def test_what_an_earlier_run_has_left_is_fetched(tmp_path: Path, use: str) -> No
 def test_with_workers_only_keys_of_batches_are_needed_here(tmp_path: Path) -> None:
     """The others may be at the workers alone."""
     head = 'state = "postgresql://u@h/db"\n'
-    workers = '[workers]\nstorage = "s3://bucket/nightly"\n'
+    workers = '[workers]\nscheduler = "tcp://host:8786"\n'
     run = run_of(tmp_path, head=head)
     settings = load_settings(head + CONFIG.format(use="auto", batch="true") + workers)
     assert set(_alone(run).settings.app_ids) == {"a", "b"}
