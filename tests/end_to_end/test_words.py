@@ -49,7 +49,10 @@ def shown(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServe
             script=[{"fault": "status_429", "key": "bravo", "times": 1}],
             fault_wait=7200,
         )
-        (folder / "review.toml").write_text(config(sandbox))
+        # If bravo served check-2 as well, the moment of its hold would decide which reason is told.
+        served = '[app_ids.bravo]\nmodels = ["check-1"]'
+        text = config(sandbox).replace("[app_ids.bravo]", served)
+        (folder / "review.toml").write_text(text)
         ended = job.run(source, "--log-json")
     facts = json.loads((job.output / "manifest.json").read_text())
     with get_client(sync_client=True) as client:
