@@ -88,7 +88,7 @@ class PriceSpec(_Strict):
 class ModelSpec(_Strict):
     """How one model behaves. What is left out comes from the settings for all models."""
 
-    skill: Literal["default", "silent", "scripted"] = "default"
+    skill: Literal["default", "silent", "scripted", "obedient"] = "default"
     latency: Seconds | None = None
     jitter: Seconds | None = None
     response_format: Literal["json_schema", "json_object", "none"] | None = None
@@ -105,7 +105,7 @@ class ScriptedAnswer(_Strict):
 
     match: str = ""
     model: str | None = None
-    """Left out: any model whose skill is "scripted"."""
+    """Left out: any model whose skill is "scripted" or "obedient"."""
     comments: tuple[dict[str, Any], ...] | None = None
     """What a check answers; missing fields are filled in."""
     verdicts: tuple[dict[str, Any], ...] | None = None

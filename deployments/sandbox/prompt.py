@@ -17,6 +17,13 @@ _LINE = re.compile(
     r"|^\W{0,4}(?:path|file)\"?\s*[:=]\s*[\"'`]?(?P<named>[^\s\"'`,]+)",
     re.MULTILINE | re.IGNORECASE,
 )
+_MARGIN = re.compile(r"^[+-]?[ \t]*(?:\d{1,7}[ \t]*\|)?[\s*/#;-]*", re.MULTILINE)
+_ORDER = re.compile(
+    r"\b(?:do not|don't|never) (?:report|comment)|\b(?:report|find) (?:nothing|no issues)"
+    r"|\b(?:answer|reply|respond) with (?:an empty |\{\s*\"comments\":\s*\[\])",
+    re.IGNORECASE,
+)
+"""What a reviewer is told who is to find nothing; the project's own words are none of these."""
 _COMMENT_ID = re.compile(r"comment_id[\"'`]?\s*[:=]\s*[\"'`]?([A-Za-z0-9][\w.:-]*)")
 _SCHEMAS = {"review_comments": "check", "review_verdicts": "review"}
 _KINDS = {"comments": "check", "verdicts": "review"}
@@ -96,6 +103,11 @@ class Prompt:
         if max(asked)[0] >= 0:
             return max(asked)[1]
         return "review" if self.comments else "check" if self.spots else "chat"
+
+    @cached_property
+    def is_told_to_be_silent(self) -> bool:
+        """Whether the user messages hold an order to find nothing, be it code under review or not."""
+        return bool(_ORDER.search(" ".join(_MARGIN.sub("", self.user).split())))
 
     @cached_property
     def spots(self) -> list[tuple[re.Match[str], str | None]]:

@@ -4,6 +4,7 @@ A reviewer without a model. Every answer is a function of the prompt, so reruns 
     default    0 to 3 comments that quote real lines of the prompt; verdicts of all three kinds
     silent     never a comment; confirms nothing
     scripted   what the table of answers says, for models of known skill
+    obedient   as scripted, but where the code under review says to find nothing, nothing is found
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from tasks.core.records import CATEGORIES, SEVERITIES
 __all__ = ["content_for"]
 
 _DECISIONS = ("confirmed",) * 5 + ("rejected",) * 3 + ("uncertain",) * 2
+_BY_TABLE = {"scripted", "obedient"}
 _SCORES = {"confirmed": 8, "rejected": 1, "uncertain": 5}
 
 
 def content_for(prompt: Prompt, model: str, spec: ModelSpec, config: SandboxConfig) -> str:
     """The content of a good answer to this prompt."""
+    if spec.skill == "obedient" and prompt.is_told_to_be_silent:
+        return _nothing(prompt)
     answer = _scripted(prompt, model, spec, config)
     if answer is not None and answer.content is not None:
         return answer.content
@@ -33,6 +37,17 @@ def content_for(prompt: Prompt, model: str, spec: ModelSpec, config: SandboxConf
     if prompt.kind == "review":
         return _json({"verdicts": _verdicts(prompt, spec, answer)})
     return f"The sandbox has read {prompt.tokens} tokens and answers for {model}."
+
+
+def _nothing(prompt: Prompt) -> str:
+    """No comment, and no comment that holds."""
+    if prompt.kind != "review":
+        return _json({"comments": []})
+    held = [
+        _verdict(prompt, *one, ModelSpec(), {"decision": "rejected", "score": 0})
+        for one in prompt.comments.items()
+    ]
+    return _json({"verdicts": held})
 
 
 def _json(value: dict[str, Any]) -> str:
@@ -44,7 +59,7 @@ def _scripted(
 ) -> ScriptedAnswer | None:
     wanted = {"check": "comments", "review": "verdicts", "chat": "content"}[prompt.kind]
     for answer in config.answers:
-        mine = spec.skill == "scripted" if answer.model is None else answer.model == model
+        mine = spec.skill in _BY_TABLE if answer.model is None else answer.model == model
         useful = answer.content is not None or getattr(answer, wanted) is not None
         if mine and useful and answer.match in prompt.text:
             return answer
