@@ -26,8 +26,9 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows.batches.fill import fill_journal
 from flows.setup.canaries import judge_reviewers
-from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_mode
+from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_batch, with_mode
 from flows.setup.fresh_start import forget_start, goes_on, since_first_start
 from flows.setup.keys import resolve_keys
 from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
@@ -90,6 +91,7 @@ def bulk_review(
     limit: Annotated[int, Field(ge=1)] | None = None,
     fresh: bool = False,
     mode: Literal["as_configured", "check_and_review", "check"] = "as_configured",
+    batch: Literal["as_configured", "always", "auto", "never"] = "as_configured",
     previous: str | None = None,
     resolved: str | None = None,
     overwrite: bool = False,
@@ -111,6 +113,8 @@ def bulk_review(
             resumed does not ask again what it has asked since its first start.
         mode: check stops after the check models, check_and_review has the review model judge their
             comments, as_configured does as review.toml says.
+        batch: Which calls go through the Batch API of app_ids with batch = true, at half price and
+            within hours: always all, auto where there are many, as_configured as review.toml says.
         previous: Folder or URL of the run that tells new findings from recurring ones; when left out,
             the newest one of the same source beside the output folder.
         resolved: The commits that an earlier run of SOURCE reviewed, as git:PATH@BASE..HEAD, to review
@@ -118,7 +122,7 @@ def bulk_review(
         overwrite: Write into output also where it has other files, or a run of another source.
     """
     try:
-        settings = with_mode(read_config(config), mode)
+        settings = with_batch(with_mode(read_config(config), mode), batch)
         check_workers(settings)
         if settings.workers is None:
             resolve_keys(settings)
@@ -189,6 +193,9 @@ def _review(
         "%d shards on %d processes, %d threads each", len(shards), settings.processes, run.threads
     )
 
+    run, batches = fill_journal(
+        run, paths, shards, loaded.inputs, log, started=started, look=cancel.raise_if_cancelled
+    )
     stage(f"reviewing {loaded.inputs:,} inputs in {len(shards):,} shards")
     watch = KeyStatusWatch(run, log)
     spent = BudgetWatch(run, log).look
@@ -225,7 +232,9 @@ def _review(
 
     stage("making the report")
     upstream = upstream_facts(run, merged, watch.met, watch.status)
-    manifest = run_facts(run, taken, loaded, merged, upstream, started=started, limit=limit)
+    manifest = run_facts(
+        run, taken, loaded, merged, upstream, started=started, limit=limit, batches=batches
+    )
     manifest["canaries"] = judge_reviewers(paths.staged, run, started, log)
     # A run with workers has no fork server.
     apart = fork_server.call if settings.workers is None else None

@@ -94,6 +94,8 @@ def _work(
     ensure_open_files(run.threads)
     log.info("up to %d calls in flight", run.threads)
     with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():
+        if run.reviews_first:
+            worker.finish_reviews()
         slices = guided(worker.inputs, run.threads)
         for future in [submit(worker, first, last) for first, last in slices]:
             future.result()

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,7 @@ def doctor_command(source: str | None, *, config: str, calls: bool, as_json: boo
     elif calls:
         results = _call(settings, keys, quiet=as_json)
         _compare(settings, results, checkup)
+        _check_batches(settings, keys, checkup)
     wrong = sum(one.level == "problem" for one in checkup.found)
     wrong += sum(one.outcome == "refused" for one in results)
     if as_json:
@@ -301,6 +303,15 @@ def _compare(settings: Settings, results: Sequence[SampleResult], checkup: _Chec
         fewer = any(w.limit > allowed.get(what, w.limit) for what, ws in pairs for w in ws)
         advice = "; the headers allow fewer: see which period they mean" if fewer else ""
         checkup.note("quota", f"{alias}: its headers say {limits}; quota says {quota}{advice}")
+
+
+def _check_batches(settings: Settings, keys: dict[str, KeyRing], checkup: _Checkup) -> None:
+    from tasks.doctor.batch_api import check_batch_api  # noqa: PLC0415 - clients take a while
+
+    for one in settings.batch_pool:
+        if one.alias in keys:
+            alias = one.alias
+            checkup.check("batch", partial(check_batch_api, settings, alias, keys[alias]))
 
 
 def _subject(result: SampleResult) -> str:

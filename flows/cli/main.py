@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.cli.batches import batches
 from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
@@ -44,6 +45,7 @@ Severity = Literal["critical", "high", "medium", "low"]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Take only the first N rows of SOURCE.")
 ]
+BatchWish = Literal["always", "auto", "never", "as_configured"]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ask anew, ignore the journal.")]
 Finished = Annotated[
     str,
@@ -74,6 +76,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(journal, name="journal")
+app.add_typer(batches, name="batches")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,6 +202,14 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a DIR that has other files or runs.")
     ] = False,
+    batch: Annotated[
+        BatchWish,
+        typer.Option(
+            show_default=False,
+            help="Calls through the Batch API of app_ids with batch = true, at half price and within "
+            "hours: all, or where there are many; default: as [batch] says.",
+        ),
+    ] = "as_configured",
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Only result and report at the end, and errors.")
     ] = False,
@@ -233,6 +244,7 @@ def run(
         fresh=fresh,
         previous=previous,
         overwrite=overwrite,
+        batch=batch,
         fail_on=fail_on,
         verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
     )

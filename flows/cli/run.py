@@ -13,7 +13,7 @@ from rich.console import Console
 
 from flows.cli.display import Display, Verbosity, open_display
 from flows.cli.summary import brief_lines, print_summary, severe_findings
-from flows.setup.config import new_run_id, read_config, run_paths, with_run_id
+from flows.setup.config import new_run_id, read_config, run_paths, with_batch, with_run_id
 from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
@@ -42,6 +42,7 @@ def run_command(
     fresh: bool,
     previous: str | None,
     overwrite: bool = False,
+    batch: str = "as_configured",
     fail_on: str | None = None,
     verbosity: Verbosity = "normal",
 ) -> int:
@@ -52,19 +53,27 @@ def run_command(
     """
     mute_prefect_console()
     try:
-        settings = read_config(config)
+        settings = with_batch(read_config(config), batch)
         check_source(source)
         run_id = new_run_id()
         paths = run_paths(output, run_id)
         _look_first(settings, source, paths, overwrite=overwrite)
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
-        wanted |= {"previous": previous, "overwrite": overwrite}
+        wanted |= {"previous": previous, "overwrite": overwrite, "batch": batch}
         with with_run_id(run_id):
             code = _run(settings, paths, wanted, verbosity)
         return _gate(paths, fail_on) if code == 0 and fail_on else code
     except KeyboardInterrupt:
         print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
+        if left := _left_working():
+            print(left, file=sys.stderr)
         return 130
+
+
+def _left_working() -> str:
+    """What goes on at a provider after the run; its module is loaded where there was a run."""
+    fill = sys.modules.get("flows.batches.fill")
+    return str(fill.left_working()) if fill is not None else ""
 
 
 def _gate(paths: RunPaths, fail_on: str) -> int:

@@ -25,6 +25,7 @@ __all__ = [
     "read_config",
     "run_paths",
     "source_of",
+    "with_batch",
     "with_mode",
     "with_run_id",
 ]
@@ -81,6 +82,21 @@ def with_mode(settings: Settings, mode: str) -> Settings:
         msg = 'mode "check_and_review" needs a [review] table with a model in review.toml'
         raise ConfigError(msg)
     return settings.model_copy(update={"mode": mode})
+
+
+def with_batch(settings: Settings, use: str) -> Settings:
+    """The settings with another `use` of batches; "as_configured": as they are.
+
+    Raises:
+        ConfigError: all is to go by batch, and no app_id serves a model so.
+    """
+    if use == "as_configured":
+        return settings
+    changed = settings.batch.model_copy(update={"use": use})
+    settings = settings.model_copy(update={"batch": changed})
+    if problem := settings.batch_problem:
+        raise ConfigError(problem)
+    return settings
 
 
 def new_run_id() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +16,14 @@ from flows.setup.source_range import SourceRange
 from tasks.core.acceptance import Acceptance, accepted_gaps
 from tasks.core.files import output_errors, private_folder
 from tasks.core.locations import is_database
-from tasks.core.manifest import FailureFacts, HoldFacts, RepositoryFacts, RunFacts, UpstreamFacts
+from tasks.core.manifest import (
+    BatchFacts,
+    FailureFacts,
+    HoldFacts,
+    RepositoryFacts,
+    RunFacts,
+    UpstreamFacts,
+)
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.state_folder import prepare_state_folder
@@ -27,6 +34,7 @@ from tasks.merge.sections import SectionCounts
 from tasks.merge.task import Merged
 from tasks.outputs.schemas import SCHEMA_VERSION
 from tasks.review.prompts.team_rules import TeamRules
+from tasks.upstream.batches.intents import Intent
 from tasks.upstream.budget import read_budget
 from tasks.upstream.calls.endpoint_status import read_endpoint_status
 from tasks.upstream.journal import open_journal
@@ -67,6 +75,7 @@ def run_facts(
     *,
     started: float,
     limit: int | None,
+    batches: Sequence[Intent] = (),
 ) -> RunFacts:
     """The facts of a merged run; the report stage adds figures and outputs to them."""
     counts, flow_run_id, commits = merged.counts, flow_run.id, taken.commits
@@ -99,6 +108,22 @@ def run_facts(
         "packages": {name: version(name) for name in _PACKAGES},
         "upstream": upstream,
         "derived": {},
+        "batches": [_batch_facts(one) for one in batches if one.batch_id],
+    }
+
+
+def _batch_facts(one: Intent) -> BatchFacts:
+    return {
+        "batch_id": one.batch_id,
+        "run_id": one.run_id,
+        "app_id": one.app_id,
+        "model": one.model,
+        "state": one.said or one.state,
+        "requests": one.requests,
+        "answered": one.answered,
+        "refused": one.refused,
+        "late": bool(one.late),
+        "created": datetime.fromtimestamp(one.created, UTC).isoformat(timespec="seconds"),
     }
 
 

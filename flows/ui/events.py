@@ -34,8 +34,12 @@ from tasks.core.paths import RunPaths
 from tasks.outputs.schemas import Output
 from tasks.report.canaries import change_text
 from tasks.report.links import report_link
+from tasks.upstream.batches.intents import Intent
 
 __all__ = [
+    "batch_ended",
+    "batch_late",
+    "batch_submitted",
     "budget_reached",
     "key_disabled",
     "key_held",
@@ -165,6 +169,36 @@ def budget_reached(run_id: str, cap: str, spent: str) -> None:
     text = f"No more calls for run {run_id}: {spent}"
     payload = {"run_id": run_id, "cap": cap, "spent": spent, "text": text}
     _emit("budget.reached", f"run.{run_id}", payload)
+
+
+def batch_submitted(run_id: str, batch: Intent) -> None:
+    """Emit batch.submitted: a file of questions is with the provider's Batch API."""
+    _batch("batch.submitted", run_id, batch)
+
+
+def batch_ended(run_id: str, batch: Intent) -> None:
+    """Emit batch.ended: its rows are in the journal, however it has ended."""
+    _batch("batch.ended", run_id, batch)
+
+
+def batch_late(run_id: str, batch: Intent) -> None:
+    """Emit batch.late: the deadline came first; it is cancelled, and the rest goes online."""
+    _batch("batch.late", run_id, batch)
+
+
+def _batch(event: str, run_id: str, batch: Intent) -> None:
+    payload = {
+        "run_id": run_id,
+        "batch_id": batch.batch_id,
+        "app_id": batch.app_id,
+        "model": batch.model,
+        "state": batch.said,
+        "requests": batch.requests,
+        "answered": batch.answered,
+        "refused": batch.refused,
+        "submitted_by": batch.run_id,
+    }
+    _emit(event, f"run.{run_id}", payload)
 
 
 def _emit(event: str, resource: str, payload: dict[str, Any]) -> None:

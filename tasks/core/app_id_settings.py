@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.core.batch_settings import BatchDialectName
 from tasks.core.endpoints import (
     CHAT_PATH,
     HttpOptions,
@@ -62,6 +63,10 @@ class AppIdSettings(BaseModel):
     """Certificates (PEM) that are trusted beside those of the system."""
     quota_group: str | None = Field(default=None, pattern=ALIAS.pattern)
     """Keys with the same name share their windows, as those of one subscription; None: its own."""
+    batch: bool = False
+    """Its calls may go through the provider's Batch API; see [batch]."""
+    batch_dialect: BatchDialectName = "openai"
+    """Whose Batch API it is."""
 
     @field_validator("key")
     @classmethod

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-__all__ = ["MAX_COUNT", "Reply", "Request", "TokenCount", "Usage"]
+__all__ = ["MAX_COUNT", "Reply", "Request", "TokenCount", "Usage", "Via"]
+
+Via = Literal["online", "batch", "flex"]
+"""The way a question took to its answer, which is what it is charged by."""
 
 MAX_COUNT = 2**31 - 1
 """The largest number of tokens of one reply that is believed; sums of many still fit into 64 bits."""
@@ -41,6 +44,8 @@ class Request:
     """Tokens of a usual reply."""
     cell: str = ""
     """What it is asked for, within a run: the reply remembers it. Not part of `key`."""
+    flex_patience: float | None = None
+    """Seconds for which the flex tier is tried; None: it is not. Not part of `key`."""
     _hashed: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """`key`, and the hash of model and messages, once they have been asked for."""
 
@@ -155,5 +160,8 @@ class Reply:
     """The model's name at the endpoint, where that is another one than ours."""
     paid_for: str = ""
     """Run and cell that it was bought for; see Request.cell."""
+    via: Via = "online"
+    batch_id: str | None = None
+    """The provider's batch that it came with."""
     journaled: bool = False
     """True when it was not bought for this run and cell: the journal had the answer."""

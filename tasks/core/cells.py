@@ -27,6 +27,7 @@ REMEDIES = {
     "tool_not_found": "install it where the shards run",
     "tool_timeout": "raise the timeout of the check",
     "unreadable_sarif": "write the file anew before the run",
+    "batch_late": "run again: the next run takes it",
     "over_budget": "raise the budget in review.toml, or wait for the next day's, and run again",
 }
 """What to do about a reason that a rerun alone does not mend."""

@@ -175,8 +175,11 @@ class UpstreamError(ReviewError):
         endpoint: str | None = None,
         trace_id: str | None = None,
         usage: Usage | None = None,
+        batch_id: str | None = None,
     ) -> None:
         super().__init__(message, code=code)
+        self.batch_id = batch_id
+        """The provider's batch that it failed in; None: it failed online."""
         self.usage = usage
         """Tokens of its attempts, as far as replies told; None: none did."""
         self.attempts = attempts
@@ -187,7 +190,7 @@ class UpstreamError(ReviewError):
 
     def details(self) -> dict[str, object]:
         """What calls.parquet tells of a failed call."""
-        names = ("attempts", "queue", "app_id", "endpoint", "trace_id", "usage")
+        names = ("attempts", "queue", "app_id", "endpoint", "trace_id", "usage", "batch_id")
         return {name: getattr(self, name) for name in names}
 
 

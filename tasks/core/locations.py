@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tasks.core.credentials import is_key, names_key
 
 __all__ = [
+    "batches_location",
     "check_endpoint",
     "check_state",
     "is_database",
@@ -101,6 +102,11 @@ def _parts(url: str) -> tuple[str, str, str]:
 def resolve_state(state: str) -> str:
     """The state's location for every process: a folder made absolute, a database as it is."""
     return state if is_database(state) else str(Path(state).absolute())
+
+
+def batches_location(state: str) -> str:
+    """The file of the batches in the folder `state`, or the database itself."""
+    return state if is_database(state) else str(Path(state) / "batches.sqlite")
 
 
 def journal_location(state: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "HISTORY_COUNTS",
+    "BatchFacts",
     "BudgetRow",
     "CanaryChange",
     "CanaryFacts",
@@ -247,6 +248,27 @@ class UpstreamFacts(TypedDict):
     """First instant, ISO 8601, at which a rerun can go on; None: at once."""
 
 
+class BatchFacts(TypedDict):
+    """A batch that a run had to do with."""
+
+    batch_id: str
+    """The provider's."""
+    run_id: str
+    """The run that handed it in."""
+    app_id: str
+    model: str
+    state: str
+    """In the provider's words."""
+    requests: int
+    answered: int
+    refused: int
+    """Questions that were refused for good."""
+    late: bool
+    """The deadline has cancelled it."""
+    created: str
+    """ISO 8601, UTC."""
+
+
 class ReviewerNight(TypedDict):
     """One reviewer on the canaries of one night."""
 
@@ -406,6 +428,7 @@ class RunFacts(TypedDict):
     derived: NotRequired[dict[str, DerivedEntry]]
     """Exports and evaluation, by file name; missing: they were not recorded yet."""
     upstream: NotRequired[UpstreamFacts]
+    batches: NotRequired[list[BatchFacts]]
     canaries: NotRequired[CanaryFacts | None]
     """None: the run had none."""
 

@@ -59,6 +59,16 @@ class ShardPaths:
         """Why the shard's process gave up; blank as long as it has not."""
         return self.root / "exit_report.json"
 
+    @property
+    def questions(self) -> Path:
+        """What the shard's inputs ask and the journal does not answer, of the last collecting pass."""
+        return self.root / "questions.jsonl"
+
+    @property
+    def collected(self) -> Path:
+        """What the last collecting pass has met, as counts."""
+        return self.root / "collected.json"
+
     def part(self, first: int) -> Path:
         """Reviews of the slice that starts at input `first`; parts sort like their inputs."""
         return self.root / f"part-{first:08d}.jsonl"

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from tasks.core.calls import Via
+
 __all__ = [
     "CATEGORIES",
     "KINDS",
@@ -188,6 +190,10 @@ class CallRow:
     """Start of a reply that could not be read; at most 400 characters."""
     sent_model: str | None = None
     """The model's name at the endpoint, where review.toml gives it another one there."""
+    via: Via | None = None
+    """The way to its answer: online, batch or flex; None: there was no call."""
+    batch_id: str | None = None
+    """The provider's batch that the answer came with."""
     cache_write_tokens: int | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.errors import ShardError
 from tasks.core.files import read_json, write_json
-from tasks.core.locations import journal_location, ledger_location
+from tasks.core.locations import batches_location, journal_location, ledger_location
 from tasks.core.settings import Settings
 from tasks.core.team_rules import RuleFile
 
@@ -31,6 +31,12 @@ class Run:
     """When it started (seconds since the epoch): what a canary was answered before is not used."""
     rules: tuple[RuleFile, ...] = ()
     """The rules of the reviewed repositories, as they stood before the commits under review."""
+    batched: bool = False
+    """Batches have answered a part: what they refused for good is not asked again."""
+    reviews_first: bool = False
+    """The deadline of batches has passed: reviews of finished checks go before new checks."""
+    give_up_at: float | None = None
+    """When questions without an answer are left for the next run, in seconds since the epoch; None: never."""
 
     @property
     def journal(self) -> str:
@@ -41,6 +47,11 @@ class Run:
     def ledger(self) -> str:
         """Location of the ledger, what each app_id has sent in any process or run: a file, or a URL."""
         return ledger_location(self.state)
+
+    @property
+    def batches(self) -> str:
+        """Location of the batches, what runs have at their providers: a file, or a URL."""
+        return batches_location(self.state)
 
     def write(self, path: Path) -> None:
         """Write the record to `path`."""

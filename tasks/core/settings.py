@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
+from tasks.core.batch_settings import BatchSettings
 from tasks.core.budgets import BudgetSettings
-from tasks.core.calls import Usage
+from tasks.core.calls import Usage, Via
 from tasks.core.canary_settings import CanarySettings
 from tasks.core.code_links import check_link
 from tasks.core.credentials import credential_in
@@ -26,7 +27,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database
 from tasks.core.notify_settings import NotifySettings
-from tasks.core.quotas import AppId, shared_quotas
+from tasks.core.quotas import AppId, parse_duration, shared_quotas
 from tasks.core.records import CATEGORIES, SEVERITIES, TOOL, Category, Severity
 from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, Reach, pattern_problem
 
@@ -68,6 +69,19 @@ class _ModelSettings(_Strict):
     """What is asked of the reply's format; an endpoint that refuses one gets the next by itself."""
     expected_tokens: int = Field(default=600, ge=1)
     """Tokens of a usual reply: for token quotas and forecasts."""
+    service_tier: Literal["flex"] | None = None
+    """flex: half price on a normal call, when the provider has room; None: the standard tier."""
+    flex_patience: str = "10m"
+    """So long is a call tried again that the flex tier has no room for; then it goes as standard."""
+
+    @field_validator("flex_patience")
+    @classmethod
+    def _patience(cls, value: str) -> str:
+        try:
+            parse_duration(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @field_validator("extra")
     @classmethod
@@ -80,6 +94,11 @@ class _ModelSettings(_Strict):
             )
             raise ValueError(msg)
         return value
+
+    @property
+    def flex_seconds(self) -> float | None:
+        """Seconds for which the flex tier is tried; None: it is not."""
+        return parse_duration(self.flex_patience) if self.service_tier == "flex" else None
 
     def params(self) -> dict[str, Any]:
         """The part of the request body that does not depend on the input."""
@@ -162,9 +181,17 @@ class Price(_Strict):
     """Input tokens served from the provider's cache; left out: as `input`."""
     cache_write: float | None = Field(default=None, ge=0)
     """Input tokens that the provider has put into its cache; left out: as `input`."""
+    batch: float = Field(default=0.5, ge=0, le=1)
+    """What a call through the Batch API costs of it, as a share."""
+    flex: float = Field(default=0.5, ge=0, le=1)
+    """The same for the flex tier."""
 
-    def cost(self, usage: Usage) -> float | None:
-        """US dollars of so many tokens; None when the usage is unknown."""
+    def share(self, via: Via) -> float:
+        """What a call on that way costs, as a share of the price."""
+        return {"batch": self.batch, "flex": self.flex}.get(via, 1.0)
+
+    def cost(self, usage: Usage, via: Via = "online") -> float | None:
+        """US dollars of so many tokens on a way; None when the usage is unknown."""
         if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
@@ -173,7 +200,7 @@ class Price(_Strict):
         write_price = self.input if self.cache_write is None else self.cache_write
         dollars = (usage.prompt_tokens - cached - written) * self.input
         dollars += cached * cached_price + written * write_price
-        return (dollars + usage.completion_tokens * self.output) / 1e6
+        return (dollars + usage.completion_tokens * self.output) * self.share(via) / 1e6
 
 
 class Policy(_Strict):
@@ -342,6 +369,8 @@ class Settings(_Strict):
     """Per model; unknown prices make unknown costs, not free calls."""
     budget: BudgetSettings = BudgetSettings()
     """The most that a run, or a day, may spend."""
+    batch: BatchSettings = BatchSettings()
+    """Calls at half price through the Batch API of app_ids with `batch = true`."""
     accept: AcceptSettings = AcceptSettings()
     """Shares of gaps with which a run still ends well."""
     canaries: CanarySettings | None = None
@@ -444,6 +473,16 @@ class Settings(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _batches(self) -> Self:
+        if self.batch.use == "always" and (missing := self.unbatched_models):
+            msg = (
+                f'[batch] use = "always", and no app_id with batch = true serves {missing[0]!r}: set '
+                'batch = true for one that does, or use = "auto"'
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _affordable(self) -> Self:
         review = [self.review.model] if self.review else []
         models = [*(check.model for check in self.check), *review]
@@ -483,6 +522,31 @@ class Settings(_Strict):
         review = [self.review.model] if self.reviews and self.review else []
         checks = [model for check in self.check for model in (check.model, *check.fallback)]
         return tuple(dict.fromkeys(checks + review))
+
+    @property
+    def batch_pool(self) -> tuple[AppId, ...]:
+        """The app_ids whose calls may go through a Batch API; empty when [batch] says never."""
+        if self.batch.use == "never":
+            return ()
+        return tuple(app.record(alias) for alias, app in self.app_ids.items() if app.batch)
+
+    @property
+    def batch_problem(self) -> str:
+        """Why [batch] cannot be followed; empty: it can."""
+        missing = self.unbatched_models if self.batch.use == "always" else ()
+        if not missing:
+            return ""
+        return (
+            f"every call is to go by batch, and no app_id with batch = true serves {missing[0]!r}: set "
+            'batch = true for one that does, or [batch] use = "auto"'
+        )
+
+    @property
+    def unbatched_models(self) -> tuple[str, ...]:
+        """Models of the run that no app_id with `batch = true` serves."""
+        pool = self.batch_pool
+        named = (model for model in self.models if not any(app.serves(model) for app in pool))
+        return tuple(named)
 
     @property
     def pool(self) -> tuple[AppId, ...]:
@@ -541,6 +605,7 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
     "workers": ("[workers]", WorkersSettings),
     "prices": ("[prices.<model>]", Price),
     "budget": ("[budget]", BudgetSettings),
+    "batch": ("[batch]", BatchSettings),
     "accept": ("accept = {}", AcceptSettings),
     "canaries": ("[canaries]", CanarySettings),
     "notify": ("[notify]", NotifySettings),

@@ -15,7 +15,7 @@ from tasks.core.files import is_shared, open_private, private_folder
 __all__ = ["open_lock_file", "prepare_state_folder"]
 
 _SHARE = 'or share the state folder with a group: state_mode = "0770" in review.toml'
-_OURS = ("journal.sqlite", "ledger.sqlite")
+_OURS = ("journal.sqlite", "ledger.sqlite", "batches.sqlite")
 
 LEAST_FREE = 8 * 2**20
 """Bytes: logs and locks of journal and ledger, and the answers of a run's first minutes."""

@@ -14,19 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tasks.core.calls import Reply, Request
-from tasks.core.errors import CallFailed
-from tasks.core.quotas import AppId
 from tasks.core.records import Input, InputReview
 from tasks.core.settings import CheckSettings, ReviewSettings, Settings, ToolSettings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.input_steps import InputSteps
+from tasks.infer.journal_only import JournalOnly
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.review.prompts.team_rules import TeamRules
-from tasks.upstream.journal import Answers, Journal
+from tasks.upstream.journal import Journal
 
 __all__ = ["DryRun"]
 
@@ -34,7 +32,6 @@ _P = TypeVar("_P", bound=Parsed)
 
 _COMMENT_TOKENS = 150
 """Of one comment in a review's prompt."""
-_MISSING = "not_in_journal"
 
 
 @dataclass(slots=True)
@@ -43,29 +40,6 @@ class _Sum:
     journaled: int = 0
     input_tokens: int = 0
     assumed: int = 0
-
-
-class _Reader:
-    """Calls that only the journal answers; `journal` is None when there is none yet."""
-
-    def __init__(self, journal: Journal | None, app_ids: Sequence[AppId]) -> None:
-        self._answers = None if journal is None else Answers(journal, app_ids)
-        self.hits = self.misses = 0
-
-    def call(self, request: Request, *, fresh_since: float | None = None) -> Reply:
-        reply = self._read(request, fresh_since)
-        if reply is None:
-            self.misses += 1
-            msg = "the journal has no answer"
-            raise CallFailed(msg, code=_MISSING)
-        self.hits += 1
-        return reply
-
-    def forget(self, request: Request) -> None:
-        """Nothing: a dry run writes nothing."""
-
-    def _read(self, request: Request, not_before: float | None) -> Reply | None:
-        return None if self._answers is None else self._answers.get(request, not_before=not_before)
 
 
 class DryRun:
@@ -85,7 +59,7 @@ class DryRun:
         self.settings = settings
         self.team_rules = team_rules or TeamRules(settings)
         self.progress = Progress()
-        self._reader = _Reader(journal, settings.pool)
+        self._reader = JournalOnly(journal, settings.pool)
         self._asker = Asker(self._reader, settings.prices, fresh_since, time.time())
         self._sums: dict[str, _Sum] = defaultdict(_Sum)
         self._parts: dict[int, int] = {}
@@ -121,9 +95,10 @@ class DryRun:
 
     def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
         """The journal's answer; None, as after a failed call, when it says nothing."""
-        hits, misses = self._reader.hits, self._reader.misses
+        hits = self._reader.hits
+        self._reader.missed.clear()
         answer = self._asker.ask(query, parse)
-        missed = self._reader.misses - misses
+        missed = len(self._reader.missed)
         if query.stage == "review" and self._parts:
             return answer  # of comments that will not stay alone: assumed below instead
         if query.stage == "check" and missed:

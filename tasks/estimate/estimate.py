@@ -14,7 +14,7 @@ from tasks.core.locations import is_database, journal_location, ledger_location
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
 from tasks.estimate.dry_run import DryRun
-from tasks.estimate.loads import Load, pick, sum_by_model
+from tasks.estimate.loads import Load, batched_models, pick, sum_by_model
 from tasks.estimate.quota_time import least_seconds
 from tasks.load.canaries import as_draw
 from tasks.load.sources.git.repositories import read_all_rule_files
@@ -43,6 +43,10 @@ class Estimate:
     loads: tuple[Load, ...]
     seconds: float
     """Least time that the quotas allow; 0: they do not bound it."""
+    batched: tuple[str, ...] = ()
+    """Models whose calls go through a Batch API."""
+    seconds_beside: float = 0.0
+    """Least time of the calls that then go online."""
     budget: tuple[CapUse, ...] = ()
     """What is spent of each cap before the run starts; those of a run are whole."""
     complaints: Mapping[str, str] = field(default_factory=dict)
@@ -75,8 +79,18 @@ def estimate(source: str, settings: Settings, limit: int | None, *, fresh: bool)
     factor = planned / len(wanted) if wanted else 0.0
     loads = tuple(load.scaled(factor) for load in dry_run.loads())
     spent = _budget(settings)
-    seconds = _seconds(settings, loads)
-    return Estimate(loaded, len(wanted), loads, seconds, spent, dry_run.complaints)
+    batched = batched_models(loads, settings)
+    beside = [load for load in loads if load.model not in batched]
+    return Estimate(
+        loaded,
+        len(wanted),
+        loads,
+        _seconds(settings, loads),
+        batched,
+        _seconds(settings, beside),
+        spent,
+        dry_run.complaints,
+    )
 
 
 def _budget(settings: Settings) -> tuple[CapUse, ...]:

@@ -6,9 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tasks.core.settings import Price
+from tasks.core.calls import Via
+from tasks.core.settings import Price, Settings
 
-__all__ = ["Load", "assumed_calls", "duration", "load_cost", "pick", "sum_by_model"]
+__all__ = [
+    "Load",
+    "assumed_calls",
+    "batched_models",
+    "duration",
+    "load_cost",
+    "pick",
+    "sum_by_model",
+]
 
 COMMENTS_PER_CHECK = 2.0
 """Comments that a check is assumed to make on one part of an input nobody asked about yet."""
@@ -48,14 +57,27 @@ def sum_by_model(loads: Iterable[Load], field: str) -> dict[str, float]:
     return sums
 
 
-def load_cost(load: Load, prices: Mapping[str, Price]) -> float | None:
+def load_cost(load: Load, prices: Mapping[str, Price], via: Via = "online") -> float | None:
     """US dollars of the calls to be made; None: the model has no price, and they are not free."""
     if not load.calls:
         return 0.0
     price = prices.get(load.model)
     if price is None:
         return None
-    return (load.input_tokens * price.input + load.output_tokens * price.output) / 1e6
+    dollars = load.input_tokens * price.input + load.output_tokens * price.output
+    return dollars * price.share(via) / 1e6
+
+
+def batched_models(loads: Iterable[Load], settings: Settings) -> tuple[str, ...]:
+    """Models whose calls a run would hand to a Batch API; nobody is asked whether it takes them."""
+    least = settings.batch.min_calls if settings.batch.use == "auto" else 1
+    calls = sum_by_model(loads, "calls")
+    pool = settings.batch_pool
+    return tuple(
+        model
+        for model, count in calls.items()
+        if count >= least and any(one.serves(model) for one in pool)
+    )
 
 
 def pick(count: int, most: int) -> list[int]:

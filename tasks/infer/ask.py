@@ -206,4 +206,5 @@ def _request(query: Query, messages: Messages) -> Request:
         prompt_tokens=query.counted.tokens,
         expected_tokens=query.settings.expected_tokens,
         cell="\n".join((query.input_id, query.stage, query.name, str(query.part))),
+        flex_patience=query.settings.flex_seconds,
     )

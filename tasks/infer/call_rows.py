@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from tasks.core.calls import Reply, TokenCount, Usage
+from tasks.core.calls import Reply, TokenCount, Usage, Via
 from tasks.core.errors import UpstreamError
 from tasks.core.records import CallRow
 from tasks.core.settings import Price
@@ -43,7 +43,9 @@ def failed_row(
     paid = _paid([first] if first else [])
     return CallRow(
         **_asked(query),
-        **_spent(_total([one.usage for one in paid]).plus(error.usage), price),
+        **_spent(
+            [(one.via, one.usage) for one in paid] + [("online", error.usage or Usage())], price
+        ),
         app_id=error.app_id,
         endpoint=error.endpoint,
         attempts=error.attempts + sum(one.attempts for one in paid),
@@ -52,6 +54,8 @@ def failed_row(
         status="failed",
         reason=error.code,
         raw_snippet=str(error)[:400],
+        via="batch" if error.batch_id else "online" if error.attempts else None,
+        batch_id=error.batch_id,
     )
 
 
@@ -64,10 +68,9 @@ def reply_row(
     """
     replies = [earlier, reply] if earlier else [reply]
     counted = _paid(replies) or replies
-    usage = _total([one.usage for one in counted]) if earlier else reply.usage
     return CallRow(
         **_asked(query),
-        **_spent(usage, price),
+        **_spent([(one.via, one.usage) for one in counted], price),
         status="ok",
         app_id=reply.app_id,
         endpoint=reply.endpoint,
@@ -81,6 +84,8 @@ def reply_row(
         trace_id=reply.trace_id,
         request_id=reply.request_id,
         sent_model=reply.sent_model,
+        via=reply.via,
+        batch_id=reply.batch_id,
     )
 
 
@@ -107,18 +112,30 @@ def _paid(replies: Sequence[Reply]) -> list[Reply]:
     return [one for one in replies if not one.journaled]
 
 
-def _total(usages: Sequence[Usage]) -> Usage:
+def _total(usages: Iterable[Usage]) -> Usage:
     return reduce(Usage.plus, usages, Usage())
 
 
-def _spent(usage: Usage, price: Price | None) -> dict[str, Any]:
+def _cost(spent: Sequence[tuple[Via, Usage]], price: Price) -> float | None:
+    """Of usages by the way that each went, which has a price of its own."""
+    if len(spent) == 1:
+        return price.cost(spent[0][1], spent[0][0])
+    ways = dict.fromkeys(via for via, usage in spent if usage != Usage())
+    costs = [price.cost(_total(usage for via, usage in spent if via == way), way) for way in ways]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
+
+
+def _spent(spent: Sequence[tuple[Via, Usage]], price: Price | None) -> dict[str, Any]:
+    # Nearly all rows are of one reply.
+    usage = spent[0][1] if len(spent) == 1 else _total(usage for _, usage in spent)
     return {
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
-        "cost_usd": None if price is None else price.cost(usage),
+        "cost_usd": None if price is None else _cost(spent, price),
     }
 
 

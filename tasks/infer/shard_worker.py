@@ -28,10 +28,13 @@ from tasks.infer.input_steps import InputSteps
 from tasks.infer.passes import PASSES, Passes, with_earlier_calls
 from tasks.infer.progress import Progress, reporting
 from tasks.infer.query import Query
+from tasks.infer.reviews_first import ReviewsFirst
+from tasks.infer.slices import MOST_INPUTS
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
 from tasks.review.prompts.team_rules import TeamRules
+from tasks.upstream.batches.store import open_batches
 from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
 
 __all__ = ["ShardWorker", "current", "open_shard_worker"]
@@ -49,6 +52,7 @@ class ShardWorker:
     def __init__(
         self, run: Run, shard: ShardPaths, caller: Caller, pool: AdaptiveThreadPool, log: _Log
     ) -> None:
+        self._run = run
         self.settings: Settings = run.settings
         self.team_rules = TeamRules(run.settings, run.rules)
         self.progress = Progress()
@@ -145,6 +149,35 @@ class ShardWorker:
         with atomic(target) as part:
             part.writelines(orjson.dumps(review) + b"\n" for review in reviews)
 
+    def finish_reviews(self) -> None:
+        """Have the comments of inputs whose checks are all answered reviewed, before any check is asked.
+
+        Raises:
+            Stopped: the run is ending; the answers so far are in the journal.
+        """
+        for first in range(0, self.inputs, MOST_INPUTS):
+            items = self._read(first, min(self.inputs, first + MOST_INPUTS))
+            latch = CountDownLatch(len(items))
+            self._tools.run(items)
+            try:
+                with self._open(latch):
+                    self._reviews_first().take(items, latch)
+                    latch.wait()
+            finally:
+                self._tools.forget(items)
+
+    def _reviews_first(self) -> ReviewsFirst:
+        return ReviewsFirst(
+            self.settings,
+            self._asker,
+            team_rules=self.team_rules,
+            journal=self.caller.journal,
+            submit=self.submit,
+            tool_answer=self._tools.answer,
+            fresh_since=self._run.fresh_since,
+            started=self._run.started,
+        )
+
     def _review(self, items: list[Input]) -> list[InputReview]:
         self._tools.run(items)
         try:
@@ -212,7 +245,10 @@ def _line_offsets(path: Path) -> list[int]:
 def _caller(
     run: Run, keys: Mapping[str, SecretStr], stop: threading.Event, load: AdaptiveThreadPool | None
 ) -> AbstractContextManager[Caller]:
-    settings = run.settings
+    settings, refused = run.settings, {}
+    if run.batched:
+        with open_batches(run.batches) as batches:
+            refused = batches.refusals(run.run_id)
     return open_caller(
         settings.pool,
         keys,
@@ -232,6 +268,8 @@ def _caller(
         load=load,
         budget=settings.budget,
         prices=settings.prices,
+        refused=refused,
+        give_up_at=run.give_up_at,
     )
 
 

@@ -99,6 +99,8 @@ _CALL = _fields(
     cost_usd=_REAL,
     raw_snippet=_TEXT,
     sent_model=_TEXT,
+    via=_TEXT,
+    batch_id=_TEXT,
     cache_write_tokens=_LONG,
 )
 

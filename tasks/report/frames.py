@@ -45,15 +45,20 @@ def read_frames(paths: RunPaths) -> Frames:
 
 
 def _read(paths: RunPaths, name: str, columns: Sequence[str]) -> pa.Table:
-    wanted = list(dict.fromkeys(columns))
+    known = pq.read_schema(paths.table(name)).names
+    wanted = [one for one in dict.fromkeys(columns) if one in known]
+    missing = [one for one in dict.fromkeys(columns) if one not in known]
     texts = [one for one in wanted if pa.types.is_string(SCHEMAS[name].field(one).type)]
-    return pq.read_table(
+    table = pq.read_table(
         paths.table(name),
         columns=wanted,
         read_dictionary=[one for one in texts if one not in _IDS],
         pre_buffer=False,
         use_threads=False,
     )
+    for one in missing:  # of a run from before there was that column
+        table = table.append_column(one, pa.nulls(len(table), SCHEMAS[name].field(one).type))
+    return table
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -13,7 +13,14 @@ from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
-from tasks.report.words import budget_text, cost_text, listed, quota_sentence, warnings_of
+from tasks.report.words import (
+    budget_text,
+    cost_text,
+    listed,
+    quota_sentence,
+    warnings_of,
+    ways_rows,
+)
 
 __all__ = ["markdown_table", "report_text"]
 
@@ -207,6 +214,7 @@ def _upstream(summary: Summary) -> str:
         ("quota wait, all calls", f"{summary.queue_s:,.0f} s"),
         ("first call to last", None if summary.span_s is None else f"{summary.span_s:,.1f} s"),
         ("cost", cost_text(summary.cost_usd, summary.cost_gap, 4)),
+        *ways_rows(summary),
     ]
     return "## Upstream\n\n" + markdown_table(("what", "value"), rows)
 

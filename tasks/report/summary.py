@@ -15,13 +15,14 @@ __all__ = [
     "SUMMARY_COMMENT_COLUMNS",
     "ModelFigures",
     "Summary",
+    "WayFigures",
     "summarise",
 ]
 
 SUMMARY_CALL_COLUMNS = (
     "stage", "name", "model", "status", "reason", "parse_mode", "dropped_items", "attempts",
     "journaled", "latency_ms", "queue_ms", "started_at", "input_tokens", "output_tokens", "reasoning_tokens",
-    "cached_tokens", "cost_usd", "app_id", "endpoint",
+    "cached_tokens", "cost_usd", "app_id", "endpoint", "via",
 )  # fmt: skip
 SUMMARY_COMMENT_COLUMNS = (
     "check_model", "category", "severity", "outcome", "agreement", "loc_method",
@@ -29,13 +30,15 @@ SUMMARY_COMMENT_COLUMNS = (
 )  # fmt: skip
 
 
-_PAID_COLUMNS = ["model", "status", "reason", "parse_mode", "input_tokens", "cost_usd"]
+_PAID_COLUMNS = [
+    "model", "status", "reason", "parse_mode", "input_tokens", "output_tokens", "cost_usd", "via",
+]  # fmt: skip
 _MAY_HAVE_COST = frozenset(
     {"timeout", "reset", "stream_cut", "bad_reply", "empty_reply", "refusal", "content_filter",
      "too_large"}
 )  # fmt: skip
 """Failures of calls that a provider may have charged for."""
-_SENT_COLUMNS = ["attempts", "latency_ms", "queue_ms", "started_at", "cost_usd"]
+_SENT_COLUMNS = ["attempts", "latency_ms", "queue_ms", "started_at", "cost_usd", "via"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,16 @@ class ModelFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class WayFigures:
+    """What this run paid for on one way: online, batch, flex."""
+
+    calls: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of a run that the report shows."""
 
@@ -119,7 +132,8 @@ class Summary:
     loopback: int
     """Calls that the journal answered with what an endpoint of its machine once said."""
     span_s: float | None
-    """From the first call's start to the last one's end."""
+    """From the first call's start to the last one's end; calls by batch set aside, as in latency."""
+    ways: dict[str, WayFigures]
 
 
 def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
@@ -129,6 +143,7 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
     made = calls[_SENT_COLUMNS][(calls["status"] != "skipped") & ~journaled]
     paid = calls[_PAID_COLUMNS][~journaled]
     answered = made[made["latency_ms"].notna()]
+    online = answered[answered["via"] != "batch"]
     visible = comments[["severity", "category"]][comments["outcome"] != "dropped"]
     return Summary(
         models=tuple(
@@ -138,8 +153,8 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
         severities=_cross(visible),
         decisions=_decisions(comments),
         scores=_scores(comments),
-        latency_ms=_percentiles(answered["latency_ms"]),
-        queue_ms=_percentiles(answered["queue_ms"].dropna()),
+        latency_ms=_percentiles(online["latency_ms"]),
+        queue_ms=_percentiles(online["queue_ms"].dropna()),
         queue_s=float(made["queue_ms"].fillna(0).sum()) / 1000,
         retries=int((made["attempts"] - 1).clip(lower=0).sum()),
         calls=len(answered),
@@ -147,7 +162,16 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
         cost_usd=_known_sum(paid["cost_usd"]),
         cost_gap=_cost_gap(paid),
         loopback=_loopback(calls),
-        span_s=_span(answered),
+        span_s=_span(online),
+        ways={
+            str(way): WayFigures(
+                calls=int((group["status"] == "ok").sum()),
+                input_tokens=_known_int(group["input_tokens"]),
+                output_tokens=_known_int(group["output_tokens"]),
+                cost_usd=_known_sum(group["cost_usd"]),
+            )
+            for way, group in paid.groupby("via", observed=True)
+        },
     )
 
 

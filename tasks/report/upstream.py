@@ -24,9 +24,26 @@ class UpstreamTable(NamedTuple):
 def upstream_tables(manifest: RunFacts) -> list[UpstreamTable]:
     """The tables that have rows; none for a run that met nothing, or from before it was kept."""
     facts = manifest.get("upstream")
-    if facts is None:
-        return []
-    return [table for table in _tables(facts) if table.rows]
+    found = [] if facts is None else _tables(facts)
+    return [table for table in [*found, _batches(manifest)] if table.rows]
+
+
+def _batches(manifest: RunFacts) -> UpstreamTable:
+    rows = [
+        (
+            *(one["batch_id"], one["model"], one["app_id"], one["state"]),
+            f"{one['answered']:,} of {one['requests']:,}",
+            f"{one['refused']:,}",
+            "late, the rest went online" if one["late"] else "",
+        )
+        for one in manifest.get("batches", [])
+    ]
+    note = (
+        "Files of questions that the provider's Batch API answered, also for a run before this one. "
+        "What has no answer in them was asked again."
+    )
+    head = ("batch", "model", "app_id", "state", "answered", "refused", "note")
+    return UpstreamTable("batches", "Batches", note, head, rows)
 
 
 def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:

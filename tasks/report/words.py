@@ -9,10 +9,11 @@ from tasks.core.quotas import is_loopback
 from tasks.core.records import SEVERITIES
 from tasks.report.summary import Summary
 
-__all__ = ["budget_text", "cost_text", "listed", "quota_sentence", "warnings_of"]
+__all__ = ["budget_text", "cost_text", "listed", "quota_sentence", "warnings_of", "ways_rows"]
 
 _NO_WINDOW = "no limit"
 """What the quota proof has for an app_id without a window of requests."""
+_WAYS = {"batch": "by batch", "flex": "as flex"}
 _MOST_WORDS = 8
 """Of a model's own words for a severity, those that are listed."""
 
@@ -65,6 +66,18 @@ def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
         return f"unknown{note}"
     dollars = dollars or 0.0
     return f"{'over ' if gap else ''}${dollars:,.{digits}f}{note}"
+
+
+def ways_rows(summary: Summary) -> list[tuple[str, str]]:
+    """A row for each way that calls went, `by batch`, `1,200 calls, $1.40`; none where all went online."""
+    if not set(summary.ways) - {"online"}:
+        return []
+    rows = []
+    for way, one in summary.ways.items():
+        cost = "cost unknown" if one.cost_usd is None else f"${one.cost_usd:,.4f}"
+        tokens = f"{one.input_tokens or 0:,} tokens in, {one.output_tokens or 0:,} out"
+        rows.append((f"paid {_WAYS.get(way, way)}", f"{one.calls:,} calls, {tokens}, {cost}"))
+    return rows
 
 
 def budget_text(row: BudgetRow) -> str:

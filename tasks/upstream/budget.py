@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.core.budgets import NANOS, BudgetSettings, Cap, amount_text
-from tasks.core.calls import Request, Usage
+from tasks.core.calls import Request, Usage, Via
 from tasks.core.errors import OverBudget, StateError, Stopped
 from tasks.core.manifest import BudgetRow
 from tasks.core.settings import Price
@@ -130,24 +130,29 @@ class Budget:
         if not self._caps:
             return _UNBOUNDED
         spend = Spend(uuid.uuid4().hex, self._estimate(request))
-        booked: list[bool] = []
+        return spend if self._book(spend.identity, spend.estimate) else None
 
-        def operation(transaction: Transaction) -> None:
-            self._look(transaction)
-            booked[:] = [self._full(spend.estimate) is None]
-            if booked[0]:
-                owner, accounts = transaction.allocator.owner, self._accounts()
-                hold(transaction.db, spend.identity, owner, accounts, spend.estimate)
-                self._look(transaction)
+    def reserve_batch(self, identity: str, model: str, calls: int, usage: Usage) -> bool:
+        """Book a batch of so many calls and tokens, as estimated; False: there is no room for all of it.
 
-        self._quota.in_ledger(operation)
-        return spend if booked[0] else None
+        Raises:
+            Stopped, StateError: it is not known whether there is room.
+        """
+        estimate = self._batch_cost(model, calls, usage)
+        return not self._caps or self._book(identity, estimate)
 
-    def settle(self, spend: Spend, request: Request, usage: Usage | None) -> None:
+    def settle_batch(self, identity: str, model: str, calls: int, usage: Usage) -> None:
+        """The batch is over; calls and tokens are those that it answered."""
+        if self._caps:
+            self._end(Spend(identity, Amount()), self._batch_cost(model, calls, usage))
+
+    def settle(
+        self, spend: Spend, request: Request, usage: Usage | None, via: Via = "online"
+    ) -> None:
         """The call is over; None, or a usage without figures: it counts as estimated."""
         if not spend.identity:
             return
-        amount = self._cost(request, usage, spend.estimate)
+        amount = self._cost(request, usage, spend.estimate, via)
         self._end(spend, amount)
 
     def settle_unpaid(self, spend: Spend, *, sent: bool) -> None:
@@ -156,6 +161,26 @@ class Budget:
             self._end(spend, Amount(calls=int(sent)))
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _book(self, identity: str, estimate: Amount) -> bool:
+        booked: list[bool] = []
+
+        def operation(transaction: Transaction) -> None:
+            self._look(transaction)
+            booked[:] = [self._full(estimate) is None]
+            if booked[0]:
+                owner, accounts = transaction.allocator.owner, self._accounts()
+                hold(transaction.db, identity, owner, accounts, estimate)
+                self._look(transaction)
+
+        self._quota.in_ledger(operation)
+        return booked[0]
+
+    def _batch_cost(self, model: str, calls: int, usage: Usage) -> Amount:
+        price = self._prices.get(model)
+        dollars = (None if price is None else price.cost(usage, "batch")) or 0.0
+        tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        return Amount(nanos=round(dollars * NANOS), tokens=tokens, calls=calls)
 
     def _accounts(self) -> tuple[str, str]:
         return _accounts(self._quota.run_id)
@@ -197,7 +222,9 @@ class Budget:
         usage = Usage(request.prompt_tokens, request.expected_tokens)
         return self._cost(request, usage, Amount())
 
-    def _cost(self, request: Request, usage: Usage | None, estimate: Amount) -> Amount:
+    def _cost(
+        self, request: Request, usage: Usage | None, estimate: Amount, via: Via = "online"
+    ) -> Amount:
         if usage is None:
             return estimate
         incoming, outgoing, tokens = (
@@ -206,7 +233,7 @@ class Budget:
         if tokens is None and incoming is not None and outgoing is not None:
             tokens = incoming + outgoing
         price = self._prices.get(request.model)
-        dollars = None if price is None else price.cost(usage)
+        dollars = None if price is None else price.cost(usage, via)
         return Amount(
             nanos=estimate.nanos if dollars is None else round(dollars * NANOS),
             tokens=estimate.tokens if tokens is None else tokens,

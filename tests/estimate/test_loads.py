@@ -8,14 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.settings import Price
-from tasks.estimate.loads import Load, assumed_calls, duration, load_cost, pick, sum_by_model
+from tasks.core.settings import Price, load_settings
+from tasks.estimate.loads import (
+    Load,
+    assumed_calls,
+    batched_models,
+    duration,
+    load_cost,
+    pick,
+    sum_by_model,
+)
 
 
 def test_an_unknown_price_is_not_a_free_call() -> None:
     """Known prices give dollars, no price gives None, and no calls cost nothing either way."""
     load = Load("one", "m", calls=2, input_tokens=1_000_000, output_tokens=500_000)
     assert load_cost(load, {"m": Price(input=0.4, output=1.6)}) == pytest.approx(1.2)
+    assert load_cost(load, {"m": Price(input=0.4, output=1.6)}, "batch") == pytest.approx(0.6)
+    assert load_cost(load, {"m": Price(input=0.4, output=1.6, flex=0.75)}, "flex") == (
+        pytest.approx(0.9)
+    )
     assert load_cost(load, {}) is None
     assert load_cost(Load("one", "m", journaled=9), {}) == 0
 
@@ -38,3 +50,34 @@ def test_sums_and_words() -> None:
     assert Load("a", "m", calls=3, input_tokens=10).scaled(2.5).calls == 8
     assert (assumed_calls(2, 8), assumed_calls(5, 8)) == (1, 2)
     assert (duration(11_220), duration(125)) == ("3 h 07 min", "2 min 05 s")
+
+
+POOL = """
+[app_ids.a]
+key = "env:K"
+base_url = "http://127.0.0.1:1/v1"
+quota = []
+[app_ids.b]
+key = "env:L"
+base_url = "http://127.0.0.1:1/v1"
+quota = []
+models = ["m"]
+batch = true
+[[check]]
+name = "one"
+model = "m"
+[review]
+model = "r"
+"""
+
+
+def test_models_with_enough_calls_go_by_batch() -> None:
+    """Two checks of one model count together; a model that no app_id batches goes online."""
+    loads = [
+        Load("one", "m", calls=150),
+        Load("two", "m", calls=50),
+        Load("review", "r", calls=900),
+    ]
+    assert batched_models(loads, load_settings(POOL)) == ("m",)
+    assert batched_models(loads[:1], load_settings(POOL)) == ()
+    assert batched_models(loads, load_settings('batch = { use = "never" }\n' + POOL)) == ()

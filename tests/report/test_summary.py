@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, cast
 
 import pandas as pd
+import pytest
 
 from tasks.core.cells import RunCounts
 from tasks.core.manifest import QuotaProof, RunFacts
@@ -107,6 +108,21 @@ def test_cut_replies_are_named_with_the_remedy() -> None:
     found = summary(row("one", reason="truncated"))
     (warning,) = warnings_of(manifest_of(RunCounts()), found)
     assert "one (model-one): replies cut at their length: 1; raise its max_tokens" in warning
+
+
+def test_each_way_has_its_calls_and_cost() -> None:
+    """A batch's hours are no latency, and its money stands beside that of calls online."""
+    found = summary(
+        row("one", latency_ms=100, started_at=5.0, cost_usd=0.2, input_tokens=10, via="online"),
+        row("one", latency_ms=9_000_000, started_at=1.0, cost_usd=0.1, input_tokens=8, via="batch"),
+        row("one", latency_ms=9, started_at=1.0, cost_usd=9.0, journaled=True, via="batch"),
+    )
+    assert found.latency_ms["p95"] == 100
+    assert found.span_s == pytest.approx(0.1)
+    assert {way: (one.calls, one.cost_usd) for way, one in found.ways.items()} == {
+        "batch": (1, 0.1),
+        "online": (1, 0.2),
+    }
 
 
 def test_the_cached_share_is_of_what_was_paid() -> None:

@@ -26,7 +26,7 @@ __all__ = [
     "severity_points",
 ]
 
-CHART_CALL_COLUMNS = ("app_id", "status", "journaled", "latency_ms", "started_at")
+CHART_CALL_COLUMNS = ("app_id", "status", "journaled", "latency_ms", "started_at", "via")
 CHART_COMMENT_COLUMNS = ("canonical", "agreement", "verdict_decision")
 """`canonical`: whether the comment speaks for its cluster."""
 
@@ -39,10 +39,13 @@ _CALLS_PER_SLICE = 12
 
 
 def made_calls(calls: pd.DataFrame) -> pd.DataFrame:
-    """The calls that this run sent, from CHART_CALL_COLUMNS of all calls, by time."""
+    """The calls that this run sent online, from CHART_CALL_COLUMNS of all calls, by time."""
     journaled = calls["journaled"].fillna(value=False).astype(bool)
     sent = calls[list(CHART_CALL_COLUMNS)][
-        (calls["status"] != "skipped") & ~journaled & calls["started_at"].notna()
+        (calls["status"] != "skipped")
+        & ~journaled
+        & calls["started_at"].notna()
+        & (calls["via"] != "batch")
     ]
     return sent.sort_values("started_at")
 

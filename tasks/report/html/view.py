@@ -14,7 +14,7 @@ from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
-from tasks.report.words import budget_text, cost_text, listed, quota_sentence
+from tasks.report.words import budget_text, cost_text, listed, quota_sentence, ways_rows
 
 __all__ = [
     "Figure",
@@ -167,6 +167,9 @@ def said_tables(manifest: RunFacts) -> list[ReportTable]:
 def report_tables(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> list[ReportTable]:
     """The tables of figures below the findings."""
     found = [_checks(summary), *_canaries(manifest)]
+    if rows := ways_rows(summary):
+        note = "Calls and cost by the way that they went; answers of earlier runs are not in it."
+        found.append(ReportTable("ways", "Batch and online", note, ("what", "paid"), rows))
     return [*found, _quota(quota)] if quota.get("app_ids") else found
 
 

@@ -36,7 +36,8 @@ class CallAttempts:
 
     def __init__(self, upstream: Upstream, request: Request) -> None:
         self._up = upstream
-        self._state = CallState(request, upstream.endpoints(request.model))
+        flex = request.flex_patience is not None
+        self._state = CallState(request, upstream.endpoints(request.model), flex=flex)
         self._admission = Admission(upstream, self._state)
         self._failure = FailureHandler(upstream, self._state)
 
@@ -109,7 +110,8 @@ class CallAttempts:
         )
         adaptation = self._up.adaptations.at(place)
         http = self._up.app_ids[grant.app_id].http
-        return Attempt(self._state.request, _trace_id(), probe, adaptation, http)
+        request, flex = self._state.request, self._state.flex
+        return Attempt(request, _trace_id(), probe, adaptation, http, flex=flex)
 
     def _send(
         self, attempt: Attempt, grant: Grant, spend: Spend, endpoint: str
@@ -128,7 +130,8 @@ class CallAttempts:
                 self._settle_failure(failed)
                 self._book_failure(spend, decision, usage)
                 return failed
-        self._up.budget.settle(spend, self._state.request, completion.usage)
+        via = attempt.via(completion)
+        self._up.budget.settle(spend, self._state.request, completion.usage, via)
         self._settle(grant, attempt, completion.usage.total_tokens)
         reply = self._reply(attempt, completion, grant)
         if self._up.load is not None:

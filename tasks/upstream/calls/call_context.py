@@ -127,6 +127,10 @@ class CallState:
     """Attempts that a 429, a refused key or an adaptation ended."""
     queue: float = 0.0
     """Seconds waited for quota."""
+    flex: bool = False
+    """Attempts ask for the flex tier, as long as it may still have room."""
+    flex_refused: int = 0
+    """Attempts that it had no room for."""
     wasted: Usage | None = None
     """Tokens of attempts whose reply was of no use, and paid for."""
     began: float = field(default_factory=time.monotonic)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -21,9 +22,10 @@ from pydantic import SecretStr
 
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Reply, Request
-from tasks.core.errors import UpstreamError
+from tasks.core.errors import CallFailed, UpstreamError
 from tasks.core.quotas import AppId
 from tasks.core.settings import Price
+from tasks.upstream.batches.intents import Refused
 from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.attempts import CallAttempts
@@ -38,7 +40,7 @@ from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.journal import Answers, Journal, open_journal
 from tasks.upstream.quota import Quota, Signal
 
-__all__ = ["CallLimits", "Caller", "open_caller"]
+__all__ = ["CallLimits", "Caller", "open_caller", "paid_for"]
 
 _CLAIM_POLL = (0.02, 0.25)
 """Seconds between looks at a claim that another process holds: at first and at most."""
@@ -62,10 +64,14 @@ class Caller:
         run_id: str = "",
         budget: BudgetSettings | None = None,
         prices: Mapping[str, Price] | None = None,
+        refused: Mapping[str, Refused] | None = None,
+        give_up_at: float | None = None,
     ) -> None:
         stop = stop or threading.Event()
         self._counts = CallCounts()
         self._run_id = run_id
+        self._refused = refused or {}
+        self._give_up_at = give_up_at
         self._journal = journal
         self._answers = Answers(journal, app_ids)
         self._flights: SingleFlight[Reply] = SingleFlight()
@@ -139,16 +145,32 @@ class Caller:
     def _ask(self, request: Request, fresh_since: float | None) -> Reply:
         with self._claimed(request.key):
             # Only under the claim: what is not there now, nobody else is about to put there.
-            paid_for = _paid_for(self._run_id, request.cell)
+            payer = paid_for(self._run_id, request.cell)
             answered = self._answers.get(request, not_before=fresh_since)
             if answered is not None:
                 # A second pass, or a shard that starts anew, meets what this run paid for before.
                 answered = without_keys(answered, self._up.scrub)
-                return replace(answered, journaled=not paid_for or answered.paid_for != paid_for)
+                return replace(answered, journaled=not payer or answered.paid_for != payer)
+            self._raise_if_over(request)
             reply = CallAttempts(self._up, request).run()
-            reply = without_keys(reply, self._up.scrub, paid_for=paid_for)
+            reply = without_keys(reply, self._up.scrub, paid_for=payer)
             self._answers.put(request, reply)
             return reply
+
+    def _raise_if_over(self, request: Request) -> None:
+        """Leave what a batch of the run was refused for good, and what comes after the last hour."""
+        if (said := self._refused.get(request.key)) is not None:
+            raise CallFailed(
+                said.message,
+                code=said.code,
+                attempts=1,
+                app_id=said.app_id,
+                endpoint=said.endpoint,
+                batch_id=said.batch_id,
+            )
+        if self._give_up_at is not None and time.time() >= self._give_up_at:
+            msg = "no batch has answered it in time, and give_up of [batch] has passed"
+            raise CallFailed(msg, code="batch_late")
 
     @contextmanager
     def _claimed(self, key: str) -> Iterator[None]:
@@ -163,7 +185,7 @@ class Caller:
             self._journal.release(key)
 
 
-def _paid_for(run_id: str, cell: str) -> str:
+def paid_for(run_id: str, cell: str) -> str:
     """What a reply remembers of who paid; empty for a run without an id."""
     if not run_id:
         return ""
@@ -188,6 +210,8 @@ def open_caller(
     on_signal: Callable[[str, Signal], None] | None = None,
     budget: BudgetSettings | None = None,
     prices: Mapping[str, Price] | None = None,
+    refused: Mapping[str, Refused] | None = None,
+    give_up_at: float | None = None,
 ) -> Iterator[Caller]:
     """A Caller with its journal, ledger and clients, closed at the end of the block.
 
@@ -196,7 +220,8 @@ def open_caller(
     second and lets calls in flight finish. An app_id that its provider holds for longer than
     `longest_wait` seconds is not waited for. With a KeyRing, keys that expire are read anew.
     `on_signal` hears the rate-limit headers of replies. `budget` is counted in the ledger, for all
-    processes of the run, by `prices`.
+    processes of the run, by `prices`. `refused` are questions that a batch was refused for good, by
+    their keys; after `give_up_at` (seconds since the epoch) nothing is sent any more.
 
     Raises:
         StateError: journal or ledger cannot be used.
@@ -236,4 +261,6 @@ def open_caller(
             run_id=run_id,
             budget=budget,
             prices=prices,
+            refused=refused,
+            give_up_at=give_up_at,
         )

@@ -68,6 +68,8 @@ class Completion:
     refusal: str | None = None
     first_token: float | None = None
     """When the first chunk with text came, on the monotonic clock; streaming only."""
+    tier: str | None = None
+    """The service_tier that it was charged by, as the provider says."""
 
 
 def body_of(request: Request) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def completion_of(record: Mapping[str, Any]) -> Completion:
         request_id=read_text(record.get("id")),
         created=read_created(record.get("created")),
         refusal=read_text(message.get("refusal")),
+        tier=read_text(record.get("service_tier")),
     )
     check_complete(completion)
     return completion

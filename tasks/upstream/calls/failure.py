@@ -18,6 +18,9 @@ __all__ = ["FailedAttempt", "FailureHandler"]
 _ADAPTABLE = frozenset({"parameter", "format", "input"})
 _READ = frozenset({400, 422})  # statuses of a request that was read and refused
 _OK = 200
+_NO_ROOM = frozenset({429, 498})
+_FLEX_PAUSE = 30.0
+"""Most seconds between two tries of a tier that has no room."""
 _NO_ANSWER = frozenset({"bad_reply", "empty_reply"})
 _OVERLOAD = frozenset({"overloaded", "rate_limited", "timeout"})
 
@@ -33,10 +36,18 @@ class FailedAttempt:
     credentials: Credentials
 
     @property
+    def lacks_room(self) -> bool:
+        """Whether the flex tier had no room: not charged, no error, and no limit of the key's."""
+        refusal = self.decision.refusal
+        if refusal is None or not self.attempt.asks_flex:
+            return False
+        return refusal.about == "try_again" and refusal.status in _NO_ROOM
+
+    @property
     def signal(self) -> Signal | None:
         """What the quota hears of it."""
         refusal = self.decision.refusal
-        if refusal is None or (refusal.about != "wait" and refusal.wait is None):
+        if self.lacks_room or refusal is None or (refusal.about != "wait" and refusal.wait is None):
             return None
         limited = refusal.about == "wait" and refusal.status == HTTPStatus.TOO_MANY_REQUESTS
         return read_signal(
@@ -63,6 +74,9 @@ class FailureHandler:
             Stopped: the run is being stopped.
         """
         decision = failed.decision
+        if failed.lacks_room and self._state.flex:
+            self._await_flex()
+            return
         self._up.counts.add("failed_attempts", decision.reason)
         if self._up.load is not None and decision.reason in _OVERLOAD:
             self._up.load.overloaded()
@@ -83,6 +97,26 @@ class FailureHandler:
             raise self._state.failed(late, f"not done in time; at last {failed.message}")
         self._up.stop.wait(self._pause(failed))
         self._up.raise_if_stopped()
+
+    def _await_flex(self) -> None:
+        """Try the flex tier again a little later; after flex_patience the call goes as standard.
+
+        Raises:
+            Stopped: the run is being stopped.
+        """
+        state, up = self._state, self._up
+        up.counts.add("failed_attempts", "no_flex_room")
+        up.refusals.leave(state.place)
+        state.flex_refused += 1
+        passed = time.monotonic() - state.began - state.queue
+        left = (state.request.flex_patience or 0.0) - passed
+        if left <= 0:
+            up.counts.add("flex_as_standard")
+            state.flex = False
+            return
+        pause = backoff(state.flex_refused, base=up.limits.backoff, most=_FLEX_PAUSE)
+        up.stop.wait(min(pause, left))
+        up.raise_if_stopped()
 
     def holds_model(self, failed: FailedAttempt) -> bool:
         """Whether only the model waits, and for longer than anybody would: then the key goes on."""

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import orjson
 
-from tasks.core.calls import Reply, Request, Usage
+from tasks.core.calls import Reply, Request, Usage, Via
 from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.adaptation import Adaptation
@@ -19,7 +19,9 @@ from tasks.upstream.calls.endpoint_client import EndpointClient
 from tasks.upstream.calls.streaming import assemble
 from tasks.upstream.calls.transport import EVENTS, Answer, Probe
 
-__all__ = ["Attempt"]
+__all__ = ["FLEX", "Attempt"]
+
+FLEX = "flex"
 
 _EVENT = (b"data:", b"event:", b"id:", b":")
 """How a stream's first line begins."""
@@ -34,6 +36,8 @@ class Attempt:
     probe: Probe
     adaptation: Adaptation = field(default_factory=Adaptation)
     http: HttpOptions = field(default_factory=HttpOptions)
+    flex: bool = False
+    """Ask for the flex tier."""
     replying: bool = False
     headers: Mapping[str, str] | None = None
     refused_headers: Mapping[str, str] = field(default_factory=dict)
@@ -96,11 +100,23 @@ class Attempt:
             refusal=completion.refusal,
             started=time.time() - (now - started),
             sent_model=None if self.sent_model == self.request.model else self.sent_model,
+            via=self.via(completion),
         )
+
+    def via(self, completion: Completion) -> Via:
+        """The way that the reply is charged by: a provider may answer as standard what was asked as flex."""
+        return "flex" if self.asks_flex and completion.tier in (None, FLEX) else "online"
+
+    @property
+    def asks_flex(self) -> bool:
+        """Whether the body that was sent asked for the flex tier."""
+        return bool(self.body.get("service_tier") == FLEX)
 
     def _post(self, client: EndpointClient) -> Answer:
         model, http = self.request.model, self.http
-        self.body = self.adaptation.apply(body_of(self.request)) | {"model": self.sent_model}
+        tier = {"service_tier": FLEX} if self.flex else {}
+        body = body_of(self.request) | tier
+        self.body = self.adaptation.apply(body) | {"model": self.sent_model}
         authorized = not http.omits_authorization
         content = orjson.dumps(self.body)
         return client.ask(

@@ -177,6 +177,7 @@ class _Parts:
             created=read_created(self._first.get("created")),
             refusal="".join(self._refusal) or None,
             first_token=self._first_token,
+            tier=read_text(self._first.get("service_tier")),
         )
         check_complete(completion)
         return completion

@@ -13,7 +13,7 @@ stored under the question with the simpler response_format that the endpoint too
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from tasks.core.calls import Reply, Request
@@ -51,7 +51,16 @@ class Answers:
 
     def put(self, request: Request, reply: Reply) -> None:
         """Store the answer of the app_id that gave it; returns when it is durable."""
-        self.journal.put(_answer_key(request.key, self._providers[reply.app_id]), reply)
+        self.put_all({request.key: reply})
+
+    def put_all(self, replies: Mapping[str, Reply]) -> None:
+        """Store several answers, by the keys of their questions; returns when all are durable."""
+        self.journal.put_many(
+            {
+                _answer_key(question, self._providers[reply.app_id]): reply
+                for question, reply in replies.items()
+            }
+        )
 
     def forget(self, request: Request) -> None:
         """Remove every answer of today's providers, so that the question is asked again."""

@@ -21,8 +21,9 @@ DAMAGED = (ValueError, TypeError, KeyError, AttributeError, zlib.error)
 """What `decode` raises for bytes that are not as they were."""
 
 _DEFAULTS = {
-    **dict.fromkeys(("first_token", "refusal", "started", "sent_model")),
+    **dict.fromkeys(("first_token", "refusal", "started", "sent_model", "batch_id")),
     "attempts": 1,
+    "via": "online",
     "paid_for": "",
 }
 _MAX_TIME = 1e11

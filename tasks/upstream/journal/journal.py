@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -69,8 +69,17 @@ class Journal:
 
     def put(self, key: str, reply: Reply) -> None:
         """Store a reply, in place of an older one; returns when it is durable."""
+        self.put_many({key: reply})
+
+    def put_many(self, replies: Mapping[str, Reply]) -> None:
+        """Store several together; returns when all are durable."""
         self._opened()
-        self._writer.put((bytes.fromhex(key), time.time(), reply.model, encode(reply)))
+        now = time.time()
+        rows = [
+            (bytes.fromhex(key), now, reply.model, encode(reply)) for key, reply in replies.items()
+        ]
+        if rows:
+            self._writer.put(*rows)
 
     def forget(self, key: str) -> None:
         """Remove a reply that was of no use, so that the question is asked again."""

@@ -48,21 +48,24 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
-    def put(self, row: JournalRow) -> None:
-        """Store one row; returns when it is on disk.
+    def put(self, *rows: JournalRow) -> None:
+        """Store rows together; returns when they are on disk.
 
         Raises:
             StateError: it could not be written, or the writer is closed.
         """
-        waiting = _Waiting(row)
+        waiting = [_Waiting(row) for row in rows]
         with self._closing:  # nothing comes behind the mark that ends the thread
             if self.closed:
                 msg = "the journal is closed: open it again before putting replies into it"
                 raise StateError(msg)
-            self._queue.put(waiting)
-        waiting.done.acquire()
-        if waiting.error is not None:
-            raise _for_waiter(waiting.error)
+            for one in waiting:
+                self._queue.put(one)
+        for one in waiting:
+            one.done.acquire()
+        for one in waiting:
+            if one.error is not None:
+                raise _for_waiter(one.error)
 
     def close(self) -> None:
         """Write what waits, then end the thread. Safe to call twice."""

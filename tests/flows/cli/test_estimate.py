@@ -119,6 +119,24 @@ def test_a_large_source_is_sampled(
     assert [path.name for path in tmp_path.iterdir()] == ["inputs.jsonl"]
 
 
+def test_with_and_without_batch_stand_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half the cost in a column of its own, and what becomes of the time."""
+    text = CONFIG.format(url="http://127.0.0.1:9").replace("quota", "batch = true\nquota")
+    settings = load_settings(text + "[batch]\nmin_calls = 50\n")
+    monkeypatch.chdir(tmp_path)
+    found = estimate(str(_source(tmp_path, 60)), settings, None, fresh=False)
+    assert set(found.batched) == {"check-1", "check-2", "review-1"}
+    assert found.seconds > found.seconds_beside == 0
+    show_estimate(found, settings)
+    said = capsys.readouterr().out
+    online, batch = map(float, re.findall(r"one\b.*?\$([\d.]+).*?\$([\d.]+)", said)[0])
+    assert online > 0
+    assert batch == pytest.approx(online / 2, abs=0.01)
+    assert "by batch: 240 calls in two rounds" in " ".join(said.split())
+
+
 def test_canaries_are_counted_and_always_asked(tmp_path: Path) -> None:
     """Twelve more inputs for each check, apart from those of the source."""
     file = Path(__file__).parents[3] / "data" / "samples" / "canaries.jsonl"

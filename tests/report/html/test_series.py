@@ -23,7 +23,8 @@ from tasks.report.html.series import (
 
 
 def _calls(*rows: tuple[Any, ...]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(CHART_CALL_COLUMNS))
+    names = list(CHART_CALL_COLUMNS)
+    return pd.DataFrame([(*row, "online")[: len(names)] for row in rows], columns=names)
 
 
 def _comments(*rows: tuple[Any, ...]) -> pd.DataFrame:
@@ -31,13 +32,14 @@ def _comments(*rows: tuple[Any, ...]) -> pd.DataFrame:
 
 
 def test_only_calls_of_this_run_are_drawn() -> None:
-    """Journaled and skipped calls used no quota in this run."""
+    """Journaled and skipped calls used no quota in this run, and what went by batch has its own."""
     made = made_calls(
         _calls(
             ("a", "ok", False, 10, 3.0),
             ("a", "ok", True, 10, 2.0),
             (None, "skipped", False, None, None),
             ("a", "failed", None, None, 1.0),
+            ("a", "ok", False, 90_000, 4.0, "batch"),
         )
     )
     assert made["started_at"].tolist() == [1.0, 3.0]

@@ -24,7 +24,7 @@ def test_a_scheduler_that_is_not_there_is_met_before_the_first_call(nowhere: str
     with pytest.raises(StateError) as caught:
         check_scheduler(WorkersSettings(scheduler=nowhere))
 
-    assert f"scheduler {nowhere} does not answer (Connection" in str(caught.value)
+    assert f"scheduler {nowhere} does not answer (" in str(caught.value)
     assert "start it (dask scheduler)" in str(caught.value)
     assert "object at" not in str(caught.value)
 
@@ -37,11 +37,13 @@ def test_without_a_certificate_tls_is_a_matter_of_settings(nowhere: str) -> None
 
 def test_patience_is_of_the_run_and_not_of_each_shard(nowhere: str) -> None:
     """What one shard has waited for, another one does not wait for again."""
-    workers, begin = WorkersSettings(scheduler=nowhere, scheduler_patience=6), time.monotonic()
+    workers, waited = WorkersSettings(scheduler=nowhere, scheduler_patience=6), []
     for _ in range(2):
+        begin = time.monotonic()
         with pytest.raises(SchedulerGone, match="has been away for"), connected(workers, _never):
             pytest.fail("there is none")
-    assert 6 < time.monotonic() - begin < 25
+        waited.append(time.monotonic() - begin)
+    assert waited[0] > max(6, waited[1])
 
 
 def _never() -> bool:
