@@ -84,7 +84,7 @@ lock: ## pin anew what pyproject.toml allows
 	$(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install -q --disable-pip-version-check 'uv==0.13.9'
 	$(COMPILE) --all-extras --group build -o requirements-dev.txt pyproject.toml
-	$(COMPILE) --extra context --extra local --extra postgres --extra s3 --extra sandbox --group build \
+	$(COMPILE) --extra local --extra postgres --extra s3 --extra sandbox --group build \
 		-c requirements-dev.txt -o requirements.txt pyproject.toml
 	$(COMPILE) --no-deps --group bare -o requirements-bare.txt
 	rm -rf .lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import orjson
 
@@ -68,7 +69,8 @@ def test_keys_that_expire_before_and_in_mid_run(
     rows = [{"input_id": f"i{n}", "content": f"x = {n}\n", "path": "a.py"} for n in range(INPUTS)]
     (job.folder / "in.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     with ThreadPoolExecutor(1) as executor:
-        rotation = executor.submit(_rotate, sandbox)
+        # Which server is Prefect's stands in the context, which a thread does not take along.
+        rotation = executor.submit(copy_context().run, _rotate, sandbox)
         finished = job.run("in.jsonl")
         rotation.result()
 

@@ -32,6 +32,7 @@ state = "state"
 [app_ids.alpha]
 key = "env:KEY_A"
 base_url = "{url}"
+quota = []
 [[check]]
 name = "one"
 model = "check-1"

@@ -170,6 +170,7 @@ def test_cancel_stops_calls_at_once_and_leaves_nobody(operator: Operator, evenin
     assert not _members(group)
 
 
+@pytest.mark.chaos  # five minutes, most of them the worker's and the server's patience
 def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening: Evening) -> None:
     """
     Suspend frees the machine and says until when, resume goes on; one that nobody resumed is Failed, and

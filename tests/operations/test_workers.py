@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.sandbox import Sandbox
+from flows.ui.server import new_login, server_login
 from tests.conftest import KEYS, Job, PrefectServer
 from tests.operations.dask_workers import Workers
 from tests.runs import await_condition, free_port, numbered
@@ -426,24 +429,37 @@ def test_worker_that_leaves(
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("ttl", ["5 minutes", "20 seconds"])
 def test_worker_that_stands_still(
-    workers: Workers, job: Job, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """SIGSTOP of a machine for 40 s, less than the scheduler's worker-ttl: it goes on, nothing is lost."""
+    all_workers: Workers, make_job: MakeJob, sandbox: Sandbox, tmp_path: Path, database: str,
+    *, ttl: str,
+) -> None:  # fmt: skip
+    """SIGSTOP of a machine for 60 s: it goes on, or its shard has begun elsewhere; the quota is kept."""
+    sandbox.control(quota=[f"{QUOTA}/{WINDOW}s"], latency=0.2)
+    patient = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": ttl}
+    machines = replace(
+        all_workers, folder=tmp_path / "machines", port=free_port(), started={},
+        environment=all_workers.environment | patient,
+    )  # fmt: skip
+    machines.start_scheduler()
+    machines.start("one", "two")
     since = datetime.now(UTC)
-    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
-    pids = [*workers.shards("one"), workers.started["one"].pid]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    time.sleep(40)
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
-    assert whole(sandbox, twice=THREADS)
-    leave_nothing(workers, since, {"Completed"})
+    try:
+        job = make_job(text(sandbox, machines.address, database))
+        process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+        await_condition(lambda: well_on_its_way(machines, sandbox), "calls of both workers")
+        pids = [*machines.shards("one"), machines.started["one"].pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(60)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        _, complained = process.communicate(timeout=240)
+        assert process.returncode == 0, complained
+        assert whole(sandbox, twice=THREADS)
+        leave_nothing(machines, since, {"Completed", "Crashed"})
+    finally:
+        machines.stop()
 
 
 @pytest.mark.chaos
@@ -541,3 +557,47 @@ def test_only_certificates_of_the_own_authority_count(
         assert ended.code == 0, ended.err
     finally:
         secured.stop()
+
+
+@pytest.mark.chaos
+def test_prefects_server_that_is_gone_for_good(
+    all_workers: Workers, make_job: MakeJob, sandbox: Sandbox, tmp_path: Path, database: str
+) -> None:
+    """Its kill -9 midway stops nothing: every answer is there, nothing is paid twice, the run says so."""
+    sandbox.control(quota=[f"{QUOTA}/{WINDOW}s"], latency=0.2)
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    own = server_login(new_login(), origin) | {"PREFECT_API_URL": f"{origin}/api"}
+    own |= {"PREFECT_HOME": str(tmp_path / "server")}
+    machines = replace(
+        all_workers, folder=tmp_path / "machines", port=free_port(), started={},
+        environment=all_workers.environment | own,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.ui.server", "127.0.0.1", str(port)],
+        env=machines.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    machines.start_scheduler()
+    machines.start("one", "two")
+    try:
+        await_condition(lambda: answers(port), "Prefect's server")
+        job = make_job(text(sandbox, machines.address, database)).using(own)
+        process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+        await_condition(lambda: well_on_its_way(machines, sandbox), "calls of both workers")
+        server.kill()
+        said, complained = process.communicate(timeout=240)
+    finally:
+        server.kill()
+        server.wait()
+        machines.stop()
+
+    assert process.returncode == 0, said + complained
+    assert whole(sandbox, twice=0)
+    assert "its UI does not show the end" in complained
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
