@@ -27,7 +27,7 @@ mode = "check_and_review"
 processes = 1
 threads = 2                       # the local model computes two requests at a time
 state = "{state}"
-prompt = "short"                  # the local model is slow to read, and caches nothing
+prompt = "short"                  # the local model is slow to read
 accept = {{ failed_cells = "10%" }} # a reply that cannot be read does not make the demo fail
 
 [app_ids.local]

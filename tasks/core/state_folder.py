@@ -8,11 +8,12 @@ import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from tasks.core.errors import StateError
-from tasks.core.files import is_shared, open_private, private_folder
+from tasks.core.errors import OutputError, StateError
+from tasks.core.files import is_shared, open_private, private_folder, write_json
 
-__all__ = ["open_lock_file", "prepare_state_folder"]
+__all__ = ["open_lock_file", "prepare_state_folder", "write_state"]
 
 _SHARE = 'or share the state folder with a group: state_mode = "0770" in review.toml'
 _OURS = ("journal.sqlite", "ledger.sqlite", "batches.sqlite")
@@ -110,3 +111,17 @@ def _user(uid: int) -> str:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"user {uid}"
+
+
+def write_state(path: Path, value: Any, *, indent: bool = False) -> None:
+    """Write a document that runs remember, whole or not at all, in a folder that is ours.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    try:
+        private_folder(path.parent)
+        write_json(path, value, indent=indent)
+    except (OSError, OutputError) as error:
+        msg = f"{path} cannot be written ({error}): make the state folder writable"
+        raise StateError(msg) from None

@@ -14,9 +14,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.core.errors import OutputError, StateError
-from tasks.core.files import private_folder, read_json, write_json
+from tasks.core.errors import StateError
+from tasks.core.files import read_json
 from tasks.core.locations import is_database
+from tasks.core.state_folder import write_state
 from tasks.upstream.drivers import database_tables
 
 __all__ = ["ReviewedHead", "read_head", "write_head"]
@@ -79,12 +80,7 @@ def write_head(state: str, key: str, head: ReviewedHead) -> None:
             db.execute(_UPSERT, [key, head.commit, head.run_id, head.at])
         return
     path = _path(state, key)
-    try:
-        private_folder(path.parent)
-        write_json(path, {"key": key, **asdict(head)}, indent=True)
-    except (OSError, OutputError) as error:
-        msg = f"{path} cannot be written ({error}): make the state folder writable"
-        raise StateError(msg) from None
+    write_state(path, {"key": key, **asdict(head)}, indent=True)
 
 
 def _path(state: str, key: str) -> Path:

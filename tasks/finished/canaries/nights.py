@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import orjson
 
-from tasks.core.errors import OutputError, StateError
-from tasks.core.files import private_folder, read_json, write_json
+from tasks.core.files import read_json
 from tasks.core.locations import is_database
 from tasks.core.manifest import CanaryNight
+from tasks.core.state_folder import write_state
 from tasks.upstream.drivers import database_tables
 
 __all__ = ["read_nights", "remember_night"]
@@ -63,12 +63,7 @@ def remember_night(state: str, night: CanaryNight) -> None:
             db.execute(_UPSERT, [night["run_id"], night["at"], orjson.dumps(night).decode()])
         return
     path = Path(state) / "canaries" / f"{night['run_id']}.json"
-    try:
-        private_folder(path.parent)
-        write_json(path, night)
-    except (OSError, OutputError) as error:
-        msg = f"{path} cannot be written ({error}): make the state folder writable"
-        raise StateError(msg) from None
+    write_state(path, night)
 
 
 def _is_night(found: Any) -> bool:
