@@ -29,7 +29,7 @@ from tasks.core.errors import OutputError, ReviewError, SchedulerGone, StateErro
 from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 
 __all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
 

@@ -20,11 +20,12 @@ from typing import Any, Literal
 import orjson
 
 from tasks.core.calls import Reply, Request
+from tasks.core.check_settings import CheckSettings, ReviewSettings
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.quotas import AppId
 from tasks.core.records import Input
 from tasks.core.run import Run
-from tasks.core.settings import CheckSettings, ReviewSettings, Settings
+from tasks.core.settings import Settings
 from tasks.estimate.quota_time import least_seconds
 from tasks.review.inputs.render import render_input
 from tasks.review.inputs.tokens import count_tokens

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.records import Input, InputReview
-from tasks.core.settings import CheckSettings, ReviewSettings, Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.input_steps import InputSteps

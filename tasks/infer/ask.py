@@ -8,9 +8,11 @@ from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
+from tasks.core.prices import Price
 from tasks.core.records import CallRow, Input
-from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, TypeVar
 
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import CallFailed
 from tasks.core.files import atomic, write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.records import Input, InputReview
 from tasks.core.run import Run
-from tasks.core.settings import Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.call_rows import failed_row
 from tasks.infer.input_steps import InputSteps

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from tasks.core.calls import Reply
 from tasks.core.canary_settings import CANARY
 from tasks.core.cells import cells_of, coverage_of, planned_cells
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
-from tasks.core.settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.infer.ask import Answer, Worker
 from tasks.infer.call_rows import as_broken, skipped_row
 from tasks.infer.fan_out import fan_out

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tasks.core.calls import Reply
 from tasks.core.canary_settings import CANARY
+from tasks.core.check_settings import ReviewSettings
 from tasks.core.records import CallRow, Comment, Input, Verdict
-from tasks.core.settings import ReviewSettings
 from tasks.infer.ask import Worker
 from tasks.infer.fence import fenced_parse
 from tasks.infer.query import Query

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import CallFailed
 from tasks.core.quotas import AppId
 from tasks.core.records import Input
-from tasks.core.settings import Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.call_rows import failed_row
 from tasks.infer.fan_out import CountDownLatch

@@ -15,12 +15,13 @@ import orjson
 from pydantic import SecretStr
 
 from tasks.core.cells import REMEDIES
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import Stopped
 from tasks.core.files import atomic
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
 from tasks.core.run import Run
-from tasks.core.settings import Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.infer.ask import Answer, Asker, Parse, Parsed
 from tasks.infer.fan_out import CountDownLatch
 from tasks.infer.fence import short_traceback

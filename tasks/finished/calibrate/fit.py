@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 
 __all__ = ["LEAST", "Scored", "fit_policy", "group_names"]
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.core.paths import RunPaths
+from tasks.core.policy_settings import Policy
 from tasks.core.records import Comment, Input
-from tasks.core.settings import Policy
 from tasks.finished.calibrate.fit import Scored
 from tasks.finished.canaries.night import read_canary_file
 from tasks.finished.evaluate.matching import match

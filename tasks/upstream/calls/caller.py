@@ -23,8 +23,8 @@ from pydantic import SecretStr
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, UpstreamError
+from tasks.core.prices import Price
 from tasks.core.quotas import AppId
-from tasks.core.settings import Price
 from tasks.upstream.batches.intents import Refused
 from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations

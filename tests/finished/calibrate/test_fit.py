@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 from tasks.finished.calibrate.fit import LEAST, Scored, fit_policy, group_names
 
 
