@@ -14,8 +14,9 @@ from tasks.core.cells import Cell, Plan, RunCounts, cells_of, coverage_of
 from tasks.core.errors import StateError
 from tasks.core.failures import Failures
 from tasks.core.files import atomic
-from tasks.core.manifest import FailureFacts, HistoryFacts
+from tasks.core.manifest import HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
+from tasks.core.upstream_facts import FailureFacts
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
 from tasks.merge.canaries import canary_file
 from tasks.merge.sections import SectionCounts, count_section
