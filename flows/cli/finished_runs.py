@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.layout import examples
 
-__all__ = ["add_finished_runs", "verify"]
+__all__ = ["add_finished_runs", "verify_command"]
 
 Finished = Annotated[
     str,
@@ -23,7 +23,7 @@ Finished = Annotated[
 def add_finished_runs(app: typer.Typer) -> None:
     """Give `app` the subcommands verify, export, repolicy, evaluate and calibrate."""
     for name, command, epilog in (
-        ("verify", verify, _VERIFY),
+        ("verify", verify_command, _VERIFY),
         ("export", export, _EXPORT),
         ("repolicy", repolicy, _REPOLICY),
         ("evaluate", evaluate, _EVALUATE),
@@ -41,7 +41,7 @@ exit code: 0 whole and complete; 3 whole, and marked INCOMPLETE; 2 changed, or n
 """
 
 
-def verify(folder: Finished) -> int:
+def verify_command(folder: Finished) -> int:
     """Check a finished run: is it whole, and as it was left?
 
     Checksums, rows, schemas, and every cell accounted for.

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.batches import batches
-from flows.cli.finished_runs import add_finished_runs, verify
+from flows.cli.finished_runs import add_finished_runs, verify_command
 from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
@@ -133,7 +133,7 @@ def _source(context: typer.Context, named: Sequence[str] | None, config: str) ->
 def _verify_instead(context: typer.Context, folder: str | None) -> None:
     """`--verify DIR` without a SOURCE, as scripts type it."""
     if folder and not context.resilient_parsing:
-        raise typer.Exit(verify(folder))
+        raise typer.Exit(verify_command(folder))
 
 
 @app.callback()

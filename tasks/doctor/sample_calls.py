@@ -32,7 +32,8 @@ from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import check_messages, prompt_version
 from tasks.review.replies.contract import response_format
 from tasks.review.replies.replies import parse_comments
-from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller, open_caller
 from tasks.upstream.calls.key_ring import KeyRing
 from tasks.upstream.quota import Signal
 

@@ -20,7 +20,7 @@ from tasks.core.upstream_facts import FailureFacts
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
 from tasks.merge.canaries import canary_file
 from tasks.merge.sections import SectionCounts, count_section
-from tasks.review.findings.history import Comparison
+from tasks.review.findings.history import HistoryComparison
 from tasks.review.findings.suppressions import suppress
 
 __all__ = ["Merged", "merge", "merge_shards"]
@@ -70,7 +70,7 @@ def merge_shards(
     expected_inputs: int,
     *,
     suppressions: Mapping[str, str],
-    comparison: Comparison | None,
+    comparison: HistoryComparison | None,
     failures: Failures,
     sections: dict[str, SectionCounts],
 ) -> RunCounts:
