@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.app_id_settings import ALIAS
 from tasks.core.credentials import credential_in
-from tasks.core.errors import ConfigError
+from tasks.core.fields import Duration, Patterns, Table
 from tasks.core.quotas import parse_duration
 from tasks.core.records import TOOL, Category, Severity
-from tasks.core.selection import pattern_problem
 
 __all__ = ["CheckSettings", "ReviewSettings", "ToolSettings"]
 
 
-class _ModelSettings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _ModelSettings(Table):
     model: str = Field(min_length=1)
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     """None: not sent, for models that refuse it."""
@@ -37,17 +34,8 @@ class _ModelSettings(BaseModel):
     """Tokens of a usual reply: for token quotas and forecasts."""
     service_tier: Literal["flex"] | None = None
     """flex: half price on a normal call, when the provider has room; None: the standard tier."""
-    flex_patience: str = "10m"
+    flex_patience: Duration = "10m"
     """So long is a call tried again that the flex tier has no room for; then it goes as standard."""
-
-    @field_validator("flex_patience")
-    @classmethod
-    def _patience(cls, value: str) -> str:
-        try:
-            parse_duration(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return value
 
     @field_validator("extra")
     @classmethod
@@ -98,10 +86,8 @@ class ReviewSettings(_ModelSettings):
     """"disagreement" reviews only where checks disagree or severity is high."""
 
 
-class ToolSettings(BaseModel):
+class ToolSettings(Table):
     """One check that is a program, or its SARIF file, and no model: a [[check]] with `command` or `sarif`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=ALIAS.pattern)]
     """Label in the output."""
@@ -109,7 +95,7 @@ class ToolSettings(BaseModel):
     """Program and arguments, without a shell, with "{files}" for the inputs' files; SARIF on its output."""
     sarif: str | None = None
     """File that a program has written, relative to where the run starts."""
-    include: tuple[str, ...] = ()
+    include: Patterns = ()
     """Patterns as in a .gitignore of the paths that it is for; empty: all."""
     review: bool = True
     """False: the review model is not asked; findings stay as the tool says them, unverified."""
@@ -119,13 +105,6 @@ class ToolSettings(BaseModel):
     """Start of a rule's id -> severity, instead of what the tool says; "" is every rule."""
     categories: dict[str, Category] = Field(default_factory=dict)
     """Start of a rule's id -> category."""
-
-    @field_validator("include")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if problem := pattern_problem(value):
-            raise ValueError(problem)
-        return value
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

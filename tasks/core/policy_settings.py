@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from tasks.core.fields import Table
 from tasks.core.records import CATEGORIES, SEVERITIES, Severity
 
 __all__ = ["Policy"]
 
 
-class Policy(BaseModel):
+class Policy(Table):
     """The table [policy]: what verdicts lead to; a finished run can be decided anew with other values.
 
     Scores are the review model's, 0 to 10.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     keep_uncertain_score: int = Field(default=5, ge=0, le=10)
     """An uncertain comment is kept from this score on."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.core.calls import Usage, Via
+from tasks.core.fields import Table
 
 __all__ = ["Price"]
 
 
-class Price(BaseModel):
+class Price(Table):
     """US dollars per million tokens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)

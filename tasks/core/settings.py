@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
@@ -21,6 +21,7 @@ from tasks.core.canary_settings import CanarySettings
 from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.code_links import check_link
 from tasks.core.errors import ConfigError
+from tasks.core.fields import Table
 from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database
 from tasks.core.notify_settings import NotifySettings
@@ -38,10 +39,8 @@ __all__ = ["Settings", "load_settings"]
 _OF_TOOLS = frozenset({"command", "sarif"})
 
 
-class Settings(BaseModel):
+class Settings(Table):
     """The whole of review.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["check_and_review", "check"] = "check_and_review"
     processes: int = Field(default=2, ge=1, le=64)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
-from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, pattern_problem
+from tasks.core.fields import Patterns, Table
+from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions
 
 __all__ = ["GitSettings", "SourceSettings"]
 
 
-class GitSettings(BaseModel):
+class GitSettings(Table):
     """The table [git]: what is taken from a git source; folders use all but `context`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    include: tuple[str, ...] = ()
+    include: Patterns = ()
     """Patterns as in a .gitignore; empty: every file."""
-    exclude: tuple[str, ...] = ()
+    exclude: Patterns = ()
     """Added to the default ones; exclusion wins over `include`, a later "!PATTERN" takes back."""
     default_excludes: bool = True
     """Leave out lock files, vendored, generated and minified code, snapshots and data."""
@@ -24,13 +23,6 @@ class GitSettings(BaseModel):
     """Bytes of one file's diff, or of one file in a folder; larger ones are rejected."""
     context: int = Field(default=10, ge=0, le=1000)
     """Unchanged lines around each change of a diff."""
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if problem := pattern_problem(value):
-            raise ValueError(problem)
-        return value
 
     @property
     def options(self) -> GitOptions:
@@ -40,10 +32,8 @@ class GitSettings(BaseModel):
         return GitOptions(self.include, exclude, self.max_bytes, self.context)
 
 
-class SourceSettings(BaseModel):
+class SourceSettings(Table):
     """One table [[source]]: a repository, or the one source, of runs that name no SOURCE."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     at: str = Field(min_length=1)
     """As SOURCE: "git:../shop@since=last"."""

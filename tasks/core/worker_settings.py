@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.core.fields import Table
 
 __all__ = ["WorkersSettings"]
 
 
-class WorkersSettings(BaseModel):
+class WorkersSettings(Table):
     """The table [workers], shards on other machines: the Dask scheduler whose workers run them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheduler: str = Field(pattern=r"^(tcp|tls)://[^/@\s]+:[0-9]+$")
     """Its address as its workers use it: "tls://host:8786"."""

@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tasks.core.batch_settings import BatchDialectName
 from tasks.core.errors import ConfigError
 
-__all__ = ["DIALECTS", "BatchDialect", "BatchState", "DialectName", "dialect_of"]
+__all__ = ["DIALECTS", "BatchDialect", "BatchState", "dialect_of"]
 
-DialectName = Literal["openai", "azure", "together"]
 BatchState = Literal["running", "completed", "failed", "expired", "cancelled"]
 
 _DAY = 86_400
@@ -43,7 +43,7 @@ _NOT_A_LETTER = re.compile(r"[^a-z]")
 class BatchDialect:
     """What one provider takes and says."""
 
-    name: DialectName
+    name: BatchDialectName
     endpoint: str = "/v1/chat/completions"
     """Of a batch."""
     line_url: str | None = "/v1/chat/completions"
