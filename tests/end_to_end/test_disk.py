@@ -33,7 +33,7 @@ def mounted(tmp_path: Path) -> Under:
         return [*_NAMESPACE, "sh", "-c", f'{mount} && exec "$@"', "sh"]
 
     probe = [*under(f"mount -t tmpfs -o size=64k tmpfs {tmp_path}"), "true"]
-    done = subprocess.run(probe, check=False, capture_output=True, text=True)
+    done = subprocess.run(probe, check=False, timeout=60, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"mounting in a user namespace is not permitted here: {done.stderr.strip()}")
     return under

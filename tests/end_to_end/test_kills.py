@@ -53,7 +53,7 @@ def test_kill_9_of_everything_three_times(
             lambda share=share: sandbox.stats()["bodies"] >= share * INPUTS * CHECKS, f"{share:.0%}"
         )
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=60)
     ended = job.run(source)
     assert ended.code == 0, ended.err
     seen = sandbox.stats()
@@ -171,7 +171,7 @@ def test_a_rerun_does_not_wait_for_the_orphans_of_a_killed_run(
     for pid in orphans:
         os.kill(pid, signal.SIGSTOP)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(60)
     second = job.start(source)
     await_condition(lambda: len(shards(second.pid)) == len(orphans), "the second run's shards work")
     for pid in orphans:

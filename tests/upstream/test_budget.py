@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +17,7 @@ from tasks.core.errors import OverBudget, UpstreamError
 from tasks.core.settings import Price
 from tasks.upstream.budget import read_budget
 from tasks.upstream.calls.caller import Caller
+from tests.processes import next_line, started
 
 OpenCaller = Callable[..., Caller]
 PRICE = Price(input=2.0, output=8.0)
@@ -164,13 +162,8 @@ def test_cap_holds_over_kill_and_rerun(
         str(count),
     ]
     command = [sys.executable, "-c", _CHILD, *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as child:
-        assert child.stdout is not None
-        for _ in range(count // 5):
-            assert child.stdout.readline()
-        os.killpg(child.pid, signal.SIGKILL)
+    with started(command) as child:
+        assert all(next_line(child) for _ in range(count // 5))
     again = open_call(1, run_id="night", budget=budget, prices={"m": PRICE})
     ends = _asked(again, range(count))
     assert ends["ok"] >= count // 5, ends
