@@ -24,14 +24,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.shards.exit_report import ExitReport, read_exit_report, reserve_exit_report
 from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed
-from flows.shards.process import GRACE, end_process, start_process, watch_process
+from flows.shards.process import end_process, start_process, watch_process
 from tasks.core.errors import OutputError, ReviewError, SchedulerGone, StateError, UserError
 from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 
-__all__ = ["GRACE", "cancelled", "run_shard", "run_shards"]
+__all__ = ["cancelled", "run_shard", "run_shards"]
 
 _RETRIES = 2
 """A shard that dies three times dies for a reason that a fourth start does not remove."""
