@@ -57,7 +57,7 @@ def test_runs_share_keys_and_keep_their_own_count(
     """Two runs at once: together they never exceed the window, and both progress."""
     quotas = [make_quota(a=(2, 0.5), b=(2, 0.5), run_id=name) for name in ("one", "two")]
     done = [threads.submit(send, quota, 6) for quota in quotas]
-    starts = sorted(g.start_at for d in done for g in d.result() if g.app_id == "a")
+    starts = sorted(g.start_at for d in done for g in d.result(30) if g.app_id == "a")
     assert all(b - a >= 0.6 - 0.02 for a, b in zip(starts, starts[2:], strict=False))
     assert [quota.statistics().sends for quota in quotas] == [6, 6]
     assert all(quota.statistics().kept for quota in quotas)
@@ -74,7 +74,7 @@ def test_late_write_moves_those_who_wait(
     late = grant.start_at + 0.4
     time.sleep(max(0.0, late - time.monotonic()))
     quota.sent(grant, late)
-    assert following.result().start_at >= late + 0.6
+    assert following.result(30).start_at >= late + 0.6
 
 
 def test_unconfirmed_send_counts_until_its_call_is_over(
@@ -88,7 +88,7 @@ def test_unconfirmed_send_counts_until_its_call_is_over(
     assert not following.done()
     quota.settle(grant)
     end = time.monotonic()
-    assert following.result().start_at >= end + 0.3
+    assert following.result(30).start_at >= end + 0.3
 
 
 def test_refund_gives_the_slot_to_the_next(
