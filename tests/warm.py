@@ -89,16 +89,15 @@ class Command(ShardProcess):
 
 def warm_up() -> None:
     """Start the process of which commands, and the shards of runs in this process, are forked."""
-    fork_server._ensure(_spawn)
+    _control()
 
 
 def start_command(arguments: list[str], folder: Path, environment: dict[str, str]) -> Command:
     """Start `nightly-review run` with these arguments, in a session of its own."""
     ours, theirs = socket.socketpair()
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-    control = fork_server._ensure(_spawn).control
     with theirs:
-        socket.send_fds(control, [b"+"], [theirs.fileno()])
+        socket.send_fds(_control(), [b"+"], [theirs.fileno()])
     asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
     socket.send_fds(ours, [b"{"], [out_end, err_end])
     for end in (out_end, err_end):
@@ -107,8 +106,22 @@ def start_command(arguments: list[str], folder: Path, environment: dict[str, str
     return Command(ours, os.fdopen(out), os.fdopen(err))
 
 
+_pids: list[int] = []
+"""Of the processes that know what a command is; those that a run has started know shards only."""
+
+
+def _control() -> socket.socket:
+    server = fork_server._ensure(_spawn)
+    if server.pid not in _pids:
+        server.control.close()
+        fork_server._forget()
+        server = fork_server._ensure(_spawn)
+    return server.control
+
+
 def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:
-    return fork_server.spawn("tests.warm", theirs)
+    _pids.append(fork_server.spawn("tests.warm", theirs))
+    return _pids[-1]
 
 
 def _command_or_shard(lifeline: int, channel: socket.socket) -> None:

@@ -36,9 +36,9 @@ from tasks.core.errors import OutputError, ReviewError, SchedulerGone, StateErro
 from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 
-__all__ = ["GRACE", "cancelled", "run_shard", "run_shards", "started_early"]
+__all__ = ["cancelled", "run_shard", "run_shards", "started_early"]
 
 _RETRIES = 2
 """A shard that dies three times dies for a reason that a fourth start does not remove."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from tasks.core.calls import Reply, TokenCount, Usage, Via
 from tasks.core.errors import UpstreamError
+from tasks.core.prices import Price
 from tasks.core.records import CallRow
-from tasks.core.settings import Price
 from tasks.infer.query import Query
 
 __all__ = ["as_broken", "failed_row", "is_prompt_cut", "reply_row", "skipped_row", "with_spent"]

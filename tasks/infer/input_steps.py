@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from tasks.core.calls import Reply
 from tasks.core.canary_settings import CANARY
 from tasks.core.cells import cells_of, coverage_of, planned_cells
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
-from tasks.core.settings import CheckSettings, ReviewSettings, ToolSettings
-from tasks.infer.ask import Answer, Worker
+from tasks.infer.ask import Asked, Worker
 from tasks.infer.call_rows import as_broken, skipped_row
 from tasks.infer.fan_out import fan_out
 from tasks.infer.fence import INTERNAL_ERROR, fenced_parse, is_ours
 from tasks.infer.query import Query
 from tasks.infer.review_steps import (
-    Batch,
+    CommentBatch,
     Reviewed,
     ask_batch,
     plan_batches,
@@ -112,7 +112,7 @@ class InputSteps:
                 raise
             self._worker.broken(self._item.input_id, error)
             row = skipped_row(self._item.input_id, "check", check.name, check.model, INTERNAL_ERROR)
-            answer = Answer(None, replace(as_broken(row), part=part))
+            answer = Asked(None, replace(as_broken(row), part=part))
         found = answer.parsed.items if answer.parsed else ()
         return [_Checked(check.name, part, found, answer.row)]
 
@@ -132,7 +132,7 @@ class InputSteps:
 
     def _ask_check(
         self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
-    ) -> Answer[ParsedComments]:
+    ) -> Asked[ParsedComments]:
         query = Query(
             input_id=self._item.input_id,
             stage="check",
@@ -176,7 +176,7 @@ class InputSteps:
         spared = {one.name for one in self._worker.settings.tool_check if not one.review}
         return [one for one in comments if one.check_model not in spared]
 
-    def _review(self, review: ReviewSettings, batch: Batch) -> Reviewed:
+    def _review(self, review: ReviewSettings, batch: CommentBatch) -> Reviewed:
         try:
             return ask_batch(self._worker, review, batch)
         except Exception as error:

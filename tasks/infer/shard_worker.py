@@ -16,13 +16,14 @@ import orjson
 from pydantic import SecretStr
 
 from tasks.core.cells import REMEDIES
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import Stopped
 from tasks.core.files import atomic
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
 from tasks.core.run import Run
-from tasks.core.settings import Settings, ToolSettings
-from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.core.settings import Settings
+from tasks.infer.ask import Asked, Asker, Parse, Parsed
 from tasks.infer.fan_out import CountDownLatch
 from tasks.infer.fence import short_traceback
 from tasks.infer.input_steps import InputSteps
@@ -36,7 +37,8 @@ from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
 from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.batches.store import open_batches
-from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller, open_caller
 
 __all__ = ["ShardWorker", "current", "open_shard_worker"]
 
@@ -81,7 +83,7 @@ class ShardWorker:
         """Queue a step on the shard's threads."""
         self._pool.submit(partial(step, *args))
 
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         """Ask, count and log a failure."""
         answer = self._asker.ask(query, parse)
         self.progress.asked(answer.row)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, QuotaProof, RunFacts
+from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, RunFacts
 from tasks.core.records import CATEGORIES, SEVERITIES
 from tasks.core.text_safety import markdown_cell, markdown_line
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_lines, canary_note, canary_rows
 from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary

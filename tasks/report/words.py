@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.core.manifest import BudgetRow, QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.quotas import is_loopback
 from tasks.core.records import SEVERITIES
+from tasks.core.upstream_facts import BudgetRow, QuotaProof
 from tasks.report.summary import Summary
 
 __all__ = ["budget_text", "cost_text", "listed", "quota_sentence", "warnings_of", "ways_rows"]

@@ -17,7 +17,7 @@ from deployments.sandbox import Sandbox
 from tasks.core.budgets import BudgetCaps, BudgetSettings
 from tasks.core.calls import Request
 from tasks.core.errors import OverBudget, UpstreamError
-from tasks.core.settings import Price
+from tasks.core.prices import Price
 from tasks.upstream.budget import read_budget
 from tasks.upstream.calls.caller import Caller
 
@@ -34,7 +34,7 @@ from pydantic import SecretStr
 from tasks.core.budgets import BudgetSettings
 from tasks.core.errors import UpstreamError
 from tasks.core.quotas import AppId
-from tasks.core.settings import Price
+from tasks.core.prices import Price
 from tasks.upstream.calls.caller import open_caller
 from tests.upstream.test_budget import PRICE, THREADS, question
 

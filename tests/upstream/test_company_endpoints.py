@@ -29,7 +29,8 @@ from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import CallFailed
 from tasks.core.quotas import AppId
 from tasks.core.settings import load_settings
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 
 Ask = Callable[..., Request]

@@ -15,7 +15,8 @@ from deployments.local_model.engine import weights_path
 from tasks.core.calls import Request
 from tasks.core.errors import NoKeysLeft, UpstreamError
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 
 KEYS = ("plain-a0", "plain-a1")
 PATIENT = CallLimits(timeout=120)

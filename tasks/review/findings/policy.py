@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tasks.core.policy_settings import Policy
 from tasks.core.records import SEVERITIES, Comment, Input, Outcome, Verdict
-from tasks.core.settings import Policy
 from tasks.review.places.places import hunk_lines, on_path, pages_of
 from tasks.review.places.quotes import find_quote, read_quote
 

@@ -19,7 +19,8 @@ from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, CircuitOpen, NoKeysLeft, Stopped
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 from tasks.upstream.calls.scrub import Scrubber, ScrubFilter
 
 Ask = Callable[..., Request]
