@@ -74,10 +74,9 @@ class EarlyLog(logging.Logger):
 
 def _pass_on(record: logging.LogRecord, log: Log) -> None:
     """As a line of `log`, which Prefect finds its flow run by, and with the time of the record."""
-    logger = log
+    logger = log.logger if isinstance(log, logging.LoggerAdapter) else log
     if isinstance(log, logging.LoggerAdapter):
         record.__dict__.update(log.extra or {})
-        logger = log.logger
     record.name = logger.name
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)

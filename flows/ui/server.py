@@ -156,8 +156,11 @@ def starting_server(keys: Collection[str] = ()) -> Iterator[Server]:
         login = {"PREFECT_API_URL": starting.url, "PREFECT_API_AUTH_STRING": starting.login}
         stack.enter_context(_exported(login | without_proxy_on_loopback()))
         server = Server(starting.url, starting)
-        stack.callback(lambda: server.answered and _drain())
-        yield server
+        try:
+            yield server
+        finally:
+            if server.answered:
+                _drain()
 
 
 @contextmanager
