@@ -42,6 +42,18 @@ a { color: var(--mark); } .quiet { color: var(--quiet); }
 .good { color: var(--good); } .fair { color: var(--fair); } .bad { color: var(--bad); font-weight: 600; }
 svg { display: block; } polyline { fill: none; stroke: var(--mark); stroke-width: 2; }
 circle { fill: var(--mark); }
+td.started { white-space: nowrap; }
+@media (max-width: 720px) {
+  main { padding: 14px; }
+  /* A run is a card: what its columns say stands below each other, with their names. */
+  table, tbody { display: block; }
+  thead { display: none; }
+  tr { display: flex; flex-wrap: wrap; gap: 2px 14px; padding: 9px 10px; border-bottom: 1px solid var(--line); }
+  tbody tr:last-child { border-bottom: 0; }
+  td, td.number { padding: 0; border: 0; text-align: left; }
+  td.words { flex-basis: 100%; }
+  td[data-name]::before { content: attr(data-name) " "; color: var(--quiet); }
+}
 </style>
 </head>
 <body>
@@ -50,11 +62,11 @@ circle { fill: var(--mark); }
 {% if trends %}
 <h2>Trends</h2>
 <div class="scroll"><table>
-<thead><tr><th>Source</th><th>Runs</th><th>Findings</th><th>Cost, $</th><th>Coverage, %</th></tr></thead>
+<thead><tr><th>Source</th><th>Runs</th><th>Findings</th><th>Cost</th><th>Coverage</th></tr></thead>
 <tbody>
 {% for one in trends %}
-<tr><td class="words">{{ one.source }}</td><td>{{ one.count }}</td>
-{% for line in one.lines %}<td>{{ line.svg }}<span class="quiet">{{ line.last }}</span></td>{% endfor %}</tr>
+<tr><td class="words">{{ one.source }}</td><td data-name="runs">{{ one.count }}</td>
+{% for line in one.lines %}<td data-name="{{ line.name }}">{{ line.svg }}<span class="quiet">{{ line.last }}</span></td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}
@@ -64,9 +76,9 @@ circle { fill: var(--mark); }
 <thead><tr><th>Started</th><th>Source</th><th>Result</th><th>Findings</th><th class="number">Cost</th><th class="number">Coverage</th></tr></thead>
 <tbody>
 {% for run in runs %}
-<tr><td><a href="{{ run.link }}">{{ run.started }}</a></td><td class="words">{{ run.source }}</td>
-<td class="words {{ run.state }}">{{ run.result }}</td><td>{{ run.findings }}</td>
-<td class="number">{{ run.cost }}</td><td class="number">{{ run.coverage }}</td></tr>
+<tr><td class="started"><a href="{{ run.link }}">{{ run.started }}</a></td><td class="words">{{ run.source }}</td>
+<td class="words {{ run.state }}">{{ run.result }}</td><td data-name="findings">{{ run.findings }}</td>
+<td class="number" data-name="cost">{{ run.cost }}</td><td class="number" data-name="coverage">{{ run.coverage }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 {% else %}
@@ -89,17 +101,21 @@ def render_runs(runs: Sequence[RunRow], trends: Sequence[Trend]) -> str:
 
 
 def _run(one: RunRow) -> dict[str, str]:
-    counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
     return {
         "link": f"/{quote(one.folder)}/report.html",
         "started": f"{one.started:%Y-%m-%d %H:%M}",
         "source": one.source,
         "result": one.result,
         "state": one.state,
-        "findings": counts or "none",
+        "findings": _findings(one),
         "cost": _money(one),
-        "coverage": f"{int(one.coverage * 1000) / 10:g} %",  # rounded up, 999 of 1,000 would be all
+        "coverage": _coverage(one),
     }
+
+
+def _findings(one: RunRow) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
+    return f"{counts or 'none'}{'' if one.new is None else f'; {one.new:,} new'}"
 
 
 def _money(one: RunRow) -> str:
@@ -108,14 +124,21 @@ def _money(one: RunRow) -> str:
     return f"{'' if one.cost_is_whole else 'over '}${one.cost:,.2f}"
 
 
+def _coverage(one: RunRow) -> str:
+    return f"{int(one.coverage * 1000) / 10:g} %"  # rounded up, 999 of 1,000 would be all
+
+
 def _trend(one: Trend) -> dict[str, object]:
+    last = one.runs[-1]
     values = {
         "findings": [float(sum(run.findings.values())) for run in one.runs],
         "cost": [run.cost or 0.0 for run in one.runs],
         "coverage": [run.coverage * 100 for run in one.runs],
     }
+    told = (f"{values['findings'][-1]:,.0f}", _money(last), _coverage(last))
     lines = [
-        {"svg": spark_line(name, line), "last": f"{line[-1]:,.4g}"} for name, line in values.items()
+        {"name": name, "svg": spark_line(name, line), "last": text}
+        for (name, line), text in zip(values.items(), told, strict=True)
     ]
     return {"source": one.source, "count": len(one.runs), "lines": lines}
 
