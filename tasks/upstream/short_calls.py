@@ -45,4 +45,4 @@ def set_lock(descriptor: int, command: int, lock: bytes) -> None:
 def is_readable(descriptor: int) -> bool:
     """Whether a read of it would not wait: there are bytes, its end, or an error."""
     asked = _PollFd(descriptor, select.POLLIN, 0)
-    return _poll(asked, 1, 0) != 0
+    return bool(_poll(asked, 1, 0))
