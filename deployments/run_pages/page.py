@@ -29,17 +29,21 @@ def render_runs(runs: Sequence[RunRow], trends: Sequence[Trend]) -> str:
 
 
 def _run(one: RunRow) -> dict[str, str]:
-    counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
     return {
         "link": f"/{quote(one.folder)}/report.html",
         "started": f"{one.started:%Y-%m-%d %H:%M}",
         "source": one.source,
         "result": one.result,
         "state": one.state,
-        "findings": counts or "none",
+        "findings": _findings(one),
         "cost": _money(one),
-        "coverage": f"{int(one.coverage * 1000) / 10:g} %",  # rounded up, 999 of 1,000 would be all
+        "coverage": _coverage(one),
     }
+
+
+def _findings(one: RunRow) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
+    return f"{counts or 'none'}{'' if one.new is None else f'; {one.new:,} new'}"
 
 
 def _money(one: RunRow) -> str:
@@ -48,14 +52,21 @@ def _money(one: RunRow) -> str:
     return f"{'' if one.cost_is_whole else 'over '}${one.cost:,.2f}"
 
 
+def _coverage(one: RunRow) -> str:
+    return f"{int(one.coverage * 1000) / 10:g} %"  # rounded up, 999 of 1,000 would be all
+
+
 def _trend(one: Trend) -> dict[str, object]:
+    last = one.runs[-1]
     values = {
         "findings": [float(sum(run.findings.values())) for run in one.runs],
         "cost": [run.cost or 0.0 for run in one.runs],
         "coverage": [run.coverage * 100 for run in one.runs],
     }
+    told = (f"{values['findings'][-1]:,.0f}", _money(last), _coverage(last))
     lines = [
-        {"svg": spark_line(name, line), "last": f"{line[-1]:,.4g}"} for name, line in values.items()
+        {"name": name, "svg": spark_line(name, line), "last": text}
+        for (name, line), text in zip(values.items(), told, strict=True)
     ]
     return {"source": one.source, "count": len(one.runs), "lines": lines}
 
