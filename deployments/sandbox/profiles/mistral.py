@@ -12,29 +12,12 @@ __all__ = ["MISTRAL"]
 # https://docs.mistral.ai/api/endpoint/chat; seed is random_seed there. What is not in it is a 422:
 # github.com/dnakov/anon-kode/issues/53 (stream_options), editor-code-assistant/eca#231
 # (max_completion_tokens), mistralai/platform-docs-public#7
-_PARAMETERS = frozenset(
-    [
-        "frequency_penalty",
-        "max_tokens",
-        "messages",
-        "metadata",
-        "model",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_mode",
-        "random_seed",
-        "response_format",
-        "safe_prompt",
-        "stop",
-        "stream",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_p",
-    ]
-)
+_PARAMETERS = frozenset({
+    "frequency_penalty", "max_tokens", "messages", "metadata", "model", "n",
+    "parallel_tool_calls", "prediction", "presence_penalty", "prompt_mode", "random_seed",
+    "response_format", "safe_prompt", "stop", "stream", "temperature", "tool_choice", "tools",
+    "top_p",
+})  # fmt: skip
 
 
 def _error(refusal: SandboxRefusal) -> Any:
