@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about, flat_error
 from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["MISTRAL"]
@@ -21,16 +21,8 @@ _PARAMETERS = frozenset({
 
 
 def _error(refusal: SandboxRefusal) -> Any:
-    if "detail" in refusal.more:
-        # github.com/Gitlawb/openclaude/issues/739
-        return dict(refusal.more)
-    return {
-        "object": "error",
-        "message": refusal.message,
-        "type": refusal.kind,
-        "param": refusal.param,
-        "code": refusal.code,
-    }
+    # With `detail` alone: github.com/Gitlawb/openclaude/issues/739
+    return flat_error(refusal, refusal.code)
 
 
 def _unknown(name: str, value: Any) -> SandboxRefusal:
