@@ -159,6 +159,8 @@ class Job:
         *arguments: str,
         output: Path | None = None,
         under: Sequence[str] = (),
+        mount: str = "",
+        in_background: bool = False,
     ) -> Process:
         """Start the command in a session of its own; `under` is a command that runs it.
 
@@ -170,7 +172,9 @@ class Job:
         if under:
             process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
         else:
-            process = warm.start_command(wanted, self.folder, environment)
+            process = warm.start_command(
+                wanted, self.folder, environment, mount=mount, in_background=in_background
+            )
         self.started.append(process)
         return process
 
@@ -203,10 +207,10 @@ class Job:
         source: Path | str,
         *arguments: str,
         output: Path | None = None,
-        under: Sequence[str] = (),
+        mount: str = "",
     ) -> Finished:
         """Run the command to its end in a process of its own, as a shell does."""
-        process = self.start(source, *arguments, output=output, under=under)
+        process = self.start(source, *arguments, output=output, mount=mount)
         try:
             said, complained = process.communicate(timeout=240)
         finally:

@@ -32,7 +32,7 @@ def _type(hint: Any) -> pa.DataType:
     """The Arrow type of a field of a record."""
     if hint in _PLAIN:
         return _PLAIN[hint]
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return pa.struct(_fields(hint))
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:

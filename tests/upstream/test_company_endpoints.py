@@ -124,9 +124,10 @@ def _accept(server: socket.socket, target: int, login: str, found: Proxy) -> Non
 
 def _forward(client: socket.socket, target: int, login: str, found: Proxy) -> None:
     with suppress(OSError), client:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(65_536)
+        head, piece = b"", b"-"
+        while piece and b"\r\n\r\n" not in head:
+            piece = client.recv(65_536)
+            head += piece
         lines = head.decode("latin-1").split("\r\n")
         found.asked.append(lines[0])
         found.logins += [line for line in lines if line.lower().startswith("proxy-authorization")]

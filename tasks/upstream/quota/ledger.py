@@ -36,10 +36,6 @@ def hold_note(alias: str) -> str:
     return f"hold {alias}"
 
 
-def _patiently() -> bool:
-    return False
-
-
 class Ledger:
     """One process's part in the ledger.
 
@@ -52,7 +48,9 @@ class Ledger:
         StateError: the store cannot be used.
     """
 
-    def __init__(self, place: Path | str, run: str, hurry: Callable[[], bool] = _patiently) -> None:
+    def __init__(
+        self, place: Path | str, run: str, hurry: Callable[[], bool] = lambda: False
+    ) -> None:
         self.run = run
         self.owner = 0
         self._rev = self._controls = -1

@@ -17,7 +17,7 @@ def test_azure_keys_share_one_quota(sandbox: Sandbox, send: Send) -> None:
     assert send("azure", "gpt-4.1", headers={"api-key": "sk-one"}).status_code == 200
     refused = send("azure", "gpt-4.1", headers={"api-key": "sk-two"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "429")
-    assert 99 <= int(refused.headers["retry-after"]) <= 100
+    assert 90 <= int(refused.headers["retry-after"]) <= 100
     assert 99_000 < int(refused.headers["retry-after-ms"]) <= 100_000
     sandbox.control(shared_quota=False)
     assert send("azure", "gpt-4.1", headers={"api-key": "sk-three"}).status_code == 200
@@ -39,7 +39,7 @@ def test_gemini_says_the_wait_in_the_body_alone(sandbox: Sandbox, send: Send) ->
     (body,) = refused.json()
     quota, retry = body["error"]["details"]
     assert body["error"]["status"] == "RESOURCE_EXHAUSTED"
-    assert 99 < float(retry["retryDelay"].removesuffix("s")) <= 100
+    assert 90 < float(retry["retryDelay"].removesuffix("s")) <= 100
     assert "PerMinute" in quota["violations"][0]["quotaId"]
     assert not [name for name in refused.headers if "retry" in name or "ratelimit" in name]
     refused = limited(sandbox, send, "gemini", "gemini-2.5-pro", "2/1d")
@@ -53,7 +53,7 @@ def test_anthropic_headers(sandbox: Sandbox, send: Send) -> None:
     assert headers["anthropic-ratelimit-requests-remaining"] == "0"
     reset = datetime.fromisoformat(headers["anthropic-ratelimit-requests-reset"])
     assert 98 <= (reset - datetime.now(UTC)).total_seconds() <= 101
-    assert 99 <= int(headers["retry-after"]) <= 100
+    assert 90 <= int(headers["retry-after"]) <= 100
 
 
 def test_openrouter_resets_in_milliseconds(sandbox: Sandbox, send: Send) -> None:

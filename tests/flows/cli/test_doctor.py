@@ -243,6 +243,7 @@ def test_init_writes_a_file_that_doctor_finds_well(provider: Sandbox, tmp_path: 
     told = typed(tmp_path, "init", *flags)
     assert told.code == 0, told.out + told.err
     assert "nothing was found" in told.out
+    assert "1 check model, gpt-4.1 reviews" in told.out
     written = (tmp_path / "review.toml").read_text()
     assert load_settings(written).app_ids["key-1"].quota == ("5/1s",)
 
