@@ -43,7 +43,7 @@ def live(lifeline: int, channel: socket.socket) -> None:
             channel.sendall(call.answer())
             return
         if isinstance(call, EarlyCall):
-            call.function(partial(pickle.load, asked))
+            channel.sendall(call.function(partial(pickle.load, asked)) or b"")
             return
     call()
 

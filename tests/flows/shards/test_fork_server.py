@@ -60,6 +60,20 @@ process.join(20)
 say(process.exitcode)
 process.send_signal(signal.SIGKILL)
 """
+_PREPARED = """
+fork_server.fork_here()
+fork_server.prepare_call(partial(say, "prepared"))
+waiting = fork_server._prepared[0].pid
+await_file(sys.argv[1])
+say(fork_server.call(os.getpid) == waiting)
+say(fork_server.call(os.getpid) == waiting)
+fork_server.prepare_call(partial(wait, sys.argv[1]))
+fork_server._prepared[0].send_signal(signal.SIGKILL)
+fork_server._prepared[0].join(20)
+say(fork_server.call(partial(abs, -1)))
+fork_server.prepare_call(partial(say, "for nobody"))
+say(f"{fork_server._prepared[0].pid}")
+"""
 _KILLED = """
 fork_server.fork_here()
 process = fork_server.start(partial(wait, sys.argv[1]), os.environ)
@@ -125,6 +139,15 @@ def test_what_is_told(tmp_path: Path) -> None:
     said = _run(_START + _TOLD, tmp_path, str(tmp_path / "ready"))
     answers = ["200000", "ValueError", "fine", "StateError"]
     assert said == ["once", "hello", "0", "7", *answers, str(-signal.SIGTERM)]
+
+
+def test_a_call_that_was_prepared(tmp_path: Path) -> None:
+    """Who waits for it answers it, once; one that was killed meanwhile is replaced, one too many leaves."""
+    (tmp_path / "ready").touch()
+    said = _run(_START + _PREPARED, tmp_path, str(tmp_path / "ready"))
+    *told, left = [line for line in said if line != "for nobody"]
+    assert told == ["prepared", "True", "False", "1"]
+    await_condition(lambda: not Path(f"/proc/{left}/cwd").is_symlink(), "it is gone", 30)
 
 
 def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
