@@ -16,7 +16,7 @@ IMPORTS := import flows.bulk_review, flows.shards.fork_server as parts; parts.im
 
 # uv knows nothing of pip.conf: who is behind an index of their own has UV_DEFAULT_INDEX, or pip.
 define installed
-@$(UV) --require-hashes -r requirements-bare.txt -r $(1) || { \
+@echo "installing $(1)"; $(UV) --require-hashes -r requirements-bare.txt -r $(1) || { \
 	echo "uv could not install, pip tries: it reads your pip.conf"; \
 	$(BIN)/python $(PIP) --no-deps -r requirements-bare.txt && $(BIN)/python $(PIP) -r $(1); }
 endef
