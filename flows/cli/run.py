@@ -57,7 +57,7 @@ def run_command(
         check_source(source)
         run_id = new_run_id()
         paths = run_paths(output, run_id)
-        _look_first(settings, source, paths, overwrite=overwrite)
+        _look_first(settings, source, paths, previous, overwrite=overwrite)
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
         wanted |= {"previous": previous, "overwrite": overwrite, "batch": batch}
         with with_run_id(run_id):
@@ -96,11 +96,13 @@ def _gate(manifest: dict[str, Any], fail_on: str) -> int:
     return FINDINGS
 
 
-def _look_first(settings: Settings, source: str, paths: RunPaths, *, overwrite: bool) -> None:
+def _look_first(
+    settings: Settings, source: str, paths: RunPaths, previous: str | None, *, overwrite: bool
+) -> None:
     """Raise what the flow would meet only behind Prefect's server; see `nightly-review doctor`."""
     from tasks.doctor.preflight import check_before_start, low_space  # noqa: PLC0415 - Arrow
 
-    check_before_start(settings, paths, source, overwrite=overwrite)
+    check_before_start(settings, paths, source, previous, overwrite=overwrite)
     if low := low_space(paths.root):
         print(f"warning: {low}", file=sys.stderr)
 
