@@ -75,7 +75,7 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
     ]
     return [
         UpstreamTable(
-            *("failures", "What failed", "Failed calls, with one example of what was said."),
+            *("failures", "Failed calls", "With one example of what was said."),
             ("calls", "reason", "model", "endpoint", "said"),
             failures,
             worded=True,
