@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
@@ -15,82 +16,9 @@ __all__ = ["render_runs", "spark_line"]
 _WIDTH, _HEIGHT, _EDGE = 150, 30, 3
 """Pixels of a trend line, and what is left free around it."""
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Runs of nightly-review</title>
-<link rel="icon" href="data:,">
-<style>
-:root { --ink: #1f2933; --quiet: #56616d; --line: #d9e0e7; --page: #f6f8fa; --card: #fff;
-  --good: #17663a; --fair: #7a4b00; --bad: #b3261e; --mark: #2f6f9f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --quiet: #a3adb8; --line: #333c46;
-  --page: #14181d; --card: #1c2229; --good: #6fcf97; --fair: #f0b95b; --bad: #ff8a80; --mark: #7fb8e0; } }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 24px; }
-h1 { font-size: 24px; } h2 { font-size: 17px; margin-top: 32px; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-th { color: var(--quiet); font-weight: 600; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.words { overflow-wrap: anywhere; min-width: 140px; }
-a { color: var(--mark); } .quiet { color: var(--quiet); }
-.good { color: var(--good); } .fair { color: var(--fair); } .bad { color: var(--bad); font-weight: 600; }
-svg { display: block; } polyline { fill: none; stroke: var(--mark); stroke-width: 2; }
-circle { fill: var(--mark); }
-td.started { white-space: nowrap; }
-@media (max-width: 720px) {
-  main { padding: 14px; }
-  /* A run is a card: what its columns say stands below each other, with their names. */
-  table, tbody { display: block; }
-  thead { display: none; }
-  tr { display: flex; flex-wrap: wrap; gap: 2px 14px; padding: 9px 10px; border-bottom: 1px solid var(--line); }
-  tbody tr:last-child { border-bottom: 0; }
-  td, td.number { padding: 0; border: 0; text-align: left; }
-  td.words { flex-basis: 100%; }
-  td[data-name]::before { content: attr(data-name) " "; color: var(--quiet); }
-}
-</style>
-</head>
-<body>
-<main>
-<h1>Runs</h1>
-{% if trends %}
-<h2>Trends</h2>
-<div class="scroll"><table>
-<thead><tr><th>Source</th><th>Runs</th><th>Findings</th><th>Cost</th><th>Coverage</th></tr></thead>
-<tbody>
-{% for one in trends %}
-<tr><td class="words">{{ one.source }}</td><td data-name="runs">{{ one.count }}</td>
-{% for line in one.lines %}<td data-name="{{ line.name }}">{{ line.svg }}<span class="quiet">{{ line.last }}</span></td>{% endfor %}</tr>
-{% endfor %}
-</tbody></table></div>
-{% endif %}
-<h2>All runs</h2>
-{% if runs %}
-<div class="scroll"><table>
-<thead><tr><th>Started</th><th>Source</th><th>Result</th><th>Findings</th><th class="number">Cost</th><th class="number">Coverage</th></tr></thead>
-<tbody>
-{% for run in runs %}
-<tr><td class="started"><a href="{{ run.link }}">{{ run.started }}</a></td><td class="words">{{ run.source }}</td>
-<td class="words {{ run.state }}">{{ run.result }}</td><td data-name="findings">{{ run.findings }}</td>
-<td class="number" data-name="cost">{{ run.cost }}</td><td class="number" data-name="coverage">{{ run.coverage }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-{% else %}
-<p class="quiet">No finished run in this folder yet.</p>
-{% endif %}
-</main>
-</body>
-</html>
-"""
 _TEMPLATE = Environment(
     autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-).from_string(_PAGE)
+).from_string(files(__package__ or "").joinpath("runs.html.j2").read_text("utf-8"))
 
 
 def render_runs(runs: Sequence[RunRow], trends: Sequence[Trend]) -> str:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from flows.ui.events import key_disabled, key_held, limit_lowered, margin_raised
 from flows.ui.run_log import Log
 from flows.ui.status import QUOTA_WAIT
-from tasks.core.manifest import HoldFacts
 from tasks.core.run import Run
 from tasks.core.text_safety import ellipsize, visible
+from tasks.core.upstream_facts import HoldFacts
 from tasks.upstream.calls.suspects import held_models
 from tasks.upstream.quota.key_status import KeyStatus, QuotaStatus, read_quota_status
 

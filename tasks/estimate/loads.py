@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.core.calls import Via
-from tasks.core.settings import Price, Settings
+from tasks.core.prices import Price
+from tasks.core.settings import Settings
 
 __all__ = [
     "Load",

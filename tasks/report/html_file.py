@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tasks.core.errors import OutputError
 from tasks.core.files import atomic, sha256
-from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
+from tasks.core.upstream_facts import QuotaProof
 from tasks.outputs.schemas import Output
 from tasks.report.findings import FindingsSummary
 from tasks.report.frames import Frames

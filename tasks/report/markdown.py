@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks.core.manifest import HISTORY_COUNTS, GoneFinding, HistoryFacts, QuotaProof, RunFacts
+from tasks.core.manifest import HISTORY_COUNTS, GoneFinding, HistoryFacts, RunFacts
 from tasks.core.records import CATEGORIES
 from tasks.core.text_safety import markdown_cell, markdown_line
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_lines, canary_note, canary_rows
 from tasks.report.findings import FindingsSummary
 from tasks.report.highlights import Highlight, Highlights, highlights

@@ -12,8 +12,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.core.files import atomic, publish, write_json
-from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
+from tasks.core.upstream_facts import QuotaProof
 from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
 from tasks.report.artifacts import show_run

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.core.failures import local_time
-from tasks.core.manifest import FailureFacts, RunFacts, UpstreamFacts
+from tasks.core.manifest import RunFacts
+from tasks.core.upstream_facts import FailureFacts, UpstreamFacts
 
 __all__ = ["UpstreamTable", "upstream_tables"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from tasks.core.manifest import BudgetRow, QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.quotas import is_loopback
 from tasks.core.records import SEVERITIES
+from tasks.core.upstream_facts import BudgetRow, QuotaProof
 from tasks.report.summary import Summary
 
 __all__ = [

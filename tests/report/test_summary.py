@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from tasks.core.cells import RunCounts
-from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.records import CallRow
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.findings import FindingsSummary
 from tasks.report.markdown import report_text
 from tasks.report.summary import SUMMARY_COMMENT_COLUMNS, Summary, summarise

@@ -20,8 +20,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.core.errors import OutputError
-from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.text_safety import visible_code
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import canary_lines
 from tasks.report.findings import FindingsSummary
 from tasks.report.highlights import highlights

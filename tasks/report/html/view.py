@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tasks.core.manifest import HistoryFacts, QuotaProof, RunFacts
+from tasks.core.manifest import HistoryFacts, RunFacts
 from tasks.core.records import SEVERITIES
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_note, canary_rows
 from tasks.report.findings import FindingsSummary
 from tasks.report.repositories import repository_tables

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.cli.doctor import _Checkup, _compare, _names_block
+from flows.cli.doctor import _Checkup, _compare
 from flows.cli.init import InitAnswers, settings_text
 from flows.cli.main import main
+from flows.setup.key_rules import names_block
 from tasks.core.settings import load_settings
 from tasks.doctor.sample_calls import SampleResult, least_wait, sample_calls
 from tasks.upstream.journal import open_journal
@@ -319,7 +320,7 @@ def test_run_tells_these_before_a_server_starts(
     def start(*_: Any) -> None:
         pytest.fail("the server was started")
 
-    monkeypatch.setattr("flows.ui.server.prefect_server", start)
+    monkeypatch.setattr("flows.ui.server.starting_server", start)
     text = (folder / "review.toml").read_text()
     (folder / "bad.toml").write_text(text.replace('"state"', '"in.jsonl/state"'))
     (folder / "none.jsonl").write_text('{"content": ""}\n{"content": " "}\n')
@@ -342,4 +343,4 @@ def test_a_secret_block_needs_a_server(lines: str, *, needed: bool) -> None:
     """Whether a key or a header names one: only then does the doctor start Prefect's server."""
     app = f'[app_ids.a]\n{lines}\nbase_url = "http://h/v1"\nquota = []\n'
     settings = load_settings(f'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n{app}')
-    assert _names_block(settings) == needed
+    assert names_block(settings) == needed
