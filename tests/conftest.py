@@ -63,10 +63,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places
     return _Places(config, log)
 
 
+_EVENING = ("test_runs", "test_deployments", "test_browser", "test_lost_runs")
+"""The operator's runs are started and interrupted before a browser looks at them; what is waited for
+longest, missed heartbeats, comes last."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first; the operator's runs are interrupted before a browser looks at them."""
-    order = {name: at for at, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: (order.get(_folder(item), len(order)), "browser" in item.path.name))
+    """The long ones first, and the operator's in their order."""
+    folders = {name: at for at, name in enumerate(_FIRST)}
+    files = {name: at for at, name in enumerate(_EVENING)}
+    items.sort(
+        key=lambda item: (
+            folders.get(_folder(item), len(folders)),
+            files.get(item.path.stem, len(files)),
+        )
+    )
 
 
 def _folder(item: pytest.Item) -> str:
@@ -136,15 +147,13 @@ def _new_database(base: Path, home: Path) -> Iterator[None]:
 
     Prefect's migrations take six seconds of CPU.
     """
-    shared = base.parent / "made" if "PYTEST_XDIST_WORKER" in os.environ else base / "made"
+    shared = _shared(base)
     shared.mkdir(exist_ok=True)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made = [shared / _DATABASE, shared / _REGISTERED]
-        if all(file.exists() for file in made):
+        if all((shared / name).exists() for name in _MADE):
             fcntl.flock(lock, fcntl.LOCK_UN)
-            for file in made:
-                shutil.copy(file, home)
+            copy_database(base, home)
             yield
             return
         yield
@@ -156,7 +165,18 @@ def _new_database(base: Path, home: Path) -> Iterator[None]:
         shutil.copy(home / _REGISTERED, shared)
 
 
-_DATABASE, _REGISTERED = "prefect.db", "memo_store.toml"
+def copy_database(base: Path, home: Path) -> None:
+    """Give a home the database that the first server of the session has made: no migrations, no runs."""
+    for name in _MADE:
+        shutil.copy(_shared(base) / name, home)
+
+
+def _shared(base: Path) -> Path:
+    """A folder of all of the session's processes."""
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+
+
+_MADE = _DATABASE, _REGISTERED = "prefect.db", "memo_store.toml"
 """What a server leaves in its home: the tables, and that it has entered its block types."""
 
 Process = Popen[str] | warm.Command
@@ -204,7 +224,7 @@ class Job:
         if under:
             process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
         else:
-            process = warm.start_command(wanted, self.folder, environment)
+            process = warm.start_command(["run", *wanted], self.folder, environment)
         self.started.append(process)
         return process
 
@@ -273,7 +293,8 @@ def kill_group(process: Process) -> None:
     """End a process and all that it started; those that are gone are fine."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(signal.SIGKILL)  # one that has just been forked leads no group yet
+    process.wait(60)
 
 
 # A shell ignores Ctrl-C for what it puts into the background, and so would all that the tests start.

@@ -73,6 +73,7 @@ def call(code: str, *arguments: str, **environment: str) -> subprocess.Completed
         text=True,
         check=False,
         env=os.environ | environment,
+        timeout=120,
     )
 
 
