@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import shutil
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import (
     ExitStack,
     chdir,
-    closing,
     contextmanager,
     redirect_stderr,
     redirect_stdout,
@@ -28,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.cli.main import main
@@ -57,15 +54,23 @@ class _Places(LoadScopeScheduling):
             return "operations"
         return nodeid if path.startswith("tests/end_to_end/") else path
 
+    def _reschedule(self, node: WorkerController) -> None:
+        """As in xdist, which lets two tests wait behind one that takes minutes: here it is one."""
+        waiting = self.workqueue and self._pending_of(self.assigned_work[node]) > 1
+        if node.shutting_down or not waiting:
+            super()._reschedule(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
     """For --dist load; see `_Places`."""
     return _Places(config, log)
 
 
-_EVENING = ("test_runs", "test_deployments", "test_browser", "test_lost_runs")
-"""The operator's runs are started and interrupted before a browser looks at them; what is waited for
-longest, missed heartbeats, comes last."""
+_EVENING = (
+    "test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs", "test_down",
+)  # fmt: skip
+"""The operator's runs are started and interrupted before a browser looks at them; missed heartbeats are
+waited for longest, and at the end all is stopped, which would cost CPU while other tests run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -136,48 +141,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
-        with _new_database(tmp_path_factory.getbasetemp(), home):
-            url = stack.enter_context(embedded_server())
+        url = stack.enter_context(embedded_server())
         yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
 
-
-@contextmanager
-def _new_database(base: Path, home: Path) -> Iterator[None]:
-    """Give the session's other processes what the first one's server makes of an empty home.
-
-    Prefect's migrations take six seconds of CPU.
-    """
-    shared = _shared(base)
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if all((shared / name).exists() for name in _MADE):
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            copy_database(base, home)
-            yield
-            return
-        yield
-        with (
-            closing(sqlite3.connect(home / _DATABASE)) as database,
-            closing(sqlite3.connect(shared / _DATABASE)) as copy,
-        ):
-            database.backup(copy)
-        shutil.copy(home / _REGISTERED, shared)
-
-
-def copy_database(base: Path, home: Path) -> None:
-    """Give a home the database that the first server of the session has made: no migrations, no runs."""
-    for name in _MADE:
-        shutil.copy(_shared(base) / name, home)
-
-
-def _shared(base: Path) -> Path:
-    """A folder of all of the session's processes."""
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
-
-
-_MADE = _DATABASE, _REGISTERED = "prefect.db", "memo_store.toml"
-"""What a server leaves in its home: the tables, and that it has entered its block types."""
 
 Process = Popen[str] | warm.Command
 """A command that was started."""
@@ -213,6 +179,8 @@ class Job:
         *arguments: str,
         output: Path | None = None,
         under: Sequence[str] = (),
+        mount: str = "",
+        in_background: bool = False,
     ) -> Process:
         """Start the command in a session of its own; `under` is a command that runs it.
 
@@ -224,7 +192,9 @@ class Job:
         if under:
             process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
         else:
-            process = warm.start_command(["run", *wanted], self.folder, environment)
+            process = warm.start_command(
+                ["run", *wanted], self.folder, environment, mount=mount, in_background=in_background
+            )
         self.started.append(process)
         return process
 
@@ -257,10 +227,10 @@ class Job:
         source: Path | str,
         *arguments: str,
         output: Path | None = None,
-        under: Sequence[str] = (),
+        mount: str = "",
     ) -> Finished:
         """Run the command to its end in a process of its own, as a shell does."""
-        process = self.start(source, *arguments, output=output, under=under)
+        process = self.start(source, *arguments, output=output, mount=mount)
         try:
             said, complained = process.communicate(timeout=240)
         finally:

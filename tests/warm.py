@@ -8,6 +8,7 @@ Prefect, Arrow and pandas take to be imported. How a command line is started is 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -94,23 +95,34 @@ class Command(ShardProcess):
 
 def warm_up() -> None:
     """Start the process of which commands, and the shards of runs in this process, are forked."""
-    fork_server._ensure(_spawn)
+    _control()
 
 
 def start_command(
-    arguments: list[str], folder: Path, environment: dict[str, str], program: str = _NAME
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    *,
+    program: str = _NAME,
+    mount: str = "",
+    in_background: bool = False,
 ) -> Command:
-    """Start `nightly-review`, or `prefect`, with these arguments, in a session of its own."""
+    """Start `nightly-review`, or `prefect`, with these arguments, in a session of its own.
+
+    `mount` is a line of shell that mounts something, for this command alone. In the background it
+    ignores Ctrl-C, as a shell has it.
+    """
     ours, theirs = socket.socketpair()
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-    control = fork_server._ensure(_spawn).control
     with theirs:
-        socket.send_fds(control, [b"+"], [theirs.fileno()])
+        socket.send_fds(_control(), [b"+"], [theirs.fileno()])
     asked = {
         "program": program,
         "arguments": arguments,
         "folder": str(folder),
         "environment": environment,
+        "mount": mount,
+        "in_background": in_background,
     }
     socket.send_fds(ours, [b"{"], [out_end, err_end])
     for end in (out_end, err_end):
@@ -119,8 +131,22 @@ def start_command(
     return Command(ours, os.fdopen(out), os.fdopen(err))
 
 
+_pids: list[int] = []
+"""Of the processes that know what a command is; those that a run has started know shards only."""
+
+
+def _control() -> socket.socket:
+    server = fork_server._ensure(_spawn)
+    if server.pid not in _pids:
+        server.control.close()
+        fork_server._forget()
+        server = fork_server._ensure(_spawn)
+    return server.control
+
+
 def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:
-    return fork_server.spawn("tests.warm", theirs)
+    _pids.append(fork_server.spawn("tests.warm", theirs))
+    return _pids[-1]
 
 
 def _command_or_shard(lifeline: int, channel: socket.socket) -> None:
@@ -142,7 +168,10 @@ def _command(channel: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ignored = asked["in_background"]
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    if asked["mount"]:
+        _mount(asked["mount"])
     Path("/proc/self/comm").write_text(_NAME)
     _main(asked["program"], asked["arguments"])
 
@@ -163,6 +192,21 @@ def _main(program: str, arguments: list[str]) -> None:
         mute_prefect_console()
         refresh_global_settings_context()
         sys.exit(main(arguments))
+
+
+def _mount(line: str) -> None:
+    """Run it in a mount namespace that this process and what it starts have for themselves."""
+    uid, gid = os.geteuid(), os.getegid()
+    # Before Python 3.12 os has no unshare.
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_USERS | _NEW_MOUNTS):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        Path(f"/proc/self/{name}").write_text(text)
+    subprocess.run(["sh", "-c", f"mount --make-rprivate / && {line}"], check=True, timeout=30)
+
+
+_NEW_USERS, _NEW_MOUNTS = 0x10000000, 0x00020000
 
 
 def _serve() -> None:

@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import FlowRun
 
 from deployments.nightly import Nightly
 from deployments.sandbox import Sandbox, start_sandbox
+from flows.ui.server_database import make_database
 from tests import warm
-from tests.conftest import PrefectServer, copy_database, kill_group
+from tests.conftest import kill_group
 from tests.operations.inbox import Inbox, open_inbox
 from tests.operations.stack import ALIASES, KEYS, Operator, Stack
 from tests.runs import free_port
@@ -31,15 +32,12 @@ to = "custom-webhook/inbox"
 
 
 @pytest.fixture(scope="session")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServer
-) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`nightly-review up` and, at the end, `down`."""
-    del prefect_server  # it has made the database
     port, reports = free_port(), free_port()
     made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port, f"http://127.0.0.1:{reports}")
-    made.folder.mkdir(mode=0o700)
-    copy_database(tmp_path_factory.getbasetemp(), made.folder)
+    # Prefect's migrations take five seconds of CPU and are not what is looked at here.
+    make_database(made.folder / "prefect.db")
     arguments = ["--folder", str(made.folder), "--port", str(port), "--runs", "8"]
     arguments += ["--reports", str(made.operators / "runs"), "--reports-port", str(reports)]
     # The worker looks for work more often, and a lost run is found sooner, than an operator needs.

@@ -101,7 +101,9 @@ class Stack:
     def command(self, *arguments: str, program: str = "nightly-review", **extra: str) -> str:
         """Run a command in another folder than the project's; returns what it printed."""
         environment = self.environment | extra
-        with warm.start_command([*arguments], self.folder.parent, environment, program) as process:
+        with warm.start_command(
+            [*arguments], self.folder.parent, environment, program=program
+        ) as process:
             try:
                 said, complained = process.communicate(PATIENCE)
             finally:

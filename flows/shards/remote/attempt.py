@@ -22,7 +22,7 @@ from flows.shards.remote.scheduler import connected, places
 from flows.shards.remote.worker import work
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 
 __all__ = ["run_attempt"]
 
