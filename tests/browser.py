@@ -11,10 +11,10 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-__all__ = ["needs_browser", "open_browser"]
+__all__ = ["has_browser", "needs_browser", "open_browser"]
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+_BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+_DRIVER = shutil.which("chromedriver")
 
 _PATIENCE = 120
 """Seconds that the driver may take for one command; Selenium itself waits for ever."""
@@ -25,8 +25,14 @@ _FLAGS = (
     "--disable-extensions",
 )  # fmt: skip
 
+
+def has_browser() -> bool:
+    """Whether there is one on this machine."""
+    return bool(_BROWSER and _DRIVER)
+
+
 needs_browser = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt"
+    not has_browser(), reason="needs chromium and chromedriver, see apt"
 )
 
 
@@ -34,13 +40,14 @@ needs_browser = pytest.mark.skipif(
 def open_browser(*flags: str) -> Iterator[Chrome]:
     """A headless browser with more flags, closed after the block."""
     options = ChromeOptions()
-    options.binary_location = str(BROWSER)
+    options.binary_location = str(_BROWSER)
     for flag in (*_FLAGS, *flags):
         options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     earlier = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE)  # read once, as the connection to the driver is made
     try:
-        driver = Chrome(options=options, service=Service(str(DRIVER)))
+        driver = Chrome(options=options, service=Service(str(_DRIVER)))
     finally:
         socket.setdefaulttimeout(earlier)
     try:
