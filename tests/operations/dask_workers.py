@@ -105,7 +105,7 @@ class Workers:
         for pid in [*offspring(self.started[name].pid), self.started[name].pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.started[name].wait()
+        self.started[name].wait(60)
 
     def stop(self) -> None:
         """Kill all that was started."""

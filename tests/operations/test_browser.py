@@ -6,25 +6,19 @@ Screenshots are written to the folder in BROWSER_SHOTS, if that is set.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.browser import needs_browser, open_browser
 from tests.operations.conftest import Evening
 from tests.operations.stack import KEYS, Operator
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt"
-)
+pytestmark = needs_browser
 
 
 class Page:
@@ -62,20 +56,12 @@ class Page:
 @pytest.fixture(scope="module")
 def page(operator: Operator) -> Iterator[Page]:
     """A headless browser with a window of a usual size."""
-    options = ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1500,1300")
-    driver = Chrome(options=options, service=Service(str(DRIVER)))
-    try:
+    with open_browser("--window-size=1500,1300") as driver:
         # What the login page keeps once the password was typed.
         driver.get(operator.stack.url)
         login = operator.stack.login
         driver.execute_script("localStorage.setItem('prefect-password', btoa(arguments[0]))", login)
         yield Page(driver, operator.stack.url)
-    finally:
-        driver.quit()
 
 
 def test_runs_are_told_apart_by_name_and_colour(

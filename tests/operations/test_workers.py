@@ -160,7 +160,8 @@ def once(holds: Callable[[], bool], do: Callable[[], object]) -> Iterator[None]:
     thread = threading.Thread(target=act)
     thread.start()
     yield
-    thread.join()
+    thread.join(120)
+    assert not thread.is_alive()
     if failed:
         raise failed[0]
 
@@ -218,7 +219,7 @@ def test_kill_9_of_the_parent(workers: Workers, job: Job, sandbox: Sandbox, tmp_
     process = job.start(source)
     await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)
 
     assert sends_until(sandbox, 1) == 0
     leave_nothing(workers, since, {"Crashed"})
@@ -520,7 +521,9 @@ def authority(folder: Path) -> dict[str, str]:
         "req -newkey rsa:3072 -noenc -subj /CN=node -keyout node.key -out node.csr",
         "x509 -req -in node.csr -CA ca.pem -CAkey ca.key -days 365 -out node.pem",
     ):
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=60
+        )
     tls = "DASK_DISTRIBUTED__COMM__TLS__"
     made = {f"{tls}CA_FILE": str(folder / "ca.pem")}
     made["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "true"
@@ -588,7 +591,7 @@ def test_prefects_server_that_is_gone_for_good(
         said, complained = process.communicate(timeout=240)
     finally:
         server.kill()
-        server.wait()
+        server.wait(60)
         machines.stop()
 
     assert process.returncode == 0, said + complained
