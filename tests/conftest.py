@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import shutil
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import (
     ExitStack,
     chdir,
-    closing,
     contextmanager,
     redirect_stderr,
     redirect_stdout,
@@ -125,39 +121,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
-        with _new_database(tmp_path_factory.getbasetemp(), home):
-            url = stack.enter_context(embedded_server())
+        url = stack.enter_context(embedded_server())
         yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
 
-
-@contextmanager
-def _new_database(base: Path, home: Path) -> Iterator[None]:
-    """Give the session's other processes what the first one's server makes of an empty home.
-
-    Prefect's migrations take six seconds of CPU.
-    """
-    shared = base.parent / "made" if "PYTEST_XDIST_WORKER" in os.environ else base / "made"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = [shared / _DATABASE, shared / _REGISTERED]
-        if all(file.exists() for file in made):
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            for file in made:
-                shutil.copy(file, home)
-            yield
-            return
-        yield
-        with (
-            closing(sqlite3.connect(home / _DATABASE)) as database,
-            closing(sqlite3.connect(shared / _DATABASE)) as copy,
-        ):
-            database.backup(copy)
-        shutil.copy(home / _REGISTERED, shared)
-
-
-_DATABASE, _REGISTERED = "prefect.db", "memo_store.toml"
-"""What a server leaves in its home: the tables, and that it has entered its block types."""
 
 Process = Popen[str] | warm.Command
 """A command that was started."""

@@ -155,8 +155,11 @@ class Asker:
     def _answer(
         self, query: Query, parsed: _P, reply: Reply, earlier: Reply | None = None
     ) -> Asked[_P]:
-        row = reply_row(query, reply, self._price(query), earlier)
-        row = replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped)
+        row = reply_row(
+            *(query, reply, self._price(query), earlier),
+            parse_mode=parsed.mode,
+            dropped_items=parsed.dropped,
+        )
         if is_prompt_cut(query.counted, reply.usage):
             # What answers a part of the question is no answer to it once the server is mended.
             self._forget(query, query.messages)

@@ -20,6 +20,8 @@ class UpstreamTable(NamedTuple):
     note: str
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    worded: bool = False
+    """The last column has sentences of others, of any length: no table of Markdown, which does not break lines."""
 
 
 def upstream_tables(manifest: RunFacts) -> list[UpstreamTable]:
@@ -71,12 +73,14 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             *("failures", "What failed", "Failed calls, with one example of what was said."),
             ("calls", "reason", "model", "endpoint", "said"),
             failures,
+            worded=True,
         ),
         UpstreamTable(
             *("closed", "Models that are closed"),
             "Refused whatever was asked, so no more was sent; a later run asks once more.",
             ("model", "endpoint", "last words"),
             closed,
+            worded=True,
         ),
         UpstreamTable(
             *(
@@ -86,6 +90,7 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             ),
             ("app_id", "seen", "until", "said"),
             holds,
+            worded=True,
         ),
         UpstreamTable(
             *(
@@ -95,5 +100,6 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             ),
             ("model", "otherwise"),
             list(facts["adapted"].items()),
+            worded=True,
         ),
     ]

@@ -58,6 +58,8 @@ def _judge(comment: Comment, policy: Policy, source: Input) -> Comment:
     mildest = SEVERITIES.index(policy.min_severity)
     if outcome != "dropped" and SEVERITIES.index(comment.severity) > mildest:
         outcome, reason = "dropped", "below_severity"
+    if (outcome, reason) == (comment.outcome, comment.drop_reason):
+        return comment
     return replace(comment, outcome=outcome, drop_reason=reason)
 
 

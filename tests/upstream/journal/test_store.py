@@ -258,6 +258,27 @@ def test_whatever_a_commit_raises_is_told() -> None:
     writer.close()
 
 
+def locks_on(path: Path) -> list[str]:
+    """The kernel's list of this process's locks on a file."""
+    mine = (f" {os.getpid()} ", f":{path.stat().st_ino} ")
+    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return [line.partition(": ")[2] for line in lines if all(part in line for part in mine)]
+
+
+def test_sqlite_keeps_its_locks_on_the_index(file_journal: Journal, tmp_path: Path) -> None:
+    """Without them whoever opens the journal next takes it for unused, and cuts the index off."""
+    path = tmp_path / "state" / "journal.sqlite"
+    index = path.with_name("journal.sqlite-shm")
+    file_journal.get(key_of("1"))
+    held = locks_on(index)
+    assert held
+    file_journal.put(key_of("1"), REPLY)
+    with open_journal(path) as other:
+        other.put(key_of("2"), REPLY)
+    file_journal.put(key_of("3"), REPLY)
+    assert locks_on(index) == held
+
+
 def test_a_full_disk_is_told_and_loses_nothing_else(file_journal: Journal) -> None:
     """SQLite's own page limit stands for a full disk: the put fails with a remedy, the rest is whole."""
     journal, store = file_journal, file_journal.store
