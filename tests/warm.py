@@ -16,10 +16,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from flows.shards import fork_server
 from flows.shards.fork_server import ShardProcess
@@ -161,8 +162,7 @@ def _command(channel: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
-    ignored = asked["in_background"]
-    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    _on_interrupt(signal.SIG_IGN if asked["in_background"] else signal.default_int_handler)
     if asked["mount"]:
         _mount(asked["mount"])
     Path("/proc/self/comm").write_text(_NAME)
@@ -175,6 +175,12 @@ def _command(channel: socket.socket) -> None:
     mute_prefect_console()
     refresh_global_settings_context()
     sys.exit(main(["run", *asked["arguments"]]))
+
+
+def _on_interrupt(handler: signal.Handlers | Callable[..., Any]) -> None:
+    """Also in what this process forks, where the one that it was forked of would take back its own."""
+    signal.signal(signal.SIGINT, handler)
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGINT, handler))
 
 
 def _mount(line: str) -> None:
