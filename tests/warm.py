@@ -17,10 +17,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from flows.shards import fork_server
 from flows.shards.fork_server import ShardProcess
@@ -168,8 +169,7 @@ def _command(channel: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
-    ignored = asked["in_background"]
-    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    _on_interrupt(signal.SIG_IGN if asked["in_background"] else signal.default_int_handler)
     if asked["mount"]:
         _mount(asked["mount"])
     Path("/proc/self/comm").write_text(_NAME)
@@ -192,6 +192,12 @@ def _main(program: str, arguments: list[str]) -> None:
         mute_prefect_console()
         refresh_global_settings_context()
         sys.exit(main(arguments))
+
+
+def _on_interrupt(handler: signal.Handlers | Callable[..., Any]) -> None:
+    """Also in what this process forks, where the one that it was forked of would take back its own."""
+    signal.signal(signal.SIGINT, handler)
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGINT, handler))
 
 
 def _mount(line: str) -> None:
