@@ -297,6 +297,8 @@ class WorkersSettings(_Strict):
     """Its address as its workers use it: "tls://host:8786"."""
     scheduler_patience: float = Field(default=300, ge=0)
     """Seconds that a run waits for a scheduler that is away, before it ends with gaps."""
+    worker_patience: float = Field(default=3600, ge=0)
+    """Seconds that a run waits while no worker with a place is connected, before it ends with gaps."""
 
 
 class Settings(_Strict):

@@ -1,0 +1,105 @@
+"""A run over Dask's workers that a Prefect worker has started: it is killed, or cancelled in the UI."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+
+from deployments.sandbox import Sandbox
+from tests.conftest import KEYS
+from tests.operations.browser import has_browser, open_page
+from tests.operations.stack import Operator
+from tests.operations.workers.dask_workers import Workers
+from tests.operations.workers.nights import (
+    CHECKS,
+    GRACE,
+    INPUTS,
+    SHARDS,
+    assert_within,
+    last_send,
+    review_toml,
+    well_on_its_way,
+)
+from tests.runs import await_condition, free_port, numbered, working_in
+
+pytestmark = pytest.mark.chaos
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A run of the deployment `adhoc` whose shards are with two of Dask's workers."""
+
+    operator: Operator
+    workers: Workers
+    run: FlowRun
+
+    def states(self) -> set[str]:
+        """Of its shards' flow runs."""
+        runs = self.operator.shards(self.run)
+        assert len(runs) == SHARDS
+        return {str(run.state_name) for run in runs}
+
+    def process(self) -> int:
+        """The process that Prefect's worker has started."""
+        return int(str(self.operator.read(self.run).infrastructure_pid).rpartition(":")[2])
+
+
+@pytest.fixture
+def night(
+    operator: Operator, all_workers: Workers, tight: Sandbox, database: str, tmp_path: Path
+) -> Iterator[Night]:
+    """It is well on its way."""
+    machines = replace(
+        all_workers, folder=tmp_path / "machines", port=free_port(), started={},
+        environment=all_workers.environment | operator.stack.environment | KEYS,
+    )  # fmt: skip
+    config = tmp_path / "review.toml"
+    config.write_text(review_toml(tight.base_url, machines.address, database))
+    source = numbered(tmp_path / "inputs.jsonl", INPUTS)
+    try:
+        machines.start_scheduler()
+        machines.start("one", "two")
+        machines.await_places(2)
+        run = operator.start("adhoc", tmp_path.name, str(source), str(config))
+        await_condition(lambda: well_on_its_way(machines, tight), "calls of both workers", 180)
+        yield Night(operator, machines, run)
+    finally:
+        machines.stop()
+
+
+def test_kill_9_of_a_deployed_run(night: Night, tight: Sandbox) -> None:
+    """Nobody sends anything after a second; Prefect's worker says Crashed, and so do the shards."""
+    at = time.time()
+    os.kill(night.process(), signal.SIGKILL)
+    sent = last_send(tight, at)
+    ended = night.operator.ended(night.run)
+
+    assert ended.state_name == "Crashed"
+    await_condition(night.workers.is_idle, "shards gone", GRACE)
+    assert night.states() == {"Crashed"}
+    assert tight.stats()["requests"] < INPUTS * CHECKS
+    assert_within(1, sent, "kill -9 of a deployed run: last send")
+
+
+@pytest.mark.skipif(not has_browser(), reason="needs chromium and chromedriver, see apt")
+def test_cancel_in_the_ui(night: Night, tight: Sandbox) -> None:
+    """In the browser: calls in flight end, nothing is sent after that, and all of it is Cancelled."""
+    with open_page(night.operator) as page:
+        at = page.cancel(f"/runs/flow-run/{night.run.id}", shot="cancel")
+    sent = last_send(tight, at)
+    ended = night.operator.ended(night.run)
+
+    assert ended.state_name == "Cancelled"
+    await_condition(night.workers.is_idle, "shards gone", GRACE)
+    assert night.states() == {"Cancelled"}
+    assert (tight.stats()["abandoned"], tight.stats()["billed_twice"]) == (0, 0)
+    assert tight.stats()["requests"] < INPUTS * CHECKS
+    assert not working_in(night.operator.folder)
+    assert_within(2, sent, "cancel in the UI: last send")
