@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.operations.stack import Operator
@@ -62,8 +62,16 @@ class Page:
             self._keep(shot)
 
     def _press(self, text: str) -> None:
-        button = (By.XPATH, f"//button[normalize-space(.)='{text}']")
-        WebDriverWait(self._driver, 60).until(element_to_be_clickable(button)).click()
+        path = f"//button[normalize-space(.)='{text}']"
+
+        def press(driver: Chrome) -> bool:
+            for button in driver.find_elements(By.XPATH, path):
+                button.click()
+                return True
+            return False
+
+        # A page that is still being drawn replaces its buttons.
+        WebDriverWait(self._driver, 60, ignored_exceptions=[WebDriverException]).until(press)
 
     def _text(self) -> str:
         return str(self._driver.find_element(By.TAG_NAME, "body").text)

@@ -73,8 +73,8 @@ def _run(worker: Worker, parcel: Parcel, shard: ShardPaths) -> tuple[int, bool]:
     arguments = [shard.root.name, str(shard.root), parcel.run, parcel.attempt]
     # Nothing is ever written to the pipe: it ends with this process, however that dies.
     with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE) as process:  # noqa: S603
-        _tell(worker, parcel, {"began": str(worker.name)})
         try:
+            _tell(worker, parcel, {"began": str(worker.name)})
             wanted = _watch(process, worker, parcel, shard)
         finally:
             process.kill()

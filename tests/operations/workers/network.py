@@ -108,6 +108,7 @@ class _Door:
 
     def __init__(self, host: str, target: str | int) -> None:
         self._target = target
+        self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -120,7 +121,9 @@ class _Door:
             inner = await asyncio.open_connection("127.0.0.1", self._target)
         else:
             inner = await asyncio.open_unix_connection(self._target)
+        self._writers |= {writer, inner[1]}
         await asyncio.gather(_pass_on(reader, inner[1]), _pass_on(inner[0], writer))
+        self._writers -= {writer, inner[1]}
 
     def close(self) -> None:
         """End it with all that goes through it."""
@@ -131,10 +134,10 @@ class _Door:
 
     async def _end(self) -> None:
         self._server.close()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=5)
 
 
 async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "assert_whole",
     "assert_within",
     "at_most",
+    "await_calls",
     "last_send",
     "leave_nothing",
     "manifest",
@@ -88,15 +89,18 @@ def review_toml(upstream: str, scheduler: str, state: str, patience: float = 60)
     )  # fmt: skip
 
 
-def assert_whole(sandbox: Sandbox, twice: int, inputs: int = INPUTS) -> None:
-    """Every question was asked, at most so many twice, and the upstream saw every window kept."""
+def assert_whole(sandbox: Sandbox, twice: int, inputs: int = INPUTS, late: int = 0) -> None:
+    """Every question was asked, at most so many twice, and the upstream saw every window kept.
+
+    `late` is how many requests a cable may have held back, of which no window is safe.
+    """
     seen = sandbox.stats()
     peaks = [window["peak_arrived"] for key in seen["keys"].values() for window in key["windows"]]
     assert seen["bodies"] == inputs * CHECKS
     assert seen["billed_twice"] <= twice
-    assert seen["refused"] == 0
+    assert seen["refused"] <= late
     assert len(peaks) == len(KEYS)
-    assert max(peaks) <= QUOTA
+    assert max(peaks) <= QUOTA + late, peaks
 
 
 def manifest(job: Job) -> dict[str, object]:
@@ -108,6 +112,11 @@ def well_on_its_way(workers: Workers, sandbox: Sandbox) -> bool:
     """Both have a shard in work, and a quarter of the questions was asked."""
     at_work = workers.shards("one") and workers.shards("two")
     return bool(at_work) and sandbox.stats()["bodies"] > INPUTS * CHECKS / 4
+
+
+def await_calls(workers: Workers, sandbox: Sandbox) -> None:
+    """Wait until the run is well on its way."""
+    await_condition(lambda: well_on_its_way(workers, sandbox), "calls of both workers", 180)
 
 
 def shard_runs(since: datetime) -> list[FlowRun]:
@@ -124,18 +133,13 @@ def leave_nothing(workers: Workers, since: datetime, states: set[str]) -> None:
     await_condition(lambda: not workers.left(), "folders gone", GRACE)
     found = [run.state_name for run in shard_runs(since)]
     assert found
-    assert set(found) <= states
+    assert not set(found) - states, found
 
 
-def last_send(sandbox: Sandbox, at: float) -> float:
-    """Seconds after `at` when the last request came, once none has come for two windows."""
-    time.sleep(2 * WINDOW)
-    arrived = [row["epoch"] for row in sandbox.log()]
-    while time.time() - max(arrived) < 2 * WINDOW:
-        time.sleep(WINDOW)
-        arrived = [row["epoch"] for row in sandbox.log()]
-        assert time.time() - at < 120, "requests go on"
-    return float(max(0.0, max(arrived) - at))
+def last_send(workers: Workers, sandbox: Sandbox, at: float) -> float:
+    """Seconds after `at` when the last request came, once no worker has a shard in work."""
+    await_condition(workers.is_idle, "shards gone", 2 * GRACE)
+    return float(max(0.0, max(row["epoch"] for row in sandbox.log()) - at))
 
 
 def seconds_until(true: Callable[[], bool], at: float, what: str, most: float = 90) -> float:

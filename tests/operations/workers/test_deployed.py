@@ -19,17 +19,19 @@ from tests.operations.stack import Operator
 from tests.operations.workers.dask_workers import Workers
 from tests.operations.workers.nights import (
     CHECKS,
-    GRACE,
     INPUTS,
     SHARDS,
     assert_within,
+    await_calls,
     last_send,
     review_toml,
-    well_on_its_way,
 )
 from tests.runs import await_condition, free_port, numbered, working_in
 
 pytestmark = pytest.mark.chaos
+
+_INPUTS = 10 * INPUTS
+"""Two minutes of calls: a browser takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ def night(
     )  # fmt: skip
     config = tmp_path / "review.toml"
     config.write_text(review_toml(tight.base_url, machines.address, database))
-    source = numbered(tmp_path / "inputs.jsonl", INPUTS)
+    source = numbered(tmp_path / "inputs.jsonl", _INPUTS)
     try:
         machines.start_scheduler()
         machines.start("one", "two")
         machines.await_places(2)
         run = operator.start("adhoc", tmp_path.name, str(source), str(config))
-        await_condition(lambda: well_on_its_way(machines, tight), "calls of both workers", 180)
+        await_calls(machines, tight)
         yield Night(operator, machines, run)
     finally:
         machines.stop()
@@ -78,13 +80,13 @@ def test_kill_9_of_a_deployed_run(night: Night, tight: Sandbox) -> None:
     """Nobody sends anything after a second; Prefect's worker says Crashed, and so do the shards."""
     at = time.time()
     os.kill(night.process(), signal.SIGKILL)
-    sent = last_send(tight, at)
+    sent = last_send(night.workers, tight, at)
     ended = night.operator.ended(night.run)
 
     assert ended.state_name == "Crashed"
-    await_condition(night.workers.is_idle, "shards gone", GRACE)
-    assert night.states() == {"Crashed"}
-    assert tight.stats()["requests"] < INPUTS * CHECKS
+    # A shard whose report Prefect's server was too busy to take is found by its missed heartbeats.
+    await_condition(lambda: night.states() == {"Crashed"}, "all are Crashed", 150)
+    assert tight.stats()["requests"] < _INPUTS * CHECKS
     assert_within(1, sent, "kill -9 of a deployed run: last send")
 
 
@@ -93,13 +95,12 @@ def test_cancel_in_the_ui(night: Night, tight: Sandbox) -> None:
     """In the browser: calls in flight end, nothing is sent after that, and all of it is Cancelled."""
     with open_page(night.operator) as page:
         at = page.cancel(f"/runs/flow-run/{night.run.id}", shot="cancel")
-    sent = last_send(tight, at)
+    sent = last_send(night.workers, tight, at)
     ended = night.operator.ended(night.run)
 
     assert ended.state_name == "Cancelled"
-    await_condition(night.workers.is_idle, "shards gone", GRACE)
     assert night.states() == {"Cancelled"}
     assert (tight.stats()["abandoned"], tight.stats()["billed_twice"]) == (0, 0)
-    assert tight.stats()["requests"] < INPUTS * CHECKS
+    assert tight.stats()["requests"] < _INPUTS * CHECKS
     assert not working_in(night.operator.folder)
     assert_within(2, sent, "cancel in the UI: last send")

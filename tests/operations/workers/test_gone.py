@@ -22,11 +22,11 @@ from tests.operations.workers.nights import (
     THREADS,
     MakeJob,
     assert_whole,
+    await_calls,
     leave_nothing,
     manifest,
     review_toml,
     shard_runs,
-    well_on_its_way,
 )
 from tests.postgres import start_postgres
 from tests.runs import await_condition, free_port, numbered
@@ -43,7 +43,7 @@ def test_scheduler_that_never_comes_back(
     job = make_job(review_toml(tight.base_url, workers.address, database, patience))
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     workers.kill("scheduler")
     await_condition(workers.is_idle, "shards gone", GRACE)
     gone, asked = time.monotonic(), tight.stats()["requests"]
@@ -70,7 +70,7 @@ def test_worker_that_stands_still(
     with own_workers({"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": ttl}) as machines:
         job = make_job(review_toml(tight.base_url, machines.address, database))
         process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-        await_condition(lambda: well_on_its_way(machines, tight), "calls of both workers")
+        await_calls(machines, tight)
         pids = [*machines.shards("one"), machines.started["one"].pid]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -101,7 +101,7 @@ def test_prefects_server_that_is_gone(
             await_condition(lambda: not machines.is_idle(), "the process of a shard")
             assert tight.stats()["requests"] == 0
         else:
-            await_condition(lambda: well_on_its_way(machines, tight), "calls of both workers")
+            await_calls(machines, tight)
         own_server.kill()
         if when == "for a while":
             time.sleep(5)
@@ -143,7 +143,7 @@ def test_a_database_that_goes_for_good(
     with start_postgres() as server:
         job = make_job(review_toml(tight.base_url, workers.address, server.database()))
         process = job.start(source)
-        await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+        await_calls(workers, tight)
         server.stop()
         said, complained = process.communicate(timeout=240)
         _assert_told(process.returncode, said + complained)

@@ -14,7 +14,7 @@ from deployments.sandbox import Sandbox
 from tests.conftest import KEYS, Job
 from tests.operations.workers.conftest import OwnWorkers
 from tests.operations.workers.dask_workers import Workers
-from tests.operations.workers.nights import INPUTS, MakeJob, review_toml, well_on_its_way
+from tests.operations.workers.nights import INPUTS, MakeJob, await_calls, review_toml
 from tests.runs import await_condition, numbered
 
 
@@ -88,7 +88,7 @@ def test_no_secret_is_in_the_schedulers_memory(
     """While shards are at work: no key, and no login of Prefect's server."""
     login = workers.environment["PREFECT_API_AUTH_STRING"]
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     memory = _memory_of(workers.started["scheduler"].pid)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)

@@ -23,6 +23,7 @@ from tests.operations.workers.nights import (
     assert_whole,
     assert_within,
     at_most,
+    await_calls,
     last_send,
     leave_nothing,
     manifest,
@@ -72,7 +73,7 @@ def test_a_dead_machines_shard_is_elsewhere_within_seconds(
     workers.await_places(3)
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     port = int(tight.root.rpartition(":")[2])
     (own,) = workers.shards("two")
     at = workers.kill("one")
@@ -106,12 +107,12 @@ def test_kill_9_of_the_parent(workers: Workers, job: Job, tight: Sandbox, tmp_pa
     """Its shards stop within a second, untold; the rerun completes and pays twice what was in flight."""
     since, source = datetime.now(UTC), numbered(tmp_path / "inputs.jsonl", INPUTS)
     process = job.start(source)
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     at = time.time()
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
 
-    assert_within(1, last_send(tight, at), "kill -9 of the run: last send")
+    assert_within(1, last_send(workers, tight, at), "kill -9 of the run: last send")
     leave_nothing(workers, since, {"Crashed"})
     ended = job.command(source)
     assert ended.code == 0, ended.err
@@ -139,7 +140,7 @@ def test_kill_9_of_a_shard(workers: Workers, job: Job, tight: Sandbox, tmp_path:
     """Only that one starts again: its run is Crashed, and a third one Completed."""
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     (other,) = workers.shards("two")
     os.kill(workers.shards("one")[0], signal.SIGKILL)
     time.sleep(1)
@@ -164,13 +165,13 @@ def test_kill_9_of_a_worker(
     workers.start("one", options=() if nanny else ("--no-nanny",))
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     shards = [*workers.shards("one"), *([] if nanny else workers.shards("two"))]
     at = time.time()
     for shard in shards:
         os.kill(parent_of(shard), signal.SIGKILL)
     gone = seconds_until(lambda: not any(map(alive, shards)), at, "the shards are gone", GRACE)
-    sent = 0.0 if nanny else last_send(tight, at)  # the other one's go on
+    sent = 0.0 if nanny else last_send(workers, tight, at)  # the other one's go on
     workers.start("one", "two")
     _, complained = process.communicate(timeout=240)
     workers.kill("one")
@@ -190,11 +191,11 @@ def test_kill_9_of_the_scheduler(
     """All shards stop; scheduler and workers come back, as systemd brings them, and all is done."""
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     at = workers.kill("scheduler")
-    sent = last_send(tight, at)
     for name in ("one", "two"):
         workers.started[name].wait(60)
+    sent = last_send(workers, tight, at)
     workers.start_scheduler()
     workers.start("one", "two")
     _, complained = process.communicate(timeout=240)

@@ -18,11 +18,11 @@ from tests.operations.workers.nights import (
     INPUTS,
     assert_whole,
     assert_within,
+    await_calls,
     last_send,
     leave_nothing,
-    well_on_its_way,
 )
-from tests.runs import await_condition, numbered
+from tests.runs import numbered
 
 
 @pytest.mark.chaos  # Prefect on SQLite may stall for a minute when all end at once on a busy machine
@@ -33,10 +33,10 @@ def test_stopped_run_takes_its_workers_along(
     """The workers' shards end in order within two seconds and are Cancelled, without a traceback."""
     since, told = datetime.now(UTC), workers.logs().count("Traceback")
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     at = time.time()
     process.send_signal(signal.Signals(number))
-    sent = last_send(tight, at)
+    sent = last_send(workers, tight, at)
     _, complained = process.communicate(timeout=180)
 
     assert tight.stats()["requests"] < INPUTS * CHECKS
@@ -58,7 +58,7 @@ def test_worker_that_leaves(
         workers.start("one", options=("--no-nanny", "--lifetime", "25s"))
     since = datetime.now(UTC)
     process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
-    await_condition(lambda: well_on_its_way(workers, tight), "calls of both workers")
+    await_calls(workers, tight)
     (shard,) = workers.shards("one")
     if how == "SIGTERM":
         workers.tell("one", signal.SIGTERM)
