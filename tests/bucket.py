@@ -74,7 +74,7 @@ def start_bucket() -> Iterator[Bucket]:
         yield bucket
     finally:
         server.kill()
-        server.wait()
+        server.wait(10)
 
 
 def _answers(port: int) -> bool:

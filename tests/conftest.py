@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import shutil
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import (
     ExitStack,
     chdir,
-    closing,
     contextmanager,
     redirect_stderr,
     redirect_stdout,
@@ -125,39 +121,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
-        with _new_database(tmp_path_factory.getbasetemp(), home):
-            url = stack.enter_context(embedded_server())
+        url = stack.enter_context(embedded_server())
         yield PrefectServer(url, home, os.environ["PREFECT_API_AUTH_STRING"])
 
-
-@contextmanager
-def _new_database(base: Path, home: Path) -> Iterator[None]:
-    """Give the session's other processes what the first one's server makes of an empty home.
-
-    Prefect's migrations take six seconds of CPU.
-    """
-    shared = base.parent / "made" if "PYTEST_XDIST_WORKER" in os.environ else base / "made"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = [shared / _DATABASE, shared / _REGISTERED]
-        if all(file.exists() for file in made):
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            for file in made:
-                shutil.copy(file, home)
-            yield
-            return
-        yield
-        with (
-            closing(sqlite3.connect(home / _DATABASE)) as database,
-            closing(sqlite3.connect(shared / _DATABASE)) as copy,
-        ):
-            database.backup(copy)
-        shutil.copy(home / _REGISTERED, shared)
-
-
-_DATABASE, _REGISTERED = "prefect.db", "memo_store.toml"
-"""What a server leaves in its home: the tables, and that it has entered its block types."""
 
 Process = Popen[str] | warm.Command
 """A command that was started."""
@@ -193,6 +159,8 @@ class Job:
         *arguments: str,
         output: Path | None = None,
         under: Sequence[str] = (),
+        mount: str = "",
+        in_background: bool = False,
     ) -> Process:
         """Start the command in a session of its own; `under` is a command that runs it.
 
@@ -204,7 +172,9 @@ class Job:
         if under:
             process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
         else:
-            process = warm.start_command(wanted, self.folder, environment)
+            process = warm.start_command(
+                wanted, self.folder, environment, mount=mount, in_background=in_background
+            )
         self.started.append(process)
         return process
 
@@ -237,10 +207,10 @@ class Job:
         source: Path | str,
         *arguments: str,
         output: Path | None = None,
-        under: Sequence[str] = (),
+        mount: str = "",
     ) -> Finished:
         """Run the command to its end in a process of its own, as a shell does."""
-        process = self.start(source, *arguments, output=output, under=under)
+        process = self.start(source, *arguments, output=output, mount=mount)
         try:
             said, complained = process.communicate(timeout=240)
         finally:

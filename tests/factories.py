@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from tasks.core.cells import RunCounts, cells_of, coverage_of, planned_cells
 from tasks.core.paths import RunPaths
+from tasks.core.policy_settings import Policy
 from tasks.core.records import CATEGORIES, SEVERITIES, CallRow, Comment, Decision, Input, Verdict
-from tasks.core.settings import Policy
 from tasks.outputs.schemas import COMMENTS
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.findings import Findings, findings_of

@@ -6,10 +6,11 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 
 __all__ = ["Postgres", "start_postgres"]
@@ -51,4 +52,5 @@ def start_postgres() -> Iterator[Postgres]:
                 server.get_uri().replace("postgres:@", "postgres@"), restart, server.stop
             )
         finally:
-            server.cleanup()
+            with suppress(psutil.NoSuchProcess):  # it looks for the process before it signals it
+                server.cleanup()

@@ -8,6 +8,7 @@ Prefect, Arrow and pandas take to be imported. How a command line is started is 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -92,13 +93,30 @@ def warm_up() -> None:
     _control()
 
 
-def start_command(arguments: list[str], folder: Path, environment: dict[str, str]) -> Command:
-    """Start `nightly-review run` with these arguments, in a session of its own."""
+def start_command(
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    *,
+    mount: str = "",
+    in_background: bool = False,
+) -> Command:
+    """Start `nightly-review run` with these arguments, in a session of its own.
+
+    `mount` is a line of shell that mounts something, for this command alone. In the background it
+    ignores Ctrl-C, as a shell has it.
+    """
     ours, theirs = socket.socketpair()
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
     with theirs:
         socket.send_fds(_control(), [b"+"], [theirs.fileno()])
-    asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
+    asked = {
+        "arguments": arguments,
+        "folder": str(folder),
+        "environment": environment,
+        "mount": mount,
+        "in_background": in_background,
+    }
     socket.send_fds(ours, [b"{"], [out_end, err_end])
     for end in (out_end, err_end):
         os.close(end)
@@ -143,7 +161,10 @@ def _command(channel: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ignored = asked["in_background"]
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    if asked["mount"]:
+        _mount(asked["mount"])
     Path("/proc/self/comm").write_text(_NAME)
 
     from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - see _serve
@@ -154,6 +175,21 @@ def _command(channel: socket.socket) -> None:
     mute_prefect_console()
     refresh_global_settings_context()
     sys.exit(main(["run", *asked["arguments"]]))
+
+
+def _mount(line: str) -> None:
+    """Run it in a mount namespace that this process and what it starts have for themselves."""
+    uid, gid = os.geteuid(), os.getegid()
+    # Before Python 3.12 os has no unshare.
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_USERS | _NEW_MOUNTS):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        Path(f"/proc/self/{name}").write_text(text)
+    subprocess.run(["sh", "-c", f"mount --make-rprivate / && {line}"], check=True, timeout=30)
+
+
+_NEW_USERS, _NEW_MOUNTS = 0x10000000, 0x00020000
 
 
 def _serve() -> None:

@@ -1,4 +1,4 @@
-"""The local model as the child of `local_model`, with port, options and parent as JSON."""
+"""The local model as the child of `local_model`, which gives it options and port on stdin."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import sys
 
 from deployments.local_model.command import main
-from flows.shards.watchdog import exit_with_parent
+from flows.shards.watchdog import exit_with_lifeline
 from tasks.core.errors import ConfigError
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    exit_with_parent(given["parent"])
+    given = json.loads(sys.stdin.readline())
+    exit_with_lifeline(sys.stdin.fileno())
     try:
         sys.exit(main(given["port"], given["options"]))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(json.dumps({"error": str(error)}))
         sys.exit(2)

@@ -15,14 +15,13 @@ from pydantic import (
     ValidationError,
 )
 
-from deployments.sandbox.batches.settings import BatchSettings
+from deployments.sandbox.batches.settings import SandboxBatchSettings
 from deployments.sandbox.faults import Fault, FaultRule
 from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError
 from tasks.core.quotas import Window, parse_window
 
 __all__ = [
-    "FaultRule",
     "KeySpec",
     "ModelSpec",
     "PriceSpec",
@@ -147,7 +146,7 @@ class SandboxConfig(_Strict):
     """Share of the latency before a stream's first chunk."""
     chunks: int = Field(default=8, ge=1)
     """Chunks of a stream."""
-    batch: BatchSettings = BatchSettings()
+    batch: SandboxBatchSettings = SandboxBatchSettings()
     """Of /files and /batches."""
     flex_price: float = Field(default=0.5, ge=0)
     """Price of service_tier "flex", of the standard one."""

@@ -20,10 +20,10 @@ from deployments.sandbox.delivery import Carrier, Payload, hang, reset
 from deployments.sandbox.faults import Fault, Sighting, chance
 from deployments.sandbox.limits import openai_limits
 from deployments.sandbox.meter import KeyMeter, Ruling
-from deployments.sandbox.profiles import Profile, Route
+from deployments.sandbox.profiles import ChatRoute, Profile
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.request_log import RequestLog, SeenRequest
-from deployments.sandbox.state import State
+from deployments.sandbox.state import SandboxState
 from deployments.sandbox.wire import (
     SandboxRefusal,
     SandboxReply,
@@ -59,10 +59,10 @@ class Exchange:
 
     def __init__(
         self,
-        state: State,
+        state: SandboxState,
         request: web.BaseRequest,
         connection: ClientConnection,
-        route: Route,
+        route: ChatRoute,
         model: str | None = None,
     ) -> None:
         self.request, self.state, self.gone = request, state, connection.gone

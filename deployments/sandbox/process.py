@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+from deployments.child import Child, child_server
 from tasks.core.errors import ConfigError
 
 __all__ = ["Sandbox", "start_sandbox"]
 
-_STOP_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 class Sandbox:
@@ -23,7 +21,7 @@ class Sandbox:
     it was started with has it; `root` is the same without a path.
     """
 
-    def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
+    def __init__(self, process: Child, base_url: str) -> None:
         self.base_url = base_url
         self._process = process
         self.root = "/".join(base_url.split("/", 3)[:3])
@@ -70,18 +68,9 @@ class Sandbox:
         """Back to the settings it was started with; all counts and quotas at zero."""
         self._http.post("/reset").raise_for_status()
 
-    def stop(self) -> None:
-        """End the process and wait for it; may be called twice."""
+    def close(self) -> None:
+        """Close our connections to it."""
         self._http.close()
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
 
 
 @contextmanager
@@ -95,28 +84,10 @@ def start_sandbox(port: int = 0, *, profile: str = "plain", **config: Any) -> It
     Raises:
         ConfigError: the process did not come up; the message is its own.
     """
-    command = [sys.executable, "-m", "deployments.sandbox"]
-    process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    settings = {"profile": profile, **config}
-    sandbox = Sandbox(process, _handshake(process, {"port": port, "settings": settings}))
-    try:
-        yield sandbox
-    finally:
-        sandbox.stop()
-
-
-def _handshake(process: subprocess.Popen[str], given: dict[str, Any]) -> str:
-    """Hand over the settings, which may hold keys, and wait for the address."""
-    if process.stdin is None or process.stdout is None:
-        msg = "the sandbox was started without pipes: start it by start_sandbox"
-        raise ConfigError(msg)
-    process.stdin.write(json.dumps(given) + "\n")
-    process.stdin.flush()
-    answer = json.loads(process.stdout.readline() or '{"error": "it ended at once"}')
-    if "error" in answer:
-        process.communicate()
-        msg = f"the sandbox did not start: {answer['error']}"
-        raise ConfigError(msg)
-    return str(answer["base_url"])
+    given = {"port": port, "settings": {"profile": profile, **config}}
+    with child_server("deployments.sandbox", given, "the sandbox", _START_SECONDS) as started:
+        sandbox = Sandbox(*started)
+        try:
+            yield sandbox
+        finally:
+            sandbox.close()

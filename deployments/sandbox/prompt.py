@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["CodeLine", "Prompt"]
+__all__ = ["Prompt", "PromptLine"]
 
 _LINE = re.compile(
     r"^[ \t]*(?P<sign>[+-])?[ \t]*(?P<number>\d{1,7})[ \t]*\|[ \t]?(?P<text>.*)$"
@@ -32,7 +32,7 @@ _PLACEHOLDERS = {"string", "str", "id", "the"}
 
 
 @dataclass(frozen=True, slots=True)
-class CodeLine:
+class PromptLine:
     """One line of the code under review."""
 
     text: str
@@ -121,10 +121,10 @@ class Prompt:
                 found.append((match, path))
         return [spot for spot in found if spot[0]["sign"]] or found
 
-    def line(self, index: int) -> CodeLine:
+    def line(self, index: int) -> PromptLine:
         """The code at a spot."""
         match, path = self.spots[index % len(self.spots)]
-        return CodeLine(match["text"].rstrip("\r"), int(match["number"]), path)
+        return PromptLine(match["text"].rstrip("\r"), int(match["number"]), path)
 
     @cached_property
     def comments(self) -> dict[str, str]:

@@ -29,7 +29,7 @@ from deployments.sandbox.exchange import ClientConnection, Exchange, refusal_pay
 from deployments.sandbox.faults import FaultPicker
 from deployments.sandbox.refusals import NO_ROUTE
 from deployments.sandbox.request_log import KeyMeters, RequestLog
-from deployments.sandbox.state import State
+from deployments.sandbox.state import SandboxState
 from tasks.core.errors import ConfigError
 
 __all__ = ["SandboxServer", "serve"]
@@ -178,9 +178,9 @@ def _picker(config: SandboxConfig) -> FaultPicker:
     return FaultPicker(config.seed, config.faults, config.script, config.markers)
 
 
-def _fresh(config: SandboxConfig) -> State:
+def _fresh(config: SandboxConfig) -> SandboxState:
     log, ring = RequestLog(config.log_limit), KeyMeters(config)
-    return State(config, log, ring, _picker(config))
+    return SandboxState(config, log, ring, _picker(config))
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

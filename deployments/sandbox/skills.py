@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from deployments.sandbox.config import ModelSpec, SandboxConfig, ScriptedAnswer
-from deployments.sandbox.prompt import CodeLine, Prompt
+from deployments.sandbox.prompt import Prompt, PromptLine
 from tasks.core.records import CATEGORIES, SEVERITIES
 
 __all__ = ["content_for"]
@@ -82,7 +82,7 @@ def _comments(
     return [_comment(prompt.line(index), dice[i + 8 :]) for i, index in enumerate(spots)]
 
 
-def _comment(line: CodeLine | None, dice: bytes) -> dict[str, Any]:
+def _comment(line: PromptLine | None, dice: bytes) -> dict[str, Any]:
     quote = line.text.strip() if line else ""
     category = CATEGORIES[dice[0] % 5]
     return {

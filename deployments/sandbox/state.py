@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from deployments.sandbox.batches.store import BatchStore
+from deployments.sandbox.batches.store import SandboxBatchStore
 from deployments.sandbox.bill import Bill
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import FaultPicker
 from deployments.sandbox.prompt_cache import PromptCache
 from deployments.sandbox.request_log import KeyMeters, RequestLog
 
-__all__ = ["State"]
+__all__ = ["SandboxState"]
 
 
 @dataclass(slots=True)
-class State:
+class SandboxState:
     """Settings, log, meters and files: until the next change of settings, or for all but these, reset."""
 
     config: SandboxConfig
@@ -24,4 +24,4 @@ class State:
     picker: FaultPicker
     cache: PromptCache = field(default_factory=PromptCache)
     bill: Bill = field(default_factory=Bill)
-    batches: BatchStore = field(default_factory=BatchStore)
+    batches: SandboxBatchStore = field(default_factory=SandboxBatchStore)

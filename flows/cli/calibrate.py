@@ -15,7 +15,7 @@ from flows.cli.finished import finished_run
 from tasks.core.files import atomic
 from tasks.core.locations import is_url
 from tasks.core.paths import RunPaths
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 from tasks.finished.calibrate.calibration import Calibration, calibrate
 from tasks.finished.calibrate.text import (
     CURVE_HEAD,

@@ -14,10 +14,12 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.batches import batches
+from flows.cli.finished_runs import add_finished_runs, verify_command
 from flows.cli.getting_started import ConfigOption, add_getting_started
 from flows.cli.journal import journal
 from flows.cli.layout import APP, examples
 from flows.cli.operations import add_operations
+from flows.cli.rehearsal import add_rehearsal
 from tasks.core.errors import ReviewError, SourceError
 from tasks.core.imports import quick_imports
 from tasks.core.text_safety import visible_lines
@@ -26,9 +28,9 @@ __all__ = ["app", "main"]
 
 _NAME = "nightly-review"
 _CODES = """
-exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configuration, input or arguments, nothing written over;
-           3 incomplete: written, marked, counted by reason; 4 complete, with findings that --fail-on
-           names; 130 stopped by Ctrl-C
+exit code: 0 complete; 1 the run broke off, as its last line says; 2 bad configuration, input or
+           arguments, nothing written over; 3 incomplete: written, marked, counted by reason;
+           4 complete, with findings that --fail-on names; 130 stopped by Ctrl-C
 """
 
 Source = Annotated[
@@ -47,15 +49,6 @@ LimitOption = Annotated[
 ]
 BatchWish = Literal["always", "auto", "never", "as_configured"]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Ask anew, ignore the journal.")]
-Finished = Annotated[
-    str,
-    typer.Argument(
-        metavar="DIR",
-        show_default=False,
-        help="Output folder of a finished run, or its URL as s3://bucket/nights/first.",
-    ),
-]
-
 app = typer.Typer(
     **APP,
     help="Bulk AI code review under quota: several check models, verified comments, nothing lost.",
@@ -277,198 +270,10 @@ def estimate_command(
     return print_estimate(_source(context, source, config), config=config, limit=limit, fresh=fresh)
 
 
-@app.command(
-    "verify",
-    epilog=examples(
-        f"""
-        examples:
-          {_NAME} verify data/runs/tonight
-          {_NAME} verify s3://bucket/nights/first
-
-        exit code: 0 whole and complete; 3 whole, and marked INCOMPLETE; 2 changed, or no finished run
-        """
-    ),
-)
-def verify_command(folder: Finished) -> int:
-    """Check a finished run: is it whole, and as it was left?
-
-    Checksums, rows, schemas, and every cell accounted for.
-    """
-    from flows.cli.verify import verify_run  # noqa: PLC0415 - Arrow takes a while to import
-
-    return verify_run(folder)
-
-
-@app.command(
-    epilog=examples(
-        f"""
-        formats:
-          sarif     review.sarif
-          rdjsonl   review.rdjsonl
-          gitlab    gl-code-quality.json
-          markdown  review.md
-          digest    digest.md              what is new, gone and open, for an issue or a chat
-          github-review  github-review.json    the body of a review on a pull request
-
-        examples:
-          {_NAME} export data/runs/tonight                       # all formats
-          {_NAME} export data/runs/tonight --export sarif,gitlab
-          {_NAME} export s3://bucket/nights/first --export sarif # written there, beside the outputs
-          {_NAME} export data/runs/tonight --export github-review --comments 10
-          sarif summary data/runs/tonight/review.sarif
-          reviewdog -f=rdjsonl -reporter=local < data/runs/tonight/review.rdjsonl
-
-        exit code: 0 written; 2 DIR is no finished run, cannot be written, or a format is unknown
-        """
-    )
-)
-def export(
-    folder: Finished,
-    *,
-    formats: Annotated[
-        str | None,
-        typer.Option("--export", metavar="LIST", help="Comma-separated formats; default: all."),
-    ] = None,
-    comments: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Most comments at lines of a github-review; others are in its body.",
-        ),
-    ] = 20,
-) -> int:
-    """Write findings in formats that other tools open."""
-    from flows.cli.export import export_command  # noqa: PLC0415 - formats and tables
-
-    return export_command(folder, formats, comments)
-
-
-@app.command(
-    epilog=examples(
-        f"""
-        examples:
-          {_NAME} repolicy data/runs/tonight --config review.toml        # after editing [policy]
-          {_NAME} repolicy data/runs/tonight --suppressions known.jsonl  # after marking a finding
-          {_NAME} repolicy data/runs/tonight --config strict.toml --output data/runs/strict
-          {_NAME} repolicy s3://bucket/nights/first --config review.toml # written over there
-
-        Outcomes, tables, reports and exports that are there are written again; comments and verdicts
-        stay. Of a URL, what changed is copied back when it is whole, manifest.json last.
-        exit code: 0 written; 2 DIR is no finished run or cannot be written, or the settings are wrong
-        """
-    )
-)
-def repolicy(
-    folder: Finished,
-    *,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="[policy] and suppressions of this review.toml; default: as the run was made.",
-        ),
-    ] = None,
-    suppressions: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Known false positives; wins over the configuration."),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option(metavar="DIR2", help="Folder to write to; default: DIR itself.")
-    ] = None,
-) -> int:
-    """Decide anew which comments are kept, without any call."""
-    from flows.cli.repolicy import repolicy_command  # noqa: PLC0415 - Arrow, pandas and Prefect
-
-    return repolicy_command(folder, config=config, suppressions=suppressions, output=output)
-
-
-@app.command(
-    "evaluate",
-    epilog=examples(
-        f"""
-        examples:
-          {_NAME} evaluate data/runs/tonight
-          {_NAME} evaluate data/runs/tonight --json scores.json
-          {_NAME} evaluate s3://bucket/nights/first
-          {_NAME} evaluate data/runs/with-context --against data/runs/without
-
-        Labels are the field `expected` of the source's rows: a list of defects, [] for known clean.
-        Figures come by place (path and lines), and by place and matter (its words or category too).
-        Writes evaluation.json and evaluation.md into DIR, or beside the outputs at a URL.
-        exit code: 0 scored; 2 DIR is no finished run, or none of its inputs has labels
-        """
-    ),
-)
-def evaluate_command(
-    folder: Finished,
-    *,
-    json: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the figures to this file as well.")
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR",
-            help="Another run of the same inputs, for the differences with intervals.",
-        ),
-    ] = None,
-) -> int:
-    """Score a finished run against the labels of its inputs."""
-    from flows.cli.evaluate import print_scores  # noqa: PLC0415 - Arrow takes a while to import
-
-    return print_scores(folder, json, against)
-
-
-@app.command(
-    "calibrate",
-    epilog=examples(
-        f"""
-        examples:
-          {_NAME} calibrate data/runs/labelled --precision 0.9
-          {_NAME} calibrate data/runs/*                             # by the canaries of many nights
-          {_NAME} calibrate data/runs/labelled --write review.toml  # replaces its table [policy]
-          {_NAME} repolicy data/runs/tonight --config review.toml
-
-        Chooses by one half of the labelled inputs and reports the other one as well. Makes no call.
-        exit code: 0 found; 2 no finished run, or no labels; 3 no thresholds reach the precision
-        """
-    ),
-)
-def calibrate_policy(
-    folders: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DIR...",
-            show_default=False,
-            help="Folders or URLs of finished runs with labelled inputs, or with canaries.",
-        ),
-    ],
-    *,
-    precision: Annotated[
-        float,
-        typer.Option(
-            min=0.01,
-            max=1.0,
-            metavar="SHARE",
-            help="Of the findings kept, how many have to be true.",
-        ),
-    ] = 0.8,
-    write: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="Write the table [policy] to this review.toml, or a new file."
-        ),
-    ] = None,
-) -> int:
-    """Choose the thresholds of [policy] by labels or canaries: the most true findings at a precision."""
-    from flows.cli.calibrate import calibrate_command  # noqa: PLC0415 - Arrow takes a while to import
-
-    return calibrate_command(folders, precision, write)
-
-
 add_getting_started(app)
+add_finished_runs(app)
 add_operations(app)
+add_rehearsal(app)
 
 if __name__ == "__main__":
     sys.exit(main())

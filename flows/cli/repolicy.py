@@ -15,7 +15,7 @@ from tasks.core.files import hold_folder, output_errors, private_folder, publish
 from tasks.core.locations import is_url
 from tasks.core.manifest import Manifest, RunFacts
 from tasks.core.paths import DERIVED, RunPaths
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 from tasks.finished.derived import record
 from tasks.finished.export import EXPORTS
 from tasks.outputs.occupied import check_unoccupied

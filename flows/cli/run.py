@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +17,7 @@ from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
-from tasks.core.errors import ReviewError
+from tasks.core.errors import ReviewError, StateError, UserError
 from tasks.core.files import read_json
 from tasks.core.imports import quick_imports
 from tasks.core.manifest import ended_well
@@ -59,6 +58,7 @@ def run_command(
         paths = run_paths(output, run_id)
         _look_first(settings, source, paths, overwrite=overwrite)
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
+        wanted |= {"output": paths.place}
         wanted |= {"previous": previous, "overwrite": overwrite, "batch": batch}
         with with_run_id(run_id):
             code = _run(settings, paths, wanted, verbosity)
@@ -97,7 +97,11 @@ def _look_first(settings: Settings, source: str, paths: RunPaths, *, overwrite: 
 def _run(settings: Settings, paths: RunPaths, wanted: dict[str, Any], verbosity: Verbosity) -> int:
     with open_display(verbosity) as display:
         display.stage("starting")
-        state = _flow(settings, paths, wanted, display, verbosity)
+        try:
+            state = _flow(settings, paths, wanted, display, verbosity)
+        except (UserError, StateError) as error:
+            display.error(str(error))
+            return error.exit_code
     return _conclude(state, paths, display, verbosity)
 
 
@@ -110,29 +114,52 @@ def _flow(
 ) -> Any:
     if settings.workers is None:
         check_variables(settings)
-    from flows.ui.server import prefect_server  # noqa: PLC0415
+    from flows.ui.server import starting_server  # noqa: PLC0415
 
-    with (
-        prefect_server(partial(_prepare, settings), key_variables(settings)),
-        _despite_outages(paths, verbosity),
-    ):
+    with starting_server(key_variables(settings)) as server, ExitStack() as stack:
         # Prefect takes a second to import and reads its settings then: after mute_prefect_console,
         # and after all that is wrong with the arguments was told.
+        _import_flow()
+        if settings.workers is None:
+            fork_server.fork_here()
+        filter_prefect_console()
+        stack.enter_context(_despite_outages(paths, verbosity))
+        stack.enter_context(_shown_on(display, verbosity))
+        if server.own:
+            wanted |= _start_early(settings, wanted, stack)
+            server.wait()
         from flows.bulk_review import bulk_review  # noqa: PLC0415
 
-        filter_prefect_console()
-        with _shown_on(display, verbosity):
-            return bulk_review(output=paths.place, **wanted, return_state=True)
+        return bulk_review(**wanted, return_state=True)
 
 
-def _prepare(settings: Settings) -> None:
-    """While Prefect's server starts, which takes longest and so has a core of its own for a while."""
+def _import_flow() -> None:
     with quick_imports():
         import flows.bulk_review  # noqa: PLC0415, F401
 
         fork_server.import_flow_parts()
-    if settings.workers is None:
-        fork_server.fork_here()
+
+
+def _start_early(
+    settings: Settings, wanted: dict[str, Any], stack: ExitStack
+) -> dict[str, str | None]:
+    """Begin the run while Prefect's server comes up, which takes longest and has a core of its own.
+
+    Returns what the flow run's parameters have to say of it as well.
+    """
+    from flows.setup.early_start import early_start, may_start_early  # noqa: PLC0415 - imports Prefect
+    from flows.setup.opening import Wanted  # noqa: PLC0415
+
+    if not may_start_early(settings):
+        return {}
+    try:
+        begun = stack.enter_context(early_start(Wanted(**wanted)))
+    except ReviewError:
+        raise
+    except Exception:  # noqa: BLE001 - a defect of ours: the flow run meets it as well, and tells of it
+        return {}
+    taken = begun.opened.taken
+    return {"resolved": taken.resolved} if taken.repositories else {}
 
 
 @contextmanager

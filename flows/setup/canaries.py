@@ -6,8 +6,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core.canary_facts import CanaryFacts
 from tasks.core.errors import ReviewError
-from tasks.core.manifest import CanaryFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.finished.canaries.facts import canary_facts

@@ -16,17 +16,11 @@ from flows.setup.source_range import SourceRange
 from tasks.core.acceptance import Acceptance, accepted_gaps
 from tasks.core.files import output_errors, private_folder
 from tasks.core.locations import is_database
-from tasks.core.manifest import (
-    BatchFacts,
-    FailureFacts,
-    HoldFacts,
-    RepositoryFacts,
-    RunFacts,
-    UpstreamFacts,
-)
+from tasks.core.manifest import RepositoryFacts, RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.run import Run
 from tasks.core.state_folder import prepare_state_folder
+from tasks.core.upstream_facts import BatchFacts, FailureFacts, HoldFacts, UpstreamFacts
 from tasks.load.sources.git.repositories import name_repositories
 from tasks.load.task import Loaded
 from tasks.merge.baseline import source_key

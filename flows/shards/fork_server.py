@@ -28,6 +28,8 @@ from tasks.core.errors import StateError
 
 __all__ = [
     "UNKNOWN_EXIT",
+    "EarlyCall",
+    "Question",
     "ShardProcess",
     "fork_here",
     "import_flow_parts",
@@ -143,7 +145,9 @@ def warm_up() -> None:
     _ensure(_spawn)
 
 
-def start(call: Callable[[], Any] | Question, environment: Mapping[str, str]) -> ShardProcess:
+def start(
+    call: Callable[[], Any] | Question | EarlyCall, environment: Mapping[str, str]
+) -> ShardProcess:
     """Run `call`, which is pickled, in a process of its own, which leaves with this one."""
     process = _ask(_ensure(_spawn))
     if process.pid is None:  # the fork server was killed in this moment
@@ -191,6 +195,14 @@ class Question:
             return pickle.dumps((True, self.function()))
         except Exception as error:  # noqa: BLE001 - raised where somebody waits
             return pickle.dumps((False, error))
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyCall:
+    """A call that begins before all is known that it needs."""
+
+    function: Callable[[Callable[[], Any]], None]
+    """Gets what waits for the next object that its process is told; that raises EOFError once the run is gone."""
 
 
 def _ask(server: _ForkServer) -> ShardProcess:

@@ -13,20 +13,21 @@ What another living run has handed in is waited for, and never asked again.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.batch.plan import Group, Wanted, group_questions, want
+from tasks.batch.file_queue import FileQueue, PendingFile
+from tasks.batch.plan import group_questions, want
 from tasks.batch.request_files import RequestFiles
 from tasks.batch.steps import Steps, owner_key
 from tasks.core.batch_settings import instant_after
 from tasks.core.errors import BatchCallFailed
 from tasks.core.files import output_errors
 from tasks.upstream.batches.intents import Intent
-from tasks.upstream.batches.records import BatchStatus, RequestFile
+from tasks.upstream.batches.records import BatchStatus
 
 __all__ = ["Rounds", "Told"]
 
@@ -57,17 +58,6 @@ Told = Callable[[str, Intent], None]
 
 
 @dataclass(slots=True)
-class _Pending:
-    """A request file that waits for its turn."""
-
-    group: Group
-    file: RequestFile
-    not_before: float = 0.0
-    refused: int = 0
-    """Batches of it that the provider's limit of tokens has failed."""
-
-
-@dataclass(slots=True)
 class Rounds:
     """The batches of a run; one thread."""
 
@@ -85,18 +75,15 @@ class Rounds:
     """The deadline came before all was answered."""
     _mine: dict[str, Intent] = field(default_factory=dict)
     _theirs: set[str] = field(default_factory=set)
-    _pending: deque[_Pending] = field(default_factory=deque)
-    _tries: Counter[str] = field(default_factory=Counter)
-    _out: set[tuple[str, str]] = field(default_factory=set)
-    _files: dict[str, _Pending] = field(default_factory=dict)
+    _files: dict[str, PendingFile] = field(default_factory=dict)
     _rest: dict[str, float] = field(default_factory=dict)
     """Intent -> when the next step may be tried."""
     _failures: Counter[str] = field(default_factory=Counter)
-    _writer: RequestFiles = field(init=False)
+    _queue: FileQueue = field(init=False)
     _rounds: int = 0
 
     def __post_init__(self) -> None:
-        self._writer = RequestFiles(self.steps)
+        self._queue = FileQueue(RequestFiles(self.steps), self._has_room)
 
     # -- what a run calls --------------------------------------------------------------------
 
@@ -129,13 +116,12 @@ class Rounds:
         if time.time() >= self.deadline:
             self.late = True
             return False
-        self._writer.sources = tuple(files)
-        wanted = want(files, self.steps.store.holders, self._tries)
+        wanted = want(files, self.steps.store.holders, self._queue.tries)
         self._theirs = set(self.steps.store.holders(list(wanted.held)).values())
         settings, again = self.steps.run.settings, self._rounds >= 2  # noqa: PLR2004 - checks, reviews
-        for group in group_questions(wanted, settings, self._out, again=again):
-            self._enlist(group, wanted)
-        if not self._pending and not self._theirs:
+        groups = group_questions(wanted, settings, self._queue.closed, again=again)
+        self._queue.fill(files, groups, wanted)
+        if not self._queue and not self._theirs:
             return False
         self._rounds += 1
         self._wait()
@@ -153,13 +139,8 @@ class Rounds:
 
     # -- one round ---------------------------------------------------------------------------
 
-    def _enlist(self, group: Group, wanted: Wanted) -> None:
-        for file in self._writer.of_group(group, wanted):
-            self._tries.update(file.custom_ids)
-            self._pending.append(_Pending(group, file))
-
     def _wait(self) -> None:
-        while self._pending or self._theirs or self._mine:
+        while self._queue or self._theirs or self._mine:
             self.look()
             if not self.late and time.time() >= self.deadline:
                 self._cancel_all()
@@ -168,7 +149,7 @@ class Rounds:
             self._advance_all()
             self._look_at_theirs()
             self.show(list(self.seen.values()))
-            if not (self._pending or self._theirs or self._mine):
+            if not (self._queue or self._theirs or self._mine):
                 break
             self._pause()
 
@@ -193,46 +174,36 @@ class Rounds:
 
     def _submit(self) -> None:
         """Hand in the files that have room beside what is enqueued already."""
-        for _ in range(len(self._pending)):
-            pending = self._pending.popleft()
-            if self.late or (pending.group.app_id.alias, pending.group.model) in self._out:
-                continue  # its questions go online
-            if pending.not_before > time.time() or not self._has_room(pending):
-                self._pending.append(pending)
-            else:
-                self._begin(pending)
+        if self.late:
+            self._queue.clear()  # their questions go online
+        for pending in self._queue.ready():
+            self._begin(pending)
 
-    def _has_room(self, pending: _Pending) -> bool:
-        alias, model = pending.group.app_id.alias, pending.group.model
-        enqueued = self.steps.store.enqueued(alias, model)
+    def _has_room(self, pending: PendingFile) -> bool:
+        enqueued = self.steps.store.enqueued(*pending.place)
         most = self.steps.run.settings.batch.max_enqueued_tokens
         return not enqueued or enqueued + pending.file.prompt_tokens <= most
 
-    def _begin(self, pending: _Pending) -> None:
+    def _begin(self, pending: PendingFile) -> None:
         file, batch = pending.file, self.steps.run.settings.batch
-        intent = self._writer.intent(pending.group, file)
+        intent = self._queue.writer.intent(pending.group, file)
         self.steps.journal.claim(owner_key(intent.id))
-        if held := self.steps.store.plan(intent, self._writer.questions(file)):
+        if held := self.steps.store.plan(intent, self._queue.writer.questions(file)):
             # Another run was faster with some: those are waited for, the others go anew.
             self.steps.journal.release(owner_key(intent.id))
             self._theirs |= set(self.steps.store.holders(list(held)).values())
-            self._rewrite(pending, set(file.custom_ids) - held, file.prompt_tokens)
+            self._queue.again(pending, set(file.custom_ids) - held, file.prompt_tokens)
             return
-        if not self.steps.is_affordable(intent, self._writer.usage(file)):
+        if not self.steps.is_affordable(intent, self._queue.writer.usage(file)):
             # A smaller one may be; what is left goes online, call by call to the end of the budget.
             self.steps.abandon(intent)
             self.steps.journal.release(owner_key(intent.id))
             if file.requests >= 2 * batch.min_calls:
-                self._rewrite(pending, set(file.custom_ids), -(-file.prompt_tokens // 2))
+                self._queue.again(pending, set(file.custom_ids), -(-file.prompt_tokens // 2))
             return
         self._files[intent.id] = pending
         self._keep(intent)
         self._advance_safely(intent)
-
-    def _rewrite(self, pending: _Pending, keys: set[str], most_tokens: int) -> None:
-        """The file of fewer questions, or in several files of fewer tokens."""
-        for file in self._writer.again(pending.group, keys, most_tokens):
-            self._pending.append(_Pending(pending.group, file, pending.not_before))
 
     # -- advancing ---------------------------------------------------------------------------
 
@@ -296,7 +267,7 @@ class Rounds:
 
     def _give_up(self, intent: Intent) -> None:
         """No more batches of its app_id and model: what was not made is not made any more."""
-        self._out.add((intent.app_id, intent.model))
+        self._queue.closed.add((intent.app_id, intent.model))
         self._keep(self.steps.abandon(intent))
         self._let_go(intent.id)
 
@@ -308,16 +279,16 @@ class Rounds:
         self.steps.log.warning("batch %s failed: %s", intent.batch_id, self.steps.scrub(said, 500))
         pending = self._files.get(intent.id)
         if not status.token_limited:
-            self._out.add((intent.app_id, intent.model))
+            self._queue.closed.add((intent.app_id, intent.model))
         elif pending is not None:
             pending.refused += 1
             others = any(one.id != intent.id for one in self._mine.values())
             pending.not_before = time.time() + (0.0 if others else self._interval())
             if others or pending.refused == 1 or pending.file.requests == 1:
-                self._pending.append(pending)
+                self._queue.put_back(pending)
             else:
                 half = -(-pending.file.prompt_tokens // 2)
-                self._rewrite(pending, set(pending.file.custom_ids), half)
+                self._queue.again(pending, set(pending.file.custom_ids), half)
 
     # -- others ------------------------------------------------------------------------------
 
@@ -355,7 +326,7 @@ class Rounds:
     def _cancel_all(self) -> None:
         """What has no answer by now goes online; what the provider has done until then is read."""
         self.late = True
-        self._pending.clear()
+        self._queue.clear()
         self._theirs.clear()
         self._rest.clear()
         for intent in list(self._mine.values()):

@@ -25,9 +25,9 @@ from tasks.upstream.batches.client import BatchClient
 from tasks.upstream.batches.dialect import BatchDialect
 from tasks.upstream.batches.intents import Intent, Refused
 from tasks.upstream.batches.records import (
+    BatchRow,
     BatchStatus,
     RequestFile,
-    Row,
     RowBroken,
     RowFailure,
     RowReply,
@@ -39,12 +39,12 @@ from tasks.upstream.calls.refusals import Refusal
 from tasks.upstream.calls.scrub import Scrubber
 from tasks.upstream.journal import Answers, Journal
 
-__all__ = ["CREATE_GRACE", "GONE", "Endpoint", "Steps", "owner_key"]
+__all__ = ["CREATE_GRACE", "NOT_FOUND", "Endpoint", "Steps", "owner_key"]
 
 CREATE_GRACE = 30.0
 """Seconds after which a batch that is not in the provider's list was never made."""
 
-GONE = "not_found"
+NOT_FOUND = "not_found"
 """The state of a batch that its provider does not know any more."""
 
 _TOGETHER = 200
@@ -142,7 +142,7 @@ class Steps:
         except BatchCallFailed as error:
             if error.code != "not_found":
                 raise
-            return self.store.move(intent, "ended", said=GONE)
+            return self.store.move(intent, "ended", said=NOT_FOUND)
         seen = {"said": status.said, "done": status.counts.done}
         if not status.is_over:
             return intent if _same(intent, seen) else self.store.note(intent, **seen)
@@ -199,7 +199,7 @@ class Steps:
 
     def status(self, intent: Intent) -> BatchStatus | None:
         """What the provider says of it now; None: it does not know it any more."""
-        if intent.said == GONE:
+        if intent.said == NOT_FOUND:
             return None
         return self._client(intent).get(intent.batch_id)
 
@@ -214,7 +214,7 @@ class Steps:
 
     def _rows(
         self, intent: Intent, status: BatchStatus | None, questions: Mapping[str, str]
-    ) -> Iterator[Row]:
+    ) -> Iterator[BatchRow]:
         if status is None:
             return
         try:

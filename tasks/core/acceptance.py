@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from tasks.core.cells import RunCounts
+from tasks.core.fields import Table
 
 __all__ = ["LEFT_OUT", "AcceptSettings", "Acceptance", "accepted_gaps"]
 
@@ -23,10 +24,8 @@ LEFT_OUT = frozenset(
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d+)?) ?%")
 
 
-class AcceptSettings(BaseModel):
+class AcceptSettings(Table):
     """The table accept: shares, as "0.5%", up to which a run with gaps ends well."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     failed_cells: str = "0%"
     """Of the planned cells, those that failed or were answered by a reply that was cut."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.batch_settings import BatchDialectName
 from tasks.core.endpoints import (
@@ -19,7 +19,8 @@ from tasks.core.endpoints import (
     is_reference,
 )
 from tasks.core.errors import ConfigError
-from tasks.core.quotas import AppId, parse_duration, parse_window
+from tasks.core.fields import Duration, Table
+from tasks.core.quotas import AppId, parse_window
 
 __all__ = ["ALIAS", "AppIdSettings"]
 
@@ -27,15 +28,13 @@ ALIAS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 """What an alias, a quota group and a check may be called."""
 
 
-class AppIdSettings(BaseModel):
+class AppIdSettings(Table):
     """One app_id: where its key is, what it may send."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     """"env:VARIABLE", "secret:<Prefect Secret block>", "file:PATH" or "cmd:COMMAND"; never the key
     itself. It is read anew when it is refused."""
-    key_max_age: str | None = None
+    key_max_age: Duration | None = None
     """"45m": the key is read anew after so long; None: only when it is refused."""
     base_url: str
     quota: tuple[str, ...]
@@ -72,16 +71,6 @@ class AppIdSettings(BaseModel):
     @classmethod
     def _reference(cls, value: str) -> str:
         check_reference(value)
-        return value
-
-    @field_validator("key_max_age")
-    @classmethod
-    def _age(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                parse_duration(value)
-            except ConfigError as error:
-                raise ValueError(str(error)) from None
         return value
 
     @field_validator("headers")

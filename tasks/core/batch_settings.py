@@ -6,9 +6,10 @@ import re
 import time
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from tasks.core.errors import ConfigError
+from tasks.core.fields import Duration, Table
 from tasks.core.quotas import parse_duration
 
 __all__ = ["BatchDialectName", "BatchSettings", "BatchUse", "instant_after", "parse_bytes"]
@@ -22,10 +23,8 @@ _CLOCK = re.compile(r"^([01]?\d|2[0-3]):([0-5]\d)$")
 _DAY = 86_400
 
 
-class BatchSettings(BaseModel):
+class BatchSettings(Table):
     """The Batch API's part in a run; it takes the calls of app_ids with `batch = true`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     use: BatchUse = "auto"
     """auto: for a model that has at least `min_calls` questions; always: whatever there are."""
@@ -42,7 +41,7 @@ class BatchSettings(BaseModel):
     """Of one file; as "180MB" in review.toml."""
     max_enqueued_tokens: int = Field(default=20_000_000, ge=1000)
     """Of the prompts that wait at the provider, for an app_id and a model."""
-    poll: str = "60s"
+    poll: Duration = "60s"
     """Between two looks at a batch."""
     keep_files: bool = False
     """Leave request and result files at the provider when their rows are in the journal."""
@@ -57,15 +56,6 @@ class BatchSettings(BaseModel):
     def _instant(cls, value: str | None) -> str | None:
         if value is not None:
             instant_after(value, 0.0)
-        return value
-
-    @field_validator("poll")
-    @classmethod
-    def _poll(cls, value: str) -> str:
-        try:
-            parse_duration(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
         return value
 
     @property

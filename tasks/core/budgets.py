@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.core.fields import Table
 
 __all__ = ["NANOS", "BudgetCaps", "BudgetSettings", "Cap", "Unit", "amount_text"]
 
@@ -26,10 +28,8 @@ class Cap:
     limit: int
 
 
-class BudgetCaps(BaseModel):
+class BudgetCaps(Table):
     """Caps on what may be spent; a cap that is left out is not bounded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     usd: float | None = Field(default=None, gt=0)
     """US dollars, by [prices]: every model needs one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -72,10 +73,25 @@ class Request:
     def _opening(self) -> Any:
         found = self._hashed.get("opening")
         if found is None:
-            text = f"[{_json(self.model)},{_json(self.messages)},"
-            found = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+            texts = [_message_text(one) for one in self.messages]
+            found = _begun(self.model, texts[0] if texts else b"").copy()
+            found.update(b"".join([b",%b" % one for one in texts[1:]]) + b"],")
             self._hashed["opening"] = found
         return found
+
+
+@lru_cache(maxsize=64)
+def _begun(model: str, first: bytes) -> Any:
+    """The hash of what questions begin with: the rules of a stage are the same for all inputs."""
+    return hashlib.sha256(b"[%b,[%b" % (_json(model).encode("utf-8", "surrogatepass"), first))
+
+
+def _message_text(message: dict[str, str]) -> bytes:
+    """A message as it is hashed; of strings both encoders make the same, and one is ten times as fast."""
+    try:
+        return orjson.dumps(message, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half of a surrogate pair
+        return _json(message).encode("utf-8", "surrogatepass")
 
 
 _json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.core.fields import Table
 
 __all__ = ["CANARY", "CanarySettings"]
 
@@ -12,10 +14,8 @@ CANARY: Final = "nightly-review canary"
 """The further column that marks a canary among the inputs of a run: it is asked anew."""
 
 
-class CanarySettings(BaseModel):
+class CanarySettings(Table):
     """Which labelled inputs, and how many of them a run draws."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str = Field(min_length=1)
     """Rows as in a SOURCE, each with `expected`; never a file inside the code under review."""

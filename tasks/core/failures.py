@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from tasks.core.manifest import FailureFacts
 from tasks.core.text_safety import ellipsize
+from tasks.core.upstream_facts import FailureFacts
 
 __all__ = ["Failures", "failure_head", "failure_sentence", "local_time"]
 

@@ -12,35 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
+from tasks.core.canary_facts import CanaryFacts
+from tasks.core.upstream_facts import BatchFacts, BudgetRow, QuotaProof, UpstreamFacts
+
 __all__ = [
     "HISTORY_COUNTS",
-    "BatchFacts",
-    "BudgetRow",
-    "CanaryChange",
-    "CanaryFacts",
-    "CanaryNight",
-    "CanaryUsual",
-    "ClosedModel",
     "CommitFacts",
     "Decided",
-    "FailureFacts",
     "Figures",
     "GoneFinding",
     "HistoryFacts",
-    "HoldFacts",
     "Manifest",
     "ManifestCounts",
     "OutputEntry",
-    "QuotaProof",
-    "QuotaProofRow",
     "Rejected",
     "RepositoryFacts",
-    "ReviewerNight",
     "RuleFacts",
     "RunFacts",
-    "UpstreamFacts",
     "checks_of",
     "ended_well",
+    "has_review",
 ]
 
 
@@ -113,46 +104,6 @@ class Decided(TypedDict):
     """Comments with another outcome or reason than before."""
 
 
-QuotaProofRow = TypedDict(
-    "QuotaProofRow",
-    {
-        "app_id": str,
-        "sends": int,
-        "429s": int,
-        "most in a window": str,
-        "most tokens in a window": NotRequired[str],
-        "slots available": int | None,
-        "waited s": float,
-        "margin s": float,
-        "disabled": str | None,
-    },
-)
-"""One app_id: its keys are the columns of the report's table."""
-
-
-class QuotaProof(TypedDict):
-    """What each app_id sent against what its windows allow. Times in seconds."""
-
-    kept: bool
-    """No request window held more sends of this state than the limits in force, and no 429 came.
-
-    What others send with the same keys is not in it; windows of tokens are told by `over_tokens`."""
-    exceeded: NotRequired[bool]
-    """A window held more sends than the limits in force allowed."""
-    raised: NotRequired[list[str]]
-    """Windows that held more than review.toml says, within an operator's limit."""
-    over_tokens: NotRequired[list[str]]
-    """Windows of tokens that held more than their limit, by what the replies told."""
-    sends: int
-    rate_limited: int
-    """Sends that were answered with 429."""
-    span_s: float
-    """First send to last."""
-    optimum_s: float
-    """The shortest span in which the quotas allow that many sends."""
-    app_ids: list[QuotaProofRow]
-
-
 class Figures(TypedDict):
     """The report's figures: the fields of its Summary, and the quota proof."""
 
@@ -187,173 +138,6 @@ class CommitFacts(TypedDict):
     """Files that differ between the two."""
     note: str | None
     """Why they begin elsewhere than the last run ended."""
-
-
-class BudgetRow(TypedDict):
-    """A cap of the budget; US dollars where its name ends in usd."""
-
-    cap: str
-    """As in review.toml: budget.per_day.usd."""
-    limit: float
-    spent: float
-    share: float
-    """Of the limit; above 1 where calls in flight cost more than estimated."""
-    reached: bool
-    """Whether it kept calls of the run back."""
-
-
-class FailureFacts(TypedDict):
-    """Failed calls with the same reason, endpoint and model."""
-
-    reason: str
-    endpoint: str | None
-    model: str | None
-    calls: int
-    said: str
-    """One example of what was said, scrubbed; empty: nothing was."""
-    is_reply: bool
-    """`said` is the start of a model's reply that could not be read, and not a refusal."""
-
-
-class HoldFacts(TypedDict):
-    """What a provider took away from an app_id for a while: its leave to send, or part of its limit."""
-
-    app_id: str
-    seen: str
-    """When the run met it; ISO 8601, UTC, as the next."""
-    until: str | None
-    """End of the hold; None: its limit was lowered."""
-    said: str
-    """The provider's words, scrubbed."""
-
-
-class ClosedModel(TypedDict):
-    """A model that an endpoint refused whatever was asked, to the end of the run."""
-
-    endpoint: str
-    model: str
-    said: str
-
-
-class UpstreamFacts(TypedDict):
-    """What providers said and wanted otherwise during a run."""
-
-    failures: list[FailureFacts]
-    """Largest group first."""
-    holds: list[HoldFacts]
-    closed: list[ClosedModel]
-    adapted: dict[str, str]
-    """How requests are sent otherwise, by "model at endpoint"."""
-    goes_on_at: str | None
-    """First instant, ISO 8601, at which a rerun can go on; None: at once."""
-
-
-class BatchFacts(TypedDict):
-    """A batch that a run had to do with."""
-
-    batch_id: str
-    """The provider's."""
-    run_id: str
-    """The run that handed it in."""
-    app_id: str
-    model: str
-    state: str
-    """In the provider's words."""
-    requests: int
-    answered: int
-    refused: int
-    """Questions that were refused for good."""
-    late: bool
-    """The deadline has cancelled it."""
-    created: str
-    """ISO 8601, UTC."""
-
-
-class ReviewerNight(TypedDict):
-    """One reviewer on the canaries of one night."""
-
-    name: str
-    """Of the check, or "review"."""
-    model: str
-    prompt_version: str
-    """Of its stage."""
-    missed: int
-    """Defects that a check did not raise; that the review model took away."""
-    defects: int
-    """Of so many; for the review model those that the checks had found."""
-    alarmed: int
-    """Clean canaries with a comment of the check; that the review model let stand."""
-    clean: int
-    """Of so many; for the review model those with a comment."""
-
-
-class CanaryNight(TypedDict):
-    """The canaries of one run in counts, as the state remembers them."""
-
-    run_id: str
-    at: str
-    """When the run started; ISO 8601, UTC."""
-    setup: str
-    """The same for nights with the same reviewers."""
-    missed: int
-    """Defects without a finding after review."""
-    defects: int
-    alarmed: int
-    """Clean canaries with a finding."""
-    clean: int
-    reviewers: list[ReviewerNight]
-
-
-class CanaryUsual(TypedDict):
-    """Medians of the last nights with the same reviewers."""
-
-    nights: int
-    found: float
-    """Share of the defects."""
-    alarmed: float | None
-    """Share of the clean canaries."""
-
-
-class CanaryChange(TypedDict):
-    """A reviewer that has become worse beyond chance."""
-
-    name: str
-    model: str
-    prompt_version: str
-    fault: Literal["missed", "alarmed"]
-    nights: int
-    """Since it seems to have begun."""
-    bad: int
-    of: int
-    bad_before: int
-    of_before: int
-    score: float
-
-
-class CanaryFacts(TypedDict):
-    """The canaries of a run: in none of its other counts and figures."""
-
-    file: str
-    file_sha256: str
-    seed: str
-    """Of the draw: the run's id."""
-    drawn: list[str]
-    """Their ids in the file, as the next four."""
-    unanswered: list[str]
-    """Not reviewed, so in no count."""
-    missed: list[str]
-    alarmed: list[str]
-    injections: int
-    """Reviewed canaries whose code gives the reviewer orders."""
-    obeyed: list[str]
-    """Those of them whose defect was not found."""
-    calls: int
-    cost_usd: float | None
-    """None: not known of every call."""
-    night: CanaryNight
-    usual: CanaryUsual | None
-    """None: the first night with these reviewers."""
-    changes: list[CanaryChange]
 
 
 class RepositoryFacts(TypedDict):
@@ -441,6 +225,11 @@ def ended_well(manifest: Mapping[str, Any]) -> bool:
 def checks_of(settings: Mapping[str, Any]) -> list[str]:
     """The names of all checks of stored settings, those that are tools last."""
     return [one["name"] for one in (*settings["check"], *settings.get("tool_check", ()))]
+
+
+def has_review(settings: Mapping[str, Any]) -> bool:
+    """Whether the run of stored settings had a review stage."""
+    return bool(settings["mode"] == "check_and_review")
 
 
 class Manifest(RunFacts):

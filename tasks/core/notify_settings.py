@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.core.fields import Table
 
 __all__ = ["NotifySettings", "Occasion"]
 
@@ -13,10 +15,8 @@ Occasion = Literal[
 ]
 
 
-class NotifySettings(BaseModel):
+class NotifySettings(Table):
     """Automations that `nightly-review up` and `deploy` install for the nightly's review.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     on: tuple[Occasion, ...] = Field(min_length=1)
     """What is told."""

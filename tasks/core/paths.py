@@ -18,6 +18,18 @@ DERIVED = (
 _TABLES = ("reviews.parquet", "comments.parquet", "calls.parquet")
 
 
+class _Inside:
+    """A file or folder by its name in one of its owner's folders."""
+
+    def __init__(self, name: str, folder: str = "root") -> None:
+        self._name = name
+        self._folder = folder
+
+    def __get__(self, owner: ShardPaths | RunPaths, kind: type | None = None) -> Path:
+        folder: Path = getattr(owner, self._folder)
+        return folder / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class ShardPaths:
     """The folder of one shard; everything its process needs and leaves is here."""
@@ -34,40 +46,20 @@ class ShardPaths:
         """The run's settings and switches, for the shard's process."""
         return self.root.parent / "run.json"
 
-    @property
-    def inputs(self) -> Path:
-        """Inputs of the shard, sorted by input_id, one JSON object a line."""
-        return self.root / "inputs.jsonl"
-
-    @property
-    def progress(self) -> Path:
-        """Counts so far, replaced about once a second."""
-        return self.root / "progress.json"
-
-    @property
-    def done(self) -> Path:
-        """Completion marker: there only when every slice was written."""
-        return self.root / "done.json"
-
-    @property
-    def flow_run(self) -> Path:
-        """Id of the flow run that works on the shard."""
-        return self.root / "flow_run.txt"
-
-    @property
-    def exit_report(self) -> Path:
-        """Why the shard's process gave up; blank as long as it has not."""
-        return self.root / "exit_report.json"
-
-    @property
-    def questions(self) -> Path:
-        """What the shard's inputs ask and the journal does not answer, of the last collecting pass."""
-        return self.root / "questions.jsonl"
-
-    @property
-    def collected(self) -> Path:
-        """What the last collecting pass has met, as counts."""
-        return self.root / "collected.json"
+    inputs = _Inside("inputs.jsonl")
+    """Inputs of the shard, sorted by input_id, one JSON object a line."""
+    progress = _Inside("progress.json")
+    """Counts so far, replaced about once a second."""
+    done = _Inside("done.json")
+    """Completion marker: there only when every slice was written."""
+    flow_run = _Inside("flow_run.txt")
+    """Id of the flow run that works on the shard."""
+    exit_report = _Inside("exit_report.json")
+    """Why the shard's process gave up; blank as long as it has not."""
+    questions = _Inside("questions.jsonl")
+    """What the shard's inputs ask and the journal does not answer, of the last collecting pass."""
+    collected = _Inside("collected.json")
+    """What the last collecting pass has met, as counts."""
 
     def part(self, first: int) -> Path:
         """Reviews of the slice that starts at input `first`; parts sort like their inputs."""
@@ -121,100 +113,48 @@ class RunPaths:
         """Folder of the files that only the run itself needs."""
         return self.all_work / self.run_id
 
-    @property
-    def previous(self) -> Path:
-        """Copy of the earlier run, when it is in storage; gone when the run is complete."""
-        return self.root / ".previous"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the run that writes here."""
-        return self.root / ".lock"
-
-    @property
-    def range_file(self) -> Path:
-        """The commits of a run of a repository that has not ended complete."""
-        return self.root / ".range.json"
-
-    @property
-    def fresh_file(self) -> Path:
-        """When a run with --fresh that has not ended complete began."""
-        return self.root / ".fresh.json"
-
-    @property
-    def inputs(self) -> Path:
-        """Accepted rows in source order, one JSON object a line."""
-        return self.work / "inputs.jsonl"
-
-    @property
-    def index(self) -> Path:
-        """Per accepted row: input_id, offset and length in `inputs`, estimated tokens."""
-        return self.work / "index.jsonl"
-
-    @property
-    def planted(self) -> Path:
-        """The canaries among `inputs`: their ids there, with those that they have in their own file."""
-        return self.work / "planted.json"
-
-    @property
-    def settings(self) -> Path:
-        """The run's settings and switches, for the shards' processes."""
-        return self.work / "run.json"
-
-    @property
-    def merged(self) -> Path:
-        """Input and review of every input, sorted by input_id, one JSON object a line."""
-        return self.work / "merged.jsonl"
-
-    @property
-    def rejected(self) -> Path:
-        """Rows that were no inputs, with number and reason."""
-        return self.root / "rejected.jsonl"
-
-    @property
-    def carried(self) -> Path:
-        """Findings of earlier runs that are open and that the run did not look at, one a line."""
-        return self.root / "carried.jsonl"
-
-    @property
-    def canaries(self) -> Path:
-        """Input and review of every canary, one JSON object a line; only where there are canaries."""
-        return self.root / "canaries.jsonl"
+    previous = _Inside(".previous")
+    """Copy of the earlier run, when it is in storage; gone when the run is complete."""
+    lock = _Inside(".lock")
+    """Held by the run that writes here."""
+    range_file = _Inside(".range.json")
+    """The commits of a run of a repository that has not ended complete."""
+    fresh_file = _Inside(".fresh.json")
+    """When a run with --fresh that has not ended complete began."""
+    inputs = _Inside("inputs.jsonl", "work")
+    """Accepted rows in source order, one JSON object a line."""
+    index = _Inside("index.jsonl", "work")
+    """Per accepted row: input_id, offset and length in `inputs`, estimated tokens."""
+    planted = _Inside("planted.json", "work")
+    """The canaries among `inputs`: their ids there, with those that they have in their own file."""
+    settings = _Inside("run.json", "work")
+    """The run's settings and switches, for the shards' processes."""
+    merged = _Inside("merged.jsonl", "work")
+    """Input and review of every input, sorted by input_id, one JSON object a line."""
+    rejected = _Inside("rejected.jsonl")
+    """Rows that were no inputs, with number and reason."""
+    carried = _Inside("carried.jsonl")
+    """Findings of earlier runs that are open and that the run did not look at, one a line."""
+    canaries = _Inside("canaries.jsonl")
+    """Input and review of every canary, one JSON object a line; only where there are canaries."""
 
     @property
     def optional_files(self) -> tuple[str, ...]:
         """Files that a run may have beside its outputs, and that go when the next one has none."""
         return (self.carried.name, self.canaries.name, *DERIVED)
 
-    @property
-    def manifest(self) -> Path:
-        """Settings and counts of the run, and the checksums of its outputs."""
-        return self.root / "manifest.json"
-
-    @property
-    def report(self) -> Path:
-        """The report as Markdown."""
-        return self.root / "report.md"
-
-    @property
-    def html(self) -> Path:
-        """The report as one page."""
-        return self.root / "report.html"
-
-    @property
-    def evaluation(self) -> Path:
-        """The run against its labels, as Markdown."""
-        return self.root / "evaluation.md"
-
-    @property
-    def evaluation_json(self) -> Path:
-        """The same evaluation as figures."""
-        return self.root / "evaluation.json"
-
-    @property
-    def reviews_json(self) -> Path:
-        """One JSON object: input_id -> the input with `output_pred`."""
-        return self.root / "reviews.json"
+    manifest = _Inside("manifest.json")
+    """Settings and counts of the run, and the checksums of its outputs."""
+    report = _Inside("report.md")
+    """The report as Markdown."""
+    html = _Inside("report.html")
+    """The report as one page."""
+    evaluation = _Inside("evaluation.md")
+    """The run against its labels, as Markdown."""
+    evaluation_json = _Inside("evaluation.json")
+    """The same evaluation as figures."""
+    reviews_json = _Inside("reviews.json")
+    """One JSON object: input_id -> the input with `output_pred`."""
 
     def table(self, name: str) -> Path:
         """A Parquet output: reviews, comments or calls."""

@@ -3,13 +3,14 @@ The rows that flow through the pipeline, as frozen records.
 
     Input -> Comment (one per finding of a check) -> Verdict (one per comment) -> InputReview (one per input)
 
-Lines are 1-based and inclusive. Unknown is None, never 0. Column names equal field names.
+Lines are 1-based and inclusive. Unknown is None, never 0. Columns of the outputs are
+made from the fields, see tasks.outputs.schemas: same names, same order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from tasks.core.calls import Via
 
@@ -23,6 +24,7 @@ __all__ = [
     "Expected",
     "Input",
     "InputReview",
+    "Long",
     "Row",
     "Stage",
     "Verdict",
@@ -30,6 +32,8 @@ __all__ = [
 
 Row = dict[str, Any]
 """A record as a dict: a row of a table or a line of JSON, by column."""
+
+Long = Annotated[int, "64 bits in a table, where other integers have 32"]
 
 Kind = Literal["snippet", "diff"]
 Stage = Literal["check", "review"]
@@ -166,23 +170,23 @@ class CallRow:
     """Items of the reply that were unusable and left out."""
     attempts: int = 0
     journaled: bool = False
-    latency_ms: int | None = None
-    first_token_ms: int | None = None
-    queue_ms: int | None = None
+    latency_ms: Long | None = None
+    first_token_ms: Long | None = None
+    queue_ms: Long | None = None
     started_at: float | None = None
     """Seconds since the epoch."""
     trace_id: str | None = None
     request_id: str | None = None
     prompt_sha256: str | None = None
     """Version of the prompt files."""
-    counted_tokens: int | None = None
+    counted_tokens: Long | None = None
     """The prompt in tokens, by our own count."""
     counted_exact: bool | None = None
     """False: the model's encoding was not at hand and another one stood in."""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
+    input_tokens: Long | None = None
+    output_tokens: Long | None = None
+    cached_tokens: Long | None = None
+    reasoning_tokens: Long | None = None
     """Of the output, thought and not shown."""
     cost_usd: float | None = None
     """Of all its attempts; of a journaled answer, what it cost when it was bought."""
@@ -194,7 +198,7 @@ class CallRow:
     """The way to its answer: online, batch or flex; None: there was no call."""
     batch_id: str | None = None
     """The provider's batch that the answer came with."""
-    cache_write_tokens: int | None = None
+    cache_write_tokens: Long | None = None
 
 
 @dataclass(frozen=True, slots=True)

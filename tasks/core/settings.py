@@ -8,300 +8,38 @@ like a key is refused, so settings may be stored with a run as they are.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tasks.core.acceptance import AcceptSettings
 from tasks.core.app_id_settings import ALIAS, AppIdSettings
 from tasks.core.batch_settings import BatchSettings
 from tasks.core.budgets import BudgetSettings
-from tasks.core.calls import Usage, Via
 from tasks.core.canary_settings import CanarySettings
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.code_links import check_link
-from tasks.core.credentials import credential_in
 from tasks.core.errors import ConfigError
+from tasks.core.fields import Table
 from tasks.core.git_source import join_sources
 from tasks.core.locations import check_state, is_database
 from tasks.core.notify_settings import NotifySettings
-from tasks.core.quotas import AppId, parse_duration, shared_quotas
-from tasks.core.records import CATEGORIES, SEVERITIES, TOOL, Category, Severity
-from tasks.core.selection import DEFAULT_EXCLUDE, GitOptions, Reach, pattern_problem
+from tasks.core.policy_settings import Policy
+from tasks.core.prices import Price
+from tasks.core.quotas import AppId, shared_quotas
+from tasks.core.rule_settings import RuleSettings
+from tasks.core.selection import GitOptions, Reach
+from tasks.core.settings_errors import remedies
+from tasks.core.source_settings import GitSettings, SourceSettings
+from tasks.core.worker_settings import WorkersSettings
 
-__all__ = [
-    "CheckSettings",
-    "GitSettings",
-    "Policy",
-    "Price",
-    "ReviewSettings",
-    "RuleSettings",
-    "Settings",
-    "SourceSettings",
-    "ToolSettings",
-    "WorkersSettings",
-    "load_settings",
-]
+__all__ = ["Settings", "load_settings"]
 
 _OF_TOOLS = frozenset({"command", "sarif"})
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _ModelSettings(_Strict):
-    model: str = Field(min_length=1)
-    temperature: float | None = Field(default=0.0, ge=0, le=2)
-    """None: not sent, for models that refuse it."""
-    max_tokens: int | None = Field(default=4096, ge=1)
-    """Most tokens of a reply; None: not sent."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """Reasoning models of some providers only take the second."""
-    stream: bool = False
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request body, as the endpoint names them; they win over our own."""
-    omit: tuple[str, ...] = ()
-    """Fields that the endpoint refuses and that are not sent: "temperature", "stream_options"."""
-    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """What is asked of the reply's format; an endpoint that refuses one gets the next by itself."""
-    expected_tokens: int = Field(default=600, ge=1)
-    """Tokens of a usual reply: for token quotas and forecasts."""
-    service_tier: Literal["flex"] | None = None
-    """flex: half price on a normal call, when the provider has room; None: the standard tier."""
-    flex_patience: str = "10m"
-    """So long is a call tried again that the flex tier has no room for; then it goes as standard."""
-
-    @field_validator("flex_patience")
-    @classmethod
-    def _patience(cls, value: str) -> str:
-        try:
-            parse_duration(value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-    @field_validator("extra")
-    @classmethod
-    def _no_key(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if name := credential_in(value):
-            msg = (
-                f"{name} looks like a key: it would be stored with every run. Leave it out; a key is "
-                'named in [app_ids], as key = "env:VARIABLE" or "secret:BLOCK", and what a gateway '
-                "wants in a header belongs into the headers of the app_id"
-            )
-            raise ValueError(msg)
-        return value
-
-    @property
-    def flex_seconds(self) -> float | None:
-        """Seconds for which the flex tier is tried; None: it is not."""
-        return parse_duration(self.flex_patience) if self.service_tier == "flex" else None
-
-    def params(self) -> dict[str, Any]:
-        """The part of the request body that does not depend on the input."""
-        body: dict[str, Any] = {}
-        if self.temperature is not None:
-            body["temperature"] = self.temperature
-        if self.max_tokens is not None:
-            body[self.max_tokens_field] = self.max_tokens
-        body |= self.extra
-        # None is not sent, also where a later step would add the field.
-        return body | dict.fromkeys(self.omit)
-
-
-class CheckSettings(_ModelSettings):
-    """One check model: comments on every input."""
-
-    name: Annotated[str, Field(pattern=ALIAS.pattern)]
-    """Label in the output; one model may appear under several names."""
-    fallback: tuple[str, ...] = ()
-    """Models that answer instead, in their order, when this one is closed or out of quota for the run."""
-
-
-class ToolSettings(_Strict):
-    """One check that is a program, or its SARIF file, and no model: a [[check]] with `command` or `sarif`."""
-
-    name: Annotated[str, Field(pattern=ALIAS.pattern)]
-    """Label in the output."""
-    command: tuple[str, ...] = ()
-    """Program and arguments, without a shell, with "{files}" for the inputs' files; SARIF on its output."""
-    sarif: str | None = None
-    """File that a program has written, relative to where the run starts."""
-    include: tuple[str, ...] = ()
-    """Patterns as in a .gitignore of the paths that it is for; empty: all."""
-    review: bool = True
-    """False: the review model is not asked; findings stay as the tool says them, unverified."""
-    timeout: float = Field(default=120, gt=0)
-    """Seconds that one run of the command may take."""
-    severities: dict[str, Severity] = Field(default_factory=dict)
-    """Start of a rule's id -> severity, instead of what the tool says; "" is every rule."""
-    categories: dict[str, Category] = Field(default_factory=dict)
-    """Start of a rule's id -> category."""
-
-    @field_validator("include")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if problem := pattern_problem(value):
-            raise ValueError(problem)
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if bool(self.command) == (self.sarif is not None):
-            msg = 'give a check either command = ["ruff", ...] or sarif = "file", one of the two'
-            raise ValueError(msg)
-        return self
-
-    @property
-    def model(self) -> str:
-        """What stands in the place of a model in rows and tables."""
-        return TOOL
-
-
-class ReviewSettings(_ModelSettings):
-    """The review model: which comments it judges, and how many in a call."""
-
-    batch: int = Field(default=8, ge=1, le=50)
-    """Comments of one input per call."""
-    scope: Literal["all", "canonical"] = "all"
-    """"canonical" reviews one comment per cluster; the others inherit its verdict."""
-    when: Literal["always", "disagreement"] = "always"
-    """"disagreement" reviews only where checks disagree or severity is high."""
-
-
-class Price(_Strict):
-    """US dollars per million tokens."""
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached: float | None = Field(default=None, ge=0)
-    """Input tokens served from the provider's cache; left out: as `input`."""
-    cache_write: float | None = Field(default=None, ge=0)
-    """Input tokens that the provider has put into its cache; left out: as `input`."""
-    batch: float = Field(default=0.5, ge=0, le=1)
-    """What a call through the Batch API costs of it, as a share."""
-    flex: float = Field(default=0.5, ge=0, le=1)
-    """The same for the flex tier."""
-
-    def share(self, via: Via) -> float:
-        """What a call on that way costs, as a share of the price."""
-        return {"batch": self.batch, "flex": self.flex}.get(via, 1.0)
-
-    def cost(self, usage: Usage, via: Via = "online") -> float | None:
-        """US dollars of so many tokens on a way; None when the usage is unknown."""
-        if usage.prompt_tokens is None or usage.completion_tokens is None:
-            return None
-        cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
-        written = min(usage.cache_write_tokens or 0, usage.prompt_tokens - cached)
-        cached_price = self.input if self.cached is None else self.cached
-        write_price = self.input if self.cache_write is None else self.cache_write
-        dollars = (usage.prompt_tokens - cached - written) * self.input
-        dollars += cached * cached_price + written * write_price
-        return (dollars + usage.completion_tokens * self.output) * self.share(via) / 1e6
-
-
-class Policy(_Strict):
-    """The table [policy]: what verdicts lead to; a finished run can be decided anew with other values.
-
-    Scores are the review model's, 0 to 10.
-    """
-
-    keep_uncertain_score: int = Field(default=5, ge=0, le=10)
-    """An uncertain comment is kept from this score on."""
-    min_score: int = Field(default=0, ge=0, le=10)
-    """A confirmed or uncertain comment below this score is dropped."""
-    min_scores: dict[str, Annotated[int, Field(ge=0, le=10)]] = Field(default_factory=dict)
-    """Instead of min_score for a category, "style", or one of its severities, "bug/low", which wins."""
-    min_severity: Severity = "low"
-    """Anything milder is dropped, with mode "check" as well."""
-    require_evidence: bool = False
-    """A confirmed comment is dropped when the line that is to prove it does not stand in the input."""
-
-    @field_validator("min_scores")
-    @classmethod
-    def _known(cls, value: dict[str, int]) -> dict[str, int]:
-        known = {*CATEGORIES, *(f"{one}/{other}" for one in CATEGORIES for other in SEVERITIES)}
-        if unknown := [name for name in value if name not in known]:
-            msg = (
-                f"{unknown[0]!r} is no category; use one of {', '.join(CATEGORIES)}, alone or with "
-                'a severity as "bug/low"'
-            )
-            raise ValueError(msg)
-        return value
-
-    def min_score_of(self, category: str, severity: str) -> int:
-        """The score that a comment of this category and severity needs."""
-        of_category = self.min_scores.get(category, self.min_score)
-        return self.min_scores.get(f"{category}/{severity}", of_category)
-
-
-class GitSettings(_Strict):
-    """The table [git]: what is taken from a git source; folders use all but `context`."""
-
-    include: tuple[str, ...] = ()
-    """Patterns as in a .gitignore; empty: every file."""
-    exclude: tuple[str, ...] = ()
-    """Added to the default ones; exclusion wins over `include`, a later "!PATTERN" takes back."""
-    default_excludes: bool = True
-    """Leave out lock files, vendored, generated and minified code, snapshots and data."""
-    max_bytes: int = Field(default=400_000, ge=1000)
-    """Bytes of one file's diff, or of one file in a folder; larger ones are rejected."""
-    context: int = Field(default=10, ge=0, le=1000)
-    """Unchanged lines around each change of a diff."""
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if problem := pattern_problem(value):
-            raise ValueError(problem)
-        return value
-
-    @property
-    def options(self) -> GitOptions:
-        """The options as the readers of git and folder sources take them."""
-        defaults = DEFAULT_EXCLUDE if self.default_excludes else ()
-        exclude = (*defaults, *self.exclude)
-        return GitOptions(self.include, exclude, self.max_bytes, self.context)
-
-
-class RuleSettings(_Strict):
-    """One table [[rules]]: what the team wants looked for, or left alone, in the files that it covers."""
-
-    paths: tuple[str, ...] = ()
-    """Patterns as in a .gitignore of the paths that it is for; empty: all."""
-    text: str = Field(min_length=1)
-    """The rule in words, as the models read it."""
-
-    @field_validator("paths")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if problem := pattern_problem(value):
-            raise ValueError(problem)
-        return value
-
-
-class SourceSettings(_Strict):
-    """One table [[source]]: a repository, or the one source, of runs that name no SOURCE."""
-
-    at: str = Field(min_length=1)
-    """As SOURCE: "git:../shop@since=last"."""
-
-
-class WorkersSettings(_Strict):
-    """The table [workers], shards on other machines: the Dask scheduler whose workers run them."""
-
-    scheduler: str = Field(pattern=r"^(tcp|tls)://[^/@\s]+:[0-9]+$")
-    """Its address as its workers use it: "tls://host:8786"."""
-    scheduler_patience: float = Field(default=300, ge=0)
-    """Seconds that a run waits for a scheduler that is away, before it ends with gaps."""
-    worker_patience: float = Field(default=3600, ge=0)
-    """Seconds that a run waits while no worker with a place is connected, before it ends with gaps."""
-
-
-class Settings(_Strict):
+class Settings(Table):
     """The whole of review.toml."""
 
     mode: Literal["check_and_review", "check"] = "check_and_review"
@@ -573,76 +311,6 @@ def load_settings(text: str, name: str = "review.toml") -> Settings:
         msg = f"{name} is not valid TOML: {error}"
         raise ConfigError(msg) from None
     except ValidationError as error:
-        lines = "\n".join(f"  {_place(item)}: {_remedy(item)}" for item in error.errors())
+        lines = "\n".join(f"  {line}" for line in remedies(error, Settings.model_fields))
         msg = f"{name} cannot be used:\n{lines}"
         raise ConfigError(msg) from None
-
-
-def _place(item: Any) -> str:
-    named = ("check that is a tool" if part == "tool_check" else str(part) for part in item["loc"])
-    return ".".join(named) or "(whole file)"
-
-
-def _remedy(item: Any) -> str:
-    """What to write instead."""
-    place = tuple(item["loc"])
-    if item["type"] == "extra_forbidden":
-        return _unknown(place)
-    if item["type"] == "missing":
-        return _MISSING.get((place[0], *place[2:]), "is missing; add it")
-    if item["type"].endswith("_type") and (shape := _SHAPES.get(place[:1])) and len(place) <= 2:  # noqa: PLR2004
-        return shape
-    return str(item["msg"]).removeprefix("Value error, ")
-
-
-_TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
-    "app_ids": ("[app_ids.<alias>]", AppIdSettings),
-    "check": ("[[check]]", CheckSettings),
-    "tool_check": ("a [[check]] with command or sarif", ToolSettings),
-    "review": ("[review]", ReviewSettings),
-    "policy": ("[policy]", Policy),
-    "git": ("[git]", GitSettings),
-    "rules": ("[[rules]]", RuleSettings),
-    "source": ("[[source]]", SourceSettings),
-    "workers": ("[workers]", WorkersSettings),
-    "prices": ("[prices.<model>]", Price),
-    "budget": ("[budget]", BudgetSettings),
-    "batch": ("[batch]", BatchSettings),
-    "accept": ("accept = {}", AcceptSettings),
-    "canaries": ("[canaries]", CanarySettings),
-    "notify": ("[notify]", NotifySettings),
-}
-"""What each table is written as, and what it may hold."""
-_SHAPES = {
-    (
-        "check",
-    ): "write [[check]], with two brackets on each side: there is one table per check model",
-    (
-        "source",
-    ): "write [[source]], with two brackets on each side: there is one table per repository",
-    ("rules",): "write [[rules]], with two brackets on each side: there is one table per rule",
-    ("review",): "write [review], with one bracket on each side: there is one review model",
-    ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",
-    ("prices",): 'write [prices."<model>"], a table with input and output for each model',
-}
-_MISSING: Mapping[tuple[Any, ...], str] = {
-    ("check",): "is missing; add a table [[check]] with name and model",
-    ("app_ids",): "is missing; add a table [app_ids.<alias>] with key, base_url and quota",
-    ("app_ids", "quota"): 'is missing; say quota = ["3/60s"], or [] for no limit',
-}
-"""By table and key, without the alias between them."""
-
-
-def _unknown(place: tuple[Any, ...]) -> str:
-    name = str(place[-1])
-    own = _TABLES[place[0]][1].model_fields if len(place) > 1 else Settings.model_fields
-    if close := get_close_matches(name, own, n=1):
-        return f"unknown key; did you mean {close[0]}?"
-    if len(place) > 1 and name in Settings.model_fields:
-        return "unknown key in this table; move it above the first [table] of the file"
-    if place[0] == "tool_check" and name in CheckSettings.model_fields:
-        return "a check that is a tool has no model and makes no call; leave it out"
-    others = [text for table, (text, model) in _TABLES.items() if name in model.model_fields]
-    if others:
-        return f"unknown key here; it belongs in {' or '.join(others)}"
-    return "unknown key; see deployments/review.example.toml for those that exist"

@@ -28,6 +28,8 @@ _LEADING = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 
 def storable(text: str) -> str:
     """The text with each NUL and lone surrogate replaced by U+FFFD."""
+    if text.isascii() and "\0" not in text:  # nearly all, and a look at each character takes longer
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 

@@ -20,18 +20,20 @@ from typing import Any, Literal
 import orjson
 
 from tasks.core.calls import Reply, Request
+from tasks.core.check_settings import CheckSettings, ReviewSettings
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
 from tasks.core.quotas import AppId
 from tasks.core.records import Input
 from tasks.core.run import Run
-from tasks.core.settings import CheckSettings, ReviewSettings, Settings
+from tasks.core.settings import Settings
 from tasks.estimate.quota_time import least_seconds
 from tasks.review.inputs.render import render_input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.prompts import check_messages, prompt_version
 from tasks.review.replies.contract import response_format
 from tasks.review.replies.replies import parse_comments
-from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller, open_caller
 from tasks.upstream.calls.key_ring import KeyRing
 from tasks.upstream.quota import Signal
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.records import Input, InputReview
-from tasks.core.settings import CheckSettings, ReviewSettings, Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.estimate.loads import COMMENTS_PER_CHECK, Load, assumed_calls
-from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.infer.ask import Asked, Asker, Parse, Parsed
 from tasks.infer.input_steps import InputSteps
 from tasks.infer.journal_only import JournalOnly
 from tasks.infer.progress import Progress
@@ -93,7 +94,7 @@ class DryRun:
         """Steps run at once, one after the other."""
         step(*args)
 
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         """The journal's answer; None, as after a failed call, when it says nothing."""
         hits = self._reader.hits
         self._reader.missed.clear()

@@ -18,8 +18,8 @@ import orjson
 from tasks.core.errors import OutputError
 from tasks.core.files import atomic
 from tasks.core.paths import RunPaths
+from tasks.core.policy_settings import Policy
 from tasks.core.records import Row
-from tasks.core.settings import Policy
 from tasks.outputs.stored import comment_of, input_of
 from tasks.outputs.tables import read_entries, read_reviews
 from tasks.review.findings.history import CURRENT_AGES, count_ages

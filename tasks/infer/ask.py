@@ -8,9 +8,11 @@ from functools import cache
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tasks.core.calls import Reply, Request
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.errors import ReplyError, Stopped, UpstreamError
+from tasks.core.prices import Price
 from tasks.core.records import CallRow, Input
-from tasks.core.settings import CheckSettings, Price, ReviewSettings, Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.infer.call_rows import failed_row, is_prompt_cut, reply_row, with_spent
 from tasks.infer.progress import Progress
 from tasks.infer.query import Query
@@ -20,7 +22,7 @@ from tasks.review.prompts import Messages, reask_messages
 from tasks.review.prompts.team_rules import TeamRules
 from tasks.review.replies.contract import Level, response_format
 
-__all__ = ["Answer", "Asker", "CallsModels", "Worker"]
+__all__ = ["Asked", "Asker", "CallsModels", "Worker"]
 
 _ASK_AGAIN = frozenset({"unparseable", "empty_reply", "wrong_shape", "no_usable_item"})
 """Defects of form: the model may do better when told. A truncated reply would be cut again."""
@@ -53,7 +55,7 @@ class CallsModels(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[_P]):
+class Asked(Generic[_P]):
     """Parsed items, or None when there are none to be had; the row says why."""
 
     parsed: _P | None
@@ -70,7 +72,7 @@ class Worker(Protocol):
     @property
     def team_rules(self) -> TeamRules: ...
     def submit(self, step: Callable[..., Any], /, *args: Any) -> Any: ...
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]: ...
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]: ...
     def tool_answer(self, tool: ToolSettings, item: Input) -> ToolAnswer: ...
     def broken(self, input_id: str, error: BaseException) -> None: ...
 
@@ -91,7 +93,7 @@ class Asker:
         self._fresh_since = fresh_since
         self._started = started
 
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         """Ask once, and once more if the reply had the wrong form.
 
         A model that is not to be had in this run is replaced by the next one of its `fallback`; the
@@ -106,24 +108,24 @@ class Asker:
                 break
             spent, answer = answer.row, self._ask(other, parse)
             if spent.attempts:
-                answer = Answer(answer.parsed, with_spent(answer.row, spent))
+                answer = Asked(answer.parsed, with_spent(answer.row, spent))
         return answer
 
-    def _ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def _ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         try:
             reply = self._reply(query, query.messages)
         except Stopped:
             raise
         except UpstreamError as error:
-            return Answer(None, failed_row(query, error, self._price(query)))
+            return Asked(None, failed_row(query, error, self._price(query)))
         try:
             return self._answer(query, parse(reply), reply)
         except ReplyError as error:
             return self._again(query, parse, reply, error)
 
-    def _again(self, query: Query, parse: Parse[_P], first: Reply, error: ReplyError) -> Answer[_P]:
+    def _again(self, query: Query, parse: Parse[_P], first: Reply, error: ReplyError) -> Asked[_P]:
         if error.code not in _ASK_AGAIN:
-            return Answer(None, self._unreadable(query, first, None, error))
+            return Asked(None, self._unreadable(query, first, None, error))
         messages = reask_messages(query.messages, first.content, str(error))
         try:
             second = self._reply(query, messages)
@@ -134,11 +136,11 @@ class Asker:
             # Replies of no use are no answers: the next run asks the model again.
             self._forget(query, query.messages)
             self._forget(query, messages)
-            return Answer(None, self._unreadable(query, second, first, again))
+            return Asked(None, self._unreadable(query, second, first, again))
         except UpstreamError as failure:
             self._forget(query, query.messages)
-            return Answer(None, failed_row(query, failure, self._price(query), first))
-        return Answer(answer.parsed, replace(answer.row, parse_mode="reasked"))
+            return Asked(None, failed_row(query, failure, self._price(query), first))
+        return Asked(answer.parsed, replace(answer.row, parse_mode="reasked"))
 
     def _forget(self, query: Query, messages: Messages) -> None:
         self._caller.forget(_request(query, messages))
@@ -152,14 +154,17 @@ class Asker:
 
     def _answer(
         self, query: Query, parsed: _P, reply: Reply, earlier: Reply | None = None
-    ) -> Answer[_P]:
-        row = reply_row(query, reply, self._price(query), earlier)
-        row = replace(row, parse_mode=parsed.mode, dropped_items=parsed.dropped)
+    ) -> Asked[_P]:
+        row = reply_row(
+            *(query, reply, self._price(query), earlier),
+            parse_mode=parsed.mode,
+            dropped_items=parsed.dropped,
+        )
         if is_prompt_cut(query.counted, reply.usage):
             # What answers a part of the question is no answer to it once the server is mended.
             self._forget(query, query.messages)
             row = replace(row, reason="prompt_cut")
-        return Answer(parsed, row)
+        return Asked(parsed, row)
 
     def _unreadable(
         self, query: Query, reply: Reply, earlier: Reply | None, error: ReplyError

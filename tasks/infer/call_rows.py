@@ -9,8 +9,8 @@ from typing import Any
 
 from tasks.core.calls import Reply, TokenCount, Usage, Via
 from tasks.core.errors import UpstreamError
+from tasks.core.prices import Price
 from tasks.core.records import CallRow
-from tasks.core.settings import Price
 from tasks.infer.query import Query
 
 __all__ = ["as_broken", "failed_row", "is_prompt_cut", "reply_row", "skipped_row", "with_spent"]
@@ -60,7 +60,13 @@ def failed_row(
 
 
 def reply_row(
-    query: Query, reply: Reply, price: Price | None, earlier: Reply | None = None
+    query: Query,
+    reply: Reply,
+    price: Price | None,
+    earlier: Reply | None = None,
+    *,
+    parse_mode: str | None = None,
+    dropped_items: int = 0,
 ) -> CallRow:
     """An answered call; with `earlier`, the answer that had to be asked for twice.
 
@@ -72,6 +78,8 @@ def reply_row(
         **_asked(query),
         **_spent([(one.via, one.usage) for one in counted], price),
         status="ok",
+        parse_mode=parse_mode,
+        dropped_items=dropped_items,
         app_id=reply.app_id,
         endpoint=reply.endpoint,
         finish_reason=reply.finish_reason,

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, TypeVar
 
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import CallFailed
 from tasks.core.files import atomic, write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.records import Input, InputReview
 from tasks.core.run import Run
-from tasks.core.settings import Settings, ToolSettings
-from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.core.settings import Settings
+from tasks.infer.ask import Asked, Asker, Parse, Parsed
 from tasks.infer.call_rows import failed_row
 from tasks.infer.input_steps import InputSteps
 from tasks.infer.journal_only import NOT_IN_JOURNAL, JournalOnly
@@ -122,10 +123,10 @@ class Collector:
         """Steps run at once, one after the other."""
         step(*args)
 
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         """The journal's answer; what it does not answer is written down."""
         if query.stage == "review" and self._reviews_wait:
-            return Answer(None, failed_row(query, CallFailed("it waits", code=NOT_IN_JOURNAL)))
+            return Asked(None, failed_row(query, CallFailed("it waits", code=NOT_IN_JOURNAL)))
         hits = self._reader.hits
         self._reader.missed.clear()
         answer = self._asker.ask(query, parse)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from tasks.core.calls import Reply
+from tasks.core.calls import Reply, TokenCount
 from tasks.core.canary_settings import CANARY
 from tasks.core.cells import cells_of, coverage_of, planned_cells
+from tasks.core.check_settings import CheckSettings, ReviewSettings, ToolSettings
 from tasks.core.records import CallRow, Comment, Input, InputReview, Verdict
-from tasks.core.settings import CheckSettings, ReviewSettings, ToolSettings
-from tasks.infer.ask import Answer, Worker
+from tasks.infer.ask import Asked, Worker
 from tasks.infer.call_rows import as_broken, skipped_row
 from tasks.infer.fan_out import fan_out
 from tasks.infer.fence import INTERNAL_ERROR, fenced_parse, is_ours
 from tasks.infer.query import Query
 from tasks.infer.review_steps import (
-    Batch,
+    CommentBatch,
     Reviewed,
     ask_batch,
     plan_batches,
@@ -34,7 +34,7 @@ from tasks.review.inputs.render import Rendered, render_input
 from tasks.review.inputs.tokens import count_tokens
 from tasks.review.places.anchors import build_comment
 from tasks.review.places.tool_places import part_of
-from tasks.review.prompts import check_messages, prompt_version
+from tasks.review.prompts import Messages, check_messages, prompt_version
 from tasks.review.replies.contract import RawComment
 from tasks.review.replies.replies import ParsedComments, parse_comments
 
@@ -94,7 +94,8 @@ class InputSteps:
             self._finish_unreviewable(self._rendered.unreviewable)
             return
         steps = [
-            partial(self._check, check, part, messages)
+            # Counted here and not by each check: they ask the same at once, so none would find it counted.
+            partial(self._check, check, part, messages, count_tokens(messages, check.model))
             for part, rendered in enumerate(self._rendered.parts)
             for messages in [check_messages(self._item, rendered, self._form)]
             for check in self._worker.settings.check
@@ -103,16 +104,16 @@ class InputSteps:
         fan_out(self._worker.submit, steps, self._guarded(self._checks_done), self._fail)
 
     def _check(
-        self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
+        self, check: CheckSettings, part: int, messages: Messages, counted: TokenCount
     ) -> list[_Checked]:
         try:
-            answer = self._ask_check(check, part, messages)
+            answer = self._ask_check(check, part, messages, counted)
         except Exception as error:
             if not is_ours(error):
                 raise
             self._worker.broken(self._item.input_id, error)
             row = skipped_row(self._item.input_id, "check", check.name, check.model, INTERNAL_ERROR)
-            answer = Answer(None, replace(as_broken(row), part=part))
+            answer = Asked(None, replace(as_broken(row), part=part))
         found = answer.parsed.items if answer.parsed else ()
         return [_Checked(check.name, part, found, answer.row)]
 
@@ -131,8 +132,8 @@ class InputSteps:
         ]
 
     def _ask_check(
-        self, check: CheckSettings, part: int, messages: tuple[dict[str, str], ...]
-    ) -> Answer[ParsedComments]:
+        self, check: CheckSettings, part: int, messages: Messages, counted: TokenCount
+    ) -> Asked[ParsedComments]:
         query = Query(
             input_id=self._item.input_id,
             stage="check",
@@ -141,7 +142,7 @@ class InputSteps:
             messages=messages,
             prompt_version=prompt_version("check", self._form),
             settings=check,
-            counted=count_tokens(messages, check.model),
+            counted=counted,
             anew=CANARY in self._item.extra,
         )
         broken = partial(self._worker.broken, query.input_id)
@@ -176,7 +177,7 @@ class InputSteps:
         spared = {one.name for one in self._worker.settings.tool_check if not one.review}
         return [one for one in comments if one.check_model not in spared]
 
-    def _review(self, review: ReviewSettings, batch: Batch) -> Reviewed:
+    def _review(self, review: ReviewSettings, batch: CommentBatch) -> Reviewed:
         try:
             return ask_batch(self._worker, review, batch)
         except Exception as error:

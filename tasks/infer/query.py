@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.core.calls import TokenCount
-from tasks.core.settings import CheckSettings, ReviewSettings
+from tasks.core.check_settings import CheckSettings, ReviewSettings
 from tasks.review.prompts import Messages
 
 __all__ = ["Query"]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tasks.core.calls import Reply
 from tasks.core.canary_settings import CANARY
+from tasks.core.check_settings import ReviewSettings
 from tasks.core.records import CallRow, Comment, Input, Verdict
-from tasks.core.settings import ReviewSettings
 from tasks.infer.ask import Worker
 from tasks.infer.fence import fenced_parse
 from tasks.infer.query import Query
@@ -19,13 +19,13 @@ from tasks.review.prompts import PromptForm, named, prompt_version, review_messa
 from tasks.review.replies.contract import RawVerdict
 from tasks.review.replies.replies import ParsedVerdicts, parse_verdicts
 
-__all__ = ["Batch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
+__all__ = ["CommentBatch", "Reviewed", "ask_batch", "plan_batches", "to_review", "with_verdicts"]
 
 _SEVERE = frozenset({"critical", "high"})
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CommentBatch:
     """Comments of one input that go into one review call."""
 
     item: Input
@@ -60,21 +60,21 @@ def plan_batches(
     size: int,
     *,
     form: PromptForm,
-) -> list[Batch]:
+) -> list[CommentBatch]:
     """Calls of at most `size` comments, each beside the part of the input it is about.
 
     `where` gives the part of each comment_id.
     """
-    batches: list[Batch] = []
+    batches: list[CommentBatch] = []
     for part, rendered in enumerate(parts):
         here = [comment for comment in comments if where[comment.comment_id] == part]
         for first in range(0, len(here), size):
             chunk = tuple(here[first : first + size])
-            batches.append(Batch(item, rendered, len(batches), chunk, form))
+            batches.append(CommentBatch(item, rendered, len(batches), chunk, form))
     return batches
 
 
-def ask_batch(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
+def ask_batch(asker: Worker, settings: ReviewSettings, batch: CommentBatch) -> Reviewed:
     """One call for the batch, and one more for each comment that the reply left out."""
     first = _ask(asker, settings, batch)
     if len(batch.comments) == 1 or not first.verdicts:
@@ -88,7 +88,7 @@ def ask_batch(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed
     return _complete(Reviewed(verdicts, rows), batch, settings)
 
 
-def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
+def _ask(asker: Worker, settings: ReviewSettings, batch: CommentBatch) -> Reviewed:
     names = {name: one.comment_id for name, one in named(batch.comments).items()}
     messages = review_messages(batch.item, batch.rendered, batch.comments, batch.form)
     query = Query(
@@ -116,7 +116,7 @@ def _ask(asker: Worker, settings: ReviewSettings, batch: Batch) -> Reviewed:
     return Reviewed(verdicts, [answer.row])
 
 
-def _complete(reviewed: Reviewed, batch: Batch, settings: ReviewSettings) -> Reviewed:
+def _complete(reviewed: Reviewed, batch: CommentBatch, settings: ReviewSettings) -> Reviewed:
     missing = {
         comment.comment_id: Verdict(settings.model, "missing")
         for comment in batch.comments

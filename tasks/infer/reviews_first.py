@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import CallFailed
 from tasks.core.quotas import AppId
 from tasks.core.records import Input
-from tasks.core.settings import Settings, ToolSettings
-from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.core.settings import Settings
+from tasks.infer.ask import Asked, Asker, Parse, Parsed
 from tasks.infer.call_rows import failed_row
 from tasks.infer.fan_out import CountDownLatch
 from tasks.infer.input_steps import InputSteps
@@ -63,7 +64,7 @@ class ReviewsFirst:
         for item in items:
             InputSteps(self, item, lambda _: latch.done(), latch.fail).start()
 
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         """A check's answer from the journal, a review's from a model as well."""
         if query.stage == "check":
             reader = JournalOnly(self._journal, self._pool)
@@ -73,7 +74,7 @@ class ReviewsFirst:
                 self._open.add(query.input_id)
             return answer
         if query.input_id in self._open:
-            return Answer(None, failed_row(query, CallFailed("it waits", code=NOT_IN_JOURNAL)))
+            return Asked(None, failed_row(query, CallFailed("it waits", code=NOT_IN_JOURNAL)))
         return self._asker.ask(query, parse)
 
     def broken(self, input_id: str, error: BaseException) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import accumulate
@@ -15,13 +16,14 @@ import orjson
 from pydantic import SecretStr
 
 from tasks.core.cells import REMEDIES
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import Stopped
 from tasks.core.files import atomic
 from tasks.core.paths import ShardPaths
 from tasks.core.records import CallRow, Input, InputReview
 from tasks.core.run import Run
-from tasks.core.settings import Settings, ToolSettings
-from tasks.infer.ask import Answer, Asker, Parse, Parsed
+from tasks.core.settings import Settings
+from tasks.infer.ask import Asked, Asker, Parse, Parsed
 from tasks.infer.fan_out import CountDownLatch
 from tasks.infer.fence import short_traceback
 from tasks.infer.input_steps import InputSteps
@@ -35,7 +37,8 @@ from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
 from tasks.review.prompts.team_rules import TeamRules
 from tasks.upstream.batches.store import open_batches
-from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller, open_caller
 
 __all__ = ["ShardWorker", "current", "open_shard_worker"]
 
@@ -69,6 +72,7 @@ class ShardWorker:
         self._broken = 0
         self._latches: set[CountDownLatch] = set()
         self._closed = False
+        self._begun: dict[int, Future[None]] = {}
 
     @property
     def inputs(self) -> int:
@@ -79,7 +83,7 @@ class ShardWorker:
         """Queue a step on the shard's threads."""
         self._pool.submit(partial(step, *args))
 
-    def ask(self, query: Query, parse: Parse[_P]) -> Answer[_P]:
+    def ask(self, query: Query, parse: Parse[_P]) -> Asked[_P]:
         """Ask, count and log a failure."""
         answer = self._asker.ask(query, parse)
         self.progress.asked(answer.row)
@@ -135,6 +139,12 @@ class ShardWorker:
                 f" ({remedy})" if (remedy := REMEDIES.get(row.reason or "")) else "",
             )
 
+    def begin(self, threads: Executor, slices: Sequence[tuple[int, int]]) -> None:
+        """Begin slices on `threads`, before anybody asks for them by `review_slice`, which waits then."""
+        self._begun = {
+            first: threads.submit(self._write_part, first, last) for first, last in slices
+        }
+
     def review_slice(self, first: int, last: int) -> None:
         """Review inputs [first, last) of the shard and write their part; does nothing if it is there.
 
@@ -142,6 +152,15 @@ class ShardWorker:
             Stopped: the run is ending; the answers so far are in the journal.
             OutputError: the part cannot be written.
         """
+        begun = self._begun.pop(first, None)
+        if begun is None:
+            self._write_part(first, last)
+        else:
+            begun.result()
+
+    def _write_part(self, first: int, last: int) -> None:
+        if self._closed:
+            raise _stopped()
         target = self._shard.part(first)
         if target.exists():
             return

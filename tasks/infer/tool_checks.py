@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import ConfigError, ReplyError
 from tasks.core.records import CallRow, Input
 from tasks.core.selection import GitOptions, Selection
-from tasks.core.settings import Settings, ToolSettings
+from tasks.core.settings import Settings
 from tasks.infer.fence import INTERNAL_ERROR, is_ours
 from tasks.infer.tool_files import lay_out, path_for
 from tasks.infer.tool_run import Ended, find_program, run_tool, tool_commands, tool_environment

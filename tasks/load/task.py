@@ -77,8 +77,11 @@ def load(
     *,
     draw: Draw | None = None,
     rules: TeamRules | None = None,
+    done: Loaded | None = None,
 ) -> Loaded:
-    """Stage task; see `load_source`."""
+    """Stage task; see `load_source`. `done`: it was done already, while Prefect's server started."""
+    if done is not None:
+        return done
     return load_source(source, paths, limit, max_input_tokens, options, draw=draw, rules=rules)
 
 

@@ -31,7 +31,7 @@ from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.tables import read_manifest, read_reviews
 from tasks.review.findings.findings import with_repository, worst_first
 from tasks.review.findings.history import (
-    Comparison,
+    HistoryComparison,
     carried_findings,
     carried_name,
     earlier_findings,
@@ -176,7 +176,7 @@ def _is_readable(paths: RunPaths, log: _Log) -> bool:
     return True
 
 
-def start_comparison(earlier: RunPaths | None, log: _Log) -> Comparison | None:
+def start_comparison(earlier: RunPaths | None, log: _Log) -> HistoryComparison | None:
     """A comparison that the run's inputs are added to; None without an earlier run."""
     if earlier is None:
         return None
@@ -184,7 +184,7 @@ def start_comparison(earlier: RunPaths | None, log: _Log) -> Comparison | None:
         carried = dict(map(carried_findings, read_carried(earlier)))
         reviews = read_reviews(earlier, _COLUMNS)
         shown = {name: one for row in reviews for name, one in earlier_findings(row)}
-        return Comparison(carried | shown, read_manifest(earlier)["started_at"])
+        return HistoryComparison(carried | shown, read_manifest(earlier)["started_at"])
     except _DAMAGED as error:
         # This run's answers are paid for: they are not given up for a folder that is gone by now.
         log.warning("no comparison with the earlier run: %s", error)
@@ -192,7 +192,7 @@ def start_comparison(earlier: RunPaths | None, log: _Log) -> Comparison | None:
 
 
 def close_comparison(
-    baseline: Baseline, comparison: Comparison | None, paths: RunPaths, log: _Log
+    baseline: Baseline, comparison: HistoryComparison | None, paths: RunPaths, log: _Log
 ) -> HistoryFacts | None:
     """The comparison for the manifest: counts of findings, and the worst of those that are gone.
 
@@ -217,7 +217,9 @@ def close_comparison(
     return cast("HistoryFacts", history)
 
 
-def _gone_files(baseline: Baseline, comparison: Comparison, paths: RunPaths) -> Iterator[str]:
+def _gone_files(
+    baseline: Baseline, comparison: HistoryComparison, paths: RunPaths
+) -> Iterator[str]:
     """Files with findings that were deleted in this range, or that the folder has no more."""
     if baseline.folder is not None:
         yield from (one for one in comparison.files if not (baseline.folder / one).exists())

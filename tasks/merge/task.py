@@ -14,12 +14,13 @@ from tasks.core.cells import Cell, Plan, RunCounts, cells_of, coverage_of
 from tasks.core.errors import StateError
 from tasks.core.failures import Failures
 from tasks.core.files import atomic
-from tasks.core.manifest import FailureFacts, HistoryFacts
+from tasks.core.manifest import HistoryFacts
 from tasks.core.paths import RunPaths, ShardPaths
+from tasks.core.upstream_facts import FailureFacts
 from tasks.merge.baseline import Baseline, close_comparison, start_comparison
 from tasks.merge.canaries import canary_file
 from tasks.merge.sections import SectionCounts, count_section
-from tasks.review.findings.history import Comparison
+from tasks.review.findings.history import HistoryComparison
 from tasks.review.findings.suppressions import suppress
 
 __all__ = ["Merged", "merge", "merge_shards"]
@@ -69,7 +70,7 @@ def merge_shards(
     expected_inputs: int,
     *,
     suppressions: Mapping[str, str],
-    comparison: Comparison | None,
+    comparison: HistoryComparison | None,
     failures: Failures,
     sections: dict[str, SectionCounts],
 ) -> RunCounts:

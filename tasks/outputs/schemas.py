@@ -1,5 +1,5 @@
 """
-The Arrow schemas of every output, written down once.
+The Arrow schemas of every output, made from the records of tasks.core.records.
 
     reviews.parquet    one row per input, comments and calls nested
     comments.parquet   one row per comment, verdict in flat columns
@@ -11,129 +11,65 @@ when a column changes its meaning or goes away; new columns alone do not raise i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
 from tasks.core.manifest import OutputEntry
+from tasks.core.records import CallRow, Comment, Expected, Long, Verdict
 
 __all__ = ["CALLS", "COMMENTS", "REVIEWS", "SCHEMAS", "SCHEMA_VERSION", "Output"]
 
 SCHEMA_VERSION = 1
 
-_TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
+_TEXT, _INT = pa.string(), pa.int32()
+_PLAIN = {str: _TEXT, int: _INT, Long: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
-def _fields(**types: pa.DataType) -> list[pa.Field]:
-    return [pa.field(name, kind) for name, kind in types.items()]
+def _type(hint: Any) -> pa.DataType:
+    """The Arrow type of a field of a record."""
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if isinstance(hint, type) and is_dataclass(hint):
+        return pa.struct(_fields(hint))
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return _TEXT
+    if origin is tuple:
+        return pa.list_(_type(inner[0]))
+    return _type(next(one for one in inner if one is not NoneType))
 
 
-_VERDICT = _fields(
-    review_model=_TEXT,
-    status=_TEXT,
-    decision=_TEXT,
-    score=_INT,
-    reason=_TEXT,
-    evidence=_TEXT,
-    corrected_severity=_TEXT,
-    corrected_start_line=_INT,
-    corrected_end_line=_INT,
-    duplicate_of=_TEXT,
-)
+def _fields(record: type) -> list[pa.Field]:
+    """The fields of a record as columns, all of which may be null."""
+    hints = get_type_hints(record, include_extras=True)
+    return [pa.field(name, _type(hint)) for name, hint in hints.items()]
 
-_COMMENT = _fields(
-    comment_id=_TEXT,
-    fingerprint=_TEXT,
-    check_model=_TEXT,
-    path=_TEXT,
-    side=_TEXT,
-    start_line=_INT,
-    end_line=_INT,
-    loc_method=_TEXT,
-    category=_TEXT,
-    severity=_TEXT,
-    confidence=_REAL,
-    title=_TEXT,
-    message=_TEXT,
-    rationale=_TEXT,
-    existing_code=_TEXT,
-    suggestion=_TEXT,
-    cluster_id=_TEXT,
-    check_models=pa.list_(_TEXT),
-    agreement=_INT,
-    verdict=pa.struct(_VERDICT),
-    outcome=_TEXT,
-    drop_reason=_TEXT,
-    age=_TEXT,
-    since=_TEXT,
-    severity_said=_TEXT,
-)
 
-_CALL = _fields(
-    stage=_TEXT,
-    name=_TEXT,
-    part=_INT,
-    model=_TEXT,
-    status=_TEXT,
-    reason=_TEXT,
-    app_id=_TEXT,
-    endpoint=_TEXT,
-    finish_reason=_TEXT,
-    parse_mode=_TEXT,
-    dropped_items=_INT,
-    attempts=_INT,
-    journaled=pa.bool_(),
-    latency_ms=_LONG,
-    first_token_ms=_LONG,
-    queue_ms=_LONG,
-    started_at=_REAL,
-    trace_id=_TEXT,
-    request_id=_TEXT,
-    prompt_sha256=_TEXT,
-    counted_tokens=_LONG,
-    counted_exact=pa.bool_(),
-    input_tokens=_LONG,
-    output_tokens=_LONG,
-    cached_tokens=_LONG,
-    reasoning_tokens=_LONG,
-    cost_usd=_REAL,
-    raw_snippet=_TEXT,
-    sent_model=_TEXT,
-    via=_TEXT,
-    batch_id=_TEXT,
-    cache_write_tokens=_LONG,
-)
-
-_EXPECTED = _fields(
-    path=_TEXT,
-    start_line=_INT,
-    end_line=_INT,
-    side=_TEXT,
-    category=_TEXT,
-    severity=_TEXT,
-    message=_TEXT,
-)
+_CALL = [field for field in _fields(CallRow) if field.name != "input_id"]
 
 REVIEWS = pa.schema(
-    _fields(
-        input_id=_TEXT,
-        run_id=_TEXT,
-        kind=_TEXT,
-        path=_TEXT,
-        language=_TEXT,
-        title=_TEXT,
-        input_sha256=_TEXT,
-        coverage=_TEXT,
-        coverage_reason=_TEXT,
-        comments=pa.list_(pa.struct(_COMMENT)),
-        calls=pa.list_(pa.struct(_CALL)),
-        expected=pa.list_(pa.struct(_EXPECTED)),
-        extra=_TEXT,
-        n_comments=_INT,
-        n_kept=_INT,
-        n_unverified=_INT,
-        schema_version=_INT,
-    )
+    {
+        "input_id": _TEXT,
+        "run_id": _TEXT,
+        "kind": _TEXT,
+        "path": _TEXT,
+        "language": _TEXT,
+        "title": _TEXT,
+        "input_sha256": _TEXT,
+        "coverage": _TEXT,
+        "coverage_reason": _TEXT,
+        "comments": pa.list_(_type(Comment)),
+        "calls": pa.list_(pa.struct(_CALL)),
+        "expected": pa.list_(_type(Expected)),
+        "extra": _TEXT,
+        "n_comments": _INT,
+        "n_kept": _INT,
+        "n_unverified": _INT,
+        "schema_version": _INT,
+    }
 )
 """`extra` is a JSON object of the source's other columns; `expected` is null when not labelled."""
 
@@ -141,8 +77,8 @@ COMMENTS = pa.schema(
     [
         pa.field("input_id", _TEXT),
         pa.field("run_id", _TEXT),
-        *[field for field in _COMMENT if field.name != "verdict"],
-        *[pa.field(f"verdict_{field.name}", field.type) for field in _VERDICT],
+        *[field for field in _fields(Comment) if field.name != "verdict"],
+        *[pa.field(f"verdict_{field.name}", field.type) for field in _fields(Verdict)],
     ]
 )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tasks.core.manifest import CanaryChange, CanaryFacts, RunFacts
+from tasks.core.canary_facts import CanaryChange, CanaryFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.stats import wilson
 
 __all__ = [

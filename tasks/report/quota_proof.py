@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tasks.core.manifest import QuotaProof, QuotaProofRow
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
+from tasks.core.upstream_facts import QuotaProof, QuotaProofRow
 from tasks.upstream.quota import (
     QuotaStatistics,
     QuotaUse,

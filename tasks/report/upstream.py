@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.core.failures import local_time
-from tasks.core.manifest import RunFacts, UpstreamFacts
+from tasks.core.manifest import RunFacts
+from tasks.core.upstream_facts import UpstreamFacts
 
 __all__ = ["UpstreamTable", "upstream_tables"]
 
@@ -19,6 +20,8 @@ class UpstreamTable(NamedTuple):
     note: str
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    worded: bool = False
+    """The last column has sentences of others, of any length: no table of Markdown, which does not break lines."""
 
 
 def upstream_tables(manifest: RunFacts) -> list[UpstreamTable]:
@@ -70,12 +73,14 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             *("failures", "What failed", "Failed calls, with one example of what was said."),
             ("calls", "reason", "model", "endpoint", "said"),
             failures,
+            worded=True,
         ),
         UpstreamTable(
             *("closed", "Models that are closed"),
             "Refused whatever was asked, so no more was sent; a later run asks once more.",
             ("model", "endpoint", "last words"),
             closed,
+            worded=True,
         ),
         UpstreamTable(
             *(
@@ -85,6 +90,7 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             ),
             ("app_id", "seen", "until", "said"),
             holds,
+            worded=True,
         ),
         UpstreamTable(
             *(
@@ -94,5 +100,6 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             ),
             ("model", "otherwise"),
             list(facts["adapted"].items()),
+            worded=True,
         ),
     ]

@@ -22,8 +22,8 @@ from pathlib import Path
 from tasks.core.budgets import NANOS, BudgetSettings, Cap, amount_text
 from tasks.core.calls import Request, Usage, Via
 from tasks.core.errors import OverBudget, StateError, Stopped
-from tasks.core.manifest import BudgetRow
-from tasks.core.settings import Price
+from tasks.core.prices import Price
+from tasks.core.upstream_facts import BudgetRow
 from tasks.upstream.quota import Quota
 from tasks.upstream.quota.open_store import reading
 from tasks.upstream.quota.spending import (

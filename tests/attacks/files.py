@@ -129,7 +129,7 @@ def state_files(folder: Path) -> Tally:
             for n, fault in enumerate(_FAULTS.values())
         ]
         for name, done in zip(_FAULTS, work, strict=True):
-            answered, kept = done.result()
+            answered, kept = done.result(120)
             lost = answered - kept
             tally.note(f"{name}: {lost} answers lost", came_through=lost > 0)
             tally.note(f"{name}: {answered} of {_CALLS}", came_through=answered < _CALLS)
@@ -174,5 +174,5 @@ def _run(
                 fault(folder)
             asked = {text: threads.submit(ask, text) for text in todo[at : at + 4]}
             for text, done in asked.items():
-                done.result()
+                done.result(120)
                 answered.add(text)

@@ -18,7 +18,8 @@ from tasks.core.calls import MAX_COUNT, Reply, Request
 from tasks.core.errors import ReviewError
 from tasks.core.quotas import AppId
 from tasks.review.replies.replies import parse_comments
-from tasks.upstream.calls.caller import CallLimits, open_caller
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import open_caller
 from tests.attacks.tally import Tally
 from tests.attacks.upstream import Pieces, asked, completion, http, serving
 from tests.end_to_end.test_secrets import readable

@@ -108,7 +108,7 @@ def _alternates(folder: Path, tally: Tally, marker: Path) -> None:
     _git(repository, "config", "protocol.ext.allow", "always")
     blob = subprocess.run(
         ["git", "-C", str(repository), "rev-parse", "HEAD:a.py"],
-        check=True, capture_output=True, text=True,
+        check=True, timeout=60, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     with suppress(SourceError):  # it names the missing object and the remedy

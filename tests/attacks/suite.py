@@ -87,7 +87,7 @@ def run_suite(folder: Path) -> dict[str, Tally]:
     named = folder / "suite.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={named}"]
     command += ["-o", "junit_family=xunit1", "-m", "", *ids]  # those of `make chaos` too
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, timeout=600, capture_output=True, text=True)
     if not named.exists():
         raise RuntimeError(done.stdout[-3000:] + done.stderr[-3000:])
     cases = list(ET.parse(named).getroot().iter("testcase"))

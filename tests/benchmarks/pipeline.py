@@ -28,7 +28,7 @@ from typing import Any
 from whole_run import KEYS, Cost, WholeRun, measure, write_inputs
 
 from deployments.sandbox import Sandbox, start_sandbox
-from tasks.core.settings import CheckSettings
+from tasks.core.check_settings import CheckSettings
 from tasks.load.rows import read_input
 from tasks.review.inputs.render import render_input
 from tasks.review.prompts import check_messages

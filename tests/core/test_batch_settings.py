@@ -9,7 +9,8 @@ import pytest
 from tasks.core.batch_settings import BatchSettings, instant_after
 from tasks.core.calls import Usage
 from tasks.core.errors import ConfigError
-from tasks.core.settings import Price, Settings, load_settings
+from tasks.core.prices import Price
+from tasks.core.settings import Settings, load_settings
 
 _POOL = """
 [app_ids.a]

@@ -20,7 +20,12 @@ VALUES = st.recursive(
 )
 PARAMS = st.dictionaries(st.text(max_size=8), VALUES, max_size=4)
 MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["system", "user"]), "content": st.text()}),
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "user"]),
+            "content": st.text() | st.text(st.characters(max_codepoint=0x7F)) | st.just("a\ud800"),
+        }
+    ),
     max_size=3,
 ).map(tuple)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.core.failures import Failures, failure_sentence
-from tasks.core.manifest import FailureFacts
+from tasks.core.upstream_facts import FailureFacts
 
 
 def _call(reason: str | None, said: str | None = None, **more: object) -> dict[str, object]:

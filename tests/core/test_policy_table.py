@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.core.settings import Policy, load_settings
+from tasks.core.policy_settings import Policy
+from tasks.core.settings import load_settings
 
 POOL = """
 mode = "check"

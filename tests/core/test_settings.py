@@ -8,9 +8,11 @@ import pytest
 
 from tasks.core.app_id_settings import AppIdSettings
 from tasks.core.calls import Request, Usage
+from tasks.core.check_settings import CheckSettings, ToolSettings
 from tasks.core.errors import ConfigError
+from tasks.core.prices import Price
 from tasks.core.quotas import Window, parse_window
-from tasks.core.settings import CheckSettings, Price, Settings, ToolSettings, load_settings
+from tasks.core.settings import Settings, load_settings
 from tasks.upstream.calls.completion import body_of
 from tests.factories import STRICT
 

@@ -99,7 +99,7 @@ def test_commands_are_there(compose: dict[str, Any]) -> None:
     assert importlib.util.find_spec(compose["services"]["server"]["entrypoint"][-1]) is not None
     (script,) = compose["services"]["deploy"]["entrypoint"]
     assert (ROOT / script).stat().st_mode & 0o111
-    subprocess.run(["sh", "-n", ROOT / script], check=True)
+    subprocess.run(["sh", "-n", ROOT / script], check=True, timeout=60)
     for unit in UNITS:
         for command in (*lines(unit, "ExecStart"), *lines(unit, "ExecStartPre")):
             path = command.split()[0].removeprefix(f"{INSTALLED}/")
@@ -145,6 +145,7 @@ def test_dockerfile_passes_hadolint() -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -162,6 +163,7 @@ def test_units_pass_systemd_analyze(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(UNITS) == 4

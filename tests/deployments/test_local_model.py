@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from deployments.local_model.bounds import bounded_schema
 from deployments.local_model.engine import weights_path
 from tasks.core.errors import ConfigError
 from tasks.review.replies.contract import response_format
+from tests.processes import next_line, started
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ModelOptions(context=2048, max_chars=30, max_items=1)
@@ -129,18 +128,9 @@ def test_what_is_not_a_request_is_refused(model: httpx.Client) -> None:
 def test_the_child_dies_with_a_killed_parent() -> None:
     """Kill -9 of the parent runs no clean-up, and still nothing goes on listening."""
     code = "from deployments.local_model import local_model as m\nwith m() as url:\n print(url, flush=True)\n input()"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with parent:
-        assert parent.stdout is not None
-        base_url = parent.stdout.readline().strip()
+    with started([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE) as parent:
+        base_url = next_line(parent)
         assert _listens(base_url)
-        os.kill(parent.pid, signal.SIGKILL)
     assert _becomes(lambda: not _listens(base_url))
 
 
@@ -164,7 +154,9 @@ def test_a_taken_port_is_an_error_with_a_remedy(model: httpx.Client) -> None:
         *(sys.executable, "-m", "flows.cli.main", "local-model"),
         *("--port", str(model.base_url.port)),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 2
     assert "--port" in done.stderr
     assert "Traceback" not in done.stderr

@@ -89,4 +89,4 @@ def test_a_reused_pid_is_left_alone(service: Service) -> None:
         assert stranger.poll() is None
     finally:
         stranger.kill()
-        stranger.wait()
+        stranger.wait(10)

@@ -186,7 +186,7 @@ def test_stopped_and_killed_while_it_waits(
     looked = looks()
     await_condition(lambda: looks() > looked + 2, "it waits")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)
     assert sandbox.stats()["batches"]["made"] == 2
     sandbox.advance(5000)
     sandbox.control(batch={"seconds": 0})

@@ -39,7 +39,7 @@ def test_killed_with_9_on_a_database_that_restarts(
     process = job.start(source)
     await_condition(lambda: sandbox.stats()["requests"] >= INPUTS * CHECKS // 3, "a third")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)
     seen = sandbox.stats()["requests"]
 
     process = job.start(source)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,24 +19,17 @@ from tests.runs import await_condition, config, numbered
 MakeJob = Callable[..., Job]
 
 _PAGE = 4096
-_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 
 
-Under = Callable[[str], list[str]]
-
-
-@pytest.fixture
-def mounted(tmp_path: Path) -> Under:
-    """Makes a command that runs another one where a mount was done first, and nowhere else."""
-
-    def under(mount: str) -> list[str]:
-        return [*_NAMESPACE, "sh", "-c", f'{mount} && exec "$@"', "sh"]
-
-    probe = [*under(f"mount -t tmpfs -o size=64k tmpfs {tmp_path}"), "true"]
-    done = subprocess.run(probe, check=False, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def _mounts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where a process may not mount for itself."""
+    folder = tmp_path_factory.mktemp("mounted")
+    namespace = ("unshare", "--user", "--map-root-user", "--mount")
+    probe = [*namespace, "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    done = subprocess.run(probe, check=False, timeout=60, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"mounting in a user namespace is not permitted here: {done.stderr.strip()}")
-    return under
 
 
 @pytest.fixture
@@ -58,9 +51,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in named if path.is_file() and path.suffix}
 
 
-def refused(job: Job, source: Path, under: Sequence[str] = ()) -> str:
-    """Run it, expect exit code 2 and one clear message; returns the message."""
-    ended = job.command(source, under=under) if under else job.run(source)
+def refused(job: Job, source: Path, mount: str = "") -> str:
+    """Run it, after a mount of its own, expect exit code 2 and one clear message; returns it."""
+    ended = job.command(source, mount=mount) if mount else job.run(source)
     assert ended.code == 2, ended.err
     assert "Traceback" not in ended.err
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
@@ -68,20 +61,18 @@ def refused(job: Job, source: Path, under: Sequence[str] = ()) -> str:
     return errors[0]
 
 
-def test_full_output_disk(
-    sandbox: Sandbox, make_job: MakeJob, source: Path, mounted: Under
-) -> None:
+@pytest.mark.usefixtures("_mounts")
+def test_full_output_disk(sandbox: Sandbox, make_job: MakeJob, source: Path) -> None:
     """The message says what to free; nothing of the run is left half written."""
     job = make_job(config(sandbox))
     job.output.mkdir()
     full = f"mount -t tmpfs -o size=12k tmpfs {job.output}"
-    said = refused(job, source, mounted(full))
+    said = refused(job, source, full)
     assert "the disk is full: free some space" in said
 
 
-def test_full_state_disk(
-    sandbox: Sandbox, make_job: MakeJob, tmp_path: Path, mounted: Under
-) -> None:
+@pytest.mark.usefixtures("_mounts")
+def test_full_state_disk(sandbox: Sandbox, make_job: MakeJob, tmp_path: Path) -> None:
     """The journal's disk fills up in mid-run: exit code 2, and earlier outputs are as they were."""
     job = make_job(config(sandbox))
     state = job.folder / "state"
@@ -92,26 +83,26 @@ def test_full_state_disk(
         f"mount -t tmpfs -o size=9m tmpfs {state} && {{ ( until {begun}; do sleep 0.1; done; "
         f"dd if=/dev/zero of={state}/other bs=4k ) >/dev/null 2>&1 & }}"
     )
-    said = refused(job, numbered(tmp_path / "many.jsonl", 200), mounted(filled))
+    said = refused(job, numbered(tmp_path / "many.jsonl", 200), filled)
     assert "free space on its disk" in said or "disk is full" in said
     assert files(job.output) == before
 
 
+@pytest.mark.usefixtures("_mounts")
 def test_state_disk_that_is_full_from_the_start(
-    sandbox: Sandbox, make_job: MakeJob, source: Path, mounted: Under
+    sandbox: Sandbox, make_job: MakeJob, source: Path
 ) -> None:
     """The room that is there and that is needed is told before the first call."""
     job = make_job(config(sandbox))
     state = job.folder / "state"
     state.mkdir()
-    said = refused(job, source, mounted(f"mount -t tmpfs -o size=400k tmpfs {state}"))
+    said = refused(job, source, f"mount -t tmpfs -o size=400k tmpfs {state}")
     assert "MB free and a run needs at least 8 MB: free some space" in said
     assert sandbox.stats()["requests"] == 0
 
 
-def test_read_only_output_and_state(
-    sandbox: Sandbox, make_job: MakeJob, source: Path, mounted: Under
-) -> None:
+@pytest.mark.usefixtures("_mounts")
+def test_read_only_output_and_state(sandbox: Sandbox, make_job: MakeJob, source: Path) -> None:
     """Each is named with its remedy, and no call is made."""
     job = make_job(config(sandbox))
     before = earlier(job.output)
@@ -119,7 +110,7 @@ def test_read_only_output_and_state(
     state.mkdir()
     for folder, remedy in ((job.output, "choose another --output"), (state, "writable")):
         read_only = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
-        said = refused(job, source, mounted(read_only))
+        said = refused(job, source, read_only)
         assert str(folder) in said
         assert remedy in said
     assert {**files(job.output), **before} == files(job.output)

@@ -72,7 +72,7 @@ def test_keys_that_expire_before_and_in_mid_run(
         # Which server is Prefect's stands in the context, which a thread does not take along.
         rotation = executor.submit(copy_context().run, _rotate, sandbox)
         finished = job.run("in.jsonl")
-        rotation.result()
+        rotation.result(60)
 
     assert finished.code == 0, finished.err
     assert (job.folder / "reads").read_text() == "x\n" * 3

@@ -58,7 +58,7 @@ def test_the_mix_is_named_and_a_rerun_mends_it(
     fill(stage)
     await_condition(lambda: calls.stat().st_ino != earlier, "its first output is moved")
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)
     assert manifest.read_bytes() == kept, "killed too late"
     for one in output.glob("d*"):
         one.unlink()

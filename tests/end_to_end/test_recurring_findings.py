@@ -81,7 +81,9 @@ class Repository:
             for what in ("NAME", "EMAIL")
         }
         quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        subprocess.run(["git", *arguments], cwd=self.root, env=os.environ | who | quiet, check=True)
+        subprocess.run(
+            ["git", *arguments], cwd=self.root, env=os.environ | who | quiet, check=True, timeout=60
+        )
 
 
 def script(files: dict[str, str]) -> list[dict[str, Any]]:

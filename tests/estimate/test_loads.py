@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.settings import Price, load_settings
+from tasks.core.prices import Price
+from tasks.core.settings import load_settings
 from tasks.estimate.loads import (
     Load,
     assumed_calls,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tasks.core.calls import Reply, TokenCount, Usage
+from tasks.core.check_settings import CheckSettings
 from tasks.core.errors import CallFailed
-from tasks.core.settings import CheckSettings, Price
+from tasks.core.prices import Price
 from tasks.infer.call_rows import failed_row, reply_row
 from tasks.infer.query import Query
 

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.sandbox import Sandbox
 from deployments.sandbox.prompt import Prompt
-from tasks.core.manifest import CanaryFacts
+from tasks.core.canary_facts import CanaryFacts
 from tasks.core.records import Comment, Input
 from tasks.core.settings import load_settings
 from tasks.finished.canaries.facts import canary_facts

@@ -52,5 +52,5 @@ def test_open_files_are_enough_or_refused_with_the_number(
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < max(limits):
         pytest.skip("the hard limit here is lower already")
     command = [sys.executable, "-c", _ENSURE, *map(str, (*limits, threads))]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
     assert said in done.stdout + done.stderr

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.core.errors import Stopped
 from tasks.infer.thread_pool import START, AdaptiveThreadPool
+from tests.runs import await_condition
 
 WAIT = 20.0
 
@@ -100,8 +101,7 @@ def test_a_closed_pool_takes_no_steps_and_drops_those_that_wait() -> None:
     assert started.wait(WAIT)
     closing = threading.Thread(target=pool.close)
     closing.start()
-    while not pool._closed:
-        threading.Event().wait(0.001)
+    await_condition(lambda: pool._closed, "it closes")
     go_on.set()
     closing.join(WAIT)
     assert ran == []

@@ -20,6 +20,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tasks.core.records import Verdict
+from tasks.outputs.findings import read_findings
+from tasks.report.findings import summarise_findings
 from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
 from tasks.report.summary import summarise
@@ -59,7 +61,9 @@ def _report(paths: Any, manifest: dict[str, Any]) -> Path:
     rows = [{"app_id": alias, "sends": 9, "most in a window": "3 of 3 in 60 s"} for alias in POOL]
     proof = {"kept": True, "sends": 36, "rate_limited": 0, "span_s": 1201.5, "optimum_s": 1180.0}
     frames = read_frames(paths)
-    write_html(paths, manifest, proof | {"app_ids": rows}, frames, summarise(*frames))
+    found = summarise_findings(read_findings(paths))
+    proof |= {"app_ids": rows}
+    write_html(paths, manifest, proof, frames, summarise(*frames), findings=found)
     return Path(paths.html)
 
 

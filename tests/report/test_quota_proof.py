@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from tasks.core.manifest import QuotaProof
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.quota_proof import quota_proof
 from tasks.report.words import quota_sentence
 from tasks.upstream.quota import Quota, Signal

@@ -10,6 +10,7 @@ from flows.setup.manifest import with_last_words
 from flows.ui.run_display import state_message
 from tasks.core.cells import Cell, RunCounts
 from tasks.core.failures import local_time
+from tasks.report.findings import FindingsSummary
 from tasks.report.markdown import report_text
 from tasks.report.summary import SUMMARY_CALL_COLUMNS, SUMMARY_COMMENT_COLUMNS, summarise
 from tasks.report.upstream import upstream_tables
@@ -36,7 +37,7 @@ def _text(facts: dict[str, Any]) -> str:
     columns = SUMMARY_CALL_COLUMNS, SUMMARY_COMMENT_COLUMNS
     summary = summarise(*(pd.DataFrame(columns=list(names)) for names in columns))
     quota: Any = {"kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0}
-    return report_text(facts, summary, quota | {"app_ids": []})  # type: ignore[arg-type]
+    return report_text(facts, summary, quota | {"app_ids": []}, FindingsSummary())  # type: ignore[arg-type]
 
 
 def test_words_of_others_are_no_markup() -> None:

@@ -193,7 +193,7 @@ def test_messages_are_the_same_in_another_process() -> None:
         f"print(PROMPT_VERSION); print(check_messages(i, {CODE!r}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == f"{PROMPT_VERSION}\n{check_messages(SNIPPET, CODE)}\n"
 

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from deployments.sandbox import Sandbox
 from tasks.core.calls import Request
 from tasks.core.quotas import AppId
-from tasks.upstream.calls.caller import Caller, CallLimits, open_caller
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller, open_caller
 from tests.upstream.provider import Provider, serve_provider
 
 QUICK = CallLimits(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -17,9 +14,10 @@ from deployments.sandbox import Sandbox
 from tasks.core.budgets import BudgetCaps, BudgetSettings
 from tasks.core.calls import Request
 from tasks.core.errors import OverBudget, UpstreamError
-from tasks.core.settings import Price
+from tasks.core.prices import Price
 from tasks.upstream.budget import read_budget
 from tasks.upstream.calls.caller import Caller
+from tests.processes import next_line, started
 
 OpenCaller = Callable[..., Caller]
 PRICE = Price(input=2.0, output=8.0)
@@ -34,7 +32,7 @@ from pydantic import SecretStr
 from tasks.core.budgets import BudgetSettings
 from tasks.core.errors import UpstreamError
 from tasks.core.quotas import AppId
-from tasks.core.settings import Price
+from tasks.core.prices import Price
 from tasks.upstream.calls.caller import open_caller
 from tests.upstream.test_budget import PRICE, THREADS, question
 
@@ -42,7 +40,8 @@ url, state, run_id, budget, first, last = sys.argv[1:]
 def ask(number):
     with suppress(UpstreamError):
         caller.call(question(number))
-        print(number, flush=True)
+        sys.stdout.write(str(number) + chr(10))  # in one piece, whatever the other threads write
+        sys.stdout.flush()
 with open_caller(
     [AppId("a0", url)], {"a0": SecretStr("plain-a0")}, journal=Path(state) / "journal.sqlite",
     ledger=sys.argv[2] + "/ledger.sqlite", run_id=run_id, prices={"m": PRICE},
@@ -164,13 +163,8 @@ def test_cap_holds_over_kill_and_rerun(
         str(count),
     ]
     command = [sys.executable, "-c", _CHILD, *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as child:
-        assert child.stdout is not None
-        for _ in range(count // 5):
-            assert child.stdout.readline()
-        os.killpg(child.pid, signal.SIGKILL)
+    with started(command) as child:
+        assert all(next_line(child) for _ in range(count // 5))
     again = open_call(1, run_id="night", budget=budget, prices={"m": PRICE})
     ends = _asked(again, range(count))
     assert ends["ok"] >= count // 5, ends

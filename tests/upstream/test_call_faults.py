@@ -11,7 +11,8 @@ import pytest
 from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Request
 from tasks.core.errors import CallFailed, NoKeysLeft
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]

@@ -29,7 +29,8 @@ from tasks.core.endpoints import HttpOptions
 from tasks.core.errors import CallFailed
 from tasks.core.quotas import AppId
 from tasks.core.settings import load_settings
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
 
 Ask = Callable[..., Request]
@@ -123,9 +124,10 @@ def _accept(server: socket.socket, target: int, login: str, found: Proxy) -> Non
 
 def _forward(client: socket.socket, target: int, login: str, found: Proxy) -> None:
     with suppress(OSError), client:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(65_536)
+        head, piece = b"", b"-"
+        while piece and b"\r\n\r\n" not in head:
+            piece = client.recv(65_536)
+            head += piece
         lines = head.decode("latin-1").split("\r\n")
         found.asked.append(lines[0])
         found.logins += [line for line in lines if line.lower().startswith("proxy-authorization")]

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from deployments.sandbox import Sandbox
 from tasks.core.calls import Request
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 from tests.runs import await_condition, free_port
 
 PYTHON = os.environ.get("LITELLM_PYTHON", "")

@@ -15,7 +15,9 @@ from deployments.local_model.engine import weights_path
 from tasks.core.calls import Request
 from tasks.core.errors import NoKeysLeft, UpstreamError
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
+from tests.processes import next_line, started
 
 KEYS = ("plain-a0", "plain-a1")
 PATIENT = CallLimits(timeout=120)
@@ -38,19 +40,16 @@ sys.stdin.read()
 def llama() -> Iterator[str]:
     """The base_url of the server, in a process of its own that ends with the tests."""
     command = [sys.executable, "-c", SERVER, str(weights_path()), *KEYS]
-    with subprocess.Popen(
+    with started(
         command,
+        seconds=300,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
         env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"},
     ) as process:
-        assert process.stdout
-        address = process.stdout.readline().strip()
+        address = next_line(process)
         assert address.startswith("http://127.0.0.1:"), "the server did not start"
         yield address + "/v1"
-        process.kill()
 
 
 def _ask(number: int, *, stream: bool = False) -> Request:

@@ -25,6 +25,7 @@ from tasks.upstream.journal.store_sqlite import SqliteJournalStore
 from tasks.upstream.lock_waits import Patience
 from tasks.upstream.quota.locks import FileLock, OwnerFile
 from tasks.upstream.quota.store_sqlite import SqliteQuotaStore as LedgerStore
+from tests.processes import await_threads, next_line, started
 from tests.runs import await_condition
 
 REPLY = Reply("", "m", "stop", Usage(), None, 1.0, "a", "t", "http://x.test/v1", 1.0, 0.0)
@@ -50,15 +51,9 @@ sys.stdin.read()
 @contextmanager
 def locked(program: str, path: Path) -> Iterator[Popen[str]]:
     """Another process holds a lock on the file until its input ends."""
-    with Popen(
-        [sys.executable, "-c", program, str(path)], stdin=PIPE, stdout=PIPE, text=True
-    ) as held:
-        assert held.stdout is not None
-        assert held.stdout.readline() == "held\n"
-        try:
-            yield held
-        finally:
-            held.communicate()
+    with started([sys.executable, "-c", program, str(path)], stdin=PIPE) as held:
+        assert next_line(held) == "held"
+        yield held
 
 
 def told_and_done(
@@ -69,9 +64,8 @@ def told_and_done(
     thread.start()
     await_condition(lambda: f"is locked by process {holder.pid} (" in log.text, "it was told")
     assert thread.is_alive()
-    holder.communicate()
-    thread.join(timeout=20)
-    assert not thread.is_alive()
+    holder.kill()
+    await_threads([thread])
 
 
 def test_an_answer_waits_for_a_lock_on_the_journal(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BATCH_DIALECTS", "BatchDialect"]
+__all__ = ["BATCH_DIALECTS", "SandboxDialect"]
 
 
 @dataclass(frozen=True, slots=True)
-class BatchDialect:
+class SandboxDialect:
     """Paths, words and objects of one provider."""
 
     name: str
@@ -36,10 +36,10 @@ class BatchDialect:
 
 
 # developers.openai.com/api/docs/guides/batch
-_OPENAI = BatchDialect("openai")
+_OPENAI = SandboxDialect("openai")
 # learn.microsoft.com/azure/ai-foundry/openai/how-to/batch: runs on after 24 hours, no BOM, states
 # with a capital in its samples
-_AZURE = BatchDialect(
+_AZURE = SandboxDialect(
     "azure",
     endpoints=frozenset({"/chat/completions", "/v1/chat/completions"}),
     urls=frozenset({"/chat/completions", "/v1/chat/completions"}),
@@ -54,7 +54,7 @@ _AZURE = BatchDialect(
     expires=False,
 )
 # docs.together.ai/docs/inference/batch and together-py's resources/batches.py
-_TOGETHER = BatchDialect(
+_TOGETHER = SandboxDialect(
     "together",
     upload_path="/files/upload",
     purpose="batch-api",
@@ -73,4 +73,4 @@ _TOGETHER = BatchDialect(
     paged=False,
     job=True,
 )
-BATCH_DIALECTS: Mapping[str, BatchDialect] = {d.name: d for d in (_OPENAI, _AZURE, _TOGETHER)}
+BATCH_DIALECTS: Mapping[str, SandboxDialect] = {d.name: d for d in (_OPENAI, _AZURE, _TOGETHER)}

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from deployments.sandbox import refusals
-from deployments.sandbox.batches.dialects import BATCH_DIALECTS, BatchDialect
+from deployments.sandbox.batches.dialects import BATCH_DIALECTS, SandboxDialect
 from deployments.sandbox.batches.objects import batch_object, file_object
 from deployments.sandbox.batches.progress import advance, cancel
 from deployments.sandbox.batches.refusals import (
@@ -30,7 +30,7 @@ from deployments.sandbox.batches.validation import first_model
 from deployments.sandbox.delivery import reset
 from deployments.sandbox.exchange import key_of, refusal_payload
 from deployments.sandbox.request_log import SHARED
-from deployments.sandbox.state import State
+from deployments.sandbox.state import SandboxState
 from deployments.sandbox.wire import SandboxRefusal
 
 __all__ = ["BatchDesk", "desk_for"]
@@ -42,7 +42,7 @@ _BATCH = re.compile(r"/batches/([^/]+)(/cancel)?")
 _Handler = Callable[..., Awaitable[web.StreamResponse]]
 
 
-def desk_for(request: web.BaseRequest, state: State) -> BatchDesk | None:
+def desk_for(request: web.BaseRequest, state: SandboxState) -> BatchDesk | None:
     """Who answers the request; None: its path is none of files and batches."""
     config = state.config
     name = config.batch.dialect or config.provider.batches
@@ -60,7 +60,7 @@ class BatchDesk:
     """One request about a file or a batch."""
 
     def __init__(
-        self, request: web.BaseRequest, state: State, dialect: BatchDialect, path: str
+        self, request: web.BaseRequest, state: SandboxState, dialect: SandboxDialect, path: str
     ) -> None:
         self.request, self.state, self.dialect, self.path = request, state, dialect, path
         self.store, self.settings = state.batches, state.config.batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from deployments.sandbox.batches.dialects import BatchDialect
+from deployments.sandbox.batches.dialects import SandboxDialect
 from deployments.sandbox.batches.settings import BatchFault
 from deployments.sandbox.batches.store import Batch, StoredFile
 
@@ -40,7 +40,7 @@ def file_object(stored: StoredFile) -> dict[str, Any]:
     }
 
 
-def batch_object(batch: Batch, dialect: BatchDialect, window: float) -> dict[str, Any]:
+def batch_object(batch: Batch, dialect: SandboxDialect, window: float) -> dict[str, Any]:
     """A batch; `window` in seconds."""
     if dialect.job:
         return _job(batch, dialect, window)
@@ -88,7 +88,7 @@ def plain_batch(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _state(batch: Batch, dialect: BatchDialect) -> str:
+def _state(batch: Batch, dialect: SandboxDialect) -> str:
     state = batch.state
     if BatchFault.UNKNOWN_STATE in batch.counts and state in _RUNNING:
         state = _STRANGE
@@ -116,7 +116,7 @@ def _usage(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _job(batch: Batch, dialect: BatchDialect, window: float) -> dict[str, Any]:
+def _job(batch: Batch, dialect: SandboxDialect, window: float) -> dict[str, Any]:
     found = {
         "id": batch.id,
         "user_id": "user_sandbox",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from deployments.sandbox.batches.dialects import BatchDialect
+from deployments.sandbox.batches.dialects import SandboxDialect
 from deployments.sandbox.batches.result_lines import error_file, output_file
 from deployments.sandbox.batches.rows import answer_next, unanswered_line
 from deployments.sandbox.batches.settings import BatchFault
 from deployments.sandbox.batches.store import Batch
 from deployments.sandbox.batches.validation import InputFile
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.state import State
+from deployments.sandbox.state import SandboxState
 
 __all__ = ["advance", "cancel"]
 
@@ -25,7 +25,7 @@ _LOOK = 0.5
 _HALF = frozenset({BatchFault.EXPIRED, BatchFault.CANCELLED, BatchFault.NEVER_ENDING})
 
 
-async def advance(state: State, dialect: BatchDialect) -> None:
+async def advance(state: SandboxState, dialect: SandboxDialect) -> None:
     """Bring all batches to where the clock is, oldest first."""
     for batch in list(state.batches.batches.values()):
         if batch.over or batch.busy:
@@ -37,12 +37,12 @@ async def advance(state: State, dialect: BatchDialect) -> None:
             batch.busy = False
 
 
-def cancel(batch: Batch, state: State) -> None:
+def cancel(batch: Batch, state: SandboxState) -> None:
     """Begin to cancel a batch that is not over."""
     batch.enter("cancelling", state.batches.clock.now())
 
 
-async def _advance(batch: Batch, state: State, dialect: BatchDialect) -> None:
+async def _advance(batch: Batch, state: SandboxState, dialect: SandboxDialect) -> None:
     seconds = state.config.batch.seconds
     now = state.batches.clock.now()
     if batch.state == "validating" and now >= batch.created + _VALIDATED * seconds:
@@ -58,7 +58,7 @@ async def _advance(batch: Batch, state: State, dialect: BatchDialect) -> None:
         _end(batch, state, "cancelled")
 
 
-async def _validate(batch: Batch, state: State, dialect: BatchDialect) -> None:
+async def _validate(batch: Batch, state: SandboxState, dialect: SandboxDialect) -> None:
     stored = state.batches.file(batch.owner, batch.input_file_id)
     found = InputFile(dialect, batch.endpoint)
     lines = stored.content.split(b"\n") if stored is not None else []
@@ -78,7 +78,7 @@ async def _validate(batch: Batch, state: State, dialect: BatchDialect) -> None:
     batch.enter("failed", now)
 
 
-def _judge(found: InputFile, batch: Batch, state: State) -> None:
+def _judge(found: InputFile, batch: Batch, state: SandboxState) -> None:
     """Add what is wrong with the file as a whole."""
     settings, faults = state.config.batch, batch.counts
     if BatchFault.INVALID in faults:
@@ -100,7 +100,7 @@ def _judge(found: InputFile, batch: Batch, state: State) -> None:
         found.problem("token_limit_exceeded", message)
 
 
-def _enqueued(batch: Batch, state: State) -> int:
+def _enqueued(batch: Batch, state: SandboxState) -> int:
     others = (
         other
         for other in state.batches.batches.values()
@@ -109,7 +109,7 @@ def _enqueued(batch: Batch, state: State) -> int:
     return sum(o.tokens for o in others if (o.owner, o.model) == (batch.owner, batch.model))
 
 
-async def _answer(batch: Batch, state: State) -> bool:
+async def _answer(batch: Batch, state: SandboxState) -> bool:
     """Answer the rows that are due; False: there was no time for all of them."""
     until = time.monotonic() + _LOOK
     while batch.done < _due(batch, state):
@@ -121,7 +121,7 @@ async def _answer(batch: Batch, state: State) -> bool:
     return True
 
 
-def _due(batch: Batch, state: State) -> int:
+def _due(batch: Batch, state: SandboxState) -> int:
     settings, clock = state.config.batch, state.batches.clock
     begun = batch.created + _VALIDATED * settings.seconds
     span = (_ANSWERED - _VALIDATED) * settings.seconds
@@ -130,7 +130,7 @@ def _due(batch: Batch, state: State) -> int:
     return min(most, int(share * len(batch.rows) + 1e-9))
 
 
-def _leave(batch: Batch, state: State, dialect: BatchDialect, now: float) -> None:
+def _leave(batch: Batch, state: SandboxState, dialect: SandboxDialect, now: float) -> None:
     """What comes after the rows, if it is time."""
     settings, faults = state.config.batch, batch.counts
     if BatchFault.NEVER_ENDING in faults:
@@ -147,7 +147,7 @@ def _leave(batch: Batch, state: State, dialect: BatchDialect, now: float) -> Non
         batch.enter("finalizing", now)
 
 
-def _end(batch: Batch, state: State, end: str) -> None:
+def _end(batch: Batch, state: SandboxState, end: str) -> None:
     if end != "completed":
         rest = batch.rows[batch.done :]
         batch.bad += [unanswered_line(row, batch, end) for row in rest]
@@ -159,7 +159,7 @@ def _end(batch: Batch, state: State, end: str) -> None:
     batch.enter(end, state.batches.clock.now())
 
 
-def _saved(batch: Batch, state: State, content: bytes | None, kind: str) -> str | None:
+def _saved(batch: Batch, state: SandboxState, content: bytes | None, kind: str) -> str | None:
     if content is None:
         return None
     name = f"{batch.id}_{kind}.jsonl"

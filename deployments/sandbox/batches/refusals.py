@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.batches.dialects import BatchDialect
+from deployments.sandbox.batches.dialects import SandboxDialect
 from deployments.sandbox.wire import SandboxRefusal
 
 __all__ = [
@@ -51,7 +51,7 @@ def bad_upload(purpose: str, size: int, wanted: str, most: int) -> SandboxRefusa
     return None
 
 
-def bad_create(asked: Any, dialect: BatchDialect) -> SandboxRefusal | None:
+def bad_create(asked: Any, dialect: SandboxDialect) -> SandboxRefusal | None:
     """What is wrong with the creation of a batch."""
     if not isinstance(asked, dict):
         return SandboxRefusal(400, "invalid_json", "The body is no object.")

@@ -16,7 +16,7 @@ from deployments.sandbox.batches.store import Batch, InputRow
 from deployments.sandbox.bill import question_of
 from deployments.sandbox.faults import Fault, Sighting
 from deployments.sandbox.prompt import Prompt
-from deployments.sandbox.state import State
+from deployments.sandbox.state import SandboxState
 from deployments.sandbox.wire import SandboxRefusal, SandboxReply, completion_body
 
 __all__ = ["answer_next", "unanswered_line"]
@@ -39,7 +39,7 @@ class _Result:
     done: SandboxReply | None = None
 
 
-def answer_next(batch: Batch, state: State) -> None:
+def answer_next(batch: Batch, state: SandboxState) -> None:
     """Answer the next row of a batch, and charge for it."""
     row = batch.rows[batch.done]
     result = _result(row, batch, state)
@@ -72,7 +72,7 @@ def _line_id(batch: Batch, row: InputRow) -> str:
     return f"batch_req_{hashlib.sha256(named).hexdigest()[:24]}"
 
 
-def _result(row: InputRow, batch: Batch, state: State) -> _Result:
+def _result(row: InputRow, batch: Batch, state: SandboxState) -> _Result:
     config, prompt = state.config, Prompt(row.body)
     sha = hashlib.sha256(orjson.dumps(row.body)).hexdigest()
     state.log.sends[sha] += 1
@@ -100,13 +100,13 @@ def _forced(batch: Batch) -> Fault | None:
     return next((fault for name, fault in _FAILING.items() if batch.spend(name)), None)
 
 
-def _refused(refusal: SandboxRefusal, state: State) -> _Result:
+def _refused(refusal: SandboxRefusal, state: SandboxState) -> _Result:
     provider = state.config.provider
     worded = provider.worded(refusal)
     return _Result(worded.status, provider.shape(worded))
 
 
-def _charge(done: SandboxReply, row: InputRow, batch: Batch, state: State) -> None:
+def _charge(done: SandboxReply, row: InputRow, batch: Batch, state: SandboxState) -> None:
     state.bill.charge("batch", done, question_of(batch.model, row.body))
     state.log.billed[hashlib.sha256(orjson.dumps(row.body)).hexdigest()] += 1
     batch.usage["input_tokens"] += done.prompt_tokens

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["BatchFault", "BatchLimits", "BatchRule", "BatchSettings"]
+__all__ = ["BatchFault", "BatchLimits", "BatchRule", "SandboxBatchSettings"]
 
 Seconds = Annotated[float, Field(ge=0)]
 Dialect = Literal["openai", "azure", "together"]
@@ -99,7 +99,7 @@ def _rules(value: object) -> object:
     return [{"fault": name} if isinstance(name, str) else name for name in names]
 
 
-class BatchSettings(_Strict):
+class SandboxBatchSettings(_Strict):
     """Files and batches. Times in seconds of the batch clock, which POST /batch-clock moves."""
 
     dialect: Dialect | None = None

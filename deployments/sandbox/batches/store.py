@@ -11,7 +11,7 @@ from typing import Any
 
 from deployments.sandbox.batches.settings import BatchFault, BatchRule
 
-__all__ = ["FINAL", "Batch", "BatchClock", "BatchStore", "InputRow", "StoredFile"]
+__all__ = ["FINAL", "Batch", "BatchClock", "InputRow", "SandboxBatchStore", "StoredFile"]
 
 FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
@@ -108,7 +108,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class BatchStore:
+class SandboxBatchStore:
     """Files and batches by id, oldest first."""
 
     clock: BatchClock = field(default_factory=BatchClock)

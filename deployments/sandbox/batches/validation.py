@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from deployments.sandbox.batches.dialects import BatchDialect
+from deployments.sandbox.batches.dialects import SandboxDialect
 from deployments.sandbox.batches.store import InputRow
 
 __all__ = ["InputFile", "first_model"]
@@ -21,7 +21,7 @@ _MOST = 50
 class InputFile:
     """Rows and problems, as lines are added."""
 
-    dialect: BatchDialect
+    dialect: SandboxDialect
     endpoint: str
     rows: list[InputRow] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)

@@ -13,11 +13,11 @@ from deployments.sandbox.profiles.mistral import MISTRAL
 from deployments.sandbox.profiles.openai import PLAIN, REASONING
 from deployments.sandbox.profiles.openrouter import OPENROUTER
 from deployments.sandbox.profiles.qwen import QWEN
-from deployments.sandbox.profiles.record import Profile, Route, Traits
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits
 from deployments.sandbox.profiles.self_hosted import OLLAMA, VLLM
 from deployments.sandbox.profiles.together import TOGETHER
 
-__all__ = ["PROFILES", "Profile", "Route", "Traits"]
+__all__ = ["PROFILES", "ChatRoute", "Profile", "Traits"]
 
 _ALL = (
     PLAIN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import anthropic_limits
-from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, RefusalRule, Traits, by_about
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, openai_error
 
@@ -39,7 +39,7 @@ _NO_TEMPERATURE = RefusalRule(
 ANTHROPIC = Profile(
     name="anthropic",
     base="/v1",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     models={
         "claude-sonnet-4-5": Traits(context_tokens=200_000),
         "claude-haiku-4-5": Traits(context_tokens=200_000),

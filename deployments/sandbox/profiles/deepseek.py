@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployments.sandbox.profiles.openai import JSON_WORD
-from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
 from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["DEEPSEEK"]
@@ -14,7 +14,7 @@ DEEPSEEK = Profile(
     name="deepseek",
     base="/v1",
     # https://api-docs.deepseek.com: the base_url works with and without /v1
-    routes=(Route("/v1/chat/completions"), Route("/chat/completions")),
+    routes=(ChatRoute("/v1/chat/completions"), ChatRoute("/chat/completions")),
     models={
         # https://api-docs.deepseek.com/guides/json_mode: json_object is all there is
         "deepseek-chat": Traits(response_format="json_object", context_tokens=128_000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
 from deployments.sandbox.wire import SandboxRefusal
 
 __all__ = ["GEMINI"]
@@ -90,7 +90,7 @@ _BAD_KEY = [
 GEMINI = Profile(
     name="gemini",
     base="/v1beta/openai",
-    routes=(Route("/v1beta/openai/chat/completions"),),
+    routes=(ChatRoute("/v1beta/openai/chat/completions"),),
     models={
         "gemini-2.5-flash": Traits(context_tokens=1_048_576),
         "gemini-2.5-pro": Traits(context_tokens=1_048_576),

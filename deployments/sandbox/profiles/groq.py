@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import groq_limits
-from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, RefusalRule, Traits, by_about
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
@@ -38,7 +38,7 @@ GROQ = Profile(
     name="groq",
     base="/openai/v1",
     batches="openai",
-    routes=(Route("/openai/v1/chat/completions"),),
+    routes=(ChatRoute("/openai/v1/chat/completions"),),
     models={
         # https://console.groq.com/docs/structured-outputs: json_schema on some models only
         "openai/gpt-oss-20b": Traits(context_tokens=131_072, reasons=True),

@@ -6,7 +6,7 @@ from typing import Any
 
 from deployments.sandbox.limits import azure_limits
 from deployments.sandbox.profiles.openai import REASONING, REASONING_RULES
-from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
 from deployments.sandbox.wire import SandboxRefusal, Style
 from tasks.core.quotas import Window
 
@@ -38,12 +38,12 @@ AZURE = Profile(
     base="/openai/v1",
     batches="azure",
     routes=(
-        Route(
+        ChatRoute(
             "/openai/deployments/{model}/chat/completions",
             key_headers=("api-key",),
             query=("api-version",),
         ),
-        Route("/openai/v1/chat/completions", key_headers=("api-key", "authorization")),
+        ChatRoute("/openai/v1/chat/completions", key_headers=("api-key", "authorization")),
     ),
     models={
         "gpt-4.1": Traits(context_tokens=1_000_000),
@@ -132,7 +132,7 @@ def _github_limited(refusal: SandboxRefusal) -> dict[str, str]:
 GITHUB_MODELS = Profile(
     name="github-models",
     base="/inference",
-    routes=(Route("/inference/chat/completions"),),
+    routes=(ChatRoute("/inference/chat/completions"),),
     models={
         "openai/gpt-4.1": Traits(context_tokens=8_000),
         "openai/gpt-5": Traits(REASONING_RULES, reasons=True, context_tokens=4_000),

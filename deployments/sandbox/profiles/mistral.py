@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
 from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["MISTRAL"]
@@ -63,7 +63,7 @@ def _unknown(name: str, value: Any) -> SandboxRefusal:
 MISTRAL = Profile(
     name="mistral",
     base="/v1",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     models={
         "mistral-small-latest": Traits(context_tokens=131_072),
         # https://docs.mistral.ai/capabilities/reasoning: content is a list with a thinking part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import openai_limits
-from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, RefusalRule, Traits, by_about
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal
 
@@ -130,7 +130,7 @@ PLAIN = Profile(
     name="plain",
     base="/v1",
     batches="openai",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     strict=False,
     retry_after=("seconds",),
 )
@@ -139,7 +139,7 @@ REASONING = Profile(
     name="openai-reasoning",
     base="/v1",
     batches="openai",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     models={
         "gpt-5": Traits(REASONING_RULES, reasons=True, context_tokens=272_000),
         "gpt-5-mini": Traits(REASONING_RULES, reasons=True, context_tokens=272_000),

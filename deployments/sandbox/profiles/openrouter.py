@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any
 
-from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
 from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["OPENROUTER"]
@@ -54,7 +54,7 @@ _PROVIDER = {"provider_name": "Sandbox", "raw": "upstream connect error"}
 OPENROUTER = Profile(
     name="openrouter",
     base="/api/v1",
-    routes=(Route("/api/v1/chat/completions"),),
+    routes=(ChatRoute("/api/v1/chat/completions"),),
     models={
         "openai/gpt-4.1": Traits(context_tokens=1_000_000),
         "deepseek/deepseek-r1": Traits(context_tokens=128_000, reasons=True),

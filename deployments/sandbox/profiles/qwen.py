@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.profiles.openai import JSON_WORD
-from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, RefusalRule, Traits, by_about
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
@@ -37,7 +37,7 @@ _THINKING = RefusalRule(
 QWEN = Profile(
     name="qwen",
     base="/compatible-mode/v1",
-    routes=(Route("/compatible-mode/v1/chat/completions"),),
+    routes=(ChatRoute("/compatible-mode/v1/chat/completions"),),
     models={
         "qwen3-32b": Traits((_THINKING,), context_tokens=131_072, reasons=True),
         "qwen-plus": Traits(context_tokens=131_072),

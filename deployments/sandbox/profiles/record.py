@@ -12,7 +12,7 @@ from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 from tasks.core.quotas import Window
 
-__all__ = ["Profile", "RefusalRule", "Route", "Traits", "by_about"]
+__all__ = ["ChatRoute", "Profile", "RefusalRule", "Traits", "by_about"]
 
 
 _FACTS: Mapping[str, Any] = {
@@ -28,7 +28,7 @@ _FACTS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ChatRoute:
     """One path of chat requests; `{model}` in it is the model's name."""
 
     path: str
@@ -85,7 +85,7 @@ class Profile:
     name: str
     base: str
     """What a client's base_url ends in."""
-    routes: tuple[Route, ...]
+    routes: tuple[ChatRoute, ...]
     models: Mapping[str, Traits] = field(default_factory=dict)
     """The names it knows; every other one is refused, unless the table of models has it."""
     strict: bool = True
@@ -132,7 +132,7 @@ class Profile:
     choice_errors: bool = False
     """Whether an error object is beside the choice of such a reply."""
 
-    def route(self, path: str, query: Iterable[str]) -> tuple[Route, str | None] | None:
+    def route(self, path: str, query: Iterable[str]) -> tuple[ChatRoute, str | None] | None:
         """The route of a path, and the model if the path names one."""
         for route in self.routes:
             match = route.matches(path, query)

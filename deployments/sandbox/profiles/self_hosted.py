@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import Profile, RefusalRule, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, RefusalRule, Traits, by_about
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
@@ -39,7 +39,7 @@ _NO_SYSTEM = RefusalRule(
 VLLM = Profile(
     name="vllm",
     base="/v1",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     models={
         "meta-llama/Llama-3.1-8B-Instruct": Traits(context_tokens=8_192),
         "google/gemma-3-4b-it": Traits((_NO_SYSTEM,), context_tokens=8_192),
@@ -82,7 +82,7 @@ def _ollama_error(refusal: SandboxRefusal) -> Any:
 OLLAMA = Profile(
     name="ollama",
     base="/v1",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     models={
         "llama3.1:8b": Traits(context_tokens=4_096),
         "qwen3:8b": Traits(context_tokens=4_096, reasons=True),

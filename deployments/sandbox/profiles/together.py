@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.sandbox.limits import together_limits
-from deployments.sandbox.profiles.record import Profile, Route, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
 __all__ = ["TOGETHER"]
@@ -20,7 +20,7 @@ TOGETHER = Profile(
     name="together",
     base="/v1",
     batches="together",
-    routes=(Route("/v1/chat/completions"),),
+    routes=(ChatRoute("/v1/chat/completions"),),
     models={
         "meta-llama/Llama-3.3-70B-Instruct-Turbo": Traits(context_tokens=131_072),
         "deepseek-ai/DeepSeek-V3.1": Traits(context_tokens=128_000),

@@ -25,7 +25,7 @@ from flows.shards.remote.scheduler import await_workers, connected
 from flows.shards.remote.worker import work
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 
 __all__ = ["run_attempt"]
 

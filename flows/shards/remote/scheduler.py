@@ -18,7 +18,7 @@ from distributed.versions import VersionMismatchWarning
 
 from flows.shards.remote.parcel import PLACE
 from tasks.core.errors import ConfigError, SchedulerGone, StateError
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 
 __all__ = ["Places", "await_workers", "check_scheduler", "connected"]
 

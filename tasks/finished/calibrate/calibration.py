@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tasks.core.errors import SourceError
 from tasks.core.paths import RunPaths
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 from tasks.finished.calibrate.fit import fit_policy
 from tasks.finished.calibrate.labelled import (
     Labelled,

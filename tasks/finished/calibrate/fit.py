@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 
-__all__ = ["LEAST", "Scored", "fit_policy", "group_names"]
+__all__ = ["LEAST", "ScoredFinding", "fit_policy", "group_names"]
 
 LEAST = 20
 """Findings that a group has to have to get a threshold of its own."""
@@ -26,7 +26,7 @@ _REST = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredFinding:
     """One finding of a labelled input, with the verdict that counts most for it."""
 
     category: str
@@ -49,7 +49,7 @@ class _Kept:
 _Chosen = dict[str, _Kept]
 
 
-def fit_policy(findings: Sequence[Scored], precision: float, base: Policy) -> Policy | None:
+def fit_policy(findings: Sequence[ScoredFinding], precision: float, base: Policy) -> Policy | None:
     """`base` with other scores; None: no scores reach the precision, from 0 to 1, on these findings."""
     best: tuple[tuple[int, int, int], Policy] | None = None
     names = group_names(findings)
@@ -68,7 +68,7 @@ def fit_policy(findings: Sequence[Scored], precision: float, base: Policy) -> Po
     return None if best is None else best[1]
 
 
-def group_names(findings: Iterable[Scored]) -> Mapping[tuple[str, str], str]:
+def group_names(findings: Iterable[ScoredFinding]) -> Mapping[tuple[str, str], str]:
     """The group of each category and severity: "bug/high", "bug", or "" for the rest."""
     cells: dict[tuple[str, str], int] = {}
     for one in findings:
@@ -90,16 +90,16 @@ def _group_name(category: str, severity: str, count: int, small: Mapping[str, in
 
 
 def _groups(
-    findings: Iterable[Scored], names: Mapping[tuple[str, str], str]
+    findings: Iterable[ScoredFinding], names: Mapping[tuple[str, str], str]
 ) -> dict[str, list[_Kept]]:
     """What each group keeps at every threshold."""
-    found: dict[str, list[Scored]] = {name: [] for name in names.values()}
+    found: dict[str, list[ScoredFinding]] = {name: [] for name in names.values()}
     for one in findings:
         found[names[one.category, one.severity]].append(one)
     return {name: [_kept(some, score) for score in _SCORES] for name, some in found.items()}
 
 
-def _kept(findings: Iterable[Scored], score: int) -> _Kept:
+def _kept(findings: Iterable[ScoredFinding], score: int) -> _Kept:
     above = [one.is_true for one in findings if one.score >= score]
     return _Kept(score, sum(above), len(above) - sum(above))
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.core.paths import RunPaths
+from tasks.core.policy_settings import Policy
 from tasks.core.records import Comment, Input
-from tasks.core.settings import Policy
-from tasks.finished.calibrate.fit import Scored
+from tasks.finished.calibrate.fit import ScoredFinding
 from tasks.finished.canaries.night import read_canary_file
 from tasks.finished.evaluate.matching import match
 from tasks.finished.evaluate.metrics import Hit, MatchCounts, count_matches, group_by_cluster
@@ -68,7 +68,7 @@ def read_labelled(paths: RunPaths) -> Iterator[Labelled]:
             yield Labelled(canary.item, canary.comments, "by_place")
 
 
-def scored_findings(one: Labelled, base: Policy) -> list[Scored]:
+def scored_findings(one: Labelled, base: Policy) -> list[ScoredFinding]:
     """Findings that scores decide on: with a score, and shown if every threshold of `base` is 0."""
     loose = base.model_copy(update={"keep_uncertain_score": 0, "min_score": 0, "min_scores": {}})
     shown = [c for c in apply_policy(one.comments, loose, one.item) if c.outcome == "kept"]
@@ -79,14 +79,14 @@ def scored_findings(one: Labelled, base: Policy) -> list[Scored]:
     return [finding for finding in found if finding is not None]
 
 
-def _scored(comments: Sequence[Comment], is_true: bool) -> Scored | None:
+def _scored(comments: Sequence[Comment], is_true: bool) -> ScoredFinding | None:
     """A cluster by its comment with the best score: it is shown as long as that one is."""
     judged = [c for c in comments if c.verdict is not None and c.verdict.score is not None]
     best = max(judged, key=lambda c: (c.verdict.score, c.comment_id), default=None)  # type: ignore[union-attr]
     if best is None or best.verdict is None or best.verdict.score is None:
         return None
     uncertain = best.verdict.decision == "uncertain"
-    return Scored(best.category, best.severity, best.verdict.score, is_true, uncertain)
+    return ScoredFinding(best.category, best.severity, best.verdict.score, is_true, uncertain)
 
 
 def count_under(one: Labelled, policy: Policy) -> MatchCounts:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import orjson
 
 from tasks.core.errors import ConfigError
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 from tasks.core.stats import Proportion
 from tasks.finished.calibrate.calibration import Calibration, Half
 from tasks.finished.evaluate.metrics import MatchCounts

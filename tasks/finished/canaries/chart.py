@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from math import comb
 from statistics import NormalDist
 
-__all__ = ["Change", "Counted", "q_value", "told_now"]
+__all__ = ["ChangePoint", "Counted", "q_value", "told_now"]
 
 SLACK = 0.5
 """Half of the shift that is found soonest, in standard deviations of a night."""
@@ -43,7 +43,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangePoint:
     """A change for the worse that the last night tells of."""
 
     nights: int
@@ -54,7 +54,7 @@ class Change:
     """S, above LIMIT."""
 
 
-def told_now(nights: Sequence[Counted]) -> Change | None:
+def told_now(nights: Sequence[Counted]) -> ChangePoint | None:
     """The change that the last night tells of; nights in their order. None: it tells of none."""
     before, score, first = Counted(), 0.0, 0
     for number, night in enumerate(nights):
@@ -70,9 +70,9 @@ def told_now(nights: Sequence[Counted]) -> Change | None:
     return None
 
 
-def _change(nights: Sequence[Counted], first: int, score: float) -> Change:
+def _change(nights: Sequence[Counted], first: int, score: float) -> ChangePoint:
     earlier, later = (sum(some, start=Counted()) for some in (nights[:first], nights[first:]))
-    return Change(len(nights) - first, later, earlier, score)
+    return ChangePoint(len(nights) - first, later, earlier, score)
 
 
 def q_value(night: Counted, before: Counted) -> float:

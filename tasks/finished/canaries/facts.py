@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from tasks.core.canary_facts import (
+    CanaryChange,
+    CanaryFacts,
+    CanaryNight,
+    CanaryUsual,
+    ReviewerNight,
+)
 from tasks.core.files import sha256
-from tasks.core.manifest import CanaryChange, CanaryFacts, CanaryNight, CanaryUsual, ReviewerNight
 from tasks.core.settings import Settings
 from tasks.finished.canaries.chart import Counted, told_now
 from tasks.finished.canaries.night import Canary, count_night

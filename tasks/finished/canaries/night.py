@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from tasks.core.canary_facts import CanaryNight, ReviewerNight
 from tasks.core.errors import OutputError
-from tasks.core.manifest import CanaryNight, ReviewerNight
 from tasks.core.paths import RunPaths
 from tasks.core.quotas import is_loopback
 from tasks.core.records import Comment, Input, Row

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import orjson
 
+from tasks.core.canary_facts import CanaryNight
 from tasks.core.files import read_json
 from tasks.core.locations import is_database
-from tasks.core.manifest import CanaryNight
 from tasks.core.state_folder import write_state
 from tasks.upstream.drivers import database_tables
 

@@ -26,7 +26,7 @@ from tasks.finished.evaluate.text import EvaluationTable
 from tasks.outputs.stored import input_of, review_of
 from tasks.outputs.tables import read_manifest, read_reviews
 
-__all__ = ["Comparison", "Difference", "compare", "compare_runs", "comparison_table"]
+__all__ = ["Difference", "RunComparison", "compare", "compare_runs", "comparison_table"]
 
 DRAWS = 2000
 _AT_ONCE = 50
@@ -53,7 +53,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """Two runs over the inputs that both reviewed."""
 
     inputs: int
@@ -65,7 +65,7 @@ class Comparison:
     """Tokens in of those inputs' calls, journaled ones included: this run's and the other one's."""
 
 
-def compare_runs(this: RunPaths, other: RunPaths) -> tuple[Comparison, dict[str, Any]]:
+def compare_runs(this: RunPaths, other: RunPaths) -> tuple[RunComparison, dict[str, Any]]:
     """Compare two finished runs; the second value is the comparison as facts for JSON.
 
     Raises:
@@ -83,7 +83,7 @@ def compare_runs(this: RunPaths, other: RunPaths) -> tuple[Comparison, dict[str,
     return found, {"this": ids[0], "other": ids[1], **asdict(found)}
 
 
-def compare(this: Iterable[_Scored], other: Iterable[_Scored], seed: int = 0) -> Comparison:
+def compare(this: Iterable[_Scored], other: Iterable[_Scored], seed: int = 0) -> RunComparison:
     """Compare two runs; the same runs and seed give the same figures.
 
     Memory holds the counts of one run's labelled inputs and the pairs of both.
@@ -105,10 +105,10 @@ def compare(this: Iterable[_Scored], other: Iterable[_Scored], seed: int = 0) ->
             tokens[place] += sum(call.input_tokens or 0 for call in one.calls)
     figures = {hit: _differences(np.array(counts[hit], dtype=float), seed) for hit in HITS}
     pairs = len(counts["by_place"])
-    return Comparison(pairs, left_out + len(known), figures, (tokens[0], tokens[1]))
+    return RunComparison(pairs, left_out + len(known), figures, (tokens[0], tokens[1]))
 
 
-def comparison_table(found: Comparison, facts: Mapping[str, Any]) -> EvaluationTable:
+def comparison_table(found: RunComparison, facts: Mapping[str, Any]) -> EvaluationTable:
     """The differences as a table for people."""
     note = (
         f"Over {found.inputs:,} labelled inputs that both runs reviewed, paired, after review; "

@@ -25,7 +25,15 @@ from tasks.finished.evaluate.metrics import (
     is_scored,
 )
 
-__all__ = ["CheckScore", "CheckUsage", "Evaluation", "HitScores", "Lift", "Scored", "score_run"]
+__all__ = [
+    "CheckScore",
+    "CheckUsage",
+    "Evaluation",
+    "HitScores",
+    "Lift",
+    "ReviewScores",
+    "score_run",
+]
 
 
 _N = TypeVar("_N", int, float)
@@ -43,14 +51,14 @@ class Lift:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ReviewScores:
     """One set of comments before and after review, for one meaning of a hit."""
 
     before: MatchCounts = _NOTHING
     after: MatchCounts = _NOTHING
 
-    def __add__(self, other: Scored) -> Scored:
-        return Scored(self.before + other.before, self.after + other.after)
+    def __add__(self, other: ReviewScores) -> ReviewScores:
+        return ReviewScores(self.before + other.before, self.after + other.after)
 
     @property
     def lift(self) -> Lift:
@@ -62,20 +70,20 @@ class Scored:
         )
 
 
-_UNSCORED = Scored()
+_UNSCORED = ReviewScores()
 
 
 @dataclass(frozen=True, slots=True)
 class HitScores:
     """One set of comments, scored for both meanings of a hit."""
 
-    by_place: Scored = _UNSCORED
-    by_place_and_matter: Scored = _UNSCORED
+    by_place: ReviewScores = _UNSCORED
+    by_place_and_matter: ReviewScores = _UNSCORED
 
     def __add__(self, other: HitScores) -> HitScores:
         return HitScores(*(self.of(hit) + other.of(hit) for hit in HITS))
 
-    def of(self, hit: Hit) -> Scored:
+    def of(self, hit: Hit) -> ReviewScores:
         """The scores for one meaning of a hit."""
         return self.by_place if hit == "by_place" else self.by_place_and_matter
 
@@ -185,7 +193,7 @@ def _add(so_far: CheckScore, name: str, review: InputReview, score: Score) -> Ch
 def _score(source: Input, comments: Sequence[Comment]) -> HitScores:
     kept = [comment for comment in comments if comment.outcome != "dropped"]
     before, after = count_matches(source, comments), count_matches(source, kept)
-    return HitScores(*(Scored(before[hit], after[hit]) for hit in HITS))
+    return HitScores(*(ReviewScores(before[hit], after[hit]) for hit in HITS))
 
 
 def _unscored(_: Sequence[Comment]) -> HitScores:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.core.stats import Proportion
-from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, HitScores, Lift, Scored
+from tasks.finished.evaluate.evaluation import CheckScore, Evaluation, HitScores, Lift, ReviewScores
 from tasks.finished.evaluate.metrics import HITS, Hit, MatchCounts
 from tasks.report.markdown import markdown_table
 
@@ -64,7 +64,7 @@ def _figures(figures: HitScores) -> dict[str, Any]:
     return {hit: _scored(figures.of(hit)) for hit in HITS}
 
 
-def _scored(scored: Scored) -> dict[str, Any]:
+def _scored(scored: ReviewScores) -> dict[str, Any]:
     return {
         "before_review": _tally(scored.before),
         "after_review": _tally(scored.after),

@@ -11,7 +11,7 @@ from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.finished.derived import recording
 from tasks.finished.export import EXPORTS, Export
-from tasks.finished.export.github import COMMENTS
+from tasks.finished.export.github import MOST_COMMENTS
 from tasks.outputs.findings import read_carried, read_findings
 from tasks.outputs.schemas import Output
 from tasks.outputs.tables import read_entry_lines
@@ -25,7 +25,7 @@ def export_run(
     formats: Sequence[str],
     manifest: RunFacts | None = None,
     *,
-    comments: int = COMMENTS,
+    comments: int = MOST_COMMENTS,
 ) -> list[Output]:
     """Write `formats` (names of EXPORTS) beside the outputs of the run in `root`, and record them.
 

@@ -34,9 +34,9 @@ from tasks.review.findings.findings import (
 )
 from tasks.review.inputs.diffs import FileDiff, parse_diff
 
-__all__ = ["COMMENTS", "github_review"]
+__all__ = ["MOST_COMMENTS", "github_review"]
 
-COMMENTS = 20
+MOST_COMMENTS = 20
 """Comments at lines; more than a person reads at once are a nuisance, and the rest is in the body."""
 _LISTED = 100
 """Findings that the body lists."""
@@ -50,7 +50,7 @@ _BREAK = "\u200b"
 
 
 def github_review(
-    facts: RunFacts, inputs: Iterable[Findings], lines: Iterable[bytes], most: int = COMMENTS
+    facts: RunFacts, inputs: Iterable[Findings], lines: Iterable[bytes], most: int = MOST_COMMENTS
 ) -> Iterator[bytes]:
     """The document; `lines` are the inputs' entries of reviews.json, in their order.
 

@@ -20,16 +20,18 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.core.errors import OutputError
-from tasks.core.manifest import QuotaProof, RunFacts
+from tasks.core.manifest import RunFacts
 from tasks.core.text_safety import visible_code
+from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import canary_lines
+from tasks.report.findings import FindingsSummary
+from tasks.report.highlights import highlights
 from tasks.report.html import view
 from tasks.report.html.context import Context
-from tasks.report.html.findings import FindingsSummary
-from tasks.report.html.highlights import highlights
 from tasks.report.html.panels import panels
 from tasks.report.html.rows import rows_json
 from tasks.report.summary import Summary
+from tasks.report.words import origin_text
 
 __all__ = ["Report", "TableLibrary", "render"]
 
@@ -91,6 +93,7 @@ def render(report: Report, library: TableLibrary) -> str:
     return _PAGE.render(
         policy=_policy(table_script, _SCRIPT),
         manifest=report.manifest,
+        origin=origin_text(report.manifest),
         canaries=canary_lines(report.manifest),
         cards=view.cards(report.manifest, report.summary, report.findings),
         problems=view.problems(report.manifest),

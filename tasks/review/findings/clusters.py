@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 
 from tasks.core.records import SEVERITIES, Comment
 from tasks.review.findings.fingerprints import with_ordinals
@@ -37,7 +37,7 @@ def cluster(comments: Iterable[Comment]) -> tuple[Comment, ...]:
     comments = with_ordinals(comments)
     if len(comments) < 2:  # noqa: PLR2004  (a comment alone is its own cluster)
         return tuple(_mark([comment])[0] for comment in comments)
-    roots = _join({comment.comment_id: _prepare(comment) for comment in comments})
+    roots = _join({comment.comment_id: comment for comment in comments})
     groups: dict[str, list[Comment]] = {}
     for comment in comments:
         groups.setdefault(roots[comment.comment_id], []).append(comment)
@@ -71,12 +71,15 @@ def _mark(group: list[Comment]) -> list[Comment]:
     ]
 
 
-def _join(comments: dict[str, _Compared]) -> dict[str, str]:
+def _join(comments: dict[str, Comment]) -> dict[str, str]:
     """Union-find over the links, strongest first; the root of each comment's cluster."""
     clusters = {name: {name} for name in comments}
-    for one, other in _links(comments):
+    pairs = list(_neighbours(comments))
+    # Most comments have no neighbour, and their words are looked at by nobody.
+    compared = {name: _prepare(comments[name]) for name in {*chain.from_iterable(pairs)}}
+    for one, other in _links(pairs, compared):
         if clusters[one] is clusters[other] or _same_check_twice(
-            clusters[one], clusters[other], comments
+            clusters[one], clusters[other], compared
         ):
             continue
         merged = clusters[one] | clusters[other]
@@ -100,21 +103,20 @@ def _prepare(comment: Comment) -> _Compared:
     return _Compared(comment, words, words.total(), quote_key(comment.existing_code))
 
 
-def _links(comments: dict[str, _Compared]) -> list[tuple[str, str]]:
+def _links(pairs: list[tuple[str, str]], comments: dict[str, _Compared]) -> list[tuple[str, str]]:
     # Ids break ties, so that the order of links is the same whatever order the comments came in.
     links: list[tuple[Strength, str, str]] = []
-    for one, other in _neighbours(comments):
+    for one, other in pairs:
         strength = _strength(comments[one], comments[other])
         if strength is not None:
             links.append((strength, one, other))
     return [(one, other) for _, one, other in sorted(links)]
 
 
-def _neighbours(comments: dict[str, _Compared]) -> Iterator[tuple[str, str]]:
+def _neighbours(comments: dict[str, Comment]) -> Iterator[tuple[str, str]]:
     """Pairs of ids at one place, the smaller id first: others are never linked."""
     places: dict[tuple[str | None, str, bool], list[tuple[int, int, str]]] = {}
-    for name, compared in comments.items():
-        comment = compared.comment
+    for name, comment in comments.items():
         key = (comment.path, comment.side, comment.start_line is None)
         places.setdefault(key, []).append((*_span(comment), name))
     for group in places.values():

@@ -30,8 +30,8 @@ from tasks.review.places.places import Page, pages_of
 
 __all__ = [
     "CURRENT_AGES",
-    "Comparison",
     "Earlier",
+    "HistoryComparison",
     "carried_findings",
     "carried_name",
     "count_ages",
@@ -96,7 +96,7 @@ def count_ages(comments: Iterable[Row]) -> Counter[str]:
     return Counter(new=len(shown - again), recurring=len(shown & again), dropped=len(again - shown))
 
 
-class Comparison:
+class HistoryComparison:
     """A run compared with an earlier one, input by input; memory holds both runs' fingerprints."""
 
     def __init__(self, before: Mapping[str, Earlier], started: str | None = None) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tasks.core.policy_settings import Policy
 from tasks.core.records import SEVERITIES, Comment, Input, Outcome, Verdict
-from tasks.core.settings import Policy
 from tasks.review.places.places import hunk_lines, on_path, pages_of
 from tasks.review.places.quotes import find_quote, read_quote
 
@@ -58,6 +58,8 @@ def _judge(comment: Comment, policy: Policy, source: Input) -> Comment:
     mildest = SEVERITIES.index(policy.min_severity)
     if outcome != "dropped" and SEVERITIES.index(comment.severity) > mildest:
         outcome, reason = "dropped", "below_severity"
+    if (outcome, reason) == (comment.outcome, comment.drop_reason):
+        return comment
     return replace(comment, outcome=outcome, drop_reason=reason)
 
 

@@ -82,7 +82,7 @@ def find_quote(pages: Iterable[Page], quotes: Iterable[Quote]) -> tuple[QuoteMat
 
 def _matches(page: Page, quote: Quote) -> Iterable[QuoteMatch]:
     size = len(quote.keys)
-    for at in range(len(page.solid) - size + 1):
+    for at in _beginnings(page, quote.keys):
         lines = page.solid[at : at + size]
         if not _covers(lines, quote.keys) or lines[0].hunk != lines[-1].hunk:
             continue
@@ -90,6 +90,12 @@ def _matches(page: Page, quote: Quote) -> Iterable[QuoteMatch]:
         # Context is the same on both sides and belongs to the right one.
         if page.side == "right" or match.changed:
             yield match
+
+
+def _beginnings(page: Page, keys: Sequence[str]) -> list[int]:
+    """Where the first quoted line may stand: nearly no line is one, and each is looked at."""
+    first, last = keys[0], len(page.solid) - len(keys)
+    return [at for at, line in enumerate(page.solid) if first in line.key and at <= last]
 
 
 def _covers(lines: Sequence[PageLine], keys: Sequence[str]) -> bool:

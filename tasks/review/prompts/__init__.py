@@ -167,12 +167,17 @@ def _tag(body: str, turn: int) -> str:
 
 def _messages(stage: Stage, blocks: str, form: PromptForm) -> Messages:
     task = _FILE_TEXT[f"{stage}_task.md"]
-    examples = "" if form.short else _FILE_TEXT[f"{stage}_examples.md"]
-    parts = (_SYSTEM[stage], examples, form.team)
     return (
-        {"role": "system", "content": "\n\n".join(part for part in parts if part)},
+        {"role": "system", "content": _system_text(stage, form)},
         {"role": "user", "content": f"{blocks}\n\n{task}"},
     )
+
+
+@lru_cache(maxsize=64)
+def _system_text(stage: Stage, form: PromptForm) -> str:
+    """The same object for all inputs with the same rules: they are thousands, and it has 4 KB."""
+    examples = "" if form.short else _FILE_TEXT[f"{stage}_examples.md"]
+    return "\n\n".join(part for part in (_SYSTEM[stage], examples, form.team) if part)
 
 
 def _input_block(source: Input, rendered: str) -> str:
@@ -206,7 +211,10 @@ def _shown(name: str, comment: Comment) -> dict[str, object]:
 
 def _json(fields: Mapping[str, object]) -> str:
     given = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+    return _encode(given)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _safe(text: str) -> str:

@@ -20,7 +20,8 @@ from pathspec import PathSpec
 
 from tasks.core.errors import RowError
 from tasks.core.records import Input
-from tasks.core.settings import RuleSettings, Settings
+from tasks.core.rule_settings import RuleSettings
+from tasks.core.settings import Settings
 from tasks.core.team_rules import RuleFile, RuleUse
 from tasks.review.inputs.diffs import parse_diff
 from tasks.review.inputs.tokens import count_tokens

@@ -14,7 +14,7 @@ import openai
 from tasks.core.errors import BatchCallFailed, ReplyError
 from tasks.core.quotas import AppId
 from tasks.upstream.batches.dialect import BatchDialect
-from tasks.upstream.batches.records import BatchStatus, RequestFile, Row
+from tasks.upstream.batches.records import BatchRow, BatchStatus, RequestFile
 from tasks.upstream.batches.requests import BatchCallLimits, Requests, json_of, sent
 from tasks.upstream.batches.result_file import ReplyOrigin, read_rows
 from tasks.upstream.batches.status import read_page, read_status
@@ -153,7 +153,7 @@ class BatchClient:
 
     def rows(
         self, status: BatchStatus, expected: Collection[str], folder: Path, model: str
-    ) -> Iterator[Row]:
+    ) -> Iterator[BatchRow]:
         """What became of the questions of a batch that is over, by both of its files.
 
         `model` is our name of it. A file that its provider has no more is as one without lines.

@@ -21,15 +21,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tasks.core.batch_settings import BatchDialectName
 from tasks.core.errors import ConfigError
 
-__all__ = ["DIALECTS", "BatchDialect", "DialectName", "State", "dialect_of"]
+__all__ = ["DIALECTS", "BatchDialect", "BatchState", "dialect_of"]
 
-DialectName = Literal["openai", "azure", "together"]
-State = Literal["running", "completed", "failed", "expired", "cancelled"]
+BatchState = Literal["running", "completed", "failed", "expired", "cancelled"]
 
 _DAY = 86_400
-_ENDS: Mapping[str, State] = {
+_ENDS: Mapping[str, BatchState] = {
     "completed": "completed",
     "failed": "failed",
     "expired": "expired",
@@ -43,14 +43,14 @@ _NOT_A_LETTER = re.compile(r"[^a-z]")
 class BatchDialect:
     """What one provider takes and says."""
 
-    name: DialectName
+    name: BatchDialectName
     endpoint: str = "/v1/chat/completions"
     """Of a batch."""
     line_url: str | None = "/v1/chat/completions"
     """Of each line; None: a line is custom_id and body."""
     upload_path: str = "/files"
     purpose: str = "batch"
-    states: Mapping[str, State] = field(default_factory=lambda: _ENDS)
+    states: Mapping[str, BatchState] = field(default_factory=lambda: _ENDS)
     """Words of states that are an end, in small letters alone -> the state; every other one is running."""
     poll_seconds: float = 15.0
     """Least time between two looks at a batch."""
@@ -63,7 +63,7 @@ class BatchDialect:
     file_seconds: int | None = 14 * _DAY
     """After so long the provider deletes an uploaded file by itself; None: it cannot be asked to."""
 
-    def state(self, said: str) -> State:
+    def state(self, said: str) -> BatchState:
         """The state that a word means, however it is spelled; an unknown one is running."""
         return self.states.get(_NOT_A_LETTER.sub("", said.lower()), "running")
 

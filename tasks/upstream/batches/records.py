@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.core.calls import Reply, Usage
-from tasks.upstream.batches.dialect import State
+from tasks.upstream.batches.dialect import BatchState
 from tasks.upstream.calls.refusals import Refusal
 
 __all__ = [
     "BatchCounts",
     "BatchProblem",
+    "BatchRow",
     "BatchStatus",
     "RequestFile",
-    "Row",
     "RowBroken",
     "RowFailure",
     "RowMissing",
@@ -75,7 +75,7 @@ class BatchStatus:
     """A batch at one look. Instants in seconds since the epoch."""
 
     id: str
-    state: State
+    state: BatchState
     said: str
     """The state as the provider spells it."""
     input_file_id: str = ""
@@ -158,4 +158,4 @@ class RowMissing:
     custom_id: str
 
 
-Row = RowReply | RowFailure | RowBroken | RowMissing
+BatchRow = RowReply | RowFailure | RowBroken | RowMissing

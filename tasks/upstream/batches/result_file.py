@@ -25,11 +25,11 @@ import orjson
 
 from tasks.core.calls import Reply
 from tasks.core.errors import ReplyError
-from tasks.upstream.batches.records import Row, RowBroken, RowFailure, RowMissing, RowReply
+from tasks.upstream.batches.records import BatchRow, RowBroken, RowFailure, RowMissing, RowReply
 from tasks.upstream.calls.completion import Completion, completion_of
 from tasks.upstream.calls.refusals import Refusal
 from tasks.upstream.calls.retry import Circumstances, RetryDecision, decide, decide_refusal
-from tasks.upstream.calls.scrub import Scrubber, without_keys
+from tasks.upstream.calls.scrub import Scrubber, scrubbed_reply
 
 __all__ = ["ReplyOrigin", "read_rows"]
 
@@ -81,7 +81,7 @@ def read_rows(
     expected: Collection[str],
     origin: ReplyOrigin,
     scrub: Scrubber | None = None,
-) -> Iterator[Row]:
+) -> Iterator[BatchRow]:
     """Replies and broken lines as they come, then one row for each question without a reply.
 
     `files` are the lines of the output and of the error file. Only ids and failures are kept.
@@ -98,7 +98,7 @@ class _Reader:
         self._answered: set[str] = set()
         self._failed: dict[str, RowFailure] = {}
 
-    def read(self, file: int, lines: Iterable[bytes]) -> Iterator[Row]:
+    def read(self, file: int, lines: Iterable[bytes]) -> Iterator[BatchRow]:
         """Rows of one file."""
         for number, line in enumerate(lines, 1):
             text = line.removeprefix(_BOM) if number == 1 else line
@@ -112,7 +112,7 @@ class _Reader:
             elif isinstance(row, RowFailure) and row.custom_id not in self._answered:
                 self._failed.setdefault(row.custom_id, row)
 
-    def rest(self, expected: Collection[str]) -> Iterator[Row]:
+    def rest(self, expected: Collection[str]) -> Iterator[BatchRow]:
         """What became of the other questions, in their order."""
         for custom_id in expected:
             if custom_id not in self._answered:
@@ -134,7 +134,7 @@ class _Reader:
             return self._refused(custom_id, record, status, body)
         try:
             reply = self._origin.reply(completion_of(body), custom_id)
-            return RowReply(custom_id, without_keys(reply, self._scrub))
+            return RowReply(custom_id, scrubbed_reply(reply, self._scrub))
         except ReplyError as error:
             about = Circumstances(reached=True, model=self._sent_model)
             return self._failure(custom_id, decide(error, about), status, error)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from tasks.upstream.batches.store import SCHEMA
 from tasks.upstream.postgres import Database, Tables, open_session, persist
 
-__all__ = ["TABLES", "connect"]
+__all__ = ["BATCH_TABLES", "connect"]
 
 _META = """
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL);
 INSERT INTO meta VALUES (1, 1);
 """
-TABLES = Tables(
+BATCH_TABLES = Tables(
     owner="batches",
     schema="nightly_review_batches",
     version=1,
@@ -26,5 +26,5 @@ def connect(url: str) -> Database:
         StateError: it does not come back, or a newer version made the tables.
     """
     return persist(
-        lambda: open_session(url, TABLES, synchronous_commit="on"), give_up=lambda: False
+        lambda: open_session(url, BATCH_TABLES, synchronous_commit="on"), give_up=lambda: False
     )

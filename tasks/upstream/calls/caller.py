@@ -23,8 +23,8 @@ from pydantic import SecretStr
 from tasks.core.budgets import BudgetSettings
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, UpstreamError
+from tasks.core.prices import Price
 from tasks.core.quotas import AppId
-from tasks.core.settings import Price
 from tasks.upstream.batches.intents import Refused
 from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
@@ -34,13 +34,13 @@ from tasks.upstream.calls.call_context import CallCounts, CallLimits, LoadObserv
 from tasks.upstream.calls.client_pool import ClientPool
 from tasks.upstream.calls.key_ring import KeyRing
 from tasks.upstream.calls.refusal_breaker import RefusalBreakers
-from tasks.upstream.calls.scrub import Scrubber, without_keys
+from tasks.upstream.calls.scrub import Scrubber, scrubbed_reply
 from tasks.upstream.calls.singleflight import SingleFlight
 from tasks.upstream.calls.suspects import Suspects
 from tasks.upstream.journal import Answers, Journal, open_journal
 from tasks.upstream.quota import Quota, Signal
 
-__all__ = ["CallLimits", "Caller", "open_caller", "paid_for"]
+__all__ = ["Caller", "open_caller", "paid_for"]
 
 _CLAIM_POLL = (0.02, 0.25)
 """Seconds between looks at a claim that another process holds: at first and at most."""
@@ -149,11 +149,11 @@ class Caller:
             answered = self._answers.get(request, not_before=fresh_since)
             if answered is not None:
                 # A second pass, or a shard that starts anew, meets what this run paid for before.
-                answered = without_keys(answered, self._up.scrub)
+                answered = scrubbed_reply(answered, self._up.scrub)
                 return replace(answered, journaled=not payer or answered.paid_for != payer)
             self._raise_if_over(request)
             reply = CallAttempts(self._up, request).run()
-            reply = without_keys(reply, self._up.scrub, paid_for=payer)
+            reply = scrubbed_reply(reply, self._up.scrub, paid_for=payer)
             self._answers.put(request, reply)
             return reply
 

@@ -1,8 +1,8 @@
 """
 One connection to one endpoint: bytes out and in, each wait with an end.
 
-Sockets never block: a read is one wait for the first byte and one system call, a write one system
-call, and not several each, every one of which hands Python's lock on.
+A write is one system call, and so is a read without TLS, with its wait; every further one would hand
+Python's lock on.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ import math
 import select
 import socket
 import ssl
+import struct
 import time
 from typing import Protocol
 
 import httpcore2
 import httpx2
 
+from tasks.upstream.short_calls import is_readable
+
 __all__ = ["Connection"]
 
 _READ = 65_536
 _WAIT_MOST = 86_400.0
-_WANTS_READ = (BlockingIOError, ssl.SSLWantReadError)
+_TIMEVAL = struct.Struct("@ll")
+_SHORTEST = 1000
+"""Microseconds; none at all would be a wait without an end."""
 
 
 class _Wire(Protocol):
@@ -40,9 +45,7 @@ class Connection:
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         # TLS to an endpoint within the TLS to a proxy is no socket.
         nested = isinstance(stream.get_extra_info("ssl_object"), ssl.SSLObject)
-        self._wire: _Wire = (
-            _StreamWire(stream) if nested else _SocketWire(stream.get_extra_info("socket"))
-        )
+        self._wire: _Wire = _StreamWire(stream) if nested else _wire_of(stream)
         self.since = 0.0
         """When it became idle, on time.monotonic()."""
 
@@ -92,26 +95,62 @@ class Connection:
         self._wire.close()
 
 
-class _SocketWire:
-    """A socket, or one with TLS."""
+def _wire_of(stream: httpcore2.NetworkStream) -> _Wire:
+    connected: socket.socket = stream.get_extra_info("socket")
+    return _SecureWire(connected) if isinstance(connected, ssl.SSLSocket) else _PlainWire(connected)
 
-    __slots__ = ("_poll", "_secure", "_socket")
+
+class _PlainWire:
+    """A socket without TLS. Its reads wait in the kernel, so that each is one system call."""
+
+    __slots__ = ("_socket",)
 
     def __init__(self, connected: socket.socket) -> None:
+        connected.settimeout(None)
+        self._socket = connected
+
+    def read(self, seconds: float) -> bytes:
+        whole = max(_SHORTEST, math.ceil(seconds * 1_000_000))
+        wait = _TIMEVAL.pack(*divmod(whole, 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+        try:
+            return self._socket.recv(_READ)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def write(self, data: memoryview, seconds: float) -> int:
+        if seconds <= 0:
+            raise TimeoutError
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            _await(self._socket, select.POLLOUT, seconds)
+        return 0
+
+    def is_readable(self) -> bool:
+        return is_readable(self._socket.fileno())
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _SecureWire:
+    """A socket with TLS, which never blocks: a part of a record is no reply."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, connected: ssl.SSLSocket) -> None:
         connected.settimeout(0)
         self._socket = connected
-        self._secure = connected if isinstance(connected, ssl.SSLSocket) else None
-        self._poll = select.poll()
-        self._poll.register(connected, select.POLLIN)
 
     def read(self, seconds: float) -> bytes:
         until = time.monotonic() + seconds
         while True:
-            if self._secure is None or not self._secure.pending():
-                self._await(seconds)
+            if not self._socket.pending():
+                _await(self._socket, select.POLLIN, seconds)
             try:
                 return self._socket.recv(_READ)
-            except _WANTS_READ:  # a part of a TLS record; they may dribble
+            except ssl.SSLWantReadError:  # they may dribble
                 seconds = until - time.monotonic()
 
     def write(self, data: memoryview, seconds: float) -> int:
@@ -120,23 +159,23 @@ class _SocketWire:
         try:
             return self._socket.send(data)
         except ssl.SSLWantReadError:
-            self._await(seconds)
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            waiter = select.poll()
-            waiter.register(self._socket, select.POLLOUT)
-            if not waiter.poll(math.ceil(seconds * 1000)):
-                raise TimeoutError from None
+            _await(self._socket, select.POLLIN, seconds)
+        except ssl.SSLWantWriteError:
+            _await(self._socket, select.POLLOUT, seconds)
         return 0
 
     def is_readable(self) -> bool:
-        return bool(self._poll.poll(0))
+        return is_readable(self._socket.fileno())
 
     def close(self) -> None:
         self._socket.close()
 
-    def _await(self, seconds: float) -> None:
-        if seconds <= 0 or not self._poll.poll(math.ceil(seconds * 1000)):
-            raise TimeoutError
+
+def _await(waited: socket.socket, event: int, seconds: float) -> None:
+    poll = select.poll()
+    poll.register(waited, event)
+    if seconds <= 0 or not poll.poll(math.ceil(seconds * 1000)):
+        raise TimeoutError
 
 
 class _StreamWire:

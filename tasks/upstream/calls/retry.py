@@ -38,7 +38,8 @@ import orjson
 
 from tasks.core.errors import ReplyError
 from tasks.upstream.calls.completion import ServerError
-from tasks.upstream.calls.refusals import About, Refusal, classify
+from tasks.upstream.calls.refusal_rules import About
+from tasks.upstream.calls.refusals import Refusal, classify
 
 __all__ = ["Circumstances", "RetryDecision", "backoff", "decide", "decide_refusal"]
 

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from tasks.core.calls import Reply
 from tasks.core.text_safety import visible_lines
 
-__all__ = ["ScrubFilter", "Scrubber", "protect_logs", "without_keys"]
+__all__ = ["ScrubFilter", "Scrubber", "protect_logs", "scrubbed_reply"]
 
 MASK = "***"
 _PREFIX = 12
@@ -114,7 +114,7 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def without_keys(reply: Reply, scrub: Scrubber, paid_for: str | None = None) -> Reply:
+def scrubbed_reply(reply: Reply, scrub: Scrubber, paid_for: str | None = None) -> Reply:
     """A reply of an upstream that repeats what it was sent, on its way in."""
     mask = scrub.known
     return replace(

@@ -1,7 +1,7 @@
 """
 A reply as it is stored: JSON under zlib.
 
-Measured on review replies of 2.1 KB, they shrink to 0.29 of their size for 23 µs of CPU each, and a
+Measured on review replies of 2.1 KB, they shrink to 0.29 of their size for 12 µs of CPU each, and a
 damaged body is noticed by its checksum.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -19,6 +20,9 @@ __all__ = ["DAMAGED", "decode", "decodes", "encode"]
 
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, zlib.error)
 """What `decode` raises for bytes that are not as they were."""
+
+_WINDOW = 13
+"""2 ** 13 bytes: what a reply has; to clear the tables of zlib's usual 2 ** 15 takes as long again."""
 
 _DEFAULTS = {
     **dict.fromkeys(("first_token", "refusal", "started", "sent_model", "batch_id")),
@@ -32,16 +36,19 @@ _MAX_ATTEMPTS = 2**31 - 1
 _KNOWN_TIMES = ("created", "latency", "queue")
 _TIMES = ("first_token", "started")
 _NAMES = tuple(item.name for item in fields(Reply) if item.name not in {"usage", "journaled"})
+_VALUES = attrgetter(*_NAMES)
+_UNSAID = tuple(_DEFAULTS.get(name, ...) for name in _NAMES)
 _USAGE = tuple(item.name for item in fields(Usage))
+_USAGE_VALUES = attrgetter(*_USAGE)
 
 
 def encode(reply: Reply) -> bytes:
     """A reply as it is stored; values that are their field's default are left out."""
-    body: dict[str, Any] = {name: getattr(reply, name) for name in _NAMES}
-    usage = {name: getattr(reply.usage, name) for name in _USAGE}
-    body = {name: value for name, value in body.items() if value != _DEFAULTS.get(name, ...)}
-    body["usage"] = {name: value for name, value in usage.items() if value is not None}
-    return zlib.compress(orjson.dumps(body), 1)
+    known = zip(_NAMES, _VALUES(reply), _UNSAID, strict=True)
+    body: dict[str, Any] = {name: value for name, value, unsaid in known if value != unsaid}
+    usage = zip(_USAGE, _USAGE_VALUES(reply.usage), strict=True)
+    body["usage"] = {name: value for name, value in usage if value is not None}
+    return zlib.compress(orjson.dumps(body), 1, _WINDOW)
 
 
 def decode(body: bytes) -> Reply:

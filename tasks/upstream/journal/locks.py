@@ -23,6 +23,7 @@ from pathlib import Path
 from tasks.core.errors import StateError
 from tasks.core.state_folder import open_lock_file
 from tasks.upstream.lock_waits import USUAL, Patience, SlowWait, lock_error
+from tasks.upstream.short_calls import set_lock
 
 __all__ = ["Locks", "locks_path"]
 
@@ -52,6 +53,7 @@ class Locks:
             self._file = open_lock_file(self._path)
         except OSError as error:
             raise lock_error(self._path, error) from error
+        self._stat = os.fstat(self._file)
         self._slow = SlowWait(self._path, patience)
         try:
             self._enter(journal, alone=alone)
@@ -71,7 +73,7 @@ class Locks:
     def is_in_place(self) -> bool:
         """Whether others who open the lock file now meet our locks."""
         try:
-            return os.path.samestat(os.fstat(self._file), self._path.stat())
+            return os.path.samestat(self._stat, self._path.stat())
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -80,11 +82,11 @@ class Locks:
         """Hold the right to write; blocks in the kernel's queue, without polling."""
         if not self._try_lock(fcntl.F_WRLCK, _WRITING):
             with self._slow:
-                self._lock(fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WRITING)
+                self._await_right_to_write()
         try:
             yield
         finally:
-            self._lock(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _WRITING)
+            self._unlock(_WRITING)
 
     def claim(self, key: str) -> bool:
         """Try to claim a question, by the hex of its key; False: another process works on it."""
@@ -92,7 +94,7 @@ class Locks:
 
     def release(self, key: str) -> None:
         """Give a claim back."""
-        self._lock(fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _byte(key))
+        self._unlock(_byte(key))
 
     def close(self) -> None:
         """Drop all locks of this process."""
@@ -101,21 +103,28 @@ class Locks:
 
     def _try_lock(self, kind: int, start: int) -> bool:
         try:
-            self._fcntl(fcntl.F_OFD_SETLK, kind, start)
+            set_lock(self._file, fcntl.F_OFD_SETLK, _flock(kind, start))
         except (BlockingIOError, PermissionError):
             return False
         except OSError as error:
             raise lock_error(self._path, error) from error
         return True
 
-    def _lock(self, command: int, kind: int, start: int) -> None:
+    def _unlock(self, start: int) -> None:
         try:
-            self._fcntl(command, kind, start)
+            set_lock(self._file, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, start))
         except OSError as error:
             raise lock_error(self._path, error) from error
 
-    def _fcntl(self, command: int, kind: int, start: int) -> None:
-        fcntl.fcntl(self._file, command, struct.pack(_FLOCK, kind, os.SEEK_SET, start, 1, 0))
+    def _await_right_to_write(self) -> None:
+        try:
+            fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, _flock(fcntl.F_WRLCK, _WRITING))
+        except OSError as error:
+            raise lock_error(self._path, error) from error
+
+
+def _flock(kind: int, start: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, start, 1, 0)
 
 
 def _byte(key: str) -> int:

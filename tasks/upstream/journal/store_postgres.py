@@ -20,9 +20,9 @@ from tasks.upstream.journal.store import CHUNK, MODELS, ModelCount, chunks
 from tasks.upstream.journal.writer import JournalRow
 from tasks.upstream.postgres import Database, Tables, open_session, persist
 
-__all__ = ["TABLES", "PostgresJournalStore"]
+__all__ = ["JOURNAL_TABLES", "PostgresJournalStore"]
 
-TABLES = Tables(
+JOURNAL_TABLES = Tables(
     owner="journal",
     schema="nightly_review_journal",
     version=1,
@@ -168,7 +168,7 @@ class _Session:
             raise StateError(msg)
         if self._db is None or not self._db.is_usable:
             self._db = None
-            self._db = open_session(self._url, TABLES, **self._settings)
+            self._db = open_session(self._url, JOURNAL_TABLES, **self._settings)
         return self._db
 
 

@@ -8,13 +8,15 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import StateError
 from tasks.core.files import make_private, private_folder
 from tasks.upstream.journal.locks import Locks
-from tasks.upstream.journal.log import RecentRows, log_of
+from tasks.upstream.journal.log import LogWatch, RecentRows
 from tasks.upstream.journal.recover import check, restore_recent
 from tasks.upstream.journal.schema import damaged, open_database
 from tasks.upstream.journal.store import MODELS, ModelCount, chunks
@@ -23,15 +25,17 @@ from tasks.upstream.lock_waits import USUAL, Patience, execute_patiently
 
 __all__ = ["SqliteJournalStore"]
 
-_UPSERT = """
-INSERT INTO replies (key, created, model, body) VALUES (?, ?, ?, ?)
+_INTO = "INSERT INTO replies (key, created, model, body) VALUES "
+_ANEW = """
 ON CONFLICT (key) DO UPDATE SET created = excluded.created, model = excluded.model, body = excluded.body
 """
+_TOGETHER = 64
+"""Rows per statement."""
 _EXPIRE = "DELETE FROM replies WHERE rowid IN (SELECT rowid FROM replies WHERE created < ? LIMIT ?)"
 
 
 # Rows of another file: what is newer there stays.
-_MERGE = _UPSERT + "WHERE excluded.created > created"
+_MERGE = f"{_INTO}(?, ?, ?, ?){_ANEW}WHERE excluded.created > created"
 _ALL = "SELECT key, created, model, body FROM replies"
 _CARRIED = (
     "journal %s was deleted or replaced while a run was using it: %d answers were written again into "
@@ -65,6 +69,7 @@ class SqliteJournalStore:
         self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
         self._write_lock = threading.Lock()
         self._has_written = False
+        self._log = LogWatch(path)
         self._recent = RecentRows()
 
     def bodies(self, keys: Sequence[bytes], not_before: float) -> Iterator[tuple[bytes, bytes]]:
@@ -76,13 +81,15 @@ class SqliteJournalStore:
         with self._exclusive() as connection:
             self._execute(connection, "BEGIN IMMEDIATE")
             try:
-                connection.executemany(_UPSERT, rows)
+                for first in range(0, len(rows), _TOGETHER):
+                    some = rows[first : first + _TOGETHER]
+                    connection.execute(_upsert(len(some)), list(chain.from_iterable(some)))
                 connection.execute("COMMIT")
             except sqlite3.Error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-            self._recent.add(rows, log_of(self.path))
+            self._recent.add(rows, self._log.index())
         self._follow_file()
 
     def delete(self, key: bytes) -> None:
@@ -121,6 +128,7 @@ class SqliteJournalStore:
         for connection in self._readers:
             connection.close()
         self.writing.close()
+        self._log.close()
         self._locks.close()
 
     def pragma(self, name: str) -> int:
@@ -193,7 +201,7 @@ class SqliteJournalStore:
 
     def _mend_log(self) -> bool:
         """Write the journal anew if its log was cut; False: it was not. Others are kept off."""
-        log = log_of(self.path)
+        log = self._log.look()
         if not log.is_cut or not self._is_in_place():
             return False
         _LOGGER.warning(_RESTORED, self.path, restore_recent(self.path, log, self._recent))
@@ -291,6 +299,12 @@ class SqliteJournalStore:
                 yield self.writing
         except sqlite3.Error as error:
             raise damaged(self.path, error) from error
+
+
+@cache
+def _upsert(rows: int) -> str:
+    """The statement for so many rows: each statement lets Python's lock go several times."""
+    return _INTO + ", ".join(["(?, ?, ?, ?)"] * rows) + _ANEW
 
 
 def _beside(path: Path) -> list[Path]:

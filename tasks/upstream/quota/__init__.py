@@ -13,8 +13,9 @@ also rests on one clock, the database server's: see server_clock.
 
 from __future__ import annotations
 
+from tasks.upstream.quota.grants import Grant
 from tasks.upstream.quota.optimum import optimum_seconds
-from tasks.upstream.quota.quota import Grant, Quota
+from tasks.upstream.quota.quota import Quota
 from tasks.upstream.quota.signals import Allowance, Signal, SignalKind, read_signal
 from tasks.upstream.quota.statistics import (
     KeyState,

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from tasks.core.quotas import AppId, shared_quotas
+from tasks.upstream.quota.key_log import KeyLog
+from tasks.upstream.quota.transaction import Transaction, change_control
 
-__all__ = ["QuotaGroups"]
+__all__ = ["QuotaGroups", "follow_members"]
+
+_ALL_OUT = "every key of it is out, "
 
 
 class QuotaGroups:
@@ -44,6 +48,17 @@ class QuotaGroups:
         """Aliases that share a quota; empty for an app_id that has its own."""
         return tuple(app_id.alias for app_id in self._members.get(name, ()))
 
+    @property
+    def quota_names(self) -> frozenset[str]:
+        """What the quotas are called in the ledger."""
+        return frozenset(quota.alias for quota in self.quotas)
+
+    def out(self, key_logs: Mapping[str, KeyLog]) -> dict[str, str]:
+        """Members of groups that are out of the run, with the reason."""
+        members = (app_id.alias for found in self._members.values() for app_id in found)
+        reasons = {alias: key_logs[alias].control.reason for alias in members}
+        return {alias: reason for alias, reason in reasons.items() if reason is not None}
+
     def closed(self, model: str, aliases: Collection[str]) -> set[str]:
         """The quotas of which every app_id that serves the model is among `aliases`."""
         found = {alias for alias in aliases if self.name(alias) == alias}
@@ -66,3 +81,17 @@ class QuotaGroups:
             alias = min(able, key=lambda alias: (alias in avoid, self._turns[alias]))
             self._turns[alias] += 1
         return alias
+
+
+def follow_members(transaction: Transaction, groups: QuotaGroups, name: str) -> None:
+    """A group is out when all of its keys are, and back with the first of them."""
+    key_logs, members = transaction.allocator.key_logs, groups.members(name)
+    if not members:
+        return
+    reasons = [key_logs[alias].control.reason for alias in members]
+    known = key_logs[name].control.reason
+    if all(reasons):
+        said = "; ".join(f"{a}: {why}" for a, why in zip(members, reasons, strict=True))
+        change_control(transaction, name, reason=_ALL_OUT + said, paused=False)
+    elif known is not None and known.startswith(_ALL_OUT):
+        change_control(transaction, name, reason=None)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.upstream.quota import clock
+from tasks.upstream.quota import clock, statements
 from tasks.upstream.quota.allocator import Allocator
 from tasks.upstream.quota.counters import KeyCounters
 from tasks.upstream.quota.key_log import GONE, SENT, STARTED, Control, Reservation
@@ -26,36 +26,6 @@ from tasks.upstream.quota.store import Db, Meta
 
 __all__ = ["Ledger", "hold_note"]
 
-_PUT = (
-    "INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ticket) DO UPDATE SET "
-    "rev = excluded.rev, alias = excluded.alias, state = excluded.state, at = excluded.at, "
-    "sent = excluded.sent, tokens = excluded.tokens, owner = excluded.owner"
-)
-_RESERVATIONS = "SELECT ticket, alias, owner, state, at, sent, tokens FROM uses "
-_KEY_LOG = (
-    "INSERT INTO lanes VALUES (?, -1e18, -1e18, ?, NULL) ON CONFLICT (alias) DO UPDATE "
-    "SET keep = CASE WHEN excluded.keep > lanes.keep THEN excluded.keep ELSE lanes.keep END"
-)
-_CONTROL = (
-    "INSERT INTO controls (run, alias, quota, told, occupied, reason, paused, margin, highest) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, alias) DO UPDATE SET "
-    "quota = excluded.quota, told = excluded.told, occupied = excluded.occupied, "
-    "reason = excluded.reason, paused = excluded.paused, margin = excluded.margin, "
-    "highest = excluded.highest"
-)
-_COUNT = (
-    "INSERT INTO counts VALUES (?, ?, ?, 0, 0, ?, ?) ON CONFLICT (run, alias) DO UPDATE SET "
-    "sends = counts.sends + excluded.sends, waited = counts.waited + excluded.waited, "
-    "rate_limited = counts.rate_limited + excluded.rate_limited"
-)
-_FORGIVE = (
-    "UPDATE controls SET quota = NULL, told = NULL, occupied = 0, reason = NULL, paused = 0 "
-    "WHERE run = ?"
-)
-
-
-_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
-_NOTE = "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _UNHELD, _ENDED = -1e18, -1e17
 """A hold that was never set, and one that was ended by hand, in the rows."""
 _SHORT = 60.0  # seconds
@@ -64,10 +34,6 @@ _SHORT = 60.0  # seconds
 def hold_note(alias: str) -> str:
     """The name of the note that has a provider's words at its last hold of an app_id."""
     return f"hold {alias}"
-
-
-def _patiently() -> bool:
-    return False
 
 
 class Ledger:
@@ -82,7 +48,9 @@ class Ledger:
         StateError: the store cannot be used.
     """
 
-    def __init__(self, place: Path | str, run: str, hurry: Callable[[], bool] = _patiently) -> None:
+    def __init__(
+        self, place: Path | str, run: str, hurry: Callable[[], bool] = lambda: False
+    ) -> None:
         self.run = run
         self.owner = 0
         self._rev = self._controls = -1
@@ -138,40 +106,35 @@ class Ledger:
         Those of a moment's hold are not stored: a key under load meets many.
         """
         if until - clock.now() > _SHORT:
-            db.execute(_NOTE, (hold_note(alias), said))
+            db.execute(statements.NOTE, (hold_note(alias), said))
         epoch = until - clock.now() + time.time()
-        db.execute(
-            "UPDATE lanes SET hold = ?, hold_epoch = ? WHERE alias = ?",
-            (until + self._store.ahead, epoch, alias),
-        )
+        db.execute(statements.HOLD, (until + self._store.ahead, epoch, alias))
         self._bump(db)
 
     def end_hold(self, db: Db, alias: str) -> None:
         """An app_id may send at once; for every run."""
-        db.execute(
-            "UPDATE lanes SET hold = ?, hold_epoch = ? WHERE alias = ?", (_ENDED, _ENDED, alias)
-        )
+        db.execute(statements.HOLD, (_ENDED, _ENDED, alias))
         self._bump(db)
 
     def note(self, db: Db, name: str, value: str) -> None:
         """Remember a text under a name, for every run."""
-        db.execute(_NOTE, (name, value))
+        db.execute(statements.NOTE, (name, value))
         self._bump(db)
 
     def control(self, db: Db, alias: str, control: Control) -> None:
         """Write an app_id's control, for every process of this run."""
         db.execute(
-            _CONTROL,
+            statements.CONTROL,
             (
-                *(
-                    self.run,
-                    alias,
-                    control.limit,
-                    control.server_limit,
-                    control.external_slots,
-                    control.reason,
-                ),
-                *(int(control.paused), control.margin, control.highest),
+                self.run,
+                alias,
+                control.limit,
+                control.server_limit,
+                control.external_slots,
+                control.reason,
+                int(control.paused),
+                control.margin,
+                control.highest,
             ),
         )
         self._bump(db)
@@ -179,7 +142,7 @@ class Ledger:
     def count(self, db: Db, counters: Mapping[str, KeyCounters]) -> None:
         """Add to this run's counters."""
         db.executemany(
-            _COUNT,
+            statements.COUNT,
             [(self.run, alias, c.sends, c.rate_limited, c.waited) for alias, c in counters.items()],
         )
 
@@ -200,7 +163,7 @@ class Ledger:
     def open_reservations(self, db: Db, owner: int) -> list[Reservation]:
         """What the store knows of an owner's reservations and calls under way."""
         return self._reservations(
-            db.execute(_RESERVATIONS + "WHERE owner = ? AND state < 3", (owner,))
+            db.execute(statements.RESERVATIONS + "WHERE owner = ? AND state < 3", (owner,))
         )
 
     def row_time(self, instant: float) -> float:
@@ -231,7 +194,7 @@ class Ledger:
         """Be an owner of this store; False: it knows nothing of us."""
         self._joined = self._store.opened
         self._rev = self._controls = -1
-        for table in (_NOTES, *SPENDING_TABLES):  # ledgers from before have none
+        for table in (statements.NOTES, *SPENDING_TABLES):  # ledgers from before have none
             db.execute(table)
         row = db.execute("SELECT name FROM owners WHERE id = ?", (self.owner,)).fetchone()
         if row is not None and row[0] in self._sessions:
@@ -239,7 +202,7 @@ class Ledger:
             return meta[0] >= self._latest
         if not self._run_is_alive(db):
             # A run that is started again judges its app_ids afresh.
-            db.execute(_FORGIVE, (self.run,))
+            db.execute(statements.FORGIVE, (self.run,))
         self.owner = self._register(db)
         return False
 
@@ -301,7 +264,7 @@ class Ledger:
             self._load(db, allocator)
         elif rev != self._rev:
             for reservation in self._reservations(
-                db.execute(_RESERVATIONS + "WHERE rev > ? ORDER BY rev", (self._rev,))
+                db.execute(statements.RESERVATIONS + "WHERE rev > ? ORDER BY rev", (self._rev,))
             ):
                 allocator.learn(reservation)
         if controls != self._controls:
@@ -328,13 +291,14 @@ class Ledger:
 
     def _load(self, db: Db, allocator: Allocator) -> None:
         for key_log in allocator.key_logs.values():
-            db.execute(_KEY_LOG, (key_log.app_id.alias, 2 * key_log.reach))
+            db.execute(statements.KEY_LOG, (key_log.app_id.alias, 2 * key_log.reach))
         self._controls = -1
         allocator.forget()
         reach = max((key_log.reach for key_log in allocator.key_logs.values()), default=0.0)
         edge = clock.now() + self._store.behind - 2 * reach
         rows = db.execute(
-            _RESERVATIONS + "WHERE state < ? AND (at > ? OR state <= ?)", (GONE, edge, SENT)
+            statements.RESERVATIONS + "WHERE state < ? AND (at > ? OR state <= ?)",
+            (GONE, edge, SENT),
         )
         for reservation in self._reservations(rows):
             allocator.learn(reservation)
@@ -377,7 +341,7 @@ class Ledger:
             )
             for u in reservations
         ]
-        db.executemany(_PUT, rows)
+        db.executemany(statements.PUT, rows)
         db.execute(
             "UPDATE meta SET rev = ?, ticket = CASE WHEN ticket < ? THEN ? ELSE ticket END",
             (rev, ticket, ticket),

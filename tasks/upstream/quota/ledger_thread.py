@@ -12,7 +12,7 @@ import math
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks.core.errors import ReviewError, Stopped
@@ -30,6 +30,7 @@ __all__ = ["LedgerThread"]
 _PRUNE_EVERY = 600.0  # seconds
 _SLOWEST_POLL, _FASTEST_POLL = 0.5, 0.05
 _LEAST_PATIENCE = 0.1
+_LOOK = 0.5  # seconds
 
 
 class LedgerThread:
@@ -103,8 +104,16 @@ class LedgerThread:
         if not lazy:
             self._wake()
 
-    def ask(self, operation: Operation, timeout: float = 10.0) -> bool:
-        """Have something done in a transaction and wait until it is on disk. False: not within `timeout` seconds."""
+    def ask(
+        self,
+        operation: Operation,
+        timeout: float = 10.0,
+        look: Callable[[], object] = lambda: None,
+    ) -> bool:
+        """Have something done in a transaction and wait until it is on disk. False: not within `timeout` seconds.
+
+        `look` is called twice a second meanwhile; what it raises ends the wait.
+        """
         done = threading.Event()
 
         def asked(transaction: Transaction) -> None:
@@ -112,7 +121,12 @@ class LedgerThread:
             transaction.after.append(done.set)
 
         self.submit(asked)
-        return done.wait(timeout)
+        end = clock.now() + timeout
+        while not done.wait(min(_LOOK, max(0.0, end - clock.now()))):
+            look()
+            if clock.now() >= end:
+                return False
+        return True
 
     def close(self) -> None:
         """Wake all callers with Stopped, give their slots back, leave the ledger."""

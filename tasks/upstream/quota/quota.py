@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import math
 import threading
-import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tasks.core.errors import ConfigError, NoKeysLeft, StateError, Stopped
 from tasks.core.locations import redacted
 from tasks.core.quotas import AppId
 from tasks.upstream.quota import clock
-from tasks.upstream.quota.groups import QuotaGroups
-from tasks.upstream.quota.key_log import KeyLog
+from tasks.upstream.quota.grants import Grant, HeldGrants
+from tasks.upstream.quota.groups import QuotaGroups, follow_members
 from tasks.upstream.quota.ledger_thread import LedgerThread
 from tasks.upstream.quota.signals import NOTHING_SAID, Signal
 from tasks.upstream.quota.statistics import KeyState, QuotaStatistics, key_state, read_statistics
@@ -35,29 +33,14 @@ from tasks.upstream.quota.transaction import (
     end_hold,
     note_answer,
 )
+from tasks.upstream.quota.unlimited import UnlimitedKeys
 from tasks.upstream.quota.wait_list import STOPPED, Waiter
 
-__all__ = ["Grant", "Quota"]
+__all__ = ["Quota"]
 
 _GRACE_SHARE = 8  # grace is at most this part of the margin, the rest is for the network
-_ALL_OUT = "every key of it is out, "
 _TELL_ANSWERS = 30.0  # seconds between two notes that an app_id without windows answers
 _LEDGER_ANSWERS = 180.0  # seconds; a database that is restarted is waited for
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Grant:
-    """Leave to send one request now."""
-
-    app_id: str
-    """Alias."""
-    ticket: int
-    """Id in the ledger; 0 when the app_id has no limit."""
-    start_at: float
-    """Planned instant, monotonic seconds."""
-    waited: float
-    """Seconds."""
-    tokens: int = 0
 
 
 class Quota:
@@ -96,13 +79,10 @@ class Quota:
         self.margin = margin
         self.longest_wait = longest_wait
         self._groups = QuotaGroups(app_ids)
-        self._in_groups = [a.alias for a in app_ids if self._groups.name(a.alias) != a.alias]
         self._grace = min(grace, margin / _GRACE_SHARE)
         self._stop = stop or threading.Event()
         self._closed = False
-        self._grants: dict[int, weakref.ref[Grant]] = {}
         self._closing = threading.Lock()
-        self._counting = threading.Lock()
         self._thread = LedgerThread(
             place,
             self._groups.records,
@@ -112,6 +92,8 @@ class Quota:
             stop=self._stop,
             longest_wait=longest_wait,
         )
+        self._held = HeldGrants(self._thread)
+        self._unlimited = UnlimitedKeys(self._thread)
 
     # -- a call ------------------------------------------------------------------------------
 
@@ -138,7 +120,7 @@ class Quota:
         self._check_stop()
         thread = self._running()
         while True:
-            out = self._members_out(thread)
+            out = self._groups.out(thread.allocator.key_logs)
             unable = {*never, *out}
             names = {
                 name
@@ -157,22 +139,17 @@ class Quota:
             alias = self._groups.next(slot.app_id, model, unable, avoid)
             if alias is not None:
                 grant = replace(slot, app_id=alias)
-                return self._watched(grant) if grant.ticket else grant
+                return self._held.watch(grant) if grant.ticket else grant
             self.refund(slot)  # its last key went out meanwhile
 
     def _slot(self, thread: LedgerThread, waiter: Waiter) -> Grant:
         """A slot of a quota, in whose name the grant is."""
-        free = self._free_key_log(thread, waiter.model, waiter.avoid, waiter.never)
+        free = self._unlimited.take(waiter.model, waiter.avoid, waiter.never)
         if free is not None:
             return Grant(free.app_id.alias, 0, clock.now(), 0.0, waiter.tokens)
         reservation = thread.wait(waiter)
         waited = max(0.0, clock.now() - waiter.arrived)
         return Grant(reservation.alias, reservation.ticket, waiter.start_at, waited, waiter.tokens)
-
-    def _members_out(self, thread: LedgerThread) -> dict[str, str]:
-        """Keys of groups that are out, with the reason."""
-        controls = {alias: thread.allocator.key_logs[alias].control for alias in self._in_groups}
-        return {alias: one.reason for alias, one in controls.items() if one.reason is not None}
 
     def sent(self, grant: Grant, at: float | None = None) -> None:
         """The request was written, at `at` on time.monotonic(); now if not given."""
@@ -196,7 +173,7 @@ class Quota:
         """The call is over; `tokens` is the reply's usage. Also ends its place in max_in_flight."""
         if grant.ticket:
             end = clock.now()
-            self._grants.pop(grant.ticket, None)
+            self._held.end(grant)
             name = self._groups.name(grant.app_id)
             app_id = self._running().allocator.key_logs[name].app_id
             counted = app_id.max_in_flight is not None or bool(app_id.token_windows)
@@ -216,7 +193,7 @@ class Quota:
             name = self._groups.name(grant.app_id)
             whose = grant.app_id if signal.kind == "out" else name
             apply_signal(transaction, whose, grant.ticket, signal, grant.start_at)
-            self._follow_members(transaction, name)
+            follow_members(transaction, self._groups, name)
 
         if grant.ticket or signal.kind == "ok" or self._closed:
             self._do(operation, lazy=signal.kind == "ok")
@@ -272,20 +249,9 @@ class Quota:
         if not wait:
             self._do(operation, lazy=True)
             return
-        thread, done = self._running(), threading.Event()
-
-        def marked(transaction: Transaction) -> None:
-            operation(transaction)
-            transaction.after.append(done.set)
-
-        thread.submit(marked)
-        end = clock.now() + _LEDGER_ANSWERS
-        while not done.wait(0.5):
-            self._check_stop()
-            self._running()
-            if clock.now() > end:
-                msg = f"{redacted(self.place)}: the quota ledger does not answer: free its disk, or see its database's log"
-                raise StateError(msg)
+        if not self._running().ask(operation, _LEDGER_ANSWERS, self._check_running):
+            msg = f"{redacted(self.place)}: the quota ledger does not answer: free its disk, or see its database's log"
+            raise StateError(msg)
 
     # -- operators ---------------------------------------------------------------------------
 
@@ -316,7 +282,7 @@ class Quota:
             states[:] = [
                 key_state(key_log, transaction.now)
                 for key_log in transaction.allocator.key_logs.values()
-                if key_log.app_id.alias not in self._in_groups
+                if key_log.app_id.alias in self._groups.quota_names
             ]
 
         self._running().ask(operation)
@@ -341,12 +307,7 @@ class Quota:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -376,57 +337,14 @@ class Quota:
             change_control(transaction, alias, **what)
             name = self._groups.name(alias)
             if name != alias:
-                self._follow_members(transaction, name)
+                follow_members(transaction, self._groups, name)
 
         self._running().ask(operation)
 
-    def _follow_members(self, transaction: Transaction, name: str) -> None:
-        """A group is out when all of its keys are, and back with the first of them."""
-        key_logs, members = transaction.allocator.key_logs, self._groups.members(name)
-        if not members:
-            return
-        reasons = [key_logs[alias].control.reason for alias in members]
-        known = key_logs[name].control.reason
-        if all(reasons):
-            said = "; ".join(f"{a}: {why}" for a, why in zip(members, reasons, strict=True))
-            change_control(transaction, name, reason=_ALL_OUT + said, paused=False)
-        elif known is not None and known.startswith(_ALL_OUT):
-            change_control(transaction, name, reason=None)
-
-    def _watched(self, grant: Grant) -> Grant:
-        # A caller that failed and forgot its grant must not block the slot for ever.
-        ticket, submit = grant.ticket, self._thread.submit
-
-        def dropped(_ref: object) -> None:
-            if self._grants.pop(ticket, None) is not None:
-                submit(
-                    lambda transaction: transaction.allocator.end(ticket, None, transaction.now),
-                    lazy=True,
-                )
-
-        self._grants[ticket] = weakref.ref(grant, dropped)
-        return grant
+    def _check_running(self) -> None:
+        self._check_stop()
+        self._running()
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Stopped(STOPPED)
-
-    def _free_key_log(
-        self, thread: LedgerThread, model: str, avoid: Collection[str], never: Collection[str]
-    ) -> KeyLog | None:
-        """An app_id without any limit that may go now: no transaction, only a count."""
-        now = clock.now()
-        key_logs = [
-            key_log
-            for key_log in thread.allocator.key_logs.values()
-            if key_log.is_free(model, now) and key_log.app_id.alias not in never
-        ]
-        if not key_logs:
-            return None
-        with self._counting:
-            key_log = min(
-                key_logs, key=lambda key_log: (key_log.app_id.alias in avoid, key_log.sends)
-            )
-            key_log.sends += 1
-        thread.counters.sent(key_log.app_id.alias)
-        return key_log

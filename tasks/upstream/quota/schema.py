@@ -21,6 +21,7 @@ from tasks.core.errors import StateError
 from tasks.core.files import make_private
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.locks import FileLock
+from tasks.upstream.quota.statements import ledger_tables
 
 __all__ = ["open_ledger"]
 
@@ -34,28 +35,7 @@ CREATE TABLE owners (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, run TEXT NOT NULL,
     pid INTEGER NOT NULL, opened REAL NOT NULL, alive INTEGER NOT NULL
 );
-CREATE TABLE uses (
-    ticket INTEGER PRIMARY KEY, rev INTEGER NOT NULL, alias TEXT NOT NULL, owner INTEGER NOT NULL,
-    state INTEGER NOT NULL, at REAL NOT NULL, sent REAL, tokens INTEGER NOT NULL
-);
-CREATE INDEX uses_rev ON uses (rev);
-CREATE INDEX uses_open ON uses (owner) WHERE state < 3;
-CREATE TABLE lanes (
-    alias TEXT PRIMARY KEY, hold REAL NOT NULL, hold_epoch REAL NOT NULL,
-    keep REAL NOT NULL, pruned REAL
-);
-CREATE TABLE controls (
-    run TEXT NOT NULL, alias TEXT NOT NULL, quota INTEGER, told INTEGER, occupied INTEGER NOT NULL,
-    reason TEXT, paused INTEGER NOT NULL, margin REAL NOT NULL, highest INTEGER NOT NULL,
-    PRIMARY KEY (run, alias)
-);
-CREATE TABLE counts (
-    run TEXT NOT NULL, alias TEXT NOT NULL, sends INTEGER NOT NULL, refunds INTEGER NOT NULL,
-    forfeits INTEGER NOT NULL, rate_limited INTEGER NOT NULL, waited REAL NOT NULL,
-    PRIMARY KEY (run, alias)
-);
-"""
-_ENDED, _GONE = 3, 4
+""" + ledger_tables(integer="INTEGER", real="REAL")
 
 
 class _Unusable(Exception):

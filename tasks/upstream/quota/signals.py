@@ -2,7 +2,7 @@
 What the server says about a quota, as a record. Pure: no clock, no state.
 
 Nonsense (negative waits, words where numbers belong) is ignored, never raised: a header must not
-be able to stop a run. What a refusal means is decided elsewhere: tasks/upstream/calls/refusals.
+be able to stop a run. What a refusal means is decided elsewhere: tasks/upstream/calls/refusals.py.
 """
 
 from __future__ import annotations

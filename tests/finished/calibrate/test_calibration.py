@@ -12,8 +12,9 @@ import pytest
 from flows.cli.main import main
 from tasks.core.errors import ConfigError
 from tasks.core.paths import RunPaths
+from tasks.core.policy_settings import Policy
 from tasks.core.records import Comment, Expected, Input, Verdict
-from tasks.core.settings import Policy, load_settings
+from tasks.core.settings import load_settings
 from tasks.finished.calibrate.calibration import calibrate
 from tasks.finished.calibrate.text import policy_toml, with_policy
 from tests.factories import CODE, STRICT, comment, write_run

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.settings import Policy
-from tasks.finished.calibrate.fit import LEAST, Scored, fit_policy, group_names
+from tasks.core.policy_settings import Policy
+from tasks.finished.calibrate.fit import LEAST, ScoredFinding, fit_policy, group_names
 
 
 def some(
@@ -20,16 +20,16 @@ def some(
     false: Sequence[int],
     *,
     uncertain: bool = False,
-) -> list[Scored]:
+) -> list[ScoredFinding]:
     """True and false findings of one kind with these scores."""
     return [
-        Scored(category, severity, score, is_true, uncertain)
+        ScoredFinding(category, severity, score, is_true, uncertain)
         for scores, is_true in ((true, True), (false, False))
         for score in scores
     ]
 
 
-def kept(findings: Sequence[Scored], policy: Policy) -> tuple[int, int]:
+def kept(findings: Sequence[ScoredFinding], policy: Policy) -> tuple[int, int]:
     """True and false findings that a policy keeps."""
     shown = [
         one.is_true
@@ -106,7 +106,7 @@ def test_no_combination_of_thresholds_keeps_more(
     rows: list[tuple[str, int, bool]], precision: float, fill: int
 ) -> None:
     """Compared with each of the 121 there are for two groups; what is found keeps the precision."""
-    findings = [Scored(category, "high", score, true) for category, score, true in rows]
+    findings = [ScoredFinding(category, "high", score, true) for category, score, true in rows]
     for category in ("bug", "style"):
         findings += some(category, "high", [], [0] * fill)
     best = max(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tasks.core.canary_facts import CanaryNight
 from tasks.core.errors import StateError
-from tasks.core.manifest import CanaryNight
 from tasks.core.records import Comment, Expected, Input, Row
 from tasks.core.settings import Settings, load_settings
 from tasks.finished.canaries.facts import canary_facts, changes_of

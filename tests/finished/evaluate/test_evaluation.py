@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tasks.core.policy_settings import Policy
 from tasks.core.records import CallRow, Comment, Coverage, Expected, Input, InputReview, Verdict
-from tasks.core.settings import Policy
 from tasks.finished.evaluate.evaluation import CheckUsage, Evaluation, score_run
 from tasks.finished.evaluate.metrics import HITS, MatchCounts
 from tasks.finished.evaluate.text import as_facts, as_markdown

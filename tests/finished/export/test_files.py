@@ -54,7 +54,7 @@ def test_sarif_tools_open_it(finished_run: Path) -> None:
         "summary",
         str(finished_run / "review.sarif"),
     ]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     levels = [
         one["level"]
         for one in json.loads((finished_run / "review.sarif").read_text())["runs"][0]["results"]

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.cli.doctor import _Checkup, _compare, _names_block
+from flows.cli.doctor import _Checkup, _compare
 from flows.cli.init import InitAnswers, settings_text
 from flows.cli.main import main
+from flows.setup.key_rules import names_block
 from tasks.core.settings import load_settings
 from tasks.doctor.sample_calls import SampleResult, least_wait, sample_calls
 from tasks.upstream.journal import open_journal
@@ -242,6 +243,7 @@ def test_init_writes_a_file_that_doctor_finds_well(provider: Sandbox, tmp_path: 
     told = typed(tmp_path, "init", *flags)
     assert told.code == 0, told.out + told.err
     assert "nothing was found" in told.out
+    assert "1 check model, gpt-4.1 reviews" in told.out
     written = (tmp_path / "review.toml").read_text()
     assert load_settings(written).app_ids["key-1"].quota == ("5/1s",)
 
@@ -312,7 +314,7 @@ def test_run_tells_these_before_a_server_starts(
     def start(*_: Any) -> None:
         pytest.fail("the server was started")
 
-    monkeypatch.setattr("flows.ui.server.prefect_server", start)
+    monkeypatch.setattr("flows.ui.server.starting_server", start)
     text = (folder / "review.toml").read_text()
     (folder / "bad.toml").write_text(text.replace('"state"', '"in.jsonl/state"'))
     config = "bad.toml" if said == "state: " else "review.toml"
@@ -333,4 +335,4 @@ def test_a_secret_block_needs_a_server(lines: str, *, needed: bool) -> None:
     """Whether a key or a header names one: only then does the doctor start Prefect's server."""
     app = f'[app_ids.a]\n{lines}\nbase_url = "http://h/v1"\nquota = []\n'
     settings = load_settings(f'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n{app}')
-    assert _names_block(settings) == needed
+    assert names_block(settings) == needed

@@ -13,7 +13,7 @@ import pytest
 from flows.cli.main import main
 from tasks.core.files import read_json
 from tasks.core.paths import RunPaths
-from tasks.core.settings import Policy
+from tasks.core.policy_settings import Policy
 from tasks.finished.export.files import export_run
 from tasks.finished.verify import verify
 from tasks.outputs.stored import comment_of, input_of

@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.shards.remote.parcel import PLACE
 from flows.shards.remote.scheduler import Places, check_scheduler
 from tasks.core.errors import StateError
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 from tests.conftest import KEYS
 from tests.runs import await_condition, offspring
 

@@ -16,13 +16,13 @@ import pytest
 
 from tasks.core.cells import RunCounts
 from tasks.core.errors import OutputError
+from tasks.report.findings import summarise_findings
 from tasks.report.html import (
     CHART_CALL_COLUMNS,
     CHART_COMMENT_COLUMNS,
     Report,
     TableLibrary,
     render,
-    summarise_findings,
 )
 from tasks.report.html.context import CodeLine, Context
 from tasks.report.html.rows import rows_json

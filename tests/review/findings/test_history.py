@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tasks.review.findings.history import (
-    Comparison,
     Earlier,
+    HistoryComparison,
     carried_findings,
     carried_name,
     earlier_findings,
@@ -46,14 +46,14 @@ def before(*reviews: dict[str, Any]) -> dict[str, Earlier]:
     return dict(pair for one in reviews for pair in earlier_findings(one))
 
 
-def counts(comparison: Comparison) -> dict[str, int]:
+def counts(comparison: HistoryComparison) -> dict[str, int]:
     """Without the zeros."""
     return {name: count for name, count in comparison.counts().items() if count}
 
 
 def test_new_recurring_and_gone() -> None:
     """Each comment gets its age, each finding is counted once."""
-    comparison = Comparison(before(review(raised("x"), raised("y"))))
+    comparison = HistoryComparison(before(review(raised("x"), raised("y"))))
     current = review(raised("y"), raised("z"))
     comparison.add(snippet(), current)
     assert [one["age"] for one in current["comments"]] == ["recurring", "new"]
@@ -64,7 +64,7 @@ def test_new_recurring_and_gone() -> None:
 def test_since_goes_back_to_the_first_run() -> None:
     """A finding keeps the start of the run that showed it first; one of the last run takes that run's."""
     earlier = review(raised("x"), raised("y", since="2026-11-01T01:30:00+00:00"))
-    comparison = Comparison(before(earlier), "2026-11-20T01:30:00+00:00")
+    comparison = HistoryComparison(before(earlier), "2026-11-20T01:30:00+00:00")
     current = review(raised("x"), raised("y"), raised("z"))
     comparison.add(snippet(), current)
     assert [one["since"] for one in current["comments"]] == [
@@ -77,7 +77,7 @@ def test_since_goes_back_to_the_first_run() -> None:
 def test_a_finding_is_its_cluster() -> None:
     """One fingerprint in common is enough, and makes all its comments recur."""
     earlier = review(raised("x", cluster_id="1"), raised("y", cluster_id="1"))
-    comparison = Comparison(before(earlier))
+    comparison = HistoryComparison(before(earlier))
     current = review(raised("y", cluster_id="2"), raised("z", cluster_id="2"))
     comparison.add(snippet(), current)
     assert {one["age"] for one in current["comments"]} == {"recurring"}
@@ -86,7 +86,7 @@ def test_a_finding_is_its_cluster() -> None:
 
 def test_only_what_was_shown_counts() -> None:
     """A comment that the earlier run dropped is news when it is kept now."""
-    comparison = Comparison(before(review(raised("x", outcome="dropped"))))
+    comparison = HistoryComparison(before(review(raised("x", outcome="dropped"))))
     current = review(raised("x"))
     comparison.add(snippet(), current)
     assert current["comments"][0]["age"] == "new"
@@ -95,7 +95,7 @@ def test_only_what_was_shown_counts() -> None:
 
 def test_dropped_is_not_gone() -> None:
     """What is raised and no longer kept was not fixed."""
-    comparison = Comparison(before(review(raised("x"))))
+    comparison = HistoryComparison(before(review(raised("x"))))
     comparison.add(snippet(), review(raised("x", outcome="dropped")))
     assert counts(comparison) == {"dropped": 1}
 
@@ -103,14 +103,14 @@ def test_dropped_is_not_gone() -> None:
 @pytest.mark.parametrize("coverage", ["partial", "failed", "skipped"])
 def test_what_was_not_reviewed_is_unknown(coverage: str) -> None:
     """An input that failed in this run has lost no finding, nor has one that is not there."""
-    comparison = Comparison(before(review(raised("x"), raised("y", path="b.py"))))
+    comparison = HistoryComparison(before(review(raised("x"), raised("y", path="b.py"))))
     comparison.add(snippet(), review(coverage=coverage))
     assert counts(comparison) == {"unknown": 2}
 
 
 def test_an_input_without_a_path_is_known_by_its_id() -> None:
     """Rows of a data set need no path to have a history."""
-    comparison = Comparison(before(review(raised("x", path=None), input_id="row 1")))
+    comparison = HistoryComparison(before(review(raised("x", path=None), input_id="row 1")))
     comparison.add(snippet("row 2", path=None), review())
     assert counts(comparison) == {"unknown": 1}
     comparison.add(snippet("row 1", path=None), review())
@@ -129,7 +129,7 @@ def test_an_input_without_a_path_is_known_by_its_id() -> None:
 )
 def test_a_diff_tells_of_its_changed_lines_only(body: str, end: str) -> None:
     """Removed or looked at again and no longer raised: gone. Context or out of sight: unknown."""
-    comparison = Comparison(before(review(raised("x"))))
+    comparison = HistoryComparison(before(review(raised("x"))))
     comparison.add(diff(body), review())
     assert counts(comparison) == {end: 1}
 
@@ -137,14 +137,14 @@ def test_a_diff_tells_of_its_changed_lines_only(body: str, end: str) -> None:
 @pytest.mark.parametrize(("base", "end"), [("123", "gone"), ("456", "unknown")])
 def test_a_diff_from_the_same_commit_is_its_whole_file(base: str, end: str) -> None:
     """The net change since one commit has every line that the earlier run saw, or it is gone."""
-    comparison = Comparison(before(review(raised("x"), extra={"base_commit": "123"})))
+    comparison = HistoryComparison(before(review(raised("x"), extra={"base_commit": "123"})))
     comparison.add(diff("+    return 7\n", base), review())
     assert counts(comparison) == {end: 1}
 
 
 def test_a_repaired_twin_does_not_rename_the_other() -> None:
     """Of two equal quotes the first is repaired: the second recurs, and the first is the one gone."""
-    comparison = Comparison(before(review(raised("f-aaa"), raised("f-bbb"))))
+    comparison = HistoryComparison(before(review(raised("f-aaa"), raised("f-bbb"))))
     current = review(raised("f-bbb"))
     comparison.add(snippet(), current)
     assert counts(comparison) == {"recurring": 1, "gone": 1}
@@ -153,7 +153,7 @@ def test_a_repaired_twin_does_not_rename_the_other() -> None:
 
 def test_an_edit_next_to_it_makes_no_news() -> None:
     """The code around names it no more; its kin at the same place does, once for each."""
-    comparison = Comparison(before(review(raised("f-aaa"), raised("g-ccc"))))
+    comparison = HistoryComparison(before(review(raised("f-aaa"), raised("g-ccc"))))
     current = review(raised("f-bbb"), raised("f-ddd"), raised("h-ccc"))
     comparison.add(snippet(), current)
     assert [one["age"] for one in current["comments"]] == ["recurring", "new", "new"]
@@ -162,7 +162,7 @@ def test_an_edit_next_to_it_makes_no_news() -> None:
 
 def test_kin_of_another_place_is_none() -> None:
     """Equal quotes of inputs without a path have the same kin."""
-    comparison = Comparison(before(review(raised("f-aaa", path=None), input_id="other")))
+    comparison = HistoryComparison(before(review(raised("f-aaa", path=None), input_id="other")))
     current = review(raised("f-bbb", path=None))
     comparison.add(snippet(path=None), current)
     assert counts(comparison) == {"new": 1, "unknown": 1}
@@ -170,7 +170,7 @@ def test_kin_of_another_place_is_none() -> None:
 
 def test_names_of_earlier_versions_recur() -> None:
     """They counted equal quotes: the first run after an upgrade finds its findings again."""
-    comparison = Comparison(before(review(raised("f"), raised("f-2"))))
+    comparison = HistoryComparison(before(review(raised("f"), raised("f-2"))))
     current = review(raised("f-aaa"), raised("f-bbb"))
     comparison.add(snippet(), current)
     assert counts(comparison) == {"recurring": 2}
@@ -178,7 +178,7 @@ def test_names_of_earlier_versions_recur() -> None:
 
 def test_a_file_that_is_not_there_any_more() -> None:
     """Nobody can review it, and what it had is gone."""
-    comparison = Comparison(before(review(raised("x"), raised("y", path="b.py"))))
+    comparison = HistoryComparison(before(review(raised("x"), raised("y", path="b.py"))))
     comparison.leave("b.py")
     assert counts(comparison) == {"gone": 1, "unknown": 1}
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_not_there_any_more() -> None:
 def test_carried_findings_are_compared() -> None:
     """One that an earlier run showed and nobody looked at since recurs, or is gone, like any other."""
     stored = [raised("x"), raised("y"), raised("z", path="b.py")]
-    comparison = Comparison(dict(map(carried_findings, stored)))
+    comparison = HistoryComparison(dict(map(carried_findings, stored)))
     comparison.add(snippet(), review(raised("x")))
     assert counts(comparison) == {"recurring": 1, "gone": 1, "unknown": 1}
     assert comparison.unknown == {carried_name(stored[2])}
@@ -199,7 +199,7 @@ def test_equal_findings_of_two_repositories_are_two() -> None:
         for name in ("shop", "api", "lib")
     ]
     carried = raised("y", input_id="lib//b.py@1") | {"path": "b.py"}
-    comparison = Comparison(before(*old) | dict([carried_findings(carried)]))
+    comparison = HistoryComparison(before(*old) | dict([carried_findings(carried)]))
     again = review(raised("x-2", cluster_id="n"), input_id="shop//a.py@2")
     comparison.add(snippet("shop//a.py@2"), again)
     assert [one["age"] for one in again["comments"]] == ["recurring"]

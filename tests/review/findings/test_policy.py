@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.core.policy_settings import Policy
 from tasks.core.records import Comment, Input, Verdict
-from tasks.core.settings import Policy
 from tasks.review.findings.policy import apply_policy, inherit_verdicts
 
 Make = Callable[..., Comment]

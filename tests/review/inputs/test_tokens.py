@@ -174,6 +174,7 @@ def test_no_count_asks_the_network(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert done.stdout.strip() == "[False, True, False, False]", done.stderr
     assert not any(tmp_path.iterdir())

@@ -20,9 +20,9 @@ from tasks.core.quotas import AppId
 from tasks.upstream.batches.client import BatchClient
 from tasks.upstream.batches.dialect import DIALECTS
 from tasks.upstream.batches.records import (
+    BatchRow,
     BatchStatus,
     RequestFile,
-    Row,
     RowBroken,
     RowFailure,
     RowMissing,
@@ -64,7 +64,7 @@ class Bench:
         made = self.client.create(self.client.upload(self.file()), metadata)
         return self.client.get(made.id)
 
-    def rows(self, status: BatchStatus) -> list[Row]:
+    def rows(self, status: BatchStatus) -> list[BatchRow]:
         """What became of the questions."""
         return list(self.client.rows(status, self.ids, self.folder, "m"))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tasks.core.calls import Usage
-from tasks.upstream.batches.records import Row, RowBroken, RowFailure, RowMissing, RowReply
+from tasks.upstream.batches.records import BatchRow, RowBroken, RowFailure, RowMissing, RowReply
 from tasks.upstream.batches.result_file import ReplyOrigin, read_rows
 from tasks.upstream.calls.scrub import Scrubber
 
@@ -200,7 +200,7 @@ LINES = st.sampled_from([*GOOD.values(), *(f[0] for f in FAILURES.values()), *BR
 @given(st.lists(LINES, max_size=6), st.lists(LINES, max_size=6))
 def test_each_question_has_one_outcome(output: list[bytes], errors: list[bytes]) -> None:
     """However lines are mixed over both files: one outcome a question, a reply if there is any."""
-    found: list[Row] = list(read_rows([output, errors], ("q", "z"), ORIGIN))
+    found: list[BatchRow] = list(read_rows([output, errors], ("q", "z"), ORIGIN))
     outcomes = [item for item in found if not isinstance(item, RowBroken)]
     assert sorted(item.custom_id for item in outcomes) == ["q", "z"]
     good = {line for line in GOOD.values() if line.strip()}

@@ -9,6 +9,8 @@ import pytest
 
 from tasks.core.errors import CircuitOpen
 from tasks.upstream.calls.breaker import Breakers
+from tests.processes import await_threads
+from tests.runs import await_condition
 
 URL = "http://x.test/v1"
 
@@ -44,18 +46,16 @@ def test_one_probe_at_a_time() -> None:
                 break
         entered.append(time.monotonic())
         if len(entered) == 1:
-            first.wait(5)
+            first.wait(60)
             breakers.report(URL, alive=True)
 
     threads = [threading.Thread(target=call) for _ in range(20)]
     for thread in threads:
         thread.start()
-    while not entered:
-        first.wait(0.01)
+    await_condition(lambda: bool(entered), "one is through")
     assert len(entered) == 1
     first.set()
-    for thread in threads:
-        thread.join(5)
+    await_threads(threads)
     assert len(entered) == 20
     assert breakers.statistics()[URL] == {
         "state": "closed",
@@ -91,8 +91,7 @@ def test_it_gives_up_but_still_probes() -> None:
     breakers = opened(cooldown=0.3, give_up_after=0.1)
     with pytest.raises(CircuitOpen, match="start the run again"):
         breakers.wait([URL])
-    while not breakers.enter(URL):
-        threading.Event().wait(0.01)
+    await_condition(lambda: breakers.enter(URL), "the next probe is due")
     breakers.report(URL, alive=True)
     assert breakers.wait([URL]) == set()
 

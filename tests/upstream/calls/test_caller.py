@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from deployments.sandbox import Fault, Sandbox
 from tasks.core.calls import Reply, Request
 from tasks.core.errors import CallFailed, CircuitOpen, NoKeysLeft, Stopped
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.calls.caller import Caller, CallLimits
+from tasks.upstream.calls.call_context import CallLimits
+from tasks.upstream.calls.caller import Caller
 from tasks.upstream.calls.scrub import Scrubber, ScrubFilter
+from tests.processes import await_threads, next_line, started
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]
@@ -129,19 +132,15 @@ def test_two_processes_pay_once(sandbox: Sandbox, tmp_path: Path) -> None:
     """Two processes ask the same 40 questions at the same time; the server sees 40."""
     sandbox.control(latency=0.05)
     command = [sys.executable, "-c", ASKER, sandbox.base_url, str(tmp_path)]
-    askers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for asker in askers:
-        assert asker.stdout is not None
-        assert asker.stdout.readline() == "ready\n"
-    for asker in askers:
-        assert asker.stdin is not None
-        asker.stdin.write("go\n")
-        asker.stdin.flush()
-    journaled = sum(int(asker.communicate(timeout=30)[0]) for asker in askers)
-    assert [asker.returncode for asker in askers] == [0, 0]
+    with ExitStack() as stack:
+        askers = [stack.enter_context(started(command, stdin=subprocess.PIPE)) for _ in range(2)]
+        assert [next_line(asker) for asker in askers] == ["ready", "ready"]
+        for asker in askers:
+            assert asker.stdin is not None
+            asker.stdin.write("go\n")
+            asker.stdin.flush()
+        journaled = sum(int(asker.communicate(timeout=30)[0]) for asker in askers)
+        assert [asker.returncode for asker in askers] == [0, 0]
     assert (sandbox.stats()["requests"], journaled) == (40, 120)
 
 
@@ -202,8 +201,7 @@ def test_stop_ends_waits_within_a_second(sandbox: Sandbox, open_call: OpenCaller
     wait_until(lambda: caller.statistics()["calls"].get("failed_attempts") is not None)
     stop.set()
     began = time.monotonic()
-    for thread in threads:
-        thread.join()
+    await_threads(threads)
     assert time.monotonic() - began < 1.5
     assert isinstance(outcomes["good"], Reply)
     assert isinstance(outcomes["fails"], Stopped)

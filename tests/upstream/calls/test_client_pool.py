@@ -155,6 +155,7 @@ def test_the_environment_of_openai_does_not_leak_in(sandbox: Sandbox) -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,
         env={**os.environ, **variables},
     )
     assert shown.stdout == "Bearer right False\n"

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.core.errors import CallFailed, Stopped
 from tasks.upstream.calls.refusal_breaker import RefusalBreakers
-from tasks.upstream.calls.refusals import About, Refusal
+from tasks.upstream.calls.refusal_rules import About
+from tasks.upstream.calls.refusals import Refusal
 
 PLACE = ("http://x.test/v1", "m")
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.upstream.calls.refusals import RULES, About, Refusal, classify
+from tasks.upstream.calls.refusal_rules import RULES, About
+from tasks.upstream.calls.refusals import Refusal, classify
 
 ABOUTS = get_args(About)
 NOW = 1795600000.0  # 2026-11-25 09:46:40 UTC

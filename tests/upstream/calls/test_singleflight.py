@@ -9,6 +9,7 @@ import pytest
 
 from tasks.core.errors import CallFailed, Stopped
 from tasks.upstream.calls.singleflight import SingleFlight
+from tests.runs import await_condition
 
 
 def test_one_of_many_works() -> None:
@@ -17,16 +18,15 @@ def test_one_of_many_works() -> None:
     go, done = threading.Event(), []
 
     def work() -> str:
-        go.wait(5)
+        go.wait(60)
         done.append(1)
         return "result"
 
     with ThreadPoolExecutor(20) as executor:
         futures = [executor.submit(flights.run, "key", work) for _ in range(20)]
-        while flights.shared < 19:
-            go.wait(0.01)
+        await_condition(lambda: flights.shared == 19, "nineteen wait")
         go.set()
-        results = [future.result() for future in futures]
+        results = [future.result(30) for future in futures]
     assert len(done) == 1
     assert sorted(shared for _, shared in results) == [False] + [True] * 19
     assert flights.run("key", lambda: "anew") == ("anew", False)
@@ -38,14 +38,12 @@ def test_an_error_is_shared_as_a_copy() -> None:
     error = CallFailed("no", code="timeout", attempts=3, queue=1.5, app_id="a", trace_id="t")
 
     def work() -> str:
-        while not flights.shared:
-            threading.Event().wait(0.01)
+        await_condition(lambda: bool(flights.shared), "another one waits")
         raise error
 
     with ThreadPoolExecutor(2) as executor:
         leader = executor.submit(flights.run, "key", work)
-        while not flights._flights:
-            threading.Event().wait(0.01)
+        await_condition(lambda: bool(flights._flights), "it works")
         with pytest.raises(CallFailed) as caught:
             flights.run("key", work)
     assert leader.exception() is error
@@ -59,14 +57,12 @@ def test_an_accident_passes_the_work_on() -> None:
     flights: SingleFlight[str] = SingleFlight()
 
     def accident() -> str:
-        while not flights.shared:
-            threading.Event().wait(0.01)
+        await_condition(lambda: bool(flights.shared), "another one waits")
         raise ZeroDivisionError
 
     with ThreadPoolExecutor(2) as executor:
         leader = executor.submit(flights.run, "key", accident)
-        while not flights._flights:
-            threading.Event().wait(0.01)
+        await_condition(lambda: bool(flights._flights), "it works")
         assert flights.run("key", lambda: "second") == ("second", False)
     assert isinstance(leader.exception(), ZeroDivisionError)
 
@@ -81,10 +77,9 @@ def test_a_waiter_may_leave_early() -> None:
         raise Stopped(msg)
 
     with ThreadPoolExecutor(1) as executor:
-        leader = executor.submit(flights.run, "key", lambda: str(go.wait(5)))
-        while not flights._flights:
-            threading.Event().wait(0.01)
+        leader = executor.submit(flights.run, "key", lambda: str(go.wait(60)))
+        await_condition(lambda: bool(flights._flights), "it works")
         with pytest.raises(Stopped):
             flights.run("key", lambda: "never", pause=leave)
         go.set()
-        assert leader.result() == ("True", False)
+        assert leader.result(30) == ("True", False)

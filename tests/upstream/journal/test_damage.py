@@ -394,7 +394,7 @@ def test_a_cut_log_keeps_what_others_had_written(lively: Path) -> None:
             "[journal.put(key_of(n), REPLY) for n in (1000, 1001)]\n"
             "os._exit(9)"
         )
-        subprocess.run([sys.executable, "-c", script, str(lively)], check=False)
+        subprocess.run([sys.executable, "-c", script, str(lively)], check=False, timeout=60)
         cut_log(lively)
         journal.put(key_of(1002), REPLY)
         found = set(journal.get_many(map(key_of, (*range(4), 1000, 1001, 1002))))

@@ -20,6 +20,7 @@ from tasks.core.errors import StateError
 from tasks.upstream.journal import open_journal
 from tasks.upstream.journal.store_postgres import PostgresJournalStore
 from tests.postgres import Postgres, start_postgres
+from tests.processes import await_threads, next_line, started
 from tests.runs import await_condition
 
 REPLY = Reply(
@@ -51,8 +52,7 @@ def test_two_connections_per_process(database: str) -> None:
         threads = [threading.Thread(target=journal.put, args=(key, REPLY)) for key in KEYS[:32]]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        await_threads(threads)
         assert ask(database, f"SELECT count(*) {_OURS}") == [(2,)]
     await_condition(
         lambda: ask(database, f"SELECT count(*) {_OURS}") == [(0,)], "a connection stayed open", 30
@@ -90,8 +90,7 @@ def test_a_restart_loses_nothing_acknowledged(postgres_server: Postgres, databas
             thread.start()
         assert stop.wait(30)
         postgres_server.restart()
-        for thread in threads:
-            thread.join()
+        await_threads(threads)
         found = journal.get_many(KEYS)
     assert {key: reply.content for key, reply in found.items()} == {key: key for key in KEYS}
 
@@ -103,14 +102,9 @@ def test_a_stopped_claimer_keeps_its_claim(database: str) -> None:
         "journal = open_journal(sys.argv[1]); print(journal.claim(sys.argv[2]), flush=True)\n"
         "sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, database, KEYS[0]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "True\n"
+    command = [sys.executable, "-c", code, database, KEYS[0]]
+    with started(command, stdin=subprocess.PIPE) as owner:
+        assert next_line(owner) == "True"
         owner.send_signal(signal.SIGSTOP)
         with open_journal(database) as journal:
             assert not journal.claim(KEYS[0])
@@ -218,7 +212,7 @@ def test_a_close_does_not_wait_for_a_database_that_is_gone() -> None:
         await_condition(asked.running, "it asks", 30)
         pool.submit(journal.close).result(20)
         with pytest.raises(StateError):
-            asked.result()
+            asked.result(20)
 
 
 def test_a_password_on_the_command_line_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

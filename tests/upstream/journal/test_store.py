@@ -7,11 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tasks.core.errors import StateError
 from tasks.upstream.journal import Journal, open_journal
 from tasks.upstream.journal.store_sqlite import SqliteJournalStore
 from tasks.upstream.journal.writer import GroupWriter, JournalRow
+from tests.processes import next_line, started
 from tests.runs import await_condition
 
 REPLY = Reply(
@@ -84,19 +84,21 @@ def file_journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def start_writer(
-    tmp_path: Path, place: str, name: str, stdout: int = subprocess.PIPE
-) -> subprocess.Popen[str]:
-    """A process that puts replies as fast as it can and prints each acknowledged one."""
+@contextmanager
+def two_writers(
+    tmp_path: Path, place: str, stdout: int = subprocess.PIPE
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that put replies as fast as they can and print each acknowledged one."""
     module = f"from tasks.core.calls import Reply, Usage\nimport hashlib\nREPLY = {REPLY!r}\n"
     module += "def key_of(name):\n    return hashlib.sha256(name.encode()).hexdigest()\n"
     (tmp_path / "test_reply.py").write_text(module)
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, place, name],
-        stdout=stdout,
-        text=True,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
-    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    with ExitStack() as stack:
+        commands = [[sys.executable, "-c", WRITER, place, name] for name in ("one", "two")]
+        yield [
+            stack.enter_context(started(command, stdout=stdout, env=environment))
+            for command in commands
+        ]
 
 
 def test_a_reply_comes_back_as_it_was(journal: Journal) -> None:
@@ -138,24 +140,18 @@ def test_many_at_once(journal: Journal) -> None:
 
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, place: str) -> None:
     """Two writing processes are killed in the middle; all they acknowledged is there, and whole."""
-    writers = [start_writer(tmp_path, place, name) for name in ("one", "two")]
-    lines: list[list[str]] = [[], []]
 
-    def read(index: int) -> None:
-        stdout = writers[index].stdout
-        assert stdout is not None
-        with stdout:
-            for line in stdout:
-                lines[index].append(line)
-                if len(lines[index]) == 400:
-                    writers[index].send_signal(signal.SIGKILL)
+    def read(writer: subprocess.Popen[str]) -> list[str]:
+        assert writer.stdout is not None
+        lines = []
+        for line in writer.stdout:
+            lines.append(line)
+            if len(lines) == 400:
+                writer.send_signal(signal.SIGKILL)
+        return lines
 
-    readers = [threading.Thread(target=read, args=(index,)) for index in (0, 1)]
-    for reader in readers:
-        reader.start()
-    for reader, writer in zip(readers, writers, strict=True):
-        reader.join()
-        assert writer.wait() == -signal.SIGKILL
+    with two_writers(tmp_path, place) as writers, ThreadPoolExecutor(2) as readers:
+        lines = list(readers.map(read, writers))
     # The last line of a killed process may be cut off.
     names = [line.strip() for found in lines for line in found if line.endswith("\n")]
     assert len(names) >= 800
@@ -167,13 +163,9 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, place: str) -> None:
 
 def test_two_processes_write_in_turns(tmp_path: Path, place: str) -> None:
     """Neither of two writers starves: while one puts 1,000 replies, the other puts a fair part."""
-    writers = [start_writer(tmp_path, place, name, subprocess.DEVNULL) for name in ("one", "two")]
-    with open_journal(place) as journal:
+    with two_writers(tmp_path, place, subprocess.DEVNULL), open_journal(place) as journal:
         start = counts_when(journal, lambda counts: len(counts) == 2)
         end = counts_when(journal, lambda counts: counts["one"] - start["one"] >= 1000)
-    for writer in writers:
-        writer.kill()
-        writer.wait()
     assert end["two"] - start["two"] > 200
 
 
@@ -204,18 +196,13 @@ def test_a_dead_owners_claim_is_free(place: str) -> None:
         "journal = open_journal(sys.argv[1]); print(journal.claim(sys.argv[2]), flush=True)\n"
         "sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, place, key_of("q")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "True\n"
+    command = [sys.executable, "-c", code, place, key_of("q")]
+    with started(command, stdin=subprocess.PIPE) as owner:
+        assert next_line(owner) == "True"
         with open_journal(place) as journal:
             assert not journal.claim(key_of("q"))
             owner.kill()
-            owner.wait()
+            owner.wait(10)
             # The kernel is told at once, a database when it reads the end of the connection.
             await_condition(
                 lambda: journal.claim(key_of("q")), "the claim did not go with its owner", 30
@@ -269,6 +256,27 @@ def test_whatever_a_commit_raises_is_told() -> None:
         with pytest.raises(StateError, match="odd") if model == "odd" else nullcontext():
             writer.put((b"key", 0.0, model, b""))
     writer.close()
+
+
+def locks_on(path: Path) -> list[str]:
+    """The kernel's list of this process's locks on a file."""
+    mine = (f" {os.getpid()} ", f":{path.stat().st_ino} ")
+    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return [line.partition(": ")[2] for line in lines if all(part in line for part in mine)]
+
+
+def test_sqlite_keeps_its_locks_on_the_index(file_journal: Journal, tmp_path: Path) -> None:
+    """Without them whoever opens the journal next takes it for unused, and cuts the index off."""
+    path = tmp_path / "state" / "journal.sqlite"
+    index = path.with_name("journal.sqlite-shm")
+    file_journal.get(key_of("1"))
+    held = locks_on(index)
+    assert held
+    file_journal.put(key_of("1"), REPLY)
+    with open_journal(path) as other:
+        other.put(key_of("2"), REPLY)
+    file_journal.put(key_of("3"), REPLY)
+    assert locks_on(index) == held
 
 
 def test_a_full_disk_is_told_and_loses_nothing_else(file_journal: Journal) -> None:

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Grant, Quota, clock, read_statistics
 from tasks.upstream.quota.locks import FileLock
+from tests.processes import next_line, started
 
 MakeQuota = Callable[..., Quota]
 
@@ -63,25 +64,22 @@ def _opens(quota: Quota) -> float:
     return quota._running().allocator.key_logs["a"].opens(0)
 
 
-def _child(ledger: Path, count: int, what: str) -> tuple[subprocess.Popen[str], float]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(ledger), str(count), what],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    return child, float(child.stdout.readline())
+@contextmanager
+def _child(ledger: Path, count: int, what: str) -> Iterator[tuple[subprocess.Popen[str], float]]:
+    """A process that uses the ledger, and the instant at which it has done so."""
+    with started([sys.executable, "-c", _CHILD, str(ledger), str(count), what]) as child:
+        yield child, float(next_line(child))
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
     child.kill()
-    child.communicate()
+    child.wait(10)
 
 
 def test_sends_of_a_killed_process_are_remembered(ledger: Path, make_quota: MakeQuota) -> None:
     """Killed after two sends: the next process waits for them to leave the window."""
-    child, done = _child(ledger, 2, "sent")
-    _kill(child)
+    with _child(ledger, 2, "sent") as (_, done):
+        pass
     assert done - 0.5 < make_quota(a=(2, 1.0)).acquire("m").start_at - 1.1 <= done
 
 
@@ -90,9 +88,8 @@ def test_sends_that_a_killed_process_may_have_made_count(
 ) -> None:
     """Granted, killed before it could confirm: it may have sent until it died."""
     quota = make_quota(a=(2, 1.0))
-    child, _ = _child(ledger, 2, "unsent")
-    killed = time.monotonic()
-    _kill(child)
+    with _child(ledger, 2, "unsent"):
+        killed = time.monotonic()
     assert quota.acquire("m").start_at >= killed + 1.1
 
 
@@ -100,10 +97,9 @@ def test_stopped_process_that_may_still_send_keeps_its_slot(
     ledger: Path, make_quota: MakeQuota
 ) -> None:
     """SIGSTOP between grant and write for longer than the window: nobody takes the slot."""
-    child, _ = _child(ledger, 2, "unsent")
-    child.send_signal(signal.SIGSTOP)
-    quota = make_quota(a=(2, 1.0))
-    with ThreadPoolExecutor() as pool:
+    with _child(ledger, 2, "unsent") as (child, _), ThreadPoolExecutor() as pool:
+        child.send_signal(signal.SIGSTOP)
+        quota = make_quota(a=(2, 1.0))
         waiting = pool.submit(quota.acquire, "m")
         time.sleep(1.6)
         assert not waiting.done()
@@ -114,11 +110,10 @@ def test_stopped_process_that_may_still_send_keeps_its_slot(
 
 def test_reservations_of_a_killed_process_are_free(ledger: Path, make_quota: MakeQuota) -> None:
     """It had reserved the next slot; once it is dead the slot is handed out again."""
-    child, _ = _child(ledger, 2, "queue")
-    quota = make_quota(a=(2, 1.0))
-    key_log = quota._running().allocator.key_logs["a"]
-    assert (len(key_log.past), len(key_log.planned)) == (2, 2)
-    _kill(child)
+    with _child(ledger, 2, "queue"):
+        quota = make_quota(a=(2, 1.0))
+        key_log = quota._running().allocator.key_logs["a"]
+        assert (len(key_log.past), len(key_log.planned)) == (2, 2)
     assert quota.acquire("m").start_at == pytest.approx(key_log.past[0].at + 1.1, abs=0.6)
     assert not key_log.planned
 

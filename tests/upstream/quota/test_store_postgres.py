@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
@@ -21,6 +21,7 @@ from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Grant, Quota, most_in_window, read_statistics
 from tasks.upstream.quota.key_status import read_quota_status
 from tests.postgres import start_postgres
+from tests.processes import await_threads, next_line, started
 
 MakeQuota = Callable[..., Quota]
 
@@ -64,22 +65,15 @@ def _send(quota: Quota, count: int) -> list[Grant]:
     return grants
 
 
-def _child(url: str, count: int, shift: float = 0.0, what: str = "end") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, url, str(count), str(shift), what],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _child(
+    url: str, count: int, shift: float = 0.0, what: str = "end"
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    return started([sys.executable, "-c", _CHILD, url, str(count), str(shift), what])
 
 
-def _line(child: subprocess.Popen[str]) -> str:
-    assert child.stdout is not None
-    return child.stdout.readline().strip()
-
-
-def _end(child: subprocess.Popen[str]) -> None:
+def _kill(child: subprocess.Popen[str]) -> None:
     child.kill()
-    child.communicate()
+    child.wait(10)
 
 
 def _terminate(url: str) -> None:
@@ -93,8 +87,9 @@ def _terminate(url: str) -> None:
 
 def test_processes_whose_clocks_differ_share_a_window(place: str) -> None:
     """One machine's monotonic clock is a day ahead of the other's: together they keep 2 a second."""
-    children = [_child(place, 5, shift) for shift in (0.0, 86_400.0)]
-    instants = sorted(float(line) for child in children for line in child.communicate()[0].split())
+    with _child(place, 5) as one, _child(place, 5, 86_400.0) as other:
+        said = [child.communicate(timeout=60)[0] for child in (one, other)]
+    instants = sorted(float(line) for lines in said for line in lines.split())
     assert len(instants) == 10
     assert most_in_window(instants, 1.0) <= 2
     pool = [AppId("a", windows=(Window(2, 1.0),))]
@@ -105,12 +100,10 @@ def test_processes_whose_clocks_differ_share_a_window(place: str) -> None:
 
 def test_sends_of_a_killed_process_are_remembered(place: str, make_quota: MakeQuota) -> None:
     """Killed after two sends, on a machine with another clock: the next one waits for the window."""
-    child = _child(place, 2, -1000.0, "stay")
-    first = float(_line(child))
-    while _line(child) != "done":
-        pass
-    _end(child)
-    assert make_quota(a=(2, 1.0)).acquire("m").start_at >= first + 1.0
+    with _child(place, 2, -1000.0, "stay") as child:
+        first, _, done = (next_line(child) for _ in range(3))
+        assert done == "done"
+    assert make_quota(a=(2, 1.0)).acquire("m").start_at >= float(first) + 1.0
 
 
 def test_unconfirmed_sends_of_a_killed_process_count_until_it_is_known_to_be_dead(
@@ -118,11 +111,9 @@ def test_unconfirmed_sends_of_a_killed_process_count_until_it_is_known_to_be_dea
 ) -> None:
     """Granted, killed before it could confirm: it may have sent until it died."""
     quota = make_quota(a=(2, 1.0))
-    child = _child(place, 2, 0.0, "unsent")
-    for _ in range(2):
-        _line(child)
-    killed = time.monotonic()
-    _end(child)
+    with _child(place, 2, 0.0, "unsent") as child:
+        assert all(next_line(child) for _ in range(2))
+        killed = time.monotonic()
     assert quota.acquire("m").start_at >= killed + 1.1
 
 
@@ -130,17 +121,15 @@ def test_stopped_process_that_may_still_send_keeps_its_slot(
     place: str, make_quota: MakeQuota
 ) -> None:
     """SIGSTOP between grant and write, for longer than window and patience: nobody goes before."""
-    child = _child(place, 2, 0.0, "unsent")
-    for _ in range(2):
-        _line(child)
-    child.send_signal(signal.SIGSTOP)
-    quota = make_quota(a=(2, 1.0))
-    with ThreadPoolExecutor() as pool:
+    with _child(place, 2, 0.0, "unsent") as child, ThreadPoolExecutor() as pool:
+        assert all(next_line(child) for _ in range(2))
+        child.send_signal(signal.SIGSTOP)
+        quota = make_quota(a=(2, 1.0))
         waiting = pool.submit(quota.acquire, "m")
         time.sleep(4.0)
         assert not waiting.done()
         killed = time.monotonic()
-        _end(child)
+        _kill(child)
         assert waiting.result(timeout=10).start_at >= killed + 1.1
 
 
@@ -156,15 +145,10 @@ def test_holder_that_is_stopped_inside_a_transaction_is_not_in_the_way(
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", holder, place], stdout=subprocess.PIPE, text=True
-    )
-    assert _line(child) == "held"
-    child.send_signal(signal.SIGSTOP)
-    try:
+    with started([sys.executable, "-c", holder, place]) as child:
+        assert next_line(child) == "held"
+        child.send_signal(signal.SIGSTOP)
         assert _send(make_quota(a=(2, 1.0)), 3)
-    finally:
-        _end(child)
 
 
 @pytest.fixture
@@ -183,7 +167,7 @@ def many(make_quota: MakeQuota) -> Iterator[tuple[Quota, list[float]]]:
         yield quota, sends
         stop.set()
     for job in jobs:
-        job.result()  # nobody had an error
+        job.result(30)  # nobody had an error
     statistics = quota.statistics()
     assert statistics.kept
     assert statistics.sends == len(sends)
@@ -220,7 +204,7 @@ def test_server_that_is_restarted() -> None:
         _send(quota, 1)
         jobs = [threads.submit(_send, quota, 4) for _ in range(3)]
         server.restart()
-        starts = sorted(grant.start_at for job in jobs for grant in job.result())
+        starts = sorted(grant.start_at for job in jobs for grant in job.result(30))
         assert most_in_window(starts, 1.0) <= 3
         assert quota.statistics().sends == 13
         assert quota.statistics().kept
@@ -313,7 +297,11 @@ def test_missing_driver_is_named(place: str) -> None:
         "    print(error)\n"
     )
     said = subprocess.run(
-        [sys.executable, "-c", script, place], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, place],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert "pip install 'nightly-review[postgres]'" in said.stdout
 
@@ -342,8 +330,7 @@ class Wire:
         for one in self._sockets:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
+        await_threads(self._threads)
         for one in self._sockets:
             one.close()
 

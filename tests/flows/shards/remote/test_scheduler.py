@@ -9,7 +9,7 @@ import pytest
 
 from flows.shards.remote.scheduler import Places, check_scheduler, connected
 from tasks.core.errors import ConfigError, SchedulerGone, StateError
-from tasks.core.settings import WorkersSettings
+from tasks.core.worker_settings import WorkersSettings
 from tests.runs import free_port
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.core.manifest import HistoryFacts
 from tasks.core.records import SEVERITIES
-from tasks.report.html.findings import FindingsSummary
+from tasks.report.findings import FindingsSummary
 from tasks.review.findings.findings import Finding, place_text, severity_index, title_of
 
 __all__ = ["Chip", "Highlight", "Highlights", "highlights"]
