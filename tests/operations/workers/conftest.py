@@ -39,13 +39,15 @@ def all_workers(
 
 
 @pytest.fixture
-def workers(all_workers: Workers) -> Workers:
-    """Two are at work, a place each."""
+def workers(all_workers: Workers) -> Iterator[Workers]:
+    """Two are at work, a place each; the next test has new ones."""
     if all_workers.started["scheduler"].poll() is not None:
         all_workers.stop()  # workers without a scheduler are on their way out
         all_workers.start_scheduler()
     all_workers.start("one", "two")
-    return all_workers
+    yield all_workers
+    for name in set(all_workers.started) - {"scheduler"}:
+        all_workers.kill(name)
 
 
 @pytest.fixture

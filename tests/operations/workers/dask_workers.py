@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,12 +153,14 @@ class Workers:
         self.started[name].send_signal(number)
 
     def kill(self, name: str) -> float:
-        """The machine is gone: worker and shards, without a word; returns when, as time.time() has it."""
+        """The machine is gone, without a word, and its disk; returns when, as time.time() has it."""
         at = time.time()
         for pid in [*offspring(self.started[name].pid), self.started[name].pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.started[name].wait(30)
+        for path in (self.folder / name / "tmp").glob("review-shard-*"):
+            shutil.rmtree(path)
         return at
 
     def stop(self) -> None:
