@@ -50,7 +50,7 @@ class _Places(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        if path.startswith("tests/operations/") and not path.endswith("test_workers.py"):
+        if path.startswith("tests/operations/") and "/workers/" not in path:
             return "operations"
         return nodeid if path.startswith("tests/end_to_end/") else path
 
