@@ -6,9 +6,20 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 # Modules are compiled once, and not by each of the hundreds of processes that demo and tests start.
 export PYTHONDONTWRITEBYTECODE :=
-PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# Every package is what its hash says, and none runs code of its own to be installed.
+PIP := -m pip install -q --disable-pip-version-check --require-hashes
+UV := $(BIN)/uv pip install -q --python $(BIN)/python --no-deps
 STAMP := .venv/.installed
 TESTS := .venv/.installed-tests
+IMPORTS := import flows.bulk_review, flows.shards.fork_server as parts; parts.import_flow_parts(); \
+	import prefect.server.api.server
+
+# uv knows nothing of pip.conf: who is behind an index of their own has UV_DEFAULT_INDEX, or pip.
+define installed
+@echo "installing $(1)"; $(UV) --require-hashes -r requirements-bare.txt -r $(1) || { \
+	echo "uv could not install, pip tries: it reads your pip.conf"; \
+	$(BIN)/python $(PIP) --no-deps -r requirements-bare.txt && $(BIN)/python $(PIP) -r $(1); }
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down test tests chaos attack check licences sbom lock clean
@@ -18,17 +29,18 @@ help: ## list the targets
 
 setup: $(STAMP) ## virtual environment with the pinned packages and the local model
 
-# Every package is what its hash says, and none runs code of its own to be installed.
-$(STAMP): requirements.txt requirements-bare.txt pyproject.toml
+$(STAMP): requirements.txt requirements-uv.txt requirements-bare.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) --require-hashes --no-deps -r requirements-bare.txt
-	$(PIP) --require-hashes -r requirements.txt
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/python $(PIP) -r requirements-uv.txt
+	$(call installed,requirements.txt)
+	$(UV) --no-build-isolation -e .
+	@# uv compiles no module: those of a run are, here, for whoever may not write into .venv later.
+	@$(BIN)/python -c "$(IMPORTS)"
 	@touch $@
 
 $(TESTS): $(STAMP) requirements-dev.txt
-	$(PIP) --require-hashes -r requirements-dev.txt
+	$(call installed,requirements-dev.txt)
 	@touch $@
 
 demo: setup ## review data/samples with the embedded local model: no key, no server
@@ -67,8 +79,8 @@ licences: $(TESTS) ## the licence of every package, against the list in pyprojec
 
 sbom: ## what a run is made of, in sbom.json (CycloneDX)
 	$(PYTHON) -m venv .sbom/run
-	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements-bare.txt
-	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	.sbom/run/bin/python $(PIP) --no-deps -r requirements-bare.txt
+	.sbom/run/bin/python $(PIP) -r requirements.txt
 	.sbom/run/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(PYTHON) -m venv .sbom/tool
 	.sbom/tool/bin/python -m pip install -q --disable-pip-version-check 'cyclonedx-bom==7.5.0'
@@ -82,11 +94,12 @@ COMPILE := .lock/bin/uv pip compile -q --upgrade --universal --python-version 3.
 	--custom-compile-command "make lock"
 lock: ## pin anew what pyproject.toml allows
 	$(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install -q --disable-pip-version-check 'uv==0.13.9'
+	.lock/bin/python $(PIP) -r requirements-uv.txt
 	$(COMPILE) --all-extras --group build -o requirements-dev.txt pyproject.toml
 	$(COMPILE) --extra local --extra postgres --extra s3 --extra sandbox --group build \
 		-c requirements-dev.txt -o requirements.txt pyproject.toml
 	$(COMPILE) --no-deps --group bare -o requirements-bare.txt
+	$(COMPILE) --no-deps --group uv -o requirements-uv.txt
 	rm -rf .lock
 
 clean: ## remove the virtual environment and caches; runs and state stay

@@ -3,7 +3,7 @@ Notifications without code: one automation per occasion that [notify] names, on 
 
     incomplete    the outputs have more gaps than accepted
     refused       a run could not start, or not write
-    crashed       a run was killed, its machine is gone, or it broke off in an error
+    crashed       a run was killed, its machine is gone, it broke off in an error, or nobody resumed it
     late          a run should have started and has not: no worker, no place
     budget        a cap of the budget is reached
     new_critical  critical findings that the run before did not have
@@ -23,11 +23,13 @@ from deployments.automate import install_automation
 from tasks.core.errors import ConfigError
 from tasks.core.notify_settings import NotifySettings, Occasion
 
-__all__ = ["install_notifications"]
+__all__ = ["automation", "install_notifications"]
 
 _OURS = {"prefect.resource.id": "bulk-review.run.*"}
 _PREFECTS = {"prefect.resource.id": "prefect.flow-run.*"}
 _FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": "bulk-review"}
+_NOT_TOLD_BY_US = {"prefect.state-message": "!" + 6 * "[A-Z]" + "*"}
+"""Ends that no event of ours tells: those begin INCOMPLETE or REFUSED. An empty message is one, too."""
 _TEXT = "{{ event.payload.text }}"
 _STATE = "{{ flow_run.name }}: {{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 
@@ -35,9 +37,9 @@ _TRIGGERS: dict[Occasion, dict[str, Any]] = {
     "incomplete": {"match": _OURS, "expect": {"bulk-review.run.incomplete"}},
     "refused": {"match": _OURS, "expect": {"bulk-review.run.refused"}},
     "crashed": {
-        "match": _PREFECTS,
+        "match": _PREFECTS | _NOT_TOLD_BY_US,
         "match_related": _FLOW,
-        "expect": {"prefect.flow-run.Crashed"},
+        "expect": {"prefect.flow-run.Crashed", "prefect.flow-run.Failed"},
     },
     "late": {"match": _PREFECTS, "match_related": _FLOW, "expect": {"prefect.flow-run.Late"}},
     "budget": {"match": _OURS, "expect": {"bulk-review.budget.reached"}},
@@ -67,7 +69,7 @@ def install_notifications(client: SyncPrefectClient, notify: NotifySettings | No
         if occasion not in wanted:
             for found in client.read_automations_by_name(_name(occasion)):
                 client.delete_automation(found.id)
-    return [install_automation(client, _automation(one, block)) for one in wanted]
+    return [install_automation(client, automation(one, block)) for one in wanted]
 
 
 def _block(client: SyncPrefectClient, slug: str) -> Any:
@@ -86,7 +88,8 @@ def _name(occasion: Occasion) -> str:
     return f"nightly-review-{occasion.replace('_', '-')}"
 
 
-def _automation(occasion: Occasion, block: Any) -> AutomationCore:
+def automation(occasion: Occasion, block: Any) -> AutomationCore:
+    """The automation that tells of an occasion; `block` is the id of a notification block."""
     body = _STATE if occasion in ("crashed", "late") else _TEXT
     return AutomationCore(
         name=_name(occasion),

@@ -16,11 +16,10 @@ if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))
 
 import time
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pyarrow as pa
 from prefect import State, flow, get_run_logger
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -28,12 +27,11 @@ from pydantic import Field
 
 from flows.batches.fill import fill_journal
 from flows.setup.canaries import judge_reviewers
-from flows.setup.config import new_run, new_run_id, read_config, run_paths, with_batch, with_mode
-from flows.setup.fresh_start import forget_start, goes_on, since_first_start
-from flows.setup.keys import resolve_keys
-from flows.setup.manifest import make_work, remove_work, run_facts, upstream_facts
-from flows.setup.preflight import check_output, check_workers
-from flows.setup.source_range import SourceRange, move_on, resolve_source
+from flows.setup.early_start import EarlyStart, taken_over
+from flows.setup.fresh_start import forget_start
+from flows.setup.manifest import remove_work, run_facts, upstream_facts
+from flows.setup.opening import OpenRun, Wanted, open_run
+from flows.setup.source_range import move_on
 from flows.shards import fork_server
 from flows.shards.supervisor import run_shards
 from flows.ui.budget_watch import BudgetWatch
@@ -50,34 +48,19 @@ from flows.ui.run_display import (
     run_name,
     state_message,
 )
-from flows.ui.run_log import into_run
 from tasks.core.cells import planned_cells
 from tasks.core.errors import RunCancelled, StateError, UserError
-from tasks.core.files import hold_folder
 from tasks.core.manifest import RunFacts, ended_well
-from tasks.core.paths import RunPaths, ShardPaths
-from tasks.core.run import Run
+from tasks.core.paths import ShardPaths
 from tasks.deliver.task import deliver
-from tasks.doctor.preflight import check_canaries
 from tasks.finished.verify import check_written
-from tasks.infer.thread_count import ensure_open_files
-from tasks.load.canaries import as_draw
-from tasks.load.sources.git.repositories import read_all_rule_files
 from tasks.load.task import load
-from tasks.merge.baseline import Baseline, find_baseline, is_reviewed, source_key
 from tasks.merge.task import merge
-from tasks.outputs.occupied import check_unoccupied
 from tasks.report.quota_proof import quota_proof
-from tasks.review.prompts.team_rules import TeamRules
-from tasks.shard.task import default_shards, fewest_shards, shard
+from tasks.shard.task import shard
 from tasks.write.task import write
 
 __all__ = ["bulk_review"]
-
-_OWN_SETTINGS = (
-    "%s lies inside the code under review, which could change keys, endpoints and policy by it: keep "
-    "it outside, and name it by --config"
-)
 
 _STAGES: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
@@ -121,33 +104,19 @@ def bulk_review(
             the same ones again. A run puts it here itself, for its retries.
         overwrite: Write into output also where it has other files, or a run of another source.
     """
+    wanted = Wanted(
+        *(source, config, output, limit, fresh, mode, batch, previous, resolved),
+        overwrite=overwrite,
+    )
+    log, early = get_run_logger(), taken_over()
+    if early is not None:
+        early.log.follow(log)
     try:
-        settings = with_batch(with_mode(read_config(config), mode), batch)
-        check_workers(settings)
-        if settings.workers is None:
-            resolve_keys(settings)
-            fork_server.warm_up()
-        run = new_run(new_run_id(), settings, fresh=fresh)
-        ensure_open_files(run.threads if settings.workers is None else 0)
-        paths = run_paths(output, run.run_id)
-        if not overwrite:
-            check_unoccupied(paths, source_key(source))
-        check_output(paths)
-        check_canaries(settings, source)
         with (
-            hold_folder(paths.root, paths.lock, settings.state_mode),
-            into_run(get_run_logger()),
+            open_run(wanted, log) if early is None else nullcontext(early.opened) as opened,
+            CancelWatch() as cancel,
         ):
-            log = get_run_logger()
-            if is_reviewed(Path(config), source):
-                log.warning(_OWN_SETTINGS, config)
-            asked, run = run.fresh_since, since_first_start(run, source, paths)
-            if line := goes_on(run, asked):
-                log.info("%s", line)
-            taken = resolve_source(source, resolved, paths, run, config=config, limit=limit)
-            baseline = find_baseline(settings.suppressions, previous, source, paths, log)
-            with CancelWatch() as cancel:
-                return _review(taken, paths, run, limit, baseline, cancel=cancel)
+            return _review(opened, early, cancel)
     except RunCancelled as error:
         return Cancelled(message=str(error))
     except (UserError, StateError) as error:
@@ -156,37 +125,17 @@ def bulk_review(
         return failed(f"{REFUSED}{error}")
 
 
-def _review(
-    taken: SourceRange,
-    paths: RunPaths,
-    run: Run,
-    limit: int | None,
-    baseline: Baseline,
-    *,
-    cancel: CancelWatch,
-) -> State[Any]:
-    log, started, settings = get_run_logger(), time.time(), run.settings
-    run = replace(run, rules=tuple(read_all_rule_files(taken.resolved, settings.rule_files)))
-    rules = TeamRules(settings, run.rules)
-    # Arrow's own pool keeps what was freed: 75 MB where this one has 42, for 240,000 calls.
-    pa.set_memory_pool(pa.system_memory_pool())
-    make_work(paths, run)
-    for line in taken.lines():
-        log.info("%s", line)
-    stage(f"reading {taken.source}")
-    loaded = load(
-        *(taken.resolved, paths.staged, limit, settings.max_input_tokens),
-        settings.load_options,
-        rules=rules,
-        draw=as_draw(settings.canaries, run.run_id),
-    )
+def _review(opened: OpenRun, early: EarlyStart | None, cancel: CancelWatch) -> State[Any]:
+    log, run, settings = get_run_logger(), opened.run, opened.run.settings
+    paths, taken, started = opened.paths, opened.taken, opened.started
+    if early is None:
+        stage(f"reading {taken.source}")
+    loaded = opened.load(load, done=None if early is None else early.loaded)
     rename(f"{loaded.inputs:,} inputs")
     log.info("%s", loaded.sentence())
 
-    wanted = settings.shards or default_shards(loaded.inputs, settings.processes)
-    if settings.workers is not None:
-        wanted = max(wanted, fewest_shards(paths.inputs.stat().st_size))
-    shards = [ShardPaths(Path(root)) for root in shard(paths, wanted)]
+    done = None if early is None else early.shards
+    shards = [ShardPaths(Path(one)) for one in shard(paths, opened.shards(loaded.inputs), done)]
     planned = planned_cells(settings.check_names, reviews=settings.reviews)
     each = len(planned) - len(settings.tool_check)
     log.info(
@@ -196,7 +145,9 @@ def _review(
     run, batches = fill_journal(
         run, paths, shards, loaded.inputs, log, started=started, look=cancel.raise_if_cancelled
     )
-    stage(f"reviewing {loaded.inputs:,} inputs in {len(shards):,} shards")
+    calling = early is not None and early.calling
+    if not calling:
+        stage(f"reviewing {loaded.inputs:,} inputs in {len(shards):,} shards")
     watch = KeyStatusWatch(run, log)
     spent = BudgetWatch(run, log).look
     with (
@@ -209,6 +160,7 @@ def _review(
             sync.least_seconds,
             watch,
             spent=spent,
+            worked=time.time() - started if calling else 0.0,
         ),
     ):
         lost = run_shards(
@@ -221,7 +173,7 @@ def _review(
 
     stage("merging and writing the outputs")
     merged = merge(
-        paths.staged, [str(one.root) for one in shards], planned, loaded.inputs, baseline
+        paths.staged, [str(one.root) for one in shards], planned, loaded.inputs, opened.baseline
     )
     facts = {"run_id": run.run_id, "source": taken.source}
     outputs = write(paths.staged, run.run_id, facts)
@@ -233,7 +185,7 @@ def _review(
     stage("making the report")
     upstream = upstream_facts(run, merged, watch.met, watch.status)
     manifest = run_facts(
-        run, taken, loaded, merged, upstream, started=started, limit=limit, batches=batches
+        run, taken, loaded, merged, upstream, started=started, limit=opened.limit, batches=batches
     )
     manifest["canaries"] = judge_reviewers(paths.staged, run, started, log)
     # A run with workers has no fork server.

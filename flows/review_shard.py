@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from flows.shards.exit_report import ExitReport, write_exit_report
 from flows.shards.flow_run_states import note_flow_run
 from flows.shards.watchdog import ignore_further_sigterm
 from flows.ui.run_display import shard_name
-from flows.ui.run_log import Log, into_run
+from flows.ui.run_log import EarlyLog, Log, into_run
 from tasks.core.files import write_json
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
@@ -35,8 +36,9 @@ from tasks.infer.shard_worker import ShardWorker, open_shard_worker
 from tasks.infer.slices import AT_ONCE, guided
 from tasks.infer.task import infer
 from tasks.infer.thread_count import ensure_open_files
+from tasks.upstream.calls.key_ring import KeyRing
 
-__all__ = ["review_alone", "review_shard"]
+__all__ = ["review_alone", "review_early", "review_shard"]
 
 SubmitSlice = Callable[[ShardWorker, int, int], Any]
 """Starts one slice; returns its future."""
@@ -64,13 +66,14 @@ def review_shard(name: str, root: str) -> State[Any]:
     shard = ShardPaths(Path(root))
     log = _own_logger(shard)
     log.info("%s works in process %d", name, os.getpid())
-    with into_run(log):
+    # What began early forwards its lines already.
+    with nullcontext() if _early else into_run(log):
         return _state_of(_review(shard, log, lambda _, first, last: infer.submit(first, last)))
 
 
 def review_alone(name: str, root: str) -> None:
     """Review a shard without Prefect, whose server does not answer."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _leave)
     log = logging.getLogger(f"{__name__}.{name}")
     with ThreadPoolExecutor(AT_ONCE) as slices:
         _review(
@@ -80,33 +83,97 @@ def review_alone(name: str, root: str) -> None:
         )
 
 
+def review_early(root: str, hear: Callable[[], Callable[[], None]]) -> None:
+    """Review a shard before there is a flow run of it; what `hear` waits for goes on with it.
+
+    Raises:
+        EOFError: the run has ended before it told anything.
+        SystemExit: this process was told to stop before.
+    """
+    interrupt = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGTERM, _leave)
+    if interrupt is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _leave)
+    with ExitStack() as stack:
+        # What hinders it is met again, and told, where there is a flow run.
+        with suppress(Exception):
+            _early.append(_begin(ShardPaths(Path(root)), stack))
+        go_on = hear()
+        signal.signal(signal.SIGINT, interrupt)
+        go_on()
+
+
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Early:
+    """A shard at work without a flow run."""
+
+    run: Run
+    keys: KeyRing
+    worker: ShardWorker
+    log: EarlyLog
+    open: ExitStack
+    """Closes the worker and all that it needs."""
+
+
+_early: list[_Early] = []
+"""The shard of this process, until its flow run takes it over."""
+
+
+def _begin(shard: ShardPaths, stack: ExitStack) -> _Early:
+    log, run = EarlyLog(), Run.read(shard.settings)
+    stack.enter_context(into_run(log))
+    keys = resolve_keys(run.settings)
+    threads = ThreadPoolExecutor(AT_ONCE)
+    stack.callback(threads.shutdown)
+    worker = stack.enter_context(_open(shard, run, keys, log))
+    worker.begin(threads, guided(worker.inputs, run.threads))
+    return _Early(run, keys, worker, log, stack)
+
+
 def _review(shard: ShardPaths, log: Log, submit: SubmitSlice) -> Tally | ExitReport:
     """The shard's counts, or why it could not be finished."""
     scrub = None
     try:
-        run = Run.read(shard.settings)
-        keys = resolve_keys(run.settings)
-        scrub = keys.scrub
-        return _work(shard, run, keys, log, submit)
+        if _early:
+            early = _early.pop()
+            scrub = early.keys.scrub
+            early.log.follow(log)
+            with early.open:
+                result = _work(early.run, early.worker, submit)
+        else:
+            run = Run.read(shard.settings)
+            keys = resolve_keys(run.settings)
+            scrub = keys.scrub
+            with _open(shard, run, keys, log) as worker:
+                result = _work(run, worker, submit)
+        write_json(shard.done, asdict(result))
     except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
         return write_exit_report(shard, error, scrub)
+    return result
 
 
-def _work(
-    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log, submit: SubmitSlice
-) -> Tally:
+@contextmanager
+def _open(
+    shard: ShardPaths, run: Run, keys: Mapping[str, SecretStr], log: Log
+) -> Iterator[ShardWorker]:
     ensure_open_files(run.threads)
     gc.set_threshold(_COLLECT_AFTER, *_OLDER)
     log.info("up to %d calls in flight", run.threads)
     with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():
-        if run.reviews_first:
-            worker.finish_reviews()
-        slices = guided(worker.inputs, run.threads)
-        for future in [submit(worker, first, last) for first, last in slices]:
-            future.result()
-        result = worker.progress.snapshot()
-    write_json(shard.done, asdict(result))
-    return result
+        yield worker
+
+
+def _work(run: Run, worker: ShardWorker, submit: SubmitSlice) -> Tally:
+    if run.reviews_first:
+        worker.finish_reviews()
+    slices = guided(worker.inputs, run.threads)
+    for future in [submit(worker, first, last) for first, last in slices]:
+        future.result()
+    return worker.progress.snapshot()
 
 
 def _own_logger(shard: ShardPaths) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.local_model.bounds import bounded_schema, wanted_schema
+from deployments.local_model.weights import fast_weights
 from tasks.core.errors import ConfigError
 
 __all__ = ["MODEL", "Engine", "ModelOptions", "weights_path"]
@@ -67,7 +68,7 @@ class Engine:
 
     def __init__(self, options: ModelOptions) -> None:
         self._options = options
-        self._server = _load(weights_path(), options)
+        self._server = _load(fast_weights(weights_path()), options)
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """A chat completion, or an object with `error`, as OpenAI clients know both.

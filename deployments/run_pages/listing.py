@@ -35,7 +35,9 @@ class RunRow:
     state: str
     """good, fair or bad."""
     findings: Mapping[str, int]
-    """Kept and unverified comments by severity."""
+    """By severity."""
+    new: int | None
+    """Findings that the run before did not have; None: there was none."""
     cost: float | None
     """US dollars; None: unknown."""
     cost_is_whole: bool
@@ -104,6 +106,7 @@ def _parsed(manifest: Any, folder: str) -> RunRow:
         result=str(manifest["result"]),
         state="good" if manifest["complete"] and ended_well(manifest) else _gaps(manifest),
         findings={one: sum(severities.get(one, {}).values()) for one in SEVERITIES},
+        new=_new(manifest),
         cost=_cost(figures),
         cost_is_whole=not figures.get("cost_gap"),
         coverage=reviewed / counts["inputs"] if counts["inputs"] else 1.0,
@@ -112,6 +115,11 @@ def _parsed(manifest: Any, folder: str) -> RunRow:
 
 def _gaps(manifest: Mapping[str, Any]) -> str:
     return "fair" if ended_well(manifest) else "bad"
+
+
+def _new(manifest: Mapping[str, Any]) -> int | None:
+    history = manifest.get("history")
+    return None if history is None else int(history["new"])
 
 
 def _cost(figures: Mapping[str, Any]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
@@ -15,70 +16,9 @@ __all__ = ["render_runs", "spark_line"]
 _WIDTH, _HEIGHT, _EDGE = 150, 30, 3
 """Pixels of a trend line, and what is left free around it."""
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Runs of nightly-review</title>
-<link rel="icon" href="data:,">
-<style>
-:root { --ink: #1f2933; --quiet: #56616d; --line: #d9e0e7; --page: #f6f8fa; --card: #fff;
-  --good: #17663a; --fair: #7a4b00; --bad: #b3261e; --mark: #2f6f9f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --quiet: #a3adb8; --line: #333c46;
-  --page: #14181d; --card: #1c2229; --good: #6fcf97; --fair: #f0b95b; --bad: #ff8a80; --mark: #7fb8e0; } }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 24px; }
-h1 { font-size: 24px; } h2 { font-size: 17px; margin-top: 32px; }
-.scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-th { color: var(--quiet); font-weight: 600; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.words { overflow-wrap: anywhere; min-width: 140px; }
-a { color: var(--mark); } .quiet { color: var(--quiet); }
-.good { color: var(--good); } .fair { color: var(--fair); } .bad { color: var(--bad); font-weight: 600; }
-svg { display: block; } polyline { fill: none; stroke: var(--mark); stroke-width: 2; }
-circle { fill: var(--mark); }
-</style>
-</head>
-<body>
-<main>
-<h1>Runs</h1>
-{% if trends %}
-<h2>Trends</h2>
-<div class="scroll"><table>
-<thead><tr><th>Source</th><th>Runs</th><th>Findings</th><th>Cost, $</th><th>Coverage, %</th></tr></thead>
-<tbody>
-{% for one in trends %}
-<tr><td class="words">{{ one.source }}</td><td>{{ one.count }}</td>
-{% for line in one.lines %}<td>{{ line.svg }}<span class="quiet">{{ line.last }}</span></td>{% endfor %}</tr>
-{% endfor %}
-</tbody></table></div>
-{% endif %}
-<h2>All runs</h2>
-{% if runs %}
-<div class="scroll"><table>
-<thead><tr><th>Started</th><th>Source</th><th>Result</th><th>Findings</th><th class="number">Cost</th><th class="number">Coverage</th></tr></thead>
-<tbody>
-{% for run in runs %}
-<tr><td><a href="{{ run.link }}">{{ run.started }}</a></td><td class="words">{{ run.source }}</td>
-<td class="words {{ run.state }}">{{ run.result }}</td><td>{{ run.findings }}</td>
-<td class="number">{{ run.cost }}</td><td class="number">{{ run.coverage }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-{% else %}
-<p class="quiet">No finished run in this folder yet.</p>
-{% endif %}
-</main>
-</body>
-</html>
-"""
 _TEMPLATE = Environment(
     autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-).from_string(_PAGE)
+).from_string(files(__package__ or "").joinpath("runs.html.j2").read_text("utf-8"))
 
 
 def render_runs(runs: Sequence[RunRow], trends: Sequence[Trend]) -> str:
@@ -89,17 +29,21 @@ def render_runs(runs: Sequence[RunRow], trends: Sequence[Trend]) -> str:
 
 
 def _run(one: RunRow) -> dict[str, str]:
-    counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
     return {
         "link": f"/{quote(one.folder)}/report.html",
         "started": f"{one.started:%Y-%m-%d %H:%M}",
         "source": one.source,
         "result": one.result,
         "state": one.state,
-        "findings": counts or "none",
+        "findings": _findings(one),
         "cost": _money(one),
-        "coverage": f"{int(one.coverage * 1000) / 10:g} %",  # rounded up, 999 of 1,000 would be all
+        "coverage": _coverage(one),
     }
+
+
+def _findings(one: RunRow) -> str:
+    counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
+    return f"{counts or 'none'}{'' if one.new is None else f'; {one.new:,} new'}"
 
 
 def _money(one: RunRow) -> str:
@@ -108,14 +52,21 @@ def _money(one: RunRow) -> str:
     return f"{'' if one.cost_is_whole else 'over '}${one.cost:,.2f}"
 
 
+def _coverage(one: RunRow) -> str:
+    return f"{int(one.coverage * 1000) / 10:g} %"  # rounded up, 999 of 1,000 would be all
+
+
 def _trend(one: Trend) -> dict[str, object]:
+    last = one.runs[-1]
     values = {
         "findings": [float(sum(run.findings.values())) for run in one.runs],
         "cost": [run.cost or 0.0 for run in one.runs],
         "coverage": [run.coverage * 100 for run in one.runs],
     }
+    told = (f"{values['findings'][-1]:,.0f}", _money(last), _coverage(last))
     lines = [
-        {"svg": spark_line(name, line), "last": f"{line[-1]:,.4g}"} for name, line in values.items()
+        {"name": name, "svg": spark_line(name, line), "last": text}
+        for (name, line), text in zip(values.items(), told, strict=True)
     ]
     return {"source": one.source, "count": len(one.runs), "lines": lines}
 

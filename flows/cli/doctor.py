@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from flows.setup.config import new_run, new_run_id, read_config
-from flows.setup.key_rules import key_variables
+from flows.setup.key_rules import key_variables, names_block
 from flows.setup.keys import resolve_key
 from flows.ui.terminal import mute_prefect_console
 from tasks.core.app_id_settings import AppIdSettings
@@ -155,17 +155,11 @@ def _server(settings: Settings, checkup: _Checkup) -> Iterator[None]:
     checkup.check("server", lambda: _answering(url) if url else _NO_SERVER)
     if settings.workers is not None:
         checkup.check("workers", lambda: check_workers(settings))
-    if url or not _names_block(settings):
+    if url or not names_block(settings):
         yield
         return
     with prefect_server(keys=key_variables(settings)):
         yield
-
-
-def _names_block(settings: Settings) -> bool:
-    apps = settings.app_ids.values()
-    references = (one for app in apps for one in (app.key, *app.headers.values()))
-    return any(one.startswith("secret:") for one in references)
 
 
 def _answering(url: str) -> str:

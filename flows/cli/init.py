@@ -103,7 +103,8 @@ def init_command(
     load_settings(text, path)
     with output_errors(target):
         target.write_text(text, encoding="utf-8")
-    print(f"{path} written: {len(answers.models)} check models, {answers.models[0]} reviews")
+    checks = f"{len(answers.models)} check model{'s' * (len(answers.models) > 1)}"
+    print(f"{path} written: {checks}, {answers.models[0]} reviews")
 
 
 def settings_text(answers: InitAnswers, path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -127,9 +128,9 @@ def _held(one: Mapping[str, Any]) -> str:
 
 
 def _models(manifest: Mapping[str, Any]) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in ("model", *_COLUMNS.values()):
-        table.add_column(head, justify="left" if head == "model" else "right")
+        table.add_column(head, justify="left" if head == "model" else "right", overflow="fold")
     for one in manifest["figures"]["models"]:
         model = f" ({one['model']})" if one["model"] else ""  # none known: its shard was lost
         table.add_row(

@@ -38,7 +38,9 @@ def _verified(paths: RunPaths) -> int:
     if findings:
         print(f"{paths.place} is not as the run {manifest['run_id']} left it", file=sys.stderr)
         return 2
-    cells, files = manifest["counts"]["cells"], len(manifest["outputs"])
-    print(f"verified: {files} files, {manifest['counts']['inputs']:,} inputs, {cells}")
+    counts, files = manifest["counts"], len(manifest["outputs"])
+    ends = {name: count for name, count in counts["cells"].items() if name != "planned" and count}
+    cells = ", ".join(f"{count:,} {name}" for name, count in ends.items())
+    print(f"verified: {files} files, {counts['inputs']:,} inputs, checks and reviews: {cells}")
     print(f"run {manifest['run_id']}: {manifest['result']}")
     return 0 if ended_well(manifest) else 3

@@ -15,7 +15,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.quotas import AppId, place_of
 from tasks.core.settings import Settings
 
-__all__ = ["check_distinct", "check_permitted", "key_variables"]
+__all__ = ["check_distinct", "check_permitted", "key_variables", "names_block"]
 
 _REFERENCE = re.compile(r"(env|secret|file|cmd):(.*)", re.DOTALL)
 _NAMED = frozenset({"env", "secret"})
@@ -47,6 +47,12 @@ def key_variables(settings: Settings) -> set[str]:
     """Variables that the settings name as keys."""
     apps = (_references(app.model_dump()) for app in settings.app_ids.values())
     return {name for references in apps for kind, name in references if kind == "env"}
+
+
+def names_block(settings: Settings) -> bool:
+    """Whether a secret is in a block of Prefect's server."""
+    apps = (_references(app.model_dump()) for app in settings.app_ids.values())
+    return any(kind == "secret" for references in apps for kind, _ in references)
 
 
 def _references(value: Any) -> Iterator[tuple[str, str]]:

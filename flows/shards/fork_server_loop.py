@@ -16,12 +16,13 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from flows.shards.fork_server import Question, import_flow_parts
+from flows.shards.fork_server import EarlyCall, Question, import_flow_parts
 from flows.shards.watchdog import exit_with_lifeline
 from tasks.core.imports import quick_imports
 
@@ -32,15 +33,17 @@ def live(lifeline: int, channel: socket.socket) -> None:
     """The life of a forked process: it does what the channel tells, and leaves with the lifeline."""
     _name_process("review-shard")
     exit_with_lifeline(lifeline)
-    with channel:
-        with channel.makefile("rb") as asked:
-            call, environment, folder = pickle.load(asked)  # noqa: S301 - from the run itself
+    with channel, channel.makefile("rb") as asked:
+        call, environment, folder = pickle.load(asked)  # noqa: S301 - from the run itself
         # The fork server may be older than what has been exported since.
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
         if isinstance(call, Question):
             channel.sendall(call.answer())
+            return
+        if isinstance(call, EarlyCall):
+            channel.sendall(call.function(partial(pickle.load, asked)) or b"")
             return
     call()
 

@@ -18,12 +18,12 @@ from prefect.settings import Settings, get_current_settings
 from prefect.utilities.callables import cloudpickle_wrapped_call
 
 from flows.shards import fork_server
-from flows.shards.fork_server import UNKNOWN_EXIT, ShardProcess
+from flows.shards.fork_server import UNKNOWN_EXIT, EarlyCall, ShardProcess
 from flows.ui.terminal import mute_shard_console
 from tasks.core.paths import ShardPaths
 from tasks.report.server_health import await_server
 
-__all__ = ["GRACE", "end_process", "start_process", "watch_process"]
+__all__ = ["GRACE", "end_process", "start_early", "start_process", "watch_process"]
 
 GRACE = 25.0
 """Seconds that a shard gets to end its calls in flight when the run is stopped."""
@@ -45,11 +45,24 @@ _TURN_SECONDS = 5.0
 """A server that takes longer has other troubles: the others are not to wait for it as well."""
 
 
-def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) -> ShardProcess:
-    """Start the shard as a linked subflow, or on its own while Prefect's server is gone."""
+def start_early(shard: ShardPaths) -> ShardProcess:
+    """Start the shard's work before its run has a flow run; `start_process` gives it one."""
+    return fork_server.start(EarlyCall(partial(_early, str(shard.root))), os.environ)
+
+
+def start_process(
+    shard: ShardPaths,
+    name: str,
+    stopping: Callable[[], bool],
+    early: ShardProcess | None = None,
+) -> ShardProcess:
+    """Start the shard as a linked subflow, or on its own while Prefect's server is gone.
+
+    `early` is its process that is at work already.
+    """
     parameters = {"name": name, "root": str(shard.root)}
     if not await_server(_PATIENCE):
-        return fork_server.start(partial(_alone, **parameters), _environment())
+        return _start(partial(_alone, **parameters), early)
     settings, context = get_current_settings(), serialize_context()
     call = cloudpickle_wrapped_call(
         _subflow,
@@ -58,9 +71,16 @@ def start_process(shard: ShardPaths, name: str, stopping: Callable[[], bool]) ->
         heartbeat=settings.flows.heartbeat_frequency,
     )
     with _TURN:
-        process = fork_server.start(call, _environment())
+        process = _start(call, early)
         _await_flow_run(process, shard, stopping)
     return process
+
+
+def _start(call: Callable[[], Any], early: ShardProcess | None) -> ShardProcess:
+    if early is None:
+        return fork_server.start(call, _environment())
+    early.tell((call, _environment()))
+    return early
 
 
 def _await_flow_run(process: ShardProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
@@ -71,7 +91,21 @@ def _await_flow_run(process: ShardProcess, shard: ShardPaths, stopping: Callable
         process.join(0.02)
 
 
-# Both import in the shard what the run itself does without: the client, and what drives it.
+# All import in the shard what the run itself does without: the client, and what drives it.
+def _early(root: str, told: Callable[[], tuple[Callable[[], None], dict[str, str]]]) -> None:
+    mute_shard_console()
+    from flows.review_shard import review_early  # noqa: PLC0415
+
+    def hear() -> Callable[[], None]:
+        call, environment = told()
+        os.environ.update(environment)
+        return call
+
+    # Else the run has ended, and this process with it.
+    with suppress(EOFError):
+        review_early(root, hear)
+
+
 def _alone(name: str, root: str) -> None:
     from flows.review_shard import review_alone  # noqa: PLC0415
 

@@ -8,8 +8,8 @@ killed one is started again by Prefect's retry, and all leave with the parent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,21 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.shards.exit_report import ExitReport, read_exit_report, reserve_exit_report
 from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed
-from flows.shards.process import end_process, start_process, watch_process
+from flows.shards.fork_server import ShardProcess
+from flows.shards.process import (
+    GRACE,
+    end_process,
+    start_early,
+    start_process,
+    watch_process,
+)
 from tasks.core.errors import OutputError, ReviewError, SchedulerGone, StateError, UserError
 from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths
 from tasks.core.run import Run
 from tasks.core.worker_settings import WorkersSettings
 
-__all__ = ["cancelled", "run_shard", "run_shards"]
+__all__ = ["cancelled", "run_shard", "run_shards", "started_early"]
 
 _RETRIES = 2
 """A shard that dies three times dies for a reason that a fourth start does not remove."""
@@ -42,6 +49,34 @@ _GLANCE = 1.0
 _cancel = threading.Event()
 _hopeless: list[ReviewError] = []
 """What stops the whole run: the other shards would meet it as well."""
+
+
+_early: dict[str, ShardProcess] = {}
+"""By folder: processes at work before their run has a flow run."""
+
+
+@contextmanager
+def started_early(shards: Sequence[ShardPaths]) -> Iterator[None]:
+    """Have shards worked on before the flow run begins, whose `run_shards` goes on with them.
+
+    Those that it has not taken over by the end of the block are stopped; their answers are in the journal.
+
+    Raises:
+        OutputError: a shard's folder cannot be written.
+    """
+    try:
+        for shard in shards:
+            reserve_exit_report(shard)
+            _early[str(shard.root)] = start_early(shard)
+        yield
+    finally:
+        left = list(_early.values())
+        _early.clear()
+        for process in left:
+            process.terminate()
+        for process in left:
+            process.join(GRACE)
+            end_process(process)
 
 
 def cancelled() -> bool:
@@ -74,7 +109,8 @@ def run_shard(name: str, root: str) -> State[Any] | None:
         return Failed(message=f"{name} was not started: the run is being stopped")
     shard.flow_run.unlink(missing_ok=True)
     try:
-        reserve_exit_report(shard)
+        if root not in _early:
+            reserve_exit_report(shard)
         workers = Run.read(shard.settings).settings.workers
         ending = _run_far(shard, workers) if workers else _run_process(shard, name)
     except SchedulerGone as error:
@@ -97,7 +133,7 @@ def _run_far(shard: ShardPaths, workers: WorkersSettings) -> str:
 
 def _run_process(shard: ShardPaths, name: str) -> str:
     """Run it in a process of this machine; returns how that ended."""
-    process = start_process(shard, name, cancelled)
+    process = start_process(shard, name, cancelled, _early.pop(str(shard.root), None))
     try:
         watch_process(process, shard, cancelled)
     finally:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from flows.ui.events import key_disabled, key_held, limit_lowered, margin_raised
 from flows.ui.run_log import Log
+from flows.ui.status import QUOTA_WAIT
 from tasks.core.run import Run
 from tasks.core.text_safety import ellipsize, visible
 from tasks.core.upstream_facts import HoldFacts
@@ -116,7 +117,7 @@ def wait_words(status: QuotaStatus, now: float) -> str:
         said = f": {ellipsize(visible(last.hold_said), _SAID)}" if last.hold_said else ""
         parts.append(f"{last.alias}{more} held until {_clock_time(last.held_until, now)}{said}")
     if status.next_send is not None and status.next_send > now + _SOON:
-        parts.insert(0, f"waiting for quota, next send {_clock_time(status.next_send, now)}")
+        parts.insert(0, f"{QUOTA_WAIT}next send {_clock_time(status.next_send, now)}")
     return "; ".join(parts)
 
 

@@ -62,7 +62,10 @@ class Waits(Protocol):
 
 
 class Monitor:
-    """Progress of the shards, shown until the block ends; `artifact_every` seconds bound the API traffic."""
+    """Progress of the shards, shown until the block ends; `artifact_every` seconds bound the API traffic.
+
+    `worked` is how many seconds the shards have been at work before.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Monitor:
         waits: Waits,
         *,
         spent: Spent = str,
+        worked: float = 0.0,
         every: float = 1.0,
         artifact_every: float = 30.0,
     ) -> None:
@@ -88,7 +92,7 @@ class Monitor:
         self._changed = 0.0
         self._drawn = 0.0
         self._ending = False
-        self._started = time.monotonic()
+        self._started = time.monotonic() - worked
         # Artifacts attach to the flow run of the context, which the task copies.
         self._task = PeriodicTask(
             every, self._show, "showing the progress", at_once=True, last=True

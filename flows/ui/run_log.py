@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["into_run"]
+__all__ = ["EarlyLog", "into_run"]
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -44,6 +44,42 @@ class _Forward(logging.Handler):
             self._passed += 1
             self._dropped += self._passed > self._most
             return self._passed <= self._most, dropped
+
+
+class EarlyLog(logging.Logger):
+    """The log of work that begins before its flow run; lines wait, with their times, for one to follow."""
+
+    def __init__(self) -> None:
+        super().__init__("early", logging.INFO)
+        self._kept: list[logging.LogRecord] = []
+        self._target: Log | None = None
+        self._switching = threading.Lock()
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Keep a line, or pass it on."""
+        with self._switching:
+            target = self._target
+            if target is None:
+                self._kept.append(record)
+        if target is not None:
+            _pass_on(record, target)
+
+    def follow(self, log: Log) -> None:
+        """Pass on to `log`, from now on and all that has waited."""
+        with self._switching:
+            kept, self._kept, self._target = self._kept, [], log
+        for record in kept:
+            _pass_on(record, log)
+
+
+def _pass_on(record: logging.LogRecord, log: Log) -> None:
+    """As a line of `log`, which Prefect finds its flow run by, and with the time of the record."""
+    logger = log.logger if isinstance(log, logging.LoggerAdapter) else log
+    if isinstance(log, logging.LoggerAdapter):
+        record.__dict__.update(log.extra or {})
+    record.name = logger.name
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
 
 
 @contextmanager

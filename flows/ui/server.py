@@ -11,25 +11,38 @@ page of another origin, and no request that was sent to another host name (DNS r
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from flows.shards.watchdog import exit_with_parent
+from flows.ui.server_database import quick_start
 from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
-from tasks.core.imports import quick_imports
+from tasks.core.imports import quick_exit, quick_imports
 from tasks.core.quotas import is_loopback
 
-__all__ = ["HOSTS", "new_login", "prefect_server", "server_login", "without_proxy_on_loopback"]
+__all__ = [
+    "HOSTS",
+    "Server",
+    "new_login",
+    "prefect_server",
+    "server_login",
+    "starting_server",
+    "without_proxy_on_loopback",
+]
 
 HOSTS = "NIGHTLY_REVIEW_SERVER_HOSTS"
 """Variable: further host names, with commas between, under which the server is asked."""
@@ -37,13 +50,27 @@ HOSTS = "NIGHTLY_REVIEW_SERVER_HOSTS"
 _START_TIMEOUT = 120.0
 """Seconds; the first start on a machine creates the database."""
 
+_BACKLOG = 2048
+"""Connections that wait to be accepted, as uvicorn has it."""
+
+_NOT_STARTED = 3
+"""Exit code, as uvicorn's own command has it."""
+
 _ENVIRONMENT = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A library of its own checks the types of its arguments by what takes a tenth of a second to import.
+    "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
 }
 
-_SETTINGS: dict[str, Any] = {
+_WITHOUT_TLS = {"api.ssl_cert_file": str(Path(__file__).with_name("no_authority.pem"))}
+"""
+For a server that is asked by http. Each of Prefect's clients, of which a run makes dozens, reads the whole
+list of authorities: 24 ms of CPU. In this one there is only one, whose key nobody has.
+"""
+
+_SETTINGS: dict[str, Any] = _WITHOUT_TLS | {
     # It has no UI, and nothing of it is left to look at when the run is over.
     "ui_url": "",
     # Nobody waits for heartbeats, and each flow run would wait a second for the thread that sends them.
@@ -67,38 +94,61 @@ def server_login(login: str, origin: str) -> dict[str, str]:
     }
 
 
-class _Server(NamedTuple):
+class _Process(NamedTuple):
     url: str
     login: str
     process: subprocess.Popen[bytes]
     output: IO[bytes]
 
 
+class Server:
+    """A server that is named, or one of this process that is still starting."""
+
+    def __init__(self, url: str, starting: _Process | None) -> None:
+        self.url = url
+        self.answered = starting is None
+        self._starting = starting
+
+    @property
+    def own(self) -> bool:
+        """Whether it lives as long as this process uses it."""
+        return self._starting is not None
+
+    def wait(self) -> None:
+        """Wait for the first answer of an own one.
+
+        Raises:
+            StateError: it did not come up in time.
+        """
+        if self._starting is not None:
+            _await_health(self._starting)
+            self.answered = True
+
+
 @contextmanager
-def prefect_server(
-    meanwhile: Callable[[], object] = lambda: None, keys: Collection[str] = ()
-) -> Iterator[str]:
-    """The API's URL: that of PREFECT_API_URL, or of a server that lives as long as the block.
+def starting_server(keys: Collection[str] = ()) -> Iterator[Server]:
+    """The server of PREFECT_API_URL or of a profile, or one that begins to start and ends with the block.
 
-    `meanwhile` is called before the block, while the server starts, which takes three seconds; Prefect's
-    own import takes one. So the server is started before it is known whether a profile names another one.
     `keys` are variables that it does not get, beside those that look like one.
-
-    Raises:
-        StateError: no server came up in time.
     """
     with ExitStack() as stack:
         named = os.environ.get("PREFECT_API_URL")
+        # Prefect's own import takes a second: it is started before it is known what a profile names.
         starting = None if named else stack.enter_context(_starting(keys))
         with quick_imports():
             from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415
 
-        configured = PREFECT_API_URL.value()
+        configured = PREFECT_API_URL.value() or ""
         if configured or starting is None:
             stack.close()
-            with _exported(without_proxy_on_loopback() if is_loopback(configured or "") else {}):
-                meanwhile()
-                yield configured or ""
+            local = is_loopback(configured)
+            with (
+                _exported(without_proxy_on_loopback() if local else {}),
+                temporary_settings(
+                    _WITHOUT_TLS if local and configured.startswith("http:") else {}
+                ),
+            ):
+                yield Server(configured, None)
             return
         own = {"api.url": starting.url, "api.auth_string": starting.login}
         stack.enter_context(temporary_settings(_SETTINGS | own))
@@ -106,10 +156,26 @@ def prefect_server(
         # without it each starts a server of Prefect's own there, which stays behind.
         login = {"PREFECT_API_URL": starting.url, "PREFECT_API_AUTH_STRING": starting.login}
         stack.enter_context(_exported(login | without_proxy_on_loopback()))
-        meanwhile()
-        _await_health(starting)
-        stack.callback(_drain)
-        yield starting.url
+        server = Server(starting.url, starting)
+        try:
+            yield server
+        finally:
+            if server.answered:
+                _drain()
+
+
+@contextmanager
+def prefect_server(keys: Collection[str] = ()) -> Iterator[str]:
+    """The API's URL: that of PREFECT_API_URL, or of a server that lives as long as the block.
+
+    `keys` as for `starting_server`.
+
+    Raises:
+        StateError: no server came up in time.
+    """
+    with starting_server(keys) as server:
+        server.wait()
+        yield server.url
 
 
 def _drain() -> None:
@@ -142,26 +208,15 @@ def without_proxy_on_loopback() -> dict[str, str]:
 
 
 @contextmanager
-def _starting(keys: Collection[str]) -> Iterator[_Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    origin, login = f"http://127.0.0.1:{port}", new_login()
+def _starting(keys: Collection[str]) -> Iterator[_Process]:
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "flows.ui.server", "127.0.0.1", str(port), str(os.getpid())],
-            env=without_keys(os.environ, keys)
-            | _ENVIRONMENT
-            | server_login(login, origin)
-            | without_proxy_on_loopback(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            # Ctrl-C and a service manager signal the whole group: the run must still reach its server.
-            start_new_session=True,
-        )
+        # It listens from the first moment on, so who asks it waits for its answer, and need not ask again.
+        with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listening:
+            origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            login = new_login()
+            process = _start(listening, login, origin, keys, output)
         try:
-            yield _Server(f"{origin}/api", login, process, output)
+            yield _Process(f"{origin}/api", login, process, output)
         finally:
             process.terminate()
             try:
@@ -171,33 +226,86 @@ def _starting(keys: Collection[str]) -> Iterator[_Server]:
                 process.wait()
 
 
-def _await_health(server: _Server) -> None:
-    from prefect.client.orchestration import get_client  # noqa: PLC0415 - the server starts first
+def _start(
+    listening: socket.socket,
+    login: str,
+    origin: str,
+    keys: Collection[str],
+    output: IO[bytes],
+) -> subprocess.Popen[bytes]:
+    number = listening.fileno()
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "flows.ui.server", "127.0.0.1", f"fd:{number}", str(os.getpid())],
+        env=without_keys(os.environ, keys)
+        | _ENVIRONMENT
+        | server_login(login, origin)
+        | without_proxy_on_loopback(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=[number],
+        # Ctrl-C and a service manager signal the whole group: the run must still reach its server.
+        start_new_session=True,
+    )
 
+
+def _await_health(server: _Process) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
-    with get_client(sync_client=True) as client:
-        while client.api_healthcheck() is not None:
-            if server.process.poll() is not None or time.monotonic() > deadline:
-                server.output.seek(0)
-                last = server.output.read().decode(errors="replace").strip()[-1000:]
-                msg = (
-                    "Prefect's embedded server did not start: start one with `prefect server start` "
-                    f"and export PREFECT_API_URL=http://127.0.0.1:4200/api. It said: {last}"
-                )
-                raise StateError(msg)
-            time.sleep(0.1)
+    place = urlsplit(server.url)
+    question = (
+        f"GET {place.path}/health HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n\r\n"
+    )
+    with (
+        suppress(OSError),
+        socket.create_connection((place.hostname or "", place.port or 0), 10) as asked,
+    ):
+        asked.sendall(question.encode())
+        while server.process.poll() is None and time.monotonic() < deadline:
+            if select.select([asked], [], [], 0.2)[0]:
+                if asked.recv(64).split(b" ")[1:2] == [b"200"]:
+                    return
+                break
+    server.process.kill()
+    server.process.wait(10)
+    server.output.seek(0)
+    last = server.output.read().decode(errors="replace").strip()[-1000:]
+    msg = (
+        "Prefect's embedded server did not start: start one with `prefect server start` "
+        f"and export PREFECT_API_URL=http://127.0.0.1:4200/api. It said: {last}"
+    )
+    raise StateError(msg)
 
 
-def _serve(host: str, port: int, parent: int | None) -> None:
+def _serve(host: str, place: str, parent: int | None) -> None:
+    """Serve at a port, or at the socket fd:N that listens already."""
     with quick_imports():
         import uvicorn  # noqa: PLC0415 - only the server's own process needs it
         from prefect.server.api.server import create_app  # noqa: PLC0415
+        from prefect.settings import temporary_settings  # noqa: PLC0415
         from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
 
+    quick_exit()
+    gc.freeze()
     if parent is not None:
         exit_with_parent(parent, grace=5)
-    guarded = TrustedHostMiddleware(create_app(), allowed_hosts=host_names(host))
-    uvicorn.run(guarded, host=host, port=port, log_level="error", timeout_keep_alive=60)
+    with temporary_settings({} if parent is None else _quick_start()):
+        guarded = TrustedHostMiddleware(create_app(), allowed_hosts=host_names(host))
+        kind, _, number = place.rpartition(":")
+        sockets = [socket.socket(fileno=int(number))] if kind else None
+        config = uvicorn.Config(
+            guarded, host=host, port=int(number), log_level="error", timeout_keep_alive=60
+        )
+        server = uvicorn.Server(config)
+        server.run(sockets)
+    if not server.started:
+        sys.exit(_NOT_STARTED)
+
+
+def _quick_start() -> dict[str, Any]:
+    import prefect  # noqa: PLC0415 - only the server's own process needs it
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL  # noqa: PLC0415
+
+    return quick_start(PREFECT_API_DATABASE_CONNECTION_URL.value(), Path(prefect.__file__).parent)
 
 
 def host_names(host: str) -> list[str]:
@@ -208,5 +316,5 @@ def host_names(host: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    _host, _port, *_parent = sys.argv[1:]
-    _serve(_host, int(_port), int(_parent[0]) if _parent else None)
+    _host, _place, *_parent = sys.argv[1:]
+    _serve(_host, _place, int(_parent[0]) if _parent else None)

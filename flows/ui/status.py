@@ -9,7 +9,7 @@ from tasks.core.text_safety import ellipsize
 from tasks.estimate.loads import duration
 from tasks.infer.progress import Tally
 
-__all__ = ["Least", "Status"]
+__all__ = ["QUOTA_WAIT", "Least", "Status"]
 
 Least = Callable[[int, Mapping[str, float]], float]
 """Seconds that so many calls take at best, when app_ids are held for so many seconds, by alias."""
@@ -17,6 +17,8 @@ Least = Callable[[int, Mapping[str, float]], float]
 _PRIOR = 10
 """Inputs that are through before what they took counts for as much as what was planned."""
 _NEARLY = 0.999
+QUOTA_WAIT = "waiting for quota, "
+"""Stands before the instant of the next send, where there is room for it."""
 _SHORTEST = 24
 """Characters below which a cut notice says nothing."""
 
@@ -83,8 +85,8 @@ class Status:
             room = None if width is None else width - len(_joined(shown)) - 2 * bool(shown)
             if room is None or len(part) <= room:
                 shown[place] = part
-            elif place == _WAITS and room >= _SHORTEST:
-                shown[place] = ellipsize(part, room)
+            elif place == _WAITS and (text := _fitting(part, room)):
+                shown[place] = text
         return _joined(shown)
 
     def _parts(self) -> list[tuple[int, str]]:
@@ -111,6 +113,17 @@ class Status:
 _CALLS, _LEFT, _WAITS, _LOST, _BUDGET, _INPUTS, _JOURNALED, _RATE, _QUEUE = range(9)
 """Parts of the line, from left to right."""
 _IMPORTANCE = (_LEFT, _CALLS, _WAITS, _LOST, _BUDGET, _INPUTS, _RATE, _JOURNALED, _QUEUE)
+
+
+def _fitting(waits: str, room: int) -> str:
+    """As much of the waits as fits: the next send before the holds, its instant before its words."""
+    send = waits.partition("; ")[0]
+    instant = send.removeprefix(QUOTA_WAIT)
+    if len(send) + _SHORTEST > room:
+        for text in (send, instant):
+            if len(text) <= room:
+                return text
+    return ellipsize(waits, room) if room >= _SHORTEST else ""
 
 
 def _joined(shown: Mapping[int, str]) -> str:

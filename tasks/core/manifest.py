@@ -31,6 +31,7 @@ __all__ = [
     "RunFacts",
     "checks_of",
     "ended_well",
+    "has_review",
 ]
 
 
@@ -224,6 +225,11 @@ def ended_well(manifest: Mapping[str, Any]) -> bool:
 def checks_of(settings: Mapping[str, Any]) -> list[str]:
     """The names of all checks of stored settings, those that are tools last."""
     return [one["name"] for one in (*settings["check"], *settings.get("tool_check", ()))]
+
+
+def has_review(settings: Mapping[str, Any]) -> bool:
+    """Whether the run of stored settings had a review stage."""
+    return bool(settings["mode"] == "check_and_review")
 
 
 class Manifest(RunFacts):

@@ -88,7 +88,9 @@ def pick(count: int, most: int) -> list[int]:
 
 
 def duration(seconds: float) -> str:
-    """`3 h 07 min` or `2 min 05 s`."""
+    """`3 h 07 min`, `2 min 05 s` or `35 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.cells import Cell, Plan, RunCounts, cells_of, planned_cells
-from tasks.core.manifest import OutputEntry, RunFacts, checks_of
+from tasks.core.manifest import OutputEntry, RunFacts, checks_of, has_review
 
 __all__ = ["FileFacts", "Recount", "compare_files", "plan_of"]
 
@@ -33,7 +33,7 @@ class FileFacts:
 def plan_of(manifest: RunFacts) -> Plan:
     """The plan of a run's cells, from the settings in its manifest."""
     settings = manifest["settings"]
-    return planned_cells(checks_of(settings), reviews=settings["mode"] == "check_and_review")
+    return planned_cells(checks_of(settings), reviews=has_review(settings))
 
 
 def compare_files(

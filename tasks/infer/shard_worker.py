@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import accumulate
@@ -71,6 +72,7 @@ class ShardWorker:
         self._broken = 0
         self._latches: set[CountDownLatch] = set()
         self._closed = False
+        self._begun: dict[int, Future[None]] = {}
 
     @property
     def inputs(self) -> int:
@@ -137,6 +139,12 @@ class ShardWorker:
                 f" ({remedy})" if (remedy := REMEDIES.get(row.reason or "")) else "",
             )
 
+    def begin(self, threads: Executor, slices: Sequence[tuple[int, int]]) -> None:
+        """Begin slices on `threads`, before anybody asks for them by `review_slice`, which waits then."""
+        self._begun = {
+            first: threads.submit(self._write_part, first, last) for first, last in slices
+        }
+
     def review_slice(self, first: int, last: int) -> None:
         """Review inputs [first, last) of the shard and write their part; does nothing if it is there.
 
@@ -144,6 +152,15 @@ class ShardWorker:
             Stopped: the run is ending; the answers so far are in the journal.
             OutputError: the part cannot be written.
         """
+        begun = self._begun.pop(first, None)
+        if begun is None:
+            self._write_part(first, last)
+        else:
+            begun.result()
+
+    def _write_part(self, first: int, last: int) -> None:
+        if self._closed:
+            raise _stopped()
         target = self._shard.part(first)
         if target.exists():
             return

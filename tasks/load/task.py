@@ -14,14 +14,14 @@ import orjson
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.errors import RowError, SourceError
+from tasks.core.errors import RowError
 from tasks.core.files import atomic, write_json
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
 from tasks.core.team_rules import RuleUse
 from tasks.load.canaries import Draw, draw_canaries, read_canaries
-from tasks.load.rows import read_input
+from tasks.load.rows import no_usable_row, read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
 from tasks.review.inputs.context import widen
 from tasks.review.inputs.scopes import check_grammars
@@ -77,8 +77,11 @@ def load(
     *,
     draw: Draw | None = None,
     rules: TeamRules | None = None,
+    done: Loaded | None = None,
 ) -> Loaded:
-    """Stage task; see `load_source`."""
+    """Stage task; see `load_source`. `done`: it was done already, while Prefect's server started."""
+    if done is not None:
+        return done
     return load_source(source, paths, limit, max_input_tokens, options, draw=draw, rules=rules)
 
 
@@ -219,13 +222,7 @@ class _Spool:
 
     def require_some(self, source: str) -> None:
         if not self.ids:
-            found = (
-                f"; the first of {self.reasons.total()}: {self.first}"
-                if self.first
-                else ": it is empty"
-            )
-            msg = f"{source} has no usable row{found}"
-            raise SourceError(msg)
+            raise no_usable_row(source, self.reasons.total(), self.first)
 
 
 def _check_size(content: str, most: int) -> None:

@@ -11,10 +11,10 @@ from tasks.core.files import atomic, sha256
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.upstream_facts import QuotaProof
-from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
+from tasks.report.findings import FindingsSummary
 from tasks.report.frames import Frames
-from tasks.report.html import Report, TableLibrary, read_contexts, render, summarise_findings
+from tasks.report.html import Report, TableLibrary, read_contexts, render
 from tasks.report.summary import Summary
 
 __all__ = ["write_html"]
@@ -26,6 +26,8 @@ def write_html(
     quota: QuotaProof,
     frames: Frames,
     summary: Summary,
+    *,
+    findings: FindingsSummary,
 ) -> Output:
     """Write report.html beside the tables.
 
@@ -34,7 +36,6 @@ def write_html(
     Raises:
         OutputError: a table is missing or damaged, or the folder cannot be written.
     """
-    findings = summarise_findings(read_findings(paths))
     contexts = read_contexts(paths, findings.worst, manifest["settings"].get("link"))
     report = Report(manifest, summary, quota, findings, contexts, *frames)
     with atomic(paths.html) as file:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks.core.manifest import HISTORY_COUNTS, HistoryFacts, RunFacts
-from tasks.core.records import CATEGORIES, SEVERITIES
+from tasks.core.manifest import HISTORY_COUNTS, GoneFinding, HistoryFacts, RunFacts
+from tasks.core.records import CATEGORIES
 from tasks.core.text_safety import markdown_cell, markdown_line
 from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_lines, canary_note, canary_rows
+from tasks.report.findings import FindingsSummary
+from tasks.report.highlights import Highlight, Highlights, highlights
 from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
-from tasks.report.upstream import upstream_tables
+from tasks.report.upstream import UpstreamTable, upstream_tables
 from tasks.report.words import (
     budget_text,
     cost_text,
+    coverage_text,
     listed,
+    origin_text,
     quota_sentence,
     warnings_of,
     ways_rows,
@@ -37,6 +41,7 @@ def report_text(
     manifest: RunFacts,
     summary: Summary,
     quota: QuotaProof,
+    findings: FindingsSummary,
     in_part: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The report of a run as Markdown; `in_part` are ids and reasons of inputs reviewed in part."""
@@ -44,11 +49,12 @@ def report_text(
         _header(manifest),
         "\n".join(f"- {markdown_line(one)}" for one in canary_lines(manifest)),
         "\n".join(f"- {markdown_line(one)}" for one in warnings_of(manifest, summary)),
-        _coverage(manifest),
+        _first(highlights(findings, manifest.get("history"))),
         *_said(manifest),
-        _in_part(in_part, manifest["counts"]["coverage"].get("in_part", 0)),
-        _findings(summary),
         _history(manifest.get("history")),
+        _findings(findings.by_severity),
+        _coverage(manifest),
+        _in_part(in_part, manifest["counts"]["coverage"].get("in_part", 0)),
         _checks(summary),
         _review(summary),
         _upstream(summary),
@@ -62,39 +68,74 @@ def report_text(
 def _header(manifest: RunFacts) -> str:
     seconds, inputs = manifest["seconds"], manifest["counts"]["inputs"]
     facts = [
-        f"Source {markdown_line(manifest['source'])}",
+        markdown_line(origin_text(manifest)),
         f"{seconds:,.0f} s, {inputs * 60 / max(seconds, 0.001):,.0f} inputs per minute",
         f"prompts {manifest['prompt_version'][:12]}",
     ]
     if manifest.get("flow_run_url"):
         facts.append(f"[flow run]({manifest['flow_run_url']})")
-    return f"# Bulk review {manifest['run_id']}\n\n**{markdown_line(manifest['result'])}**\n\n{'; '.join(facts)}."
+    source = markdown_line(manifest["source"])
+    return f"# Review of {source}\n\n**{markdown_line(manifest['result'])}**\n\n{'; '.join(facts)}."
+
+
+def _first(first: Highlights) -> str:
+    """Counts of the findings, and those to read first, a line each."""
+    severities = ", ".join(chip.text for chip in first.chips if chip.kind != "age")
+    ages = ", ".join(chip.text for chip in first.chips if chip.kind == "age")
+    parts = [
+        f"## {first.title}",
+        "; ".join(text for text in (severities, ages) if text),
+        "\n".join(map(_first_line, first.listed)),
+        f"And {first.more:,} more in report.html." if first.more else first.note,
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _first_line(one: Highlight) -> str:
+    age = ", new" if one.is_new else ""
+    place = markdown_line(f"{one.path}, {one.place}")
+    return f"- **{one.severity}**{age}: {markdown_line(one.title)} ({place})"
 
 
 def _coverage(manifest: RunFacts) -> str:
     counts = manifest["counts"]
-    cut = counts.get("cut_by_reason", {})
+    cells, comments, cut = counts["cells"], counts["comments"], counts.get("cut_by_reason", {})
     rows = [
-        ("inputs", counts["inputs"], listed(counts["coverage"])),
+        ("inputs", counts["inputs"], coverage_text(counts["coverage"])),
         ("rows rejected", manifest["rejected"]["rows"], listed(manifest["rejected"]["reasons"])),
-        ("cells planned", counts["cells"]["planned"], listed(counts["cells"], skip=("planned",))),
-        ("cells failed", counts["cells"]["failed"], listed(counts["failed_by_reason"])),
+        ("checks and reviews", cells["planned"], listed(cells, skip=("planned",))),
+        ("of them failed", cells["failed"], listed(counts["failed_by_reason"])),
+        ("of them skipped", cells["skipped"], listed(counts["skipped_by_reason"])),
         ("replies cut", sum(cut.values()), listed(cut)),
-        ("cells skipped", counts["cells"]["skipped"], listed(counts["skipped_by_reason"])),
-        ("comments", counts["comments"]["raised"], listed(counts["comments"], skip=("raised",))),
-        ("comments dropped", counts["comments"]["dropped"], listed(counts["dropped_by_reason"])),
+        ("comments", comments["raised"], listed(comments, skip=("raised",))),
+        ("of them dropped", comments["dropped"], listed(counts["dropped_by_reason"])),
     ]
-    return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), rows)
+    told = [row for row in rows if row[1] or row[0] == "inputs"]
+    return "## Coverage\n\n" + markdown_table(("what", "count", "of which"), told)
 
 
 def _said(manifest: RunFacts) -> list[str]:
     """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
     found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
     return [
-        f"## {one.title}\n\n{markdown_line(one.note)}\n\n{markdown_table(one.head, one.rows)}"
+        f"## {one.title}\n\n{markdown_line(one.note)}\n\n{_rows_of(one)}"
         for tables in found
         for one in tables
     ]
+
+
+def _rows_of(table: UpstreamTable) -> str:
+    """The table, or a line per row where its words would make it wider than the page."""
+    if table.worded:
+        return "\n".join(_worded(table.head, row) for row in table.rows)
+    return markdown_table(table.head, table.rows)
+
+
+def _worded(head: Sequence[str], row: Sequence[str]) -> str:
+    """`- calls 2, reason timeout, model m: what was said`."""
+    facts = zip(head[:-1], row[:-1], strict=True)
+    told = ", ".join(f"{name} {value}" for name, value in facts if value)
+    return f"- {markdown_line(told)}: {markdown_line(row[-1])}"
 
 
 def _in_part(rows: Sequence[tuple[str, str]], count: int) -> str:
@@ -102,20 +143,16 @@ def _in_part(rows: Sequence[tuple[str, str]], count: int) -> str:
         return ""
     more = f"\n\nAnd {count - len(rows):,} more." if count > len(rows) else ""
     note = "Too large for the calls that an input may take; a rerun would leave out the same."
-    table = markdown_table(("input", "left out"), rows)
-    return f"## Reviewed in part\n\n{note}\n\n{table}{more}"
+    lines = "\n".join(f"- {markdown_line(name)}: {markdown_line(why)}" for name, why in rows)
+    return f"## Reviewed in part\n\n{note}\n\n{lines}{more}"
 
 
-def _findings(summary: Summary) -> str:
-    if not summary.severities:
-        return "## Findings\n\nNone kept."
-    used = [one for one in CATEGORIES if any(one in row for row in summary.severities.values())]
-    rows = [
-        (severity, *(summary.severities[severity].get(one, 0) for one in used))
-        for severity in SEVERITIES
-        if severity in summary.severities
-    ]
-    return "## Findings kept or unverified\n\n" + markdown_table(("severity", *used), rows)
+def _findings(severities: Mapping[str, Mapping[str, int]]) -> str:
+    if not severities:
+        return ""
+    used = [one for one in CATEGORIES if any(one in row for row in severities.values())]
+    rows = [(severity, *(row.get(one, 0) for one in used)) for severity, row in severities.items()]
+    return "## Findings by category\n\n" + markdown_table(("severity", *used), rows)
 
 
 def _history(history: HistoryFacts | None) -> str:
@@ -127,11 +164,14 @@ def _history(history: HistoryFacts | None) -> str:
     gone = history["worst_gone"][:_GONE]
     if not gone:
         return text
-    rows = [(one["severity"], one["category"], one["path"], one["title"]) for one in gone]
+    lines = "\n".join(map(_gone_line, gone))
     more = history["gone"] - len(gone)
     note = f"\n\nAnd {more:,} more." if more else ""
-    head = ("gone", "category", "path", "title")
-    return f"{text}\n\n{markdown_table(head, rows)}{note}"
+    return f"{text}\n\nGone:\n\n{lines}{note}"
+
+
+def _gone_line(one: GoneFinding) -> str:
+    return f"- {one['severity']} {one['category']}: {markdown_line(one['title'])} ({markdown_line(one['path'])})"
 
 
 def _canaries(manifest: RunFacts) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.core.manifest import RunFacts
 from tasks.report.upstream import UpstreamTable
-from tasks.report.words import listed
+from tasks.report.words import coverage_text, listed
 
 __all__ = ["repository_tables"]
 
@@ -16,7 +16,7 @@ def repository_tables(manifest: RunFacts) -> list[UpstreamTable]:
     rows = [
         (
             *(one["repo"], _range(one["commits"]["base"], one["commits"]["head"])),
-            *(f"{one['inputs']:,}", listed(one["coverage"])),
+            *(f"{one['inputs']:,}", coverage_text(one["coverage"])),
             *(listed(one["findings"]) or "none", listed(one["ages"])),
         )
         for one in manifest.get("repositories", [])

@@ -110,8 +110,6 @@ class Summary:
     """The figures of a run that the report shows."""
 
     models: tuple[ModelFigures, ...]
-    severities: dict[str, dict[str, int]]
-    """Kept and unverified comments: severity -> category -> count."""
     decisions: dict[str, int]
     """Verdicts by decision; those without one by status."""
     scores: dict[str, float]
@@ -144,13 +142,11 @@ def summarise(calls: pd.DataFrame, comments: pd.DataFrame) -> Summary:
     paid = calls[_PAID_COLUMNS][~journaled]
     answered = made[made["latency_ms"].notna()]
     online = answered[answered["via"] != "batch"]
-    visible = comments[["severity", "category"]][comments["outcome"] != "dropped"]
     return Summary(
         models=tuple(
             _figures(str(name), group, comments)
             for name, group in calls.groupby("name", sort=False, observed=True)
         ),
-        severities=_cross(visible),
         decisions=_decisions(comments),
         scores=_scores(comments),
         latency_ms=_percentiles(online["latency_ms"]),
@@ -228,13 +224,6 @@ def _loopback(calls: pd.DataFrame) -> int:
     known = calls[["endpoint"]][journaled & calls["endpoint"].notna()]
     counts = known["endpoint"].value_counts()
     return sum(int(count) for place, count in counts.items() if is_loopback(str(place)))
-
-
-def _cross(comments: pd.DataFrame) -> dict[str, dict[str, int]]:
-    table: dict[str, dict[str, int]] = {}
-    for severity, group in comments.groupby("severity", observed=True):
-        table[str(severity)] = _counts(group["category"])
-    return table
 
 
 def _counts(values: Any) -> dict[str, int]:

@@ -15,6 +15,7 @@ from tasks.core.files import atomic, publish, write_json
 from tasks.core.manifest import RunFacts
 from tasks.core.paths import RunPaths
 from tasks.core.upstream_facts import QuotaProof
+from tasks.outputs.findings import read_findings
 from tasks.outputs.schemas import Output
 from tasks.report.artifacts import show_run
 
@@ -72,6 +73,7 @@ def _write(
     paths: RunPaths, manifest: RunFacts, outputs: Sequence[Output], quota: QuotaProof
 ) -> _Written:
     # Not imported in a process that has others do it: pandas and Vega take 120 MB.
+    from tasks.report.findings import summarise_findings  # noqa: PLC0415
     from tasks.report.frames import read_frames  # noqa: PLC0415
     from tasks.report.html_file import write_html  # noqa: PLC0415
     from tasks.report.markdown import report_text  # noqa: PLC0415
@@ -80,11 +82,12 @@ def _write(
 
     frames = read_frames(paths)
     summary = summarise(*frames)
-    text = report_text(manifest, summary, quota, _in_part(paths))
+    findings = summarise_findings(read_findings(paths))
+    text = report_text(manifest, summary, quota, findings, _in_part(paths))
     with atomic(paths.report) as file:
         file.write(text.encode())
-    write_html(paths, manifest, quota, frames, summary)
-    figures = asdict(summary) | {"quota": quota}
+    write_html(paths, manifest, quota, frames, summary, findings=findings)
+    figures = asdict(summary) | {"severities": findings.by_severity, "quota": quota}
     files = {output.name: output.entry for output in outputs}
     write_json(paths.manifest, {**manifest, "figures": figures, "outputs": files}, indent=True)
     return text, warnings_of(manifest, summary)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tasks.core.failures import local_time
 from tasks.core.manifest import RunFacts
-from tasks.core.upstream_facts import UpstreamFacts
+from tasks.core.upstream_facts import FailureFacts, UpstreamFacts
 
 __all__ = ["UpstreamTable", "upstream_tables"]
 
@@ -20,6 +20,8 @@ class UpstreamTable(NamedTuple):
     note: str
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    worded: bool = False
+    """The last column has sentences of others, of any length: no table of Markdown, which does not break lines."""
 
 
 def upstream_tables(manifest: RunFacts) -> list[UpstreamTable]:
@@ -47,13 +49,19 @@ def _batches(manifest: RunFacts) -> UpstreamTable:
     return UpstreamTable("batches", "Batches", note, head, rows)
 
 
+def _said(one: FailureFacts) -> str:
+    if one["is_reply"]:
+        return f"a reply that could not be read: {one['said']}"
+    return one["said"].removeprefix(f"{one['reason']}: ")
+
+
 def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
     goes_on = facts["goes_on_at"]
     again = f" The first one can go on at {local_time(goes_on)}: run again then." if goes_on else ""
     failures = [
         (
             *(f"{one['calls']:,}", one["reason"], one["model"] or "", one["endpoint"] or ""),
-            f"a reply that could not be read: {one['said']}" if one["is_reply"] else one["said"],
+            _said(one),
         )
         for one in facts["failures"]
     ]
@@ -68,15 +76,17 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
     ]
     return [
         UpstreamTable(
-            *("failures", "What failed", "Failed calls, with one example of what was said."),
+            *("failures", "Failed calls", "With one example of what was said."),
             ("calls", "reason", "model", "endpoint", "said"),
             failures,
+            worded=True,
         ),
         UpstreamTable(
             *("closed", "Models that are closed"),
             "Refused whatever was asked, so no more was sent; a later run asks once more.",
             ("model", "endpoint", "last words"),
             closed,
+            worded=True,
         ),
         UpstreamTable(
             *(
@@ -86,6 +96,7 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             ),
             ("app_id", "seen", "until", "said"),
             holds,
+            worded=True,
         ),
         UpstreamTable(
             *(
@@ -95,5 +106,6 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             ),
             ("model", "otherwise"),
             list(facts["adapted"].items()),
+            worded=True,
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from tasks.core.manifest import RunFacts
 from tasks.core.quotas import is_loopback
@@ -10,13 +11,36 @@ from tasks.core.records import SEVERITIES
 from tasks.core.upstream_facts import BudgetRow, QuotaProof
 from tasks.report.summary import Summary
 
-__all__ = ["budget_text", "cost_text", "listed", "quota_sentence", "warnings_of", "ways_rows"]
+__all__ = [
+    "budget_text",
+    "cost_text",
+    "coverage_text",
+    "listed",
+    "origin_text",
+    "quota_sentence",
+    "warnings_of",
+    "ways_rows",
+]
 
+_SHORT = 7
+"""Of a commit's name."""
 _NO_WINDOW = "no limit"
 """What the quota proof has for an app_id without a window of requests."""
 _WAYS = {"batch": "by batch", "flex": "as flex"}
 _MOST_WORDS = 8
 """Of a model's own words for a severity, those that are listed."""
+
+
+def origin_text(manifest: RunFacts) -> str:
+    """`commits 1a2b3c4..5d6e7f8 in 12 files, started Tue 24 Nov 2026 01:30 UTC, run 20261124T013000-abc123`."""
+    started = datetime.fromisoformat(manifest["started_at"]).astimezone(UTC)
+    parts = [f"started {started:%a %d %b %Y %H:%M} UTC", f"run {manifest['run_id']}"]
+    if commits := manifest.get("commits"):
+        ends = f"{commits['base'][:_SHORT]}..{commits['head'][:_SHORT]}"
+        parts.insert(0, f"commits {ends} in {commits['files']:,} files")
+    if (limit := manifest.get("limit")) is not None:
+        parts.append(f"only the first {limit:,} inputs (--limit)")
+    return ", ".join(parts)
 
 
 def listed(counts: Mapping[str, int], skip: Sequence[str] = ()) -> str:
@@ -67,6 +91,11 @@ def cost_text(dollars: float | None, gap: str | None, digits: int = 2) -> str:
         return f"unknown{note}"
     dollars = dollars or 0.0
     return f"{'over ' if gap else ''}${dollars:,.{digits}f}{note}"
+
+
+def coverage_text(coverage: Mapping[str, int]) -> str:
+    """`20 complete, 3 in part`: how many inputs were reviewed how."""
+    return listed({name.replace("_", " "): count for name, count in coverage.items()})
 
 
 def ways_rows(summary: Summary) -> list[tuple[str, str]]:

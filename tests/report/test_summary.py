@@ -12,6 +12,7 @@ from tasks.core.cells import RunCounts
 from tasks.core.manifest import RunFacts
 from tasks.core.records import CallRow
 from tasks.core.upstream_facts import QuotaProof
+from tasks.report.findings import FindingsSummary
 from tasks.report.markdown import report_text
 from tasks.report.summary import SUMMARY_COMMENT_COLUMNS, Summary, summarise
 from tasks.report.words import cost_text, warnings_of
@@ -97,7 +98,7 @@ def test_severities_that_are_no_known_word_are_told() -> None:
     proof: QuotaProof = {
         "kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0, "app_ids": [],
     }  # fmt: skip
-    text = report_text(cast("RunFacts", facts), found, proof)
+    text = report_text(cast("RunFacts", facts), found, proof, FindingsSummary())
     assert 'counts as medium: 4 (2 "dire", 1 without one, 1 "P\\*9")' in text
     many = {f"word {number}": 1 for number in range(10)}
     found = summary(row("one"), severity_said=list(many), check_model=["one"] * 10)
@@ -134,5 +135,5 @@ def test_the_cached_share_is_of_what_was_paid() -> None:
     assert summary(row("one", input_tokens=10)).models[0].cached_share is None
     proof: Any = {"kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0}
     facts: Any = manifest_of(RunCounts()) | {"prompt_version": "p", "history": None}
-    text = report_text(facts, summary(told), proof | {"app_ids": []})
+    text = report_text(facts, summary(told), proof | {"app_ids": []}, FindingsSummary())
     assert "| 1,000 | 90% | 10 |" in text

@@ -10,6 +10,7 @@ from flows.setup.manifest import with_last_words
 from flows.ui.run_display import state_message
 from tasks.core.cells import Cell, RunCounts
 from tasks.core.failures import local_time
+from tasks.report.findings import FindingsSummary
 from tasks.report.markdown import report_text
 from tasks.report.summary import SUMMARY_CALL_COLUMNS, SUMMARY_COMMENT_COLUMNS, summarise
 from tasks.report.upstream import upstream_tables
@@ -36,7 +37,7 @@ def _text(facts: dict[str, Any]) -> str:
     columns = SUMMARY_CALL_COLUMNS, SUMMARY_COMMENT_COLUMNS
     summary = summarise(*(pd.DataFrame(columns=list(names)) for names in columns))
     quota: Any = {"kept": True, "sends": 0, "rate_limited": 0, "span_s": 0.0, "optimum_s": 0.0}
-    return report_text(facts, summary, quota | {"app_ids": []})  # type: ignore[arg-type]
+    return report_text(facts, summary, quota | {"app_ids": []}, FindingsSummary())  # type: ignore[arg-type]
 
 
 def test_words_of_others_are_no_markup() -> None:
@@ -52,7 +53,8 @@ def test_nothing_met_nothing_said() -> None:
     assert upstream_tables(_facts()) == []  # type: ignore[arg-type]
     earlier = _facts()
     del earlier["upstream"]
-    assert "What failed" not in _text(earlier)
+    assert "Failed calls" in _text(_facts(failures=[_failed()]))
+    assert "Failed calls" not in _text(earlier)
 
 
 def test_the_end_says_when_it_can_go_on() -> None:

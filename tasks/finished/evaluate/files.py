@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.errors import SourceError
 from tasks.core.files import atomic, write_json
-from tasks.core.manifest import Manifest, checks_of
+from tasks.core.manifest import Manifest, checks_of, has_review
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input, InputReview
 from tasks.finished.derived import recording
@@ -44,7 +44,7 @@ def evaluate_run(paths: RunPaths) -> Evaluated:
 
 def _evaluate(paths: RunPaths, manifest: Manifest) -> Evaluated:
     settings = manifest["settings"]
-    reviewed = settings["mode"] == "check_and_review"
+    reviewed = has_review(settings)
     result = score_run(_rows(paths), checks_of(settings))
     if not result.scored_inputs:
         raise SourceError(_no_labels(paths, result))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from tasks.report.html.context import read_contexts
-from tasks.report.html.findings import FindingsSummary, summarise_findings
 from tasks.report.html.page import Report, TableLibrary, render
 from tasks.report.html.series import CHART_CALL_COLUMNS, CHART_COMMENT_COLUMNS
 
 __all__ = [
     "CHART_CALL_COLUMNS",
     "CHART_COMMENT_COLUMNS",
-    "FindingsSummary",
     "Report",
     "TableLibrary",
     "read_contexts",
     "render",
-    "summarise_findings",
 ]

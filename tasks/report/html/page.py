@@ -24,13 +24,14 @@ from tasks.core.manifest import RunFacts
 from tasks.core.text_safety import visible_code
 from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import canary_lines
+from tasks.report.findings import FindingsSummary
+from tasks.report.highlights import highlights
 from tasks.report.html import view
 from tasks.report.html.context import Context
-from tasks.report.html.findings import FindingsSummary
-from tasks.report.html.highlights import highlights
 from tasks.report.html.panels import panels
 from tasks.report.html.rows import rows_json
 from tasks.report.summary import Summary
+from tasks.report.words import origin_text
 
 __all__ = ["Report", "TableLibrary", "render"]
 
@@ -49,6 +50,13 @@ def _prose(text: str) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible_code(text)))))  # noqa: S704 - escaped first
 
 
+def _breakable(path: str) -> Markup:
+    """Escaped text that may go on in a new line behind a slash and before an @."""
+    text = str(escape(visible_code(path))).replace("/", "/<wbr>").replace("@", "<wbr>@")
+    return Markup(text)  # noqa: S704 - escaped first
+
+
+_PAGES.filters["breakable"] = _breakable
 _PAGES.filters["prose"] = _prose
 _FILES = files(__package__ or "")
 _PAGE = _PAGES.from_string(_FILES.joinpath("report.html.j2").read_text("utf-8"))
@@ -92,6 +100,7 @@ def render(report: Report, library: TableLibrary) -> str:
     return _PAGE.render(
         policy=_policy(table_script, _SCRIPT),
         manifest=report.manifest,
+        origin=origin_text(report.manifest),
         canaries=canary_lines(report.manifest),
         cards=view.cards(report.manifest, report.summary, report.findings),
         problems=view.problems(report.manifest),

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from tasks.core.manifest import RunFacts
 from tasks.core.quotas import Window, parse_window
+from tasks.report.findings import FindingsSummary
 from tasks.report.html import charts, series
-from tasks.report.html.findings import FindingsSummary
 from tasks.report.words import listed
 
 __all__ = ["ChartPanel", "panels", "windows_of"]

@@ -10,12 +10,19 @@ from tasks.core.manifest import HistoryFacts, RunFacts
 from tasks.core.records import SEVERITIES
 from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_note, canary_rows
-from tasks.report.html.findings import FindingsSummary
+from tasks.report.findings import FindingsSummary
 from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
 from tasks.report.team_rules import rule_tables
 from tasks.report.upstream import upstream_tables
-from tasks.report.words import budget_text, cost_text, listed, quota_sentence, ways_rows
+from tasks.report.words import (
+    budget_text,
+    cost_text,
+    coverage_text,
+    listed,
+    quota_sentence,
+    ways_rows,
+)
 
 __all__ = [
     "Figure",
@@ -67,7 +74,7 @@ def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> li
     cost = cost_text(summary.cost_usd, summary.cost_gap).partition(" (")[0]
     worst = ", ".join(f"{findings.count(one):,} {one}" for one in SEVERITIES[:2])
     return [
-        Figure("inputs", f"{counts['inputs']:,}", listed(counts["coverage"])),
+        Figure("inputs", f"{counts['inputs']:,}", coverage_text(counts["coverage"])),
         Figure("findings", f"{findings.total:,}", f"{worst}; in {findings.inputs:,} inputs"),
         *_news(manifest.get("history")),
         Figure("comments", f"{comments['raised']:,}", listed(comments, skip=("raised",))),
@@ -149,6 +156,10 @@ def findings_note(findings: FindingsSummary) -> str:
         note = "Nothing to show: no comment was kept."
     else:
         note = "Worst first. Open one to see the code, the reason and the suggested change."
+        if any(one["verdict_score"] is not None for one in findings.worst):
+            note += " Score: the review model's, 0 to 10."
+        if any(one["outcome"] == "unverified" for one in findings.worst):
+            note += " Unverified: no verdict of the review model."
     more = findings.total - len(findings.worst)
     if more:
         note += (
@@ -162,7 +173,11 @@ def findings_note(findings: FindingsSummary) -> str:
 def said_tables(manifest: RunFacts) -> list[ReportTable]:
     """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
     found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
-    return [ReportTable(*table) for tables in found for table in tables]
+    return [
+        ReportTable(one.id, one.title, one.note, one.head, one.rows)
+        for tables in found
+        for one in tables
+    ]
 
 
 def report_tables(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> list[ReportTable]:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from deployments.sandbox import Sandbox, start_sandbox
-from flows.cli.doctor import _Checkup, _compare, _names_block
+from flows.cli.doctor import _Checkup, _compare
 from flows.cli.init import InitAnswers, settings_text
 from flows.cli.main import main
+from flows.setup.key_rules import names_block
 from tasks.core.settings import load_settings
 from tasks.doctor.sample_calls import SampleResult, least_wait, sample_calls
 from tasks.upstream.journal import open_journal
@@ -242,6 +243,7 @@ def test_init_writes_a_file_that_doctor_finds_well(provider: Sandbox, tmp_path: 
     told = typed(tmp_path, "init", *flags)
     assert told.code == 0, told.out + told.err
     assert "nothing was found" in told.out
+    assert "1 check model, gpt-4.1 reviews" in told.out
     written = (tmp_path / "review.toml").read_text()
     assert load_settings(written).app_ids["key-1"].quota == ("5/1s",)
 
@@ -302,21 +304,29 @@ def test_any_model_name_makes_a_file_that_can_be_read(model: str) -> None:
         ("git:.@since=24h", "out", "not in a git repository"),
         ("in.jsonl", "in.jsonl/out", "a part of the path is a file: choose another --output"),
         ("in.jsonl", "out", "state: "),
+        (
+            "none.jsonl",
+            "out",
+            "none.jsonl has no usable row; the first of 2: row 1: content is empty",
+        ),
+        ("in.jsonl", "out", "nowhere/manifest.json is missing or damaged"),
     ],
 )
 def test_run_tells_these_before_a_server_starts(
     source: str, output: str, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No repository, an output or a state that cannot be: exit code 2 within the first second."""
+    """No repository, no row, no earlier run, an output or a state that cannot be: exit code 2 at once."""
 
     def start(*_: Any) -> None:
         pytest.fail("the server was started")
 
-    monkeypatch.setattr("flows.ui.server.prefect_server", start)
+    monkeypatch.setattr("flows.ui.server.starting_server", start)
     text = (folder / "review.toml").read_text()
     (folder / "bad.toml").write_text(text.replace('"state"', '"in.jsonl/state"'))
+    (folder / "none.jsonl").write_text('{"content": ""}\n{"content": " "}\n')
     config = "bad.toml" if said == "state: " else "review.toml"
-    told = typed(folder, "run", source, "--config", config, "--output", output)
+    more = ["--previous", "nowhere"] if "nowhere" in said else []
+    told = typed(folder, "run", source, "--config", config, "--output", output, *more)
     assert told.code == 2
     assert said in told.err
 
@@ -333,4 +343,4 @@ def test_a_secret_block_needs_a_server(lines: str, *, needed: bool) -> None:
     """Whether a key or a header names one: only then does the doctor start Prefect's server."""
     app = f'[app_ids.a]\n{lines}\nbase_url = "http://h/v1"\nquota = []\n'
     settings = load_settings(f'mode = "check"\n[[check]]\nname = "one"\nmodel = "m"\n{app}')
-    assert _names_block(settings) == needed
+    assert names_block(settings) == needed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def test_a_whole_run_is_verified(
     paths, manifest = night
     assert not manifest["complete"]
     assert main(["verify", str(paths.root)]) == 3
-    assert "verified: 4 files, 60 inputs" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert re.search(r"^verified: 4 files, 60 inputs, checks and reviews: \d+ ok", told)
 
 
 def test_a_complete_run_is_verified(tmp_path: Path) -> None:

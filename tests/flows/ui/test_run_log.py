@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.ui.run_log import into_run
+from flows.ui.run_log import EarlyLog, into_run
 
 OURS = logging.getLogger("tasks.upstream.some_module")
 
@@ -32,7 +32,7 @@ def test_lines_of_any_thread_arrive(run: tuple[logging.Logger, list[str]]) -> No
     with into_run(log):
         thread = threading.Thread(target=OURS.warning, args=("from a thread of %s", "our own"))
         thread.start()
-        thread.join()
+        thread.join(10)
         OURS.debug("too much")
 
     assert lines == ["from a thread of our own"]
@@ -60,3 +60,30 @@ def test_nothing_is_left_behind(run: tuple[logging.Logger, list[str]]) -> None:
 
     assert (list(parent.handlers), parent.level) == before
     assert lines == []
+
+
+def test_lines_wait_for_the_run(run: tuple[logging.Logger, list[str]]) -> None:
+    """What begins before its flow run is in its log, in order and once; what comes later as well."""
+    log, lines = run
+    early = EarlyLog()
+    with into_run(early):
+        OURS.info("of %s", "a library")
+        early.info("before")
+        early.debug("too much")
+        assert lines == []
+        early.follow(log)
+        early.warning("after")
+    assert lines == ["of a library", "before", "after"]
+
+
+def test_a_line_that_waited_has_its_own_time_and_the_run_s_id() -> None:
+    """Prefect's server files a line by what the adapter of the flow run adds, and by its time."""
+    seen: list[logging.LogRecord] = []
+    early, logger = EarlyLog(), EarlyLog()
+    logger.handle = seen.append  # type: ignore[method-assign]
+    early.info("before")
+    (kept,) = early._kept
+    early.follow(logging.LoggerAdapter(logger, {"flow_run_id": "7"}))
+    (line,) = seen
+    assert line is kept
+    assert line.__dict__["flow_run_id"] == "7"

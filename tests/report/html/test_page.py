@@ -16,13 +16,13 @@ import pytest
 
 from tasks.core.cells import RunCounts
 from tasks.core.errors import OutputError
+from tasks.report.findings import summarise_findings
 from tasks.report.html import (
     CHART_CALL_COLUMNS,
     CHART_COMMENT_COLUMNS,
     Report,
     TableLibrary,
     render,
-    summarise_findings,
 )
 from tasks.report.html.context import CodeLine, Context
 from tasks.report.html.rows import rows_json
@@ -45,7 +45,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._open.append(tag)
+        if tag != "wbr":  # has no end
+            self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         while self._open and self._open.pop() != tag:

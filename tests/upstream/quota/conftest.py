@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,18 @@ def ledger(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(ledger: Path) -> Path | str:
-    """Where the quotas of a test have their ledger; `on_both` gives two kinds."""
-    return ledger
+def place(request: pytest.FixtureRequest, ledger: Path) -> Path | str:
+    """Where the quotas of a test have their ledger; with BOTH_STORES, a file and a database in turn."""
+    if getattr(request, "param", "file") == "file":
+        return ledger
+    url: str = request.getfixturevalue("database")
+    return url
+
+
+@pytest.fixture
+def threads() -> ThreadPoolExecutor:
+    """Callers that wait in the background."""
+    return ThreadPoolExecutor(8)
 
 
 @pytest.fixture

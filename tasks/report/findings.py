@@ -38,6 +38,11 @@ class FindingsSummary:
     worst: list[Finding] = field(default_factory=list)
     """Worst first; each with the `input_id` it belongs to."""
 
+    @property
+    def by_severity(self) -> dict[str, dict[str, int]]:
+        """Severity -> category -> findings, the worst severity first."""
+        return {one: dict(self.severities[one]) for one in SEVERITIES if one in self.severities}
+
     def count(self, severity: str) -> int:
         """Number of findings of one severity."""
         return self.severities.get(severity, Counter()).total()
