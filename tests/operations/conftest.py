@@ -146,7 +146,7 @@ def evening(operator: Operator, deployed: Nightly) -> Evening:
         )
     finally:
         os.killpg(command.pid, signal.SIGKILL)
-        command.wait()
+        command.wait(timeout=30)
     return Evening(lost=lost, nightly=nightly, overlap=overlap, **adhoc)
 
 
