@@ -227,9 +227,11 @@ def run(
         msg = "-q, -v and --log-json exclude each other: give one of them"
         raise typer.BadParameter(msg)
     named = _source(context, source, config)
-    from flows.cli.display import open_display  # noqa: PLC0415 - rich
+    from flows.cli.display import Verbosity, open_display  # noqa: PLC0415 - rich
 
-    verbosity = "quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal"
+    verbosity: Verbosity = (
+        "quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal"
+    )
     with open_display(verbosity) as display:
         display.stage("starting")
         with quick_imports():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
 from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
-from tasks.core.imports import quick_imports
+from tasks.core.imports import quick_exit, quick_imports
 from tasks.core.manifest import ended_well
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
@@ -52,6 +53,7 @@ def run_command(
     Returns what prints the summary once the display is closed, and returns the exit code.
     """
     mute_prefect_console()
+    quick_exit()
     try:
         settings = with_batch(read_config(config), batch)
         check_source(source)
@@ -129,6 +131,8 @@ def _flow(
         stack.enter_context(_despite_outages(paths, verbosity))
         stack.enter_context(_shown_on(display, verbosity))
         if server.own:
+            # What is imported by now stays; a collection of what comes need not look at it.
+            gc.freeze()
             wanted |= _start_early(settings, wanted, stack)
             server.wait()
         from flows.bulk_review import bulk_review  # noqa: PLC0415

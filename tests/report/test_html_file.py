@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +25,9 @@ from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
 from tasks.report.summary import summarise
 from tasks.review.findings.suppressions import read_suppressions
+from tests.browser import has_browser, open_browser
 from tests.factories import POOL, comment, made_up, make_run, write_run
 
-_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--window-size=1280,1600",
-)  # fmt: skip
 _ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 _PATIENCE = 20.0
 
@@ -39,15 +35,10 @@ _PATIENCE = 20.0
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """A headless Chromium with a profile of its own."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
+    if not has_browser():
         pytest.skip("no chromium and chromedriver here: install them to run the browser tests")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as found:
+    profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
+    with open_browser("--window-size=1280,1600", profile) as found:
         yield found
 
 
