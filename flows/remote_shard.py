@@ -12,7 +12,6 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from flows.shards.watchdog import exit_with_lifeline
 from flows.ui.terminal import mute_prefect_console, mute_shard_console
@@ -29,7 +28,7 @@ _PATIENCE = 10.0
 """Seconds that Prefect's server may be restarting before the shard works without it."""
 
 
-def _main(name: str, root: str, flow_run_id: str) -> None:
+def _main(name: str, root: str, run: str, attempt: str) -> None:
     # Before Prefect is imported, which takes seconds: the worker may be killed meanwhile.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     tidy = partial(shutil.rmtree, Path(root).parents[3], ignore_errors=True)
@@ -37,10 +36,10 @@ def _main(name: str, root: str, flow_run_id: str) -> None:
     mute_prefect_console()
     from tasks.core.paths import ShardPaths  # noqa: PLC0415
 
-    _review(ShardPaths(Path(root)), name, flow_run_id)
+    _review(ShardPaths(Path(root)), name, run, attempt)
 
 
-def _review(shard: ShardPaths, name: str, flow_run_id: str) -> None:
+def _review(shard: ShardPaths, name: str, run: str, attempt: str) -> None:
     from prefect.engine import handle_engine_signals  # noqa: PLC0415
     from prefect.flow_engine import run_flow  # noqa: PLC0415
 
@@ -57,7 +56,7 @@ def _review(shard: ShardPaths, name: str, flow_run_id: str) -> None:
     except ConfigError as error:
         write_exit_report(shard, error)
         return
-    flow_run = _flow_run(flow_run_id)
+    flow_run = _flow_run(shard, run, attempt)
     if flow_run is None:
         review_alone(name, str(shard.root))
         return
@@ -65,22 +64,17 @@ def _review(shard: ShardPaths, name: str, flow_run_id: str) -> None:
         run_flow(review_shard, flow_run, parameters={"name": name, "root": str(shard.root)})
 
 
-def _flow_run(flow_run_id: str) -> FlowRun | None:
+def _flow_run(shard: ShardPaths, run: str, attempt: str) -> FlowRun | None:
     """The flow run to enter; None: there is no server, or it is another one than the run's."""
-    from prefect.client.orchestration import get_client  # noqa: PLC0415
-
-    from flows.shards.flow_run_states import close_earlier_tasks  # noqa: PLC0415
+    from flows.shards.remote.flow_runs import begin_flow_run  # noqa: PLC0415
     from tasks.report.server_health import await_server  # noqa: PLC0415
 
+    if not run or not await_server(_PATIENCE):
+        return None
     try:
-        if not flow_run_id or not await_server(_PATIENCE):
-            return None
-        with get_client(sync_client=True) as client:
-            flow_run = client.read_flow_run(UUID(flow_run_id))
-            close_earlier_tasks(client, flow_run)
+        return begin_flow_run(shard, run, attempt)
     except Exception:  # noqa: BLE001 - whatever it is, the shard's work does not depend on it
         return None
-    return flow_run
 
 
 if __name__ == "__main__":

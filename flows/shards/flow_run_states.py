@@ -54,8 +54,7 @@ def mark_cancelled(shard: ShardPaths, message: str) -> None:
 
 def close_earlier_tasks(client: SyncPrefectClient, flow_run: FlowRun) -> None:
     """The task runs of an earlier start of a flow run are Crashed, and not Running: its worker was lost."""
-    if flow_run.state is None or not flow_run.state.is_pending():
-        _close_tasks(client, flow_run.id, Crashed(message="its worker was lost"))
+    _close_tasks(client, flow_run.id, Crashed(message="its worker was lost"))
 
 
 def _close(shard: ShardPaths, state: State[Any], *, finished_too: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-__all__ = ["MAX_COUNT", "Reply", "Request", "TokenCount", "Usage", "Via"]
+__all__ = ["MAX_COUNT", "Refused", "Reply", "Request", "TokenCount", "Usage", "Via"]
 
 Via = Literal["online", "batch", "flex"]
 """The way a question took to its answer, which is what it is charged by."""
@@ -181,3 +181,15 @@ class Reply:
     """The provider's batch that it came with."""
     journaled: bool = False
     """True when it was not bought for this run and cell: the journal had the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A question of a run that a batch's row has refused for good."""
+
+    code: str
+    message: str
+    """Scrubbed."""
+    app_id: str
+    endpoint: str
+    batch_id: str

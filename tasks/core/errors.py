@@ -9,7 +9,7 @@ Every error the project raises on purpose, as one tree.
     ├── RowError               one row of SOURCE is unusable; it goes to rejected.jsonl
     ├── StateError             journal or ledger is unusable
     ├── ReplyError             a reply arrived and cannot be used
-    ├── SchedulerGone          the scheduler of [workers] has been away for too long
+    ├── SchedulerGone          the scheduler of [workers], or every worker, has been away for too long
     ├── ShardError             a shard's process ended without its completion marker
     ├── RunCancelled           somebody cancelled the run
     └── UpstreamError          a call got no usable answer
@@ -151,7 +151,7 @@ class ShardError(ReviewError):
 
 
 class SchedulerGone(ReviewError):
-    """The scheduler of [workers] has been away for longer than scheduler_patience."""
+    """The scheduler of [workers], or every worker, has been away for longer than its patience."""
 
     code = "scheduler_gone"
 

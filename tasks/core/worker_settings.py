@@ -16,3 +16,5 @@ class WorkersSettings(Table):
     """Its address as its workers use it: "tls://host:8786"."""
     scheduler_patience: float = Field(default=300, ge=0)
     """Seconds that a run waits for a scheduler that is away, before it ends with gaps."""
+    worker_patience: float = Field(default=3600, ge=0)
+    """Seconds that a run waits while no worker with a place is connected, before it ends with gaps."""

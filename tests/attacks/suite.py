@@ -20,9 +20,9 @@ SUITE: dict[str, tuple[str, ...]] = {
         f"{_UP}/test_lock_waits.py",
     ),
     "3 a scheduler for certificates of its own, keys that a worker lends": (
-        "operations/test_workers.py::test_only_certificates_of_the_own_authority_count",
-        "operations/test_workers.py::test_no_secret_is_in_the_schedulers_memory",
-        "operations/test_workers.py::test_workers_of_no_use",
+        "operations/workers/test_kept_out.py::test_only_certificates_of_the_own_authority_count",
+        "operations/workers/test_kept_out.py::test_no_secret_is_in_the_schedulers_memory",
+        "operations/workers/test_kept_out.py::test_workers_of_no_use",
         "flows/setup/test_key_rules.py",
     ),
     "4 code that silences its own review": ("merge/test_baseline.py",),

@@ -5,77 +5,23 @@ Screenshots are written to the folder in BROWSER_SHOTS, if that is set.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.browser import needs_browser
+from tests.operations.browser import Page, open_page
 from tests.operations.conftest import Evening
 from tests.operations.stack import KEYS, Operator
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt"
-)
-
-
-class Page:
-    """One browser window on the UI of the stack."""
-
-    def __init__(self, driver: Chrome, url: str) -> None:
-        self._driver = driver
-        self._url = url
-
-    def shows(self, path: str, *texts: str, shot: str, click: str = "") -> str:
-        """Open a page, choose a tab, wait until it shows all `texts`; returns all that it shows."""
-        self._driver.get(self._url + path)
-        if click:
-            tab = f"//*[contains(@class, 'tab')][normalize-space(.)='{click}']"
-            WebDriverWait(self._driver, 60).until(
-                lambda driver: driver.find_elements(By.XPATH, tab)
-            )[0].click()
-        try:
-            WebDriverWait(self._driver, 60).until(
-                lambda _: all(one in self._text() for one in texts)
-            )
-        finally:
-            self._keep(shot)
-        return self._text()
-
-    def _text(self) -> str:
-        return str(self._driver.find_element(By.TAG_NAME, "body").text)
-
-    def _keep(self, shot: str) -> None:
-        folder = os.environ.get("BROWSER_SHOTS")
-        if folder:
-            self._driver.save_screenshot(str(Path(folder) / f"{shot}.png"))
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def page(operator: Operator) -> Iterator[Page]:
-    """A headless browser with a window of a usual size."""
-    options = ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1500,1300")
-    driver = Chrome(options=options, service=Service(str(DRIVER)))
-    try:
-        # What the login page keeps once the password was typed.
-        driver.get(operator.stack.url)
-        login = operator.stack.login
-        driver.execute_script("localStorage.setItem('prefect-password', btoa(arguments[0]))", login)
-        yield Page(driver, operator.stack.url)
-    finally:
-        driver.quit()
+    """A browser for all tests."""
+    with open_page(operator) as opened:
+        yield opened
 
 
 def test_runs_are_told_apart_by_name_and_colour(

@@ -26,8 +26,8 @@ class Parcel:
     """Names the attempt: key of the task, and part of its events."""
     place: str
     """The shard's folder, from the run's output folder on."""
-    flow_run: str
-    """Id of the flow run to enter; blank: no Prefect server answered."""
+    run: str
+    """Id of the flow run that the shard's own is to be a part of."""
     settings: bytes
     inputs: bytes
 

@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,17 +20,31 @@ from flows.shards.remote.parcel import PLACE
 from tasks.core.errors import ConfigError, SchedulerGone, StateError
 from tasks.core.worker_settings import WorkersSettings
 
-__all__ = ["Places", "check_scheduler", "connected", "places"]
+__all__ = ["Places", "await_workers", "check_scheduler", "connected"]
 
 _CONNECT = 5.0
-"""Seconds for one attempt to connect."""
+"""Seconds for one attempt to connect, and for an answer."""
 
 _GLANCE = 0.25
 _PORT = 8786
 
-_away_since: float | None = None
-"""When the first of the run's shards missed the scheduler, as time.monotonic(); None: it is there."""
-_noting = threading.Lock()
+
+class _Absence:
+    """How long a run has been without something; all its shards note what they see."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._noting = threading.Lock()
+
+    def note(self, *, away: bool) -> float:
+        """Seconds that it has been away, after this look."""
+        with self._noting:
+            now = time.monotonic()
+            self._since = (self._since or now) if away else None
+            return now - (self._since or now)
+
+
+_scheduler, _workers = _Absence(), _Absence()
 
 # What Dask says is about futures, graphs and ports; what it means for a run is said by the run.
 for _name in ("distributed", "distributed.client", "distributed.gc", "tornado.application"):
@@ -70,8 +84,9 @@ def check_scheduler(settings: WorkersSettings) -> Places:
     """
     try:
         with _connect(settings) as client:
-            _note(away=False)
-            return places(client)
+            _scheduler.note(away=False)
+            _workers.note(away=False)  # what an earlier run of this process has seen
+            return await_workers(client, settings)
     except OSError as error:
         msg = (
             f"[workers] scheduler {settings.scheduler} does not answer ({_reason(error)}): start it "
@@ -80,9 +95,25 @@ def check_scheduler(settings: WorkersSettings) -> Places:
         raise StateError(msg) from None
 
 
-def places(client: Client) -> Places:
-    """Who is connected."""
-    offered = [one.get("resources", {}) for one in client.scheduler_info()["workers"].values()]
+def await_workers(client: Client, settings: WorkersSettings) -> Places:
+    """Who is connected now.
+
+    Raises:
+        OSError: the scheduler does not answer.
+        SchedulerGone: no worker has been of use to the run for longer than its patience.
+    """
+    found = _places(client)
+    away = _workers.note(away=not found.places)
+    if away > settings.worker_patience:
+        msg = f"{found}; the run has waited for {away:.0f} s"
+        raise SchedulerGone(msg)
+    return found
+
+
+def _places(client: Client) -> Places:
+    # As client.scheduler_info() does, which would wait for ever for a scheduler that stands still.
+    asked = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=_CONNECT)
+    offered = [one.get("resources", {}) for one in asked["workers"].values()]
     ours = [int(one[PLACE]) for one in offered if one.get(PLACE, 0) >= 1]
     return Places(len(ours), sum(ours), len(offered) - len(ours))
 
@@ -101,8 +132,12 @@ def connected(settings: WorkersSettings, stopping: Callable[[], bool]) -> Iterat
     if client is None:
         yield None
         return
-    with client:
+    try:
         yield client
+    finally:
+        # A scheduler that has become silent is not told.
+        with suppress(OSError):
+            client.close()
 
 
 def _await_scheduler(settings: WorkersSettings, stopping: Callable[[], bool]) -> Client | None:
@@ -110,7 +145,7 @@ def _await_scheduler(settings: WorkersSettings, stopping: Callable[[], bool]) ->
         try:
             client = _connect(settings)
         except OSError as error:
-            away = _note(away=True)
+            away = _scheduler.note(away=True)
             if away > settings.scheduler_patience:
                 msg = (
                     f"the scheduler {settings.scheduler} has been away for {away:.0f} s "
@@ -119,7 +154,7 @@ def _await_scheduler(settings: WorkersSettings, stopping: Callable[[], bool]) ->
                 raise SchedulerGone(msg) from None
             _await_port(settings, settings.scheduler_patience - away, stopping)
         else:
-            _note(away=False)
+            _scheduler.note(away=False)
             return client
     return None
 
@@ -147,17 +182,6 @@ def _connect(settings: WorkersSettings) -> Client:
             "DASK_DISTRIBUTED__COMM__TLS__... with the certificates, see deployments/README.md"
         )
         raise ConfigError(msg) from None
-
-
-def _note(*, away: bool) -> float:
-    """Seconds that the run has been without its scheduler, after this attempt."""
-    global _away_since  # noqa: PLW0603 - of all shards of this process's run
-    with _noting:
-        if not away:
-            _away_since = None
-            return 0.0
-        _away_since = _away_since or time.monotonic()
-        return time.monotonic() - _away_since
 
 
 def _reason(error: OSError) -> str:

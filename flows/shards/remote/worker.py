@@ -32,7 +32,7 @@ _FINISH_SECONDS = 10.0
 
 _GLANCE = 0.25
 _TELL = 1.0
-"""Seconds between looks, and between two events with the shard's counts."""
+"""Seconds between looks, and between two events with what is new of the shard."""
 
 
 def work(parcel: Parcel) -> Outcome:
@@ -70,16 +70,16 @@ def is_wanted(worker: Worker, key: str) -> bool:
 def _run(worker: Worker, parcel: Parcel, shard: ShardPaths) -> tuple[int, bool]:
     """Exit code of the shard's process, and whether it was wanted to its end."""
     command = [sys.executable, "-m", "flows.remote_shard"]
-    arguments = [shard.root.name, str(shard.root), parcel.flow_run]
+    arguments = [shard.root.name, str(shard.root), parcel.run, parcel.attempt]
     # Nothing is ever written to the pipe: it ends with this process, however that dies.
     with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE) as process:  # noqa: S603
-        _tell(worker, parcel, {"began": str(worker.name)})
         try:
+            _tell(worker, parcel, {"began": str(worker.name)})
             wanted = _watch(process, worker, parcel, shard)
         finally:
             process.kill()
             process.wait()
-            _tell(worker, parcel, {"ended": process.returncode})
+            _tell(worker, parcel, _told(shard) | {"ended": process.returncode})
     return process.returncode, wanted
 
 
@@ -87,16 +87,17 @@ def _watch(
     process: subprocess.Popen[bytes], worker: Worker, parcel: Parcel, shard: ShardPaths
 ) -> bool:
     """Wait until the process has ended, or stays after its work; False: nobody wants it any more."""
-    told, known, finished = 0.0, None, 0.0
+    known: dict[str, Any] = {}
+    told, finished = 0.0, 0.0
     while process.poll() is None:
         if not is_wanted(worker, parcel.attempt):
             _end(process)
             return False
         time.sleep(_GLANCE)
         now = time.monotonic()
-        if now - told > _TELL and (counts := read_json(shard.progress)) != known:
-            _tell(worker, parcel, {"progress": counts})
-            told, known = now, counts
+        if now - told > _TELL and (news := _told(shard)) != known:
+            _tell(worker, parcel, news)
+            told, known = now, news
         if not finished and shard.done.exists():
             finished = now
         if finished and now - finished > _FINISH_SECONDS:
@@ -110,6 +111,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def _told(shard: ShardPaths) -> dict[str, Any]:
+    """What the run wants to know of a shard at work: its counts, and its flow run."""
+    flow_run = shard.flow_run.read_text() if shard.flow_run.exists() else ""
+    return {"progress": read_json(shard.progress), "flow_run": flow_run}
 
 
 def _tell(worker: Worker, parcel: Parcel, what: dict[str, Any]) -> None:

@@ -23,10 +23,11 @@ MakeQuota = Callable[..., Quota]
 def test_next_burst_waits_for_window_and_margin(make_quota: MakeQuota) -> None:
     """The fourth of three goes one window and one margin after the first, and says how long."""
     quota = make_quota(a=(3, 1.0))
-    grants = send(quota, 4)
+    grants, asked = send(quota, 3), time.monotonic()
+    grants += send(quota, 1)
     # Never sooner; how much later depends on what else the machine does.
     assert grants[3].start_at - grants[0].start_at >= 1.1 - 1e-6
-    assert grants[3].waited > 0.9
+    assert 0 < grants[3].waited <= time.monotonic() - asked
     use = quota.statistics().app_ids[0]
     assert (use.sends, use.windows[0].most, use.rate_limited) == (4, 3, 0)
     assert quota.statistics().kept
