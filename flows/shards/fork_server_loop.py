@@ -43,7 +43,8 @@ def live(lifeline: int, channel: socket.socket) -> None:
             channel.sendall(call.answer())
             return
         if isinstance(call, EarlyCall):
-            channel.sendall(call.function(partial(pickle.load, asked)) or b"")
+            if answer := call.function(partial(pickle.load, asked)):
+                channel.sendall(answer)
             return
     call()
 
