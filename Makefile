@@ -68,7 +68,7 @@ tests: $(TESTS)
 	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 chaos: $(TESTS) ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
-	$(BIN)/python -m pytest -m chaos -o timeout=1800
+	$(BIN)/python -m pytest -m chaos -o timeout=1800 -o faulthandler_timeout=1790
 	$(BIN)/python -m tests.benchmarks.chaos
 
 attack: $(TESTS) ## everything that may not come through, tried: one table, minutes

@@ -66,9 +66,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places
     return _Places(config, log)
 
 
-_EVENING = (
-    "test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs", "test_down",
-)  # fmt: skip
+_EVENING = ("test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs")
 """The operator's runs are started and interrupted before a browser looks at them; missed heartbeats are
 waited for longest, and at the end all is stopped, which would cost CPU while other tests run."""
 
@@ -80,6 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (
             folders.get(_folder(item), len(folders)),
+            item.path.stem == "test_down",
             files.get(item.path.stem, len(files)),
         )
     )

@@ -43,13 +43,14 @@ def live(lifeline: int, channel: socket.socket) -> None:
             channel.sendall(call.answer())
             return
         if isinstance(call, EarlyCall):
-            channel.sendall(call.function(partial(pickle.load, asked)) or b"")
+            if answer := call.function(partial(pickle.load, asked)):
+                channel.sendall(answer)
             return
     call()
 
 
 def serve(control: socket.socket, life: Callable[[int, socket.socket], None] = live) -> None:
-    """Fork for whoever asks at the other end of `control`, until that is closed.
+    """Fork for whoever asks at the other end of `control`; ends the process once that is closed.
 
     `life` is what a forked process does with the lifeline and its channel.
     """
@@ -65,7 +66,8 @@ def serve(control: socket.socket, life: Callable[[int, socket.socket], None] = l
                 continue
             channel = _next_channel(control)
             if channel is None:
-                return
+                # An interpreter that ends waits for its children, which may wait for the lifeline.
+                os._exit(0)
             given = (life, control, own_end, lifeline, channel)
             process = get_context("fork").Process(target=_begin, args=given)
             process.start()

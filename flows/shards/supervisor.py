@@ -114,7 +114,7 @@ def run_shard(name: str, root: str) -> State[Any] | None:
         workers = Run.read(shard.settings).settings.workers
         ending = _run_far(shard, workers) if workers else _run_process(shard, name)
     except SchedulerGone as error:
-        return Failed(message=_end_with_gaps(error))
+        return Failed(message=_end_with_gaps(shard, error))
     except (UserError, StateError) as error:
         return Failed(message=_give_up(error))
     return None if shard.done.exists() else Failed(message=_lost(shard, name, ending))
@@ -164,9 +164,11 @@ def _error(words: ExitReport) -> ReviewError:
     return kind(words.message, code=words.code)
 
 
-def _end_with_gaps(error: ReviewError) -> str:
+def _end_with_gaps(shard: ShardPaths, error: ReviewError) -> str:
     """Stop the other shards as well; the run goes on with what there is."""
     _cancel.set()
+    # Its last worker may have died with it at work.
+    mark_crashed(shard, str(error))
     return str(error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -121,6 +122,12 @@ class _Door:
             inner = await asyncio.open_connection("127.0.0.1", self._target)
         else:
             inner = await asyncio.open_unix_connection(self._target)
+        # As the database behind it would notice a client that has become silent.
+        entered = writer.get_extra_info("socket")
+        entered.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, seconds in (("KEEPIDLE", 5), ("KEEPINTVL", 2), ("KEEPCNT", 3)):
+            entered.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{option}"), seconds)
+        entered.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 12_000)
         self._writers |= {writer, inner[1]}
         await asyncio.gather(_pass_on(reader, inner[1]), _pass_on(inner[0], writer))
         self._writers -= {writer, inner[1]}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+from distributed import Client, LocalCluster
 
-from flows.shards.remote.scheduler import Places, check_scheduler, connected
+from flows.shards.remote.scheduler import Places, await_workers, check_scheduler, connected
 from tasks.core.errors import ConfigError, SchedulerGone, StateError
 from tasks.core.worker_settings import WorkersSettings
 from tests.runs import free_port
@@ -58,6 +63,36 @@ def test_a_stop_ends_the_waiting(nowhere: str) -> None:
         assert got is None
 
     assert time.monotonic() - begin < 15
+
+
+def test_a_run_without_workers_ends_after_its_patience() -> None:
+    """Not at once, and with a sentence that says what to start."""
+    with LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=0, protocol="tcp", processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        settings = WorkersSettings(scheduler=cluster.scheduler_address, worker_patience=0)
+        with Client(settings.scheduler, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            assert check_scheduler(settings) == (0, 0, 0)
+            with pytest.raises(SchedulerGone, match=r"no worker with .*; the run has waited for"):
+                await_workers(client, settings)
+
+
+def test_a_scheduler_that_stands_still_is_not_waited_for(tmp_path: Path) -> None:
+    """It takes connections and answers nothing, as one that is stopped does."""
+    port = free_port()
+    settings = WorkersSettings(scheduler=f"tcp://127.0.0.1:{port}")
+    command = ["dask", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log)
+    try:
+        with connected(settings, _never) as client:
+            assert client is not None
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(TimeoutError):
+                await_workers(client, settings)
+    finally:
+        process.kill()
+        process.wait(30)
 
 
 @pytest.mark.parametrize(
