@@ -289,7 +289,7 @@ def _serve(host: str, place: str, parent: int | None) -> None:
     if parent is not None:
         exit_with_parent(parent, grace=5)
     with temporary_settings({} if parent is None else _quick_start()):
-        guarded = TrustedHostMiddleware(create_app(), allowed_hosts=host_names(host))
+        guarded = TrustedHostMiddleware(_OwnHostOnly(create_app()), allowed_hosts=host_names(host))
         kind, _, number = place.rpartition(":")
         sockets = [socket.socket(fileno=int(number))] if kind else None
         config = uvicorn.Config(
@@ -299,6 +299,30 @@ def _serve(host: str, place: str, parent: int | None) -> None:
         server.run(sockets)
     if not server.started:
         sys.exit(_NOT_STARTED)
+
+
+class _OwnHostOnly:
+    """An ASGI app whose pages ask this server and no other host.
+
+    Prefect's UI brings a library for usage statistics, which asks its makers' host for its settings even
+    where the statistics are off.
+    """
+
+    def __init__(self, app: Any) -> None:
+        own = os.environ.get("PREFECT_SERVER_UI_API_URL", "").removesuffix("/api")
+        self._app = app
+        self._header = (
+            b"content-security-policy",
+            f"connect-src 'self' data: blob: {own}".strip().encode(),
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], self._header]}
+            await send(message)
+
+        await self._app(scope, receive, with_policy)
 
 
 def _quick_start() -> dict[str, Any]:

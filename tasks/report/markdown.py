@@ -187,7 +187,7 @@ def _checks(summary: Summary) -> str:
     head = (
         "check", "model", "calls", "failed", "parse failures", "comments", "confirmed",
         "confirmed rate", "unique confirmed", "without a place", "tokens in", "of them cached",
-        "tokens out", "cost $", "$ per confirmed comment",
+        "tokens out", "cost $", "$ per confirmed",
     )  # fmt: skip
     rows = [_check_row(one) for one in summary.models if one.name != _REVIEW]
     note = (

@@ -43,6 +43,13 @@ def test_without_the_login_the_api_is_closed(
     assert http.post("/block_documents/filter", json={}, auth=(user, password)).status_code == 200
 
 
+def test_its_pages_ask_no_other_host(http: httpx.Client) -> None:
+    """The browser is told so: Prefect's UI would ask its makers' host for settings of statistics."""
+    policy = http.get("/health").headers["content-security-policy"]
+    assert policy.startswith("connect-src 'self'")
+    assert "http" not in policy
+
+
 def test_another_origin_may_not_even_ask(http: httpx.Client, prefect_server: PrefectServer) -> None:
     """A preflight of another origin is refused; only the server's own URL is let in."""
     asked = {
