@@ -189,7 +189,8 @@ def _main(program: str, arguments: list[str]) -> None:
         from flows.cli.main import main  # noqa: PLC0415
         from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415
 
-        mute_prefect_console()
+        if arguments[0] == "run":  # what `up` starts would inherit it
+            mute_prefect_console()
         refresh_global_settings_context()
         sys.exit(main(arguments))
 
