@@ -4,18 +4,19 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-# Modules are compiled by the first import, and not by each of the hundreds of processes that demo and
-# tests start.
+# Modules are compiled once, and not by each of the hundreds of processes that demo and tests start.
 export PYTHONDONTWRITEBYTECODE :=
 # Every package is what its hash says, and none runs code of its own to be installed.
 PIP := -m pip install -q --disable-pip-version-check --require-hashes
 UV := $(BIN)/uv pip install -q --python $(BIN)/python --no-deps
 STAMP := .venv/.installed
 TESTS := .venv/.installed-tests
+IMPORTS := import flows.bulk_review, flows.shards.fork_server as parts; parts.import_flow_parts(); \
+	import prefect.server.api.server
 
 # uv knows nothing of pip.conf: who is behind an index of their own has UV_DEFAULT_INDEX, or pip.
 define installed
-$(UV) --require-hashes -r requirements-bare.txt -r $(1) || { \
+@echo "installing $(1)"; $(UV) --require-hashes -r requirements-bare.txt -r $(1) || { \
 	echo "uv could not install, pip tries: it reads your pip.conf"; \
 	$(BIN)/python $(PIP) --no-deps -r requirements-bare.txt && $(BIN)/python $(PIP) -r $(1); }
 endef
@@ -34,6 +35,8 @@ $(STAMP): requirements.txt requirements-uv.txt requirements-bare.txt pyproject.t
 	$(BIN)/python $(PIP) -r requirements-uv.txt
 	$(call installed,requirements.txt)
 	$(UV) --no-build-isolation -e .
+	@# uv compiles no module: those of a run are, here, for whoever may not write into .venv later.
+	@$(BIN)/python -c "$(IMPORTS)"
 	@touch $@
 
 $(TESTS): $(STAMP) requirements-dev.txt
@@ -65,7 +68,7 @@ tests: $(TESTS)
 	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 chaos: $(TESTS) ## 20 kills over one run of 3,000 calls, and 1,000 calls under faults: minutes
-	$(BIN)/python -m pytest -m chaos -o timeout=1800
+	$(BIN)/python -m pytest -m chaos -o timeout=1800 -o faulthandler_timeout=1790
 	$(BIN)/python -m tests.benchmarks.chaos
 
 attack: $(TESTS) ## everything that may not come through, tried: one table, minutes

@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from deployments.sandbox import Sandbox, start_sandbox
 from flows.cli.main import main
@@ -53,16 +54,34 @@ class _Places(LoadScopeScheduling):
             return "operations"
         return nodeid if path.startswith("tests/end_to_end/") else path
 
+    def _reschedule(self, node: WorkerController) -> None:
+        """As in xdist, which lets two tests wait behind one that takes minutes: here it is one."""
+        waiting = self.workqueue and self._pending_of(self.assigned_work[node]) > 1
+        if node.shutting_down or not waiting:
+            super()._reschedule(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
     """For --dist load; see `_Places`."""
     return _Places(config, log)
 
 
+_EVENING = ("test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs")
+"""The operator's runs are started and interrupted before a browser looks at them; missed heartbeats are
+waited for longest, and at the end all is stopped, which would cost CPU while other tests run."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first; the operator's runs are interrupted before a browser looks at them."""
-    order = {name: at for at, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: (order.get(_folder(item), len(order)), "browser" in item.path.name))
+    """The long ones first, and the operator's in their order."""
+    folders = {name: at for at, name in enumerate(_FIRST)}
+    files = {name: at for at, name in enumerate(_EVENING)}
+    items.sort(
+        key=lambda item: (
+            folders.get(_folder(item), len(folders)),
+            item.path.stem == "test_down",
+            files.get(item.path.stem, len(files)),
+        )
+    )
 
 
 def _folder(item: pytest.Item) -> str:
@@ -173,7 +192,7 @@ class Job:
             process = self._start_interpreter([*under, *_COMMAND, *wanted], environment)
         else:
             process = warm.start_command(
-                wanted, self.folder, environment, mount=mount, in_background=in_background
+                ["run", *wanted], self.folder, environment, mount=mount, in_background=in_background
             )
         self.started.append(process)
         return process
@@ -243,7 +262,8 @@ def kill_group(process: Process) -> None:
     """End a process and all that it started; those that are gone are fine."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(signal.SIGKILL)  # one that has just been forked leads no group yet
+    process.wait(60)
 
 
 # A shell ignores Ctrl-C for what it puts into the background, and so would all that the tests start.

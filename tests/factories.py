@@ -22,8 +22,8 @@ from tasks.core.records import CATEGORIES, SEVERITIES, CallRow, Comment, Decisio
 from tasks.outputs.schemas import COMMENTS
 from tasks.review.findings.clusters import cluster
 from tasks.review.findings.findings import Findings, findings_of
-from tasks.review.findings.fingerprints import fingerprint, with_ordinals
 from tasks.review.findings.policy import apply_policy
+from tasks.review.places.fingerprints import fingerprint, with_ordinals
 from tasks.write.rows import comment_rows
 from tasks.write.task import write_outputs
 

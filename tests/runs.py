@@ -64,12 +64,17 @@ def numbered(path: Path, count: int, note: str = "") -> Path:
     return path
 
 
-def config(sandbox: Sandbox | str, *, head: str = "", review: bool = False) -> str:
-    """Two processes of six threads, two keys without a quota, two checks."""
+def config(
+    sandbox: Sandbox | str, *, head: str = "", review: bool = False, processes: int = 2
+) -> str:
+    """Processes of six threads, two keys without a quota, two checks.
+
+    One process is enough where shards are not the subject: each costs a second of CPU.
+    """
     url = sandbox if isinstance(sandbox, str) else sandbox.base_url
     return f"""
 mode = "{"check_and_review" if review else "check"}"
-processes = 2
+processes = {processes}
 threads = 6
 state = "state"
 {head}

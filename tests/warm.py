@@ -16,10 +16,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from flows.shards import fork_server
 from flows.shards.fork_server import ShardProcess
@@ -29,12 +31,15 @@ __all__ = ["Command", "start_command", "warm_up"]
 
 
 _NAME = "nightly-review"
+_PATIENCE = 300.0
+"""Seconds that a command may take, and one that is to begin may wait for the imports."""
 
 
 class Command(ShardProcess):
     """A command that runs, with the part of Popen that the tests use."""
 
     def __init__(self, channel: socket.socket, out: IO[str], err: IO[str]) -> None:
+        channel.settimeout(_PATIENCE)
         super().__init__(channel)
         assert self.pid is not None
         self.pid: int = self.pid
@@ -50,25 +55,26 @@ class Command(ShardProcess):
         """None while it lives."""
         return self.exitcode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float = _PATIENCE) -> int:
         """Its exit code, when it has ended."""
         self.join(timeout)
         if self._code is None:
-            raise subprocess.TimeoutExpired(_NAME, timeout or 0.0)
+            raise subprocess.TimeoutExpired(_NAME, timeout)
         return self._code
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self, timeout: float = _PATIENCE) -> tuple[str, str]:
         """What it says on stdout and stderr until nobody holds them, and until it has ended."""
+        deadline = time.monotonic() + timeout
         readers = [
             threading.Thread(target=partial(self._listen, at), daemon=True) for at in range(2)
         ]
         for reader in readers:
             reader.start()
         for reader in readers:
-            reader.join(timeout)
+            reader.join(max(0.0, deadline - time.monotonic()))
             if reader.is_alive():
-                raise subprocess.TimeoutExpired(_NAME, timeout or 0.0)
-        self.wait(timeout)
+                raise subprocess.TimeoutExpired(_NAME, timeout)
+        self.wait(max(0.0, deadline - time.monotonic()))
         return self._heard[0], self._heard[1]
 
     def _listen(self, at: int) -> None:
@@ -98,10 +104,11 @@ def start_command(
     folder: Path,
     environment: dict[str, str],
     *,
+    program: str = _NAME,
     mount: str = "",
     in_background: bool = False,
 ) -> Command:
-    """Start `nightly-review run` with these arguments, in a session of its own.
+    """Start `nightly-review`, or `prefect`, with these arguments, in a session of its own.
 
     `mount` is a line of shell that mounts something, for this command alone. In the background it
     ignores Ctrl-C, as a shell has it.
@@ -111,6 +118,7 @@ def start_command(
     with theirs:
         socket.send_fds(_control(), [b"+"], [theirs.fileno()])
     asked = {
+        "program": program,
         "arguments": arguments,
         "folder": str(folder),
         "environment": environment,
@@ -161,20 +169,35 @@ def _command(channel: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
-    ignored = asked["in_background"]
-    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    _on_interrupt(signal.SIG_IGN if asked["in_background"] else signal.default_int_handler)
     if asked["mount"]:
         _mount(asked["mount"])
     Path("/proc/self/comm").write_text(_NAME)
+    _main(asked["program"], asked["arguments"])
 
+
+def _main(program: str, arguments: list[str]) -> None:
     from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - see _serve
 
-    from flows.cli.main import main  # noqa: PLC0415
-    from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415
+    if program == "prefect":
+        from prefect.cli import app  # noqa: PLC0415
 
-    mute_prefect_console()
-    refresh_global_settings_context()
-    sys.exit(main(["run", *asked["arguments"]]))
+        refresh_global_settings_context()
+        sys.argv = [program, *arguments]
+        app()
+    else:
+        from flows.cli.main import main  # noqa: PLC0415
+        from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415
+
+        mute_prefect_console()
+        refresh_global_settings_context()
+        sys.exit(main(arguments))
+
+
+def _on_interrupt(handler: signal.Handlers | Callable[..., Any]) -> None:
+    """Also in what this process forks, where the one that it was forked of would take back its own."""
+    signal.signal(signal.SIGINT, handler)
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGINT, handler))
 
 
 def _mount(line: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.sandbox.batches.settings import BatchFault
+from deployments.sandbox.batch_settings import BatchFault
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import Fault
 from deployments.sandbox.process import Sandbox, start_sandbox

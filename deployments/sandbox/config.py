@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from deployments.sandbox.batches.settings import SandboxBatchSettings
+from deployments.sandbox.batch_settings import SandboxBatchSettings
 from deployments.sandbox.faults import Fault, FaultRule
 from deployments.sandbox.profiles import PROFILES, Profile, Traits
 from tasks.core.errors import ConfigError

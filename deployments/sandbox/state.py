@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from deployments.sandbox.batches.store import SandboxBatchStore
+from deployments.sandbox.batch_store import SandboxBatchStore
 from deployments.sandbox.bill import Bill
 from deployments.sandbox.config import SandboxConfig
 from deployments.sandbox.faults import FaultPicker

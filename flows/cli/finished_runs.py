@@ -203,7 +203,10 @@ def calibrate(
         ),
     ] = None,
 ) -> int:
-    """Choose the thresholds of [policy] by labels or canaries: the most true findings at a precision."""
+    """Choose the thresholds of [policy] by labels or canaries.
+
+    They keep the most true findings at a precision.
+    """
     from flows.cli.calibrate import calibrate_command  # noqa: PLC0415 - Arrow takes a while to import
 
     return calibrate_command(folders, precision, write)

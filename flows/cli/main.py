@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # Prefect sends usage statistics from a terminal, and says so, unless it finds this when it is imported.
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    # Each process would look into every installed package for plugins of pydantic's: 0.1 s of CPU.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
         given = None if argv is None else list(argv)
         code: int | None = app(args=given, prog_name=_NAME, standalone_mode=False)
@@ -226,21 +228,30 @@ def run(
     if quiet + verbose + log_json > 1:
         msg = "-q, -v and --log-json exclude each other: give one of them"
         raise typer.BadParameter(msg)
-    with quick_imports():
-        from flows.cli.run import run_command  # noqa: PLC0415 - pydantic and rich take a while
+    named = _source(context, source, config)
+    from flows.cli.display import Verbosity, open_display  # noqa: PLC0415 - rich
 
-    return run_command(
-        _source(context, source, config),
-        config=config,
-        output=output,
-        limit=limit,
-        fresh=fresh,
-        previous=previous,
-        overwrite=overwrite,
-        batch=batch,
-        fail_on=fail_on,
-        verbosity="quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal",
+    verbosity: Verbosity = (
+        "quiet" if quiet else "verbose" if verbose else "json" if log_json else "normal"
     )
+    with open_display(verbosity) as display:
+        display.stage("starting")
+        with quick_imports():
+            from flows.cli.run import run_command  # noqa: PLC0415 - pydantic, Arrow, httpcore
+        conclude = run_command(
+            named,
+            config=config,
+            output=output,
+            limit=limit,
+            fresh=fresh,
+            previous=previous,
+            overwrite=overwrite,
+            batch=batch,
+            fail_on=fail_on,
+            verbosity=verbosity,
+            display=display,
+        )
+    return conclude()
 
 
 @app.command(

@@ -56,9 +56,9 @@ def up(
         int | None, typer.Option(metavar="N", help="Of their pages; default: the port after N.")
     ] = None,
 ) -> int:
-    """Start a Prefect server, a worker, the pages of all runs, and the deployments.
+    """Start Prefect's server, a worker, the pages of all runs.
 
-    Doing it twice changes nothing.
+    The deployments are made as well. Doing it twice changes nothing.
     """
     code: int = deployment("up").main(folder, port, runs, reports, reports_port)
     return code
@@ -115,7 +115,10 @@ def serve(
     port: Annotated[int, typer.Option(metavar="N", help="Of loopback.")] = 4201,
     folder: Folder = None,
 ) -> int:
-    """Serve the reports of all runs on loopback, with a page that lists them."""
+    """Serve the reports of all runs on loopback.
+
+    Its first page lists them.
+    """
     code: int = deployment("serve").main(runs, port, folder)
     return code
 

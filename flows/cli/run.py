@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
-from flows.cli.display import Display, Verbosity, open_display
+from flows.cli.display import Display, Verbosity
 from flows.cli.summary import brief_lines, print_summary, severe_findings
 from flows.setup.config import new_run_id, read_config, run_paths, with_batch, with_run_id
 from flows.setup.key_rules import key_variables
 from flows.setup.keys import check_variables
 from flows.shards import fork_server
 from flows.ui.terminal import filter_prefect_console, mute_prefect_console, run_log_to
-from tasks.core.errors import ReviewError, StateError, UserError
+from tasks.core.errors import ReviewError
 from tasks.core.files import read_json
-from tasks.core.imports import quick_imports
+from tasks.core.imports import quick_exit, quick_imports
 from tasks.core.manifest import ended_well
 from tasks.core.paths import RunPaths
 from tasks.core.settings import Settings
@@ -43,31 +45,43 @@ def run_command(
     overwrite: bool = False,
     batch: str = "as_configured",
     fail_on: str | None = None,
-    verbosity: Verbosity = "normal",
-) -> int:
-    """Check what can be checked at once, run the flow, print its summary; returns the exit code.
+    verbosity: Verbosity,
+    display: Display,
+) -> Callable[[], int]:
+    """Check what can be checked at once, and run the flow.
 
-    Raises:
-        ReviewError: the configuration, SOURCE or the place of the outputs cannot be used.
+    Returns what prints the summary once the display is closed, and returns the exit code.
     """
     mute_prefect_console()
+    quick_exit()
     try:
         settings = with_batch(read_config(config), batch)
         check_source(source)
         run_id = new_run_id()
         paths = run_paths(output, run_id)
-        _look_first(settings, source, paths, overwrite=overwrite)
+        _look_first(settings, source, paths, previous, overwrite=overwrite)
         wanted = {"source": source, "config": config, "limit": limit, "fresh": fresh}
         wanted |= {"output": paths.place}
         wanted |= {"previous": previous, "overwrite": overwrite, "batch": batch}
         with with_run_id(run_id):
-            code = _run(settings, paths, wanted, verbosity)
-        return _gate(paths, fail_on) if code == 0 and fail_on else code
+            state = _flow(settings, paths, wanted, display, verbosity)
+    except ReviewError as error:
+        return partial(_refused, error, display)
     except KeyboardInterrupt:
-        print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
-        if left := _left_working():
-            print(left, file=sys.stderr)
-        return 130
+        return _stopped
+    return partial(_conclude, state, paths, display, verbosity, fail_on)
+
+
+def _refused(error: ReviewError, display: Display) -> int:
+    display.error(str(error))
+    return error.exit_code
+
+
+def _stopped() -> int:
+    print("stopped; the answers so far are in the journal, run again to go on", file=sys.stderr)
+    if left := _left_working():
+        print(left, file=sys.stderr)
+    return 130
 
 
 def _left_working() -> str:
@@ -76,33 +90,24 @@ def _left_working() -> str:
     return str(fill.left_working()) if fill is not None else ""
 
 
-def _gate(paths: RunPaths, fail_on: str) -> int:
+def _gate(manifest: dict[str, Any], fail_on: str) -> int:
     """The exit code of a run that ended well, by the severities of its findings."""
-    found = severe_findings(read_json(paths.manifest), fail_on)
+    found = severe_findings(manifest, fail_on)
     if not found:
         return 0
     print(f"--fail-on {fail_on}: {found}", file=sys.stderr)
     return FINDINGS
 
 
-def _look_first(settings: Settings, source: str, paths: RunPaths, *, overwrite: bool) -> None:
+def _look_first(
+    settings: Settings, source: str, paths: RunPaths, previous: str | None, *, overwrite: bool
+) -> None:
     """Raise what the flow would meet only behind Prefect's server; see `nightly-review doctor`."""
     from tasks.doctor.preflight import check_before_start, low_space  # noqa: PLC0415 - Arrow
 
-    check_before_start(settings, paths, source, overwrite=overwrite)
+    check_before_start(settings, paths, source, previous, overwrite=overwrite)
     if low := low_space(paths.root):
         print(f"warning: {low}", file=sys.stderr)
-
-
-def _run(settings: Settings, paths: RunPaths, wanted: dict[str, Any], verbosity: Verbosity) -> int:
-    with open_display(verbosity) as display:
-        display.stage("starting")
-        try:
-            state = _flow(settings, paths, wanted, display, verbosity)
-        except (UserError, StateError) as error:
-            display.error(str(error))
-            return error.exit_code
-    return _conclude(state, paths, display, verbosity)
 
 
 def _flow(
@@ -126,6 +131,8 @@ def _flow(
         stack.enter_context(_despite_outages(paths, verbosity))
         stack.enter_context(_shown_on(display, verbosity))
         if server.own:
+            # What is imported by now stays; a collection of what comes need not look at it.
+            gc.freeze()
             wanted |= _start_early(settings, wanted, stack)
             server.wait()
         from flows.bulk_review import bulk_review  # noqa: PLC0415
@@ -208,7 +215,9 @@ def _shown_on(display: Display, verbosity: Verbosity) -> Iterator[None]:
         yield
 
 
-def _conclude(state: Any, paths: RunPaths, display: Display, verbosity: Verbosity) -> int:
+def _conclude(
+    state: Any, paths: RunPaths, display: Display, verbosity: Verbosity, fail_on: str | None
+) -> int:
     from flows.ui.run_display import INCOMPLETE, REFUSED  # noqa: PLC0415 - imports Prefect, see _run
 
     if state.is_failed() and state.message.startswith(REFUSED):
@@ -220,7 +229,9 @@ def _conclude(state: Any, paths: RunPaths, display: Display, verbosity: Verbosit
         display.error(f"the run ended {state.name}: {message}")
         return 1
     _print_summary(manifest, paths, verbosity)
-    return 0 if state.is_completed() else 3
+    if not state.is_completed():
+        return 3
+    return _gate(manifest, fail_on) if fail_on else 0
 
 
 def _print_summary(manifest: dict[str, Any], paths: RunPaths, verbosity: Verbosity) -> None:

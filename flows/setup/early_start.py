@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 from flows.setup.key_rules import names_block
 from flows.setup.opening import OpenRun, Wanted, open_run
+from flows.shards import fork_server
 from flows.shards.supervisor import started_early
 from flows.ui.progress import stage
 from flows.ui.run_log import EarlyLog
@@ -36,6 +38,9 @@ class EarlyStart:
     calling: bool
     """Whether the first shards are at work."""
 
+
+_SMALL = 1_000
+"""Inputs of a run that is over so soon that what makes its report may wait for it, with 60 MB of imports."""
 
 _started: list[EarlyStart] = []
 
@@ -69,10 +74,18 @@ def early_start(wanted: Wanted) -> Iterator[EarlyStart]:
         if calling:
             stage(f"reviewing {loaded.inputs:,} inputs in {len(shards):,} shards")
             stack.enter_context(started_early(shards[: settings.processes]))
+        if loaded.inputs <= _SMALL:
+            fork_server.prepare_call(_import_report)
         begun = EarlyStart(opened, loaded, shards, log, calling)
         _started[:] = [begun]
         stack.callback(_started.clear)
         yield begun
+
+
+def _import_report() -> None:
+    """The modules that the stage's process imports by itself; pandas is one."""
+    for name in ("frames", "html_file", "markdown", "summary", "words"):
+        import_module(f"tasks.report.{name}")
 
 
 def taken_over() -> EarlyStart | None:

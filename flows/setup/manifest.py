@@ -88,7 +88,7 @@ def run_facts(
         "started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - started, 3),
         "flow_run_id": flow_run_id,
-        "flow_run_url": flow_run.ui_url if flow_run_id else None,
+        "flow_run_url": _page_of_run() if flow_run_id else None,
         "rejected": {"rows": loaded.rejected, "reasons": loaded.reasons},
         "counts": counts.as_dict(),
         "history": merged.history,
@@ -104,6 +104,12 @@ def run_facts(
         "derived": {},
         "batches": [_batch_facts(one) for one in batches if one.batch_id],
     }
+
+
+def _page_of_run() -> str | None:
+    """The run's page in Prefect's UI; None: the server of a run of its own has none."""
+    url = flow_run.ui_url
+    return url if url and url.startswith("http") else None
 
 
 def _batch_facts(one: Intent) -> BatchFacts:

@@ -33,6 +33,7 @@ __all__ = [
     "ShardProcess",
     "fork_here",
     "import_flow_parts",
+    "prepare_call",
     "spawn",
     "start",
     "warm_up",
@@ -126,6 +127,8 @@ class _ForkServer:
 
 _lock = threading.Lock()
 _running: list[_ForkServer] = []
+_prepared: list[ShardProcess] = []
+"""Processes that wait for a `call`."""
 
 
 def fork_here() -> None:
@@ -163,12 +166,7 @@ def call(function: Callable[[], _T]) -> _T:
     Raises:
         StateError: the process was killed.
     """
-    process = start(Question(function), os.environ)
-    try:
-        answer = process.hear()
-    except BaseException:
-        process.send_signal(signal.SIGKILL)
-        raise
+    answer = _answer(Question(function), _take_prepared())
     if not answer:
         msg = (
             f"{function} was ended from outside, as by a machine without memory: the answers are in the "
@@ -179,6 +177,41 @@ def call(function: Callable[[], _T]) -> _T:
     if good:
         return cast("_T", found)
     raise found
+
+
+def prepare_call(prepare: Callable[[], object]) -> None:
+    """Have a process call `prepare`, as one that imports for long, and wait for the next `call`."""
+    _prepared.append(start(EarlyCall(partial(_wait_prepared, prepare)), os.environ))
+
+
+def _wait_prepared(prepare: Callable[[], object], hear: Callable[[], Question]) -> bytes:
+    # Ctrl-C is for the one who waits.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare()
+    try:
+        return hear().answer()
+    except EOFError:
+        return b""
+
+
+def _take_prepared() -> ShardProcess | None:
+    while _prepared:
+        process = _prepared.pop()
+        if process.is_alive():
+            return process
+    return None
+
+
+def _answer(question: Question, prepared: ShardProcess | None) -> bytes:
+    """What the process says; empty: it was killed."""
+    process = prepared or start(question, os.environ)
+    if prepared is not None:
+        prepared.tell(question)
+    try:
+        return process.hear()
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +234,11 @@ class Question:
 class EarlyCall:
     """A call that begins before all is known that it needs."""
 
-    function: Callable[[Callable[[], Any]], None]
-    """Gets what waits for the next object that its process is told; that raises EOFError once the run is gone."""
+    function: Callable[[Callable[[], Any]], bytes | None]
+    """
+    Gets what waits for the next object that its process is told, and raises EOFError once the run is
+    gone. What it returns is the process's answer.
+    """
 
 
 def _ask(server: _ForkServer) -> ShardProcess:

@@ -130,6 +130,8 @@ class LimitSync:
         return any(entry.shown or entry.delta for entry in self._state.entries.values())
 
     def _try(self, used: Callable[[], Mapping[str, int]]) -> bool:
+        if not self._windows:
+            return True
         try:
             with self._state:
                 if not self._begun:

@@ -11,6 +11,7 @@ page of another origin, and no request that was sent to another host name (DNS r
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import select
@@ -30,7 +31,7 @@ from flows.shards.watchdog import exit_with_parent
 from flows.ui.server_database import quick_start
 from tasks.core.credentials import without_keys
 from tasks.core.errors import StateError
-from tasks.core.imports import quick_imports
+from tasks.core.imports import quick_exit, quick_imports
 from tasks.core.quotas import is_loopback
 
 __all__ = [
@@ -283,6 +284,8 @@ def _serve(host: str, place: str, parent: int | None) -> None:
         from prefect.settings import temporary_settings  # noqa: PLC0415
         from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
 
+    quick_exit()
+    gc.freeze()
     if parent is not None:
         exit_with_parent(parent, grace=5)
     with temporary_settings({} if parent is None else _quick_start()):

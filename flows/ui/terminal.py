@@ -9,6 +9,11 @@ from contextlib import contextmanager
 
 __all__ = ["filter_prefect_console", "mute_prefect_console", "mute_shard_console", "run_log_to"]
 
+_CONSOLE_LEVEL, _INTERNAL_LEVEL = (
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL",
+)
+
 _RUN_LOGS = ("prefect.flow_runs", "prefect.task_runs")
 """Loggers of a run's own lines."""
 
@@ -30,20 +35,23 @@ def mute_prefect_console() -> None:
 
     Prefect keeps every line of its log in its database anyway.
     """
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "ERROR")
+    os.environ.setdefault(_CONSOLE_LEVEL, "ERROR")
     # Prefect would start servers of its own, one per process, and leave them behind.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
     # Each event that a dead server does not take would be printed in full.
-    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault(_INTERNAL_LEVEL, "CRITICAL")
 
 
 def filter_prefect_console() -> None:
-    """For the command line, once it has imported Prefect: leave out what it says itself."""
-    from prefect.logging.configuration import setup_logging  # noqa: PLC0415 - after mute_prefect_console
+    """For the command line, once it has imported Prefect: leave out what it says itself.
 
-    setup_logging(incremental=True)
+    A process that had imported Prefect before `mute_prefect_console` gets the levels now. To read
+    Prefect's whole configuration anew takes a quarter of a second.
+    """
     for handler in _consoles():
+        handler.setLevel(os.environ[_CONSOLE_LEVEL].upper())
         handler.addFilter(_worth_showing)
+    logging.getLogger("prefect._internal").setLevel(os.environ[_INTERNAL_LEVEL].upper())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.batch.plan import Group, Wanted
+from tasks.batch.plan import Group, WantedQuestions
 from tasks.batch.request_files import RequestFiles
 from tasks.upstream.batches.records import RequestFile
 
@@ -48,7 +48,9 @@ class FileQueue:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def fill(self, sources: Sequence[Path], groups: Iterable[Group], wanted: Wanted) -> None:
+    def fill(
+        self, sources: Sequence[Path], groups: Iterable[Group], wanted: WantedQuestions
+    ) -> None:
         """Write and append the files of `groups`, whose questions stand in the files `sources`."""
         self.writer.sources = tuple(sources)
         for group in groups:

@@ -12,7 +12,7 @@ from tasks.core.quotas import AppId
 from tasks.core.settings import Settings
 from tasks.upstream.batches.questions import read_questions
 
-__all__ = ["MOST_TRIES", "Group", "Wanted", "group_questions", "questions_of", "want"]
+__all__ = ["MOST_TRIES", "Group", "WantedQuestions", "group_questions", "questions_of", "want"]
 
 MOST_TRIES = 2
 """Batches that a question is put into, before it goes online."""
@@ -34,7 +34,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Wanted:
+class WantedQuestions:
     """What the shards of a run ask, by key, without what other batches hold."""
 
     models: dict[str, str] = field(default_factory=dict)
@@ -51,9 +51,9 @@ def want(
     files: Sequence[Path],
     holders: Callable[[Sequence[str]], Mapping[str, str]],
     tries: Counter[str],
-) -> Wanted:
+) -> WantedQuestions:
     """What the question files ask; a question that batches have had often enough is left out."""
-    wanted = Wanted()
+    wanted = WantedQuestions()
     for request in read_questions(files):
         key = request.key
         if tries[key] < MOST_TRIES:
@@ -65,7 +65,11 @@ def want(
 
 
 def group_questions(
-    wanted: Wanted, settings: Settings, out: Collection[tuple[str, str]], *, again: bool = False
+    wanted: WantedQuestions,
+    settings: Settings,
+    out: Collection[tuple[str, str]],
+    *,
+    again: bool = False,
 ) -> Iterator[Group]:
     """The groups that are worth a batch.
 
@@ -87,7 +91,7 @@ def group_questions(
             yield Group(app_id, model, share, shares)
 
 
-def questions_of(group: Group, files: Sequence[Path], wanted: Wanted) -> Iterator[Request]:
+def questions_of(group: Group, files: Sequence[Path], wanted: WantedQuestions) -> Iterator[Request]:
     """The questions of a group, each once."""
     seen: set[str] = set()
     for request in read_questions(files):

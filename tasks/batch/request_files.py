@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.batch.plan import Group, Wanted, questions_of
+from tasks.batch.plan import Group, WantedQuestions, questions_of
 from tasks.batch.steps import Steps
 from tasks.core.calls import Request, Usage
 from tasks.core.files import output_errors
@@ -37,7 +37,7 @@ class RequestFiles:
     _expected: dict[str, int] = field(default_factory=dict)
     """Model -> tokens of a usual reply, at most."""
 
-    def of_group(self, group: Group, wanted: Wanted) -> Iterator[RequestFile]:
+    def of_group(self, group: Group, wanted: WantedQuestions) -> Iterator[RequestFile]:
         """All questions of a group."""
         batch = self.steps.run.settings.batch
         questions = questions_of(group, self.sources, wanted)

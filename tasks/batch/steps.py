@@ -17,13 +17,13 @@ from typing import Any
 
 import orjson
 
-from tasks.core.calls import Reply, Usage
+from tasks.core.calls import Refused, Reply, Usage
 from tasks.core.errors import BatchCallFailed
 from tasks.core.quotas import AppId
 from tasks.core.run import Run
 from tasks.upstream.batches.client import BatchClient
 from tasks.upstream.batches.dialect import BatchDialect
-from tasks.upstream.batches.intents import Intent, Refused
+from tasks.upstream.batches.intents import Intent
 from tasks.upstream.batches.records import (
     BatchRow,
     BatchStatus,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tasks.core.batch_settings import BatchDialectName
 from tasks.core.endpoints import (
@@ -31,12 +31,12 @@ ALIAS = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 class AppIdSettings(Table):
     """One app_id: where its key is, what it may send."""
 
-    key: str
+    key: Annotated[str, AfterValidator(check_reference)]
     """"env:VARIABLE", "secret:<Prefect Secret block>", "file:PATH" or "cmd:COMMAND"; never the key
     itself. It is read anew when it is refused."""
     key_max_age: Duration | None = None
     """"45m": the key is read anew after so long; None: only when it is refused."""
-    base_url: str
+    base_url: Annotated[str, AfterValidator(check_base_url)]
     quota: tuple[str, ...]
     """Request windows, "LIMIT/SECONDS"; all hold at once; empty: no limit, which has to be said."""
     tokens: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class AppIdSettings(Table):
     """The header that the key goes into, alone; None: "Authorization: Bearer <key>"."""
     query: dict[str, str] = Field(default_factory=dict)
     """Parameters behind the URL of each request."""
-    chat_path: str = CHAT_PATH
+    chat_path: Annotated[str, AfterValidator(check_chat_path)] = CHAT_PATH
     """Behind base_url; `{model}` in it is the model's name there."""
     names: dict[str, str] = Field(default_factory=dict)
     """Model -> its name at this endpoint, where that is another one (a deployment)."""
@@ -66,12 +66,6 @@ class AppIdSettings(Table):
     """Its calls may go through the provider's Batch API; see [batch]."""
     batch_dialect: BatchDialectName = "openai"
     """Whose Batch API it is."""
-
-    @field_validator("key")
-    @classmethod
-    def _reference(cls, value: str) -> str:
-        check_reference(value)
-        return value
 
     @field_validator("headers")
     @classmethod
@@ -94,12 +88,6 @@ class AppIdSettings(Table):
             check_query(name, text)
         return value
 
-    @field_validator("chat_path")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        check_chat_path(value)
-        return value
-
     @model_validator(mode="after")
     def _one_key(self) -> Self:
         if self.auth_header and self.auth_header.lower() in map(str.lower, self.headers):
@@ -117,12 +105,6 @@ class AppIdSettings(Table):
         for text in texts:
             _as_value_error(text)
         return texts
-
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        check_base_url(value)
-        return value.rstrip("/")
 
     def record(self, alias: str) -> AppId:
         """The quota as the limiter's record."""

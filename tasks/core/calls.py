@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
-__all__ = ["MAX_COUNT", "Reply", "Request", "TokenCount", "Usage", "Via"]
+__all__ = ["MAX_COUNT", "Refused", "Reply", "Request", "TokenCount", "Usage", "Via"]
 
 Via = Literal["online", "batch", "flex"]
 """The way a question took to its answer, which is what it is charged by."""
@@ -47,8 +47,9 @@ class Request:
     """What it is asked for, within a run: the reply remembers it. Not part of `key`."""
     flex_patience: float | None = None
     """Seconds for which the flex tier is tried; None: it is not. Not part of `key`."""
-    _hashed: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """`key`, and the hash of model and messages, once they have been asked for."""
+    _key: str | None = field(default=None, init=False, repr=False, compare=False)
+    _opened: Any = field(default=None, init=False, repr=False, compare=False)
+    """The hash of model and messages. Both once they have been asked for."""
 
     @property
     def key(self) -> str:
@@ -56,27 +57,26 @@ class Request:
 
         As it was asked, and not as an endpoint that refuses a part of it wants it sent.
         """
-        known: str | None = self._hashed.get("key")
+        known = self._key
         if known is None:
-            digest = self._opening().copy()
-            rest = f"{_params_text(self.params)},{_json(self.prompt_version)}]"
-            digest.update(rest.encode("utf-8", "surrogatepass"))
-            known = self._hashed["key"] = digest.hexdigest()
+            known = self.key_with(self.params)
+            object.__setattr__(self, "_key", known)
         return known
 
-    def with_params(self, params: dict[str, Any]) -> Request:
-        """The same messages with other parameters; what is hashed of them already is not hashed again."""
-        other = replace(self, params=params)
-        other._hashed["opening"] = self._opening()  # noqa: SLF001  (one of us)
-        return other
+    def key_with(self, params: dict[str, Any]) -> str:
+        """The key of the same messages with other parameters; the messages are hashed once for all."""
+        digest = self._opening().copy()
+        rest = f"{_params_text(params)},{_json(self.prompt_version)}]"
+        digest.update(rest.encode("utf-8", "surrogatepass"))
+        return str(digest.hexdigest())
 
     def _opening(self) -> Any:
-        found = self._hashed.get("opening")
+        found = self._opened
         if found is None:
             texts = [_message_text(one) for one in self.messages]
             found = _begun(self.model, texts[0] if texts else b"").copy()
             found.update(b"".join([b",%b" % one for one in texts[1:]]) + b"],")
-            self._hashed["opening"] = found
+            object.__setattr__(self, "_opened", found)
         return found
 
 
@@ -181,3 +181,15 @@ class Reply:
     """The provider's batch that it came with."""
     journaled: bool = False
     """True when it was not bought for this run and cell: the journal had the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A question of a run that a batch's row has refused for good."""
+
+    code: str
+    message: str
+    """Scrubbed."""
+    app_id: str
+    endpoint: str
+    batch_id: str

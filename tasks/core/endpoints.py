@@ -68,8 +68,8 @@ def is_reference(value: str) -> bool:
     return value.startswith(_KINDS)
 
 
-def check_reference(value: str) -> None:
-    """Check the form of "env:VARIABLE", "secret:BLOCK", "file:PATH" or "cmd:COMMAND".
+def check_reference(value: str) -> str:
+    """The value, of the form "env:VARIABLE", "secret:BLOCK", "file:PATH" or "cmd:COMMAND".
 
     Raises:
         ValueError: it is none of them, and possibly a key: the message does not repeat it.
@@ -83,6 +83,7 @@ def check_reference(value: str) -> None:
         except ValueError as error:
             msg = f"the command cannot be split into words ({error}): close its quotation marks"
             raise ValueError(msg) from None
+    return value
 
 
 def check_header(name: str, value: str = "env:X") -> None:
@@ -125,8 +126,8 @@ def check_query(name: str, value: str = "") -> None:
         raise ValueError(msg)
 
 
-def check_chat_path(path: str) -> None:
-    """Check the path of chat requests.
+def check_chat_path(path: str) -> str:
+    """The path of chat requests, as it is.
 
     Raises:
         ValueError: it is no path, holds a query, or braces around something else than `model`.
@@ -138,10 +139,11 @@ def check_chat_path(path: str) -> None:
             'a "?" goes into query = { "api-version" = "..." }'
         )
         raise ValueError(msg)
+    return path
 
 
-def check_base_url(url: str) -> None:
-    """Check that a base_url is the start of an endpoint's URLs, without any secret.
+def check_base_url(url: str) -> str:
+    """The start of an endpoint's URLs, without any secret and without a slash at its end.
 
     Raises:
         ValueError: it has a query, ends in the path of chat requests, or holds a key.
@@ -163,3 +165,4 @@ def check_base_url(url: str) -> None:
             'chat_path, as "/openai/deployments/{model}/chat/completions"'
         )
         raise ValueError(msg)
+    return url.rstrip("/")

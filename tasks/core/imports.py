@@ -1,12 +1,13 @@
-"""Imports of thousands of classes, without the garbage collector looking through them again and again."""
+"""Thousands of classes imported and left behind, without the garbage collector looking through them again and again."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["quick_imports"]
+__all__ = ["quick_exit", "quick_imports"]
 
 
 @contextmanager
@@ -19,3 +20,13 @@ def quick_imports() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def quick_exit() -> None:
+    """Have this process end without the interpreter's last collections, which take a third of a second.
+
+    They look at every object there is, of which the kernel takes back all.
+    """
+    # What is registered twice runs twice, which would do no harm.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)

@@ -19,56 +19,19 @@ from pathspec import PathSpec
 __all__ = ["DEFAULT_EXCLUDE", "GitOptions", "Selection", "pattern_problem"]
 
 _LOCK_FILES = (
-    "*.lock",
-    "*.lockb",
-    "*.lockfile",
-    "package-lock.json",
-    "npm-shrinkwrap.json",
-    "pnpm-lock.yaml",
-    "packages.lock.json",
-    "go.sum",
-    ".terraform.lock.hcl",
-    "Package.resolved",
-)
+    "*.lock", "*.lockb", "*.lockfile", "package-lock.json", "npm-shrinkwrap.json",
+    "pnpm-lock.yaml", "packages.lock.json", "go.sum", ".terraform.lock.hcl", "Package.resolved",
+)  # fmt: skip
 _VENDORED = (
-    ".git",
-    ".hg",
-    ".svn",
-    "vendor/",
-    "third_party/",
-    "third-party/",
-    "node_modules/",
-    "bower_components/",
-    "site-packages/",
-    "Pods/",
-    ".venv/",
-    "venv/",
-    "__pycache__/",
-)
+    ".git", ".hg", ".svn", "vendor/", "third_party/", "third-party/", "node_modules/",
+    "bower_components/", "site-packages/", "Pods/", ".venv/", "venv/", "__pycache__/",
+)  # fmt: skip
 _GENERATED = (
-    "dist/",
-    "generated/",
-    "__generated__/",
-    "*.generated.*",
-    "*_generated.*",
-    "zz_generated.*",
-    "*.gen.go",
-    "*.pb.*",
-    "*_pb2.py",
-    "*_pb2.pyi",
-    "*_pb2_grpc.py",
-    "*.g.dart",
-    "*.freezed.dart",
-    "*.designer.cs",
-    "*.min.js",
-    "*.min.mjs",
-    "*.min.css",
-    "*.bundle.js",
-    "*.map",
-    "__snapshots__/",
-    "*.snap",
-    "*.ambr",
-)
+    "dist/", "generated/", "__generated__/", "*.generated.*", "*_generated.*", "zz_generated.*",
+    "*.gen.go", "*.pb.*", "*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*.g.dart",
+    "*.freezed.dart", "*.designer.cs", "*.min.js", "*.min.mjs", "*.min.css", "*.bundle.js",
+    "*.map", "__snapshots__/", "*.snap", "*.ambr",
+)  # fmt: skip
 _DATA = ("*.jsonl", "*.ndjson", "*.csv", "*.tsv", "*.parquet", "*.svg")
 
 Reach = Literal["hunk", "function", "file"]

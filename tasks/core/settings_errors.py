@@ -38,11 +38,12 @@ def _place(item: Any) -> str:
 def _remedy(item: Any, top: tuple[str, ...]) -> str:
     """What to write instead."""
     place = tuple(item["loc"])
+    shape = _SHAPES.get(place[0]) if 0 < len(place) <= 2 else None  # noqa: PLR2004 - not below
     if item["type"] == "extra_forbidden":
         return _unknown(place, top)
     if item["type"] == "missing":
         return _MISSING.get((place[0], *place[2:]), "is missing; add it")
-    if item["type"].endswith("_type") and (shape := _SHAPES.get(place[:1])) and len(place) <= 2:  # noqa: PLR2004
+    if shape is not None and item["type"].endswith("_type"):
         return shape
     return str(item["msg"]).removeprefix("Value error, ")
 
@@ -66,16 +67,12 @@ _TABLES: Mapping[str, tuple[str, type[BaseModel]]] = {
 }
 """What each table is written as, and what it may hold."""
 _SHAPES = {
-    (
-        "check",
-    ): "write [[check]], with two brackets on each side: there is one table per check model",
-    (
-        "source",
-    ): "write [[source]], with two brackets on each side: there is one table per repository",
-    ("rules",): "write [[rules]], with two brackets on each side: there is one table per rule",
-    ("review",): "write [review], with one bracket on each side: there is one review model",
-    ("app_ids",): "write [app_ids.<alias>], a table with key, base_url and quota for each key",
-    ("prices",): 'write [prices."<model>"], a table with input and output for each model',
+    "check": "write [[check]], with two brackets on each side: there is one table per check model",
+    "source": "write [[source]], with two brackets on each side: there is one table per repository",
+    "rules": "write [[rules]], with two brackets on each side: there is one table per rule",
+    "review": "write [review], with one bracket on each side: there is one review model",
+    "app_ids": "write [app_ids.<alias>], a table with key, base_url and quota for each key",
+    "prices": 'write [prices."<model>"], a table with input and output for each model',
 }
 _MISSING: Mapping[tuple[Any, ...], str] = {
     ("check",): "is missing; add a table [[check]] with name and model",

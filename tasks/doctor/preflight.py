@@ -13,19 +13,23 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.core.errors import ConfigError, OutputError, StateError
+from tasks.core.errors import ConfigError, OutputError, RowError, StateError
 from tasks.core.files import output_errors
-from tasks.core.locations import is_database
+from tasks.core.locations import is_database, is_url
 from tasks.core.paths import RunPaths
+from tasks.core.selection import GitOptions
 from tasks.core.settings import Settings
 from tasks.infer.tool_checks import read_sarif_file
 from tasks.infer.tool_run import find_program
 from tasks.load.canaries import read_canaries
-from tasks.merge.baseline import is_reviewed, load_suppressions, source_key
+from tasks.load.rows import no_usable_row, read_input
+from tasks.load.sources import may_be_empty, read_source
+from tasks.merge.baseline import find_previous, is_reviewed, load_suppressions, source_key
 from tasks.outputs.occupied import check_unoccupied
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "check_before_start",
     "check_canaries",
     "check_folder",
+    "check_rows",
     "check_state_folder",
     "check_suppressions",
     "check_tools",
@@ -43,6 +48,8 @@ __all__ = [
 _LOW = 10**9
 """Bytes; the journal keeps some kilobytes per reply, and a run as much again in its outputs."""
 
+_SMALL = 10**6
+"""Bytes of a source that is read in the blink of an eye."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,12 +64,14 @@ class Diagnosis:
 
 
 def check_before_start(
-    settings: Settings, output: RunPaths, source: str, *, overwrite: bool
+    settings: Settings, output: RunPaths, source: str, previous: str | None, *, overwrite: bool
 ) -> None:
     """What a run would meet only behind Prefect's server, which takes seconds to start.
 
     Raises:
-        OutputError: the folder of the outputs cannot be written, or has what is not of this source.
+        SourceError: a source of less than a megabyte has no usable row.
+        OutputError: the folder of the outputs cannot be written, or has what is not of this source;
+            `previous` is no finished run.
         StateError: the folder `state` cannot be written.
         ConfigError: the file of suppressions, or that of canaries, cannot be used.
     """
@@ -72,6 +81,38 @@ def check_before_start(
     check_state_folder(settings)
     check_suppressions(settings, source)
     check_canaries(settings, source)
+    if previous is not None and not is_url(previous):
+        find_previous(previous, source, output, _log)
+    check_rows(source, settings.load_options)
+
+
+def check_rows(source: str, options: GitOptions) -> None:
+    """Read a small source up to its first usable row.
+
+    Raises:
+        SourceError: it has none, or cannot be read. A repository may have none, and a file of a
+            megabyte and more is read by the run only.
+    """
+    path = Path(source)
+    if may_be_empty(source) or (path.is_file() and path.stat().st_size >= _SMALL):
+        return
+    rejected, first = 0, ""
+    with closing(read_source(source, options)) as rows:
+        for numbered in rows:
+            if (error := _rejection(numbered.row)) is None:
+                return
+            rejected, first = rejected + 1, first or f"row {numbered.number}: {error}"
+    raise no_usable_row(source, rejected, first)
+
+
+def _rejection(row: object) -> RowError | None:
+    if isinstance(row, RowError):
+        return row
+    try:
+        read_input(row)
+    except RowError as error:
+        return error
+    return None
 
 
 def check_folder(folder: Path) -> Path:

@@ -155,11 +155,8 @@ class Asker:
     def _answer(
         self, query: Query, parsed: _P, reply: Reply, earlier: Reply | None = None
     ) -> Asked[_P]:
-        row = reply_row(
-            *(query, reply, self._price(query), earlier),
-            parse_mode=parsed.mode,
-            dropped_items=parsed.dropped,
-        )
+        price = self._price(query)
+        row = reply_row(query, reply, price, earlier, (parsed.mode, parsed.dropped))
         if is_prompt_cut(query.counted, reply.usage):
             # What answers a part of the question is no answer to it once the server is mended.
             self._forget(query, query.messages)

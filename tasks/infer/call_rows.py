@@ -64,12 +64,11 @@ def reply_row(
     reply: Reply,
     price: Price | None,
     earlier: Reply | None = None,
-    *,
-    parse_mode: str | None = None,
-    dropped_items: int = 0,
+    read: tuple[str | None, int] = (None, 0),
 ) -> CallRow:
     """An answered call; with `earlier`, the answer that had to be asked for twice.
 
+    `read` has the rung of the parse ladder that read it, and how many items were dropped.
     It is journaled when all of it is; else its counts are those of what was paid for.
     """
     replies = [earlier, reply] if earlier else [reply]
@@ -78,8 +77,8 @@ def reply_row(
         **_asked(query),
         **_spent([(one.via, one.usage) for one in counted], price),
         status="ok",
-        parse_mode=parse_mode,
-        dropped_items=dropped_items,
+        parse_mode=read[0],
+        dropped_items=read[1],
         app_id=reply.app_id,
         endpoint=reply.endpoint,
         finish_reason=reply.finish_reason,

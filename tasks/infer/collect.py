@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, TypeVar
 
+from tasks.core.calls import Refused
 from tasks.core.check_settings import ToolSettings
 from tasks.core.errors import CallFailed
 from tasks.core.files import atomic, write_json
@@ -29,7 +30,6 @@ from tasks.infer.query import Query
 from tasks.infer.tool_checks import ToolAnswer, ToolChecks
 from tasks.outputs.stored import stored_input
 from tasks.review.prompts.team_rules import TeamRules
-from tasks.upstream.batches.intents import Refused
 from tasks.upstream.batches.questions import write_question
 from tasks.upstream.batches.store import open_batches
 from tasks.upstream.journal import Journal, open_journal

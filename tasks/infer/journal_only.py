@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.core.calls import Reply, Request
+from tasks.core.calls import Refused, Reply, Request
 from tasks.core.errors import CallFailed
 from tasks.core.quotas import AppId
-from tasks.upstream.batches.intents import Refused
 from tasks.upstream.journal import Answers, Journal
 
 __all__ = ["NOT_IN_JOURNAL", "JournalOnly"]

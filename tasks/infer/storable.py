@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, replace
+from operator import attrgetter
 from typing import Any
 
 from tasks.core.records import CallRow, Comment, Verdict
 
 __all__ = ["misfits", "refuse_unstorable", "storable_row"]
 
+_SMALL = 2**31
+_VALUES = {one: attrgetter(*one.__slots__) for one in (Comment, Verdict, CallRow)}
 _LONG = ("_ms", "_tokens")
 """Ends of the names of 64-bit columns; other whole numbers have 32 bits."""
 
@@ -37,9 +40,18 @@ def storable_row(row: CallRow) -> CallRow:
     return replace(row, **{name: defaults.get(name, 0) for name in wrong})
 
 
-def misfits(record: Comment | Verdict | CallRow) -> Iterator[str]:
+def misfits(record: Comment | Verdict | CallRow) -> list[str]:
     """Names of the fields whose value no column holds."""
-    return (name for name in record.__slots__ if not _fits(name, getattr(record, name)))
+    if _is_plain(_VALUES[type(record)](record)):
+        return []
+    return [name for name in record.__slots__ if not _fits(name, getattr(record, name))]
+
+
+def _is_plain(values: tuple[Any, ...]) -> bool:
+    """Whether every number has 32 bits and every text is ASCII, as in nearly all records."""
+    texts = [value for value in values if value.__class__ is str]
+    numbers = [value for value in values if value.__class__ is int] or (0,)
+    return "".join(texts).isascii() and min(numbers) >= -_SMALL and max(numbers) < _SMALL
 
 
 def _fits(name: str, value: Any) -> bool:

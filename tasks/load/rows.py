@@ -11,13 +11,13 @@ from uuid import UUID
 
 import orjson
 
-from tasks.core.errors import RowError
+from tasks.core.errors import RowError, SourceError
 from tasks.core.records import CATEGORIES, KINDS, SEVERITIES, Expected, Input
 from tasks.load.jsonable import jsonable
 from tasks.review.inputs.diffs import looks_like_diff
 from tasks.review.inputs.texts import content_id
 
-__all__ = ["read_input"]
+__all__ = ["no_usable_row", "read_input"]
 
 MAX_ID_LENGTH = 512
 _MAX_FLOAT_ID = 2**53
@@ -50,6 +50,12 @@ def read_input(row: Any) -> Input:
         extra=_extra(row),
         **{name: _optional_text(row, name) for name in _TEXT_FIELDS},
     )
+
+
+def no_usable_row(source: str, rejected: int, first: str) -> SourceError:
+    """The error for SOURCE without a usable row; `first` is what is wrong with the first of them."""
+    found = f"; the first of {rejected:,}: {first}" if rejected else ": it is empty"
+    return SourceError(f"{source} has no usable row{found}")
 
 
 def _given(row: dict[str, Any], name: str) -> Any:

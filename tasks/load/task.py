@@ -14,14 +14,14 @@ import orjson
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.core.errors import RowError, SourceError
+from tasks.core.errors import RowError
 from tasks.core.files import atomic, write_json
 from tasks.core.paths import RunPaths
 from tasks.core.records import Input
 from tasks.core.selection import GitOptions
 from tasks.core.team_rules import RuleUse
 from tasks.load.canaries import Draw, draw_canaries, read_canaries
-from tasks.load.rows import read_input
+from tasks.load.rows import no_usable_row, read_input
 from tasks.load.sources import NumberedRow, may_be_empty, read_source
 from tasks.review.inputs.context import widen
 from tasks.review.inputs.scopes import check_grammars
@@ -222,13 +222,7 @@ class _Spool:
 
     def require_some(self, source: str) -> None:
         if not self.ids:
-            found = (
-                f"; the first of {self.reasons.total()}: {self.first}"
-                if self.first
-                else ": it is empty"
-            )
-            msg = f"{source} has no usable row{found}"
-            raise SourceError(msg)
+            raise no_usable_row(source, self.reasons.total(), self.first)
 
 
 def _check_size(content: str, most: int) -> None:

@@ -42,8 +42,10 @@ class Highlights:
     chips: tuple[Chip, ...]
     title: str
     listed: tuple[Highlight, ...]
+    more: int
+    """New and critical findings that are not listed."""
     note: str
-    """What is not listed, or that there is nothing."""
+    """That there is nothing to list; empty: there is."""
 
 
 def highlights(found: FindingsSummary, history: HistoryFacts | None) -> Highlights:
@@ -52,7 +54,8 @@ def highlights(found: FindingsSummary, history: HistoryFacts | None) -> Highligh
     first.sort(key=lambda one: (severity_index(one), one["age"] != "new"))
     listed = tuple(map(_highlight, first[:_MOST]))
     title = "New and critical findings" if history else "Critical findings"
-    return Highlights(_chips(found, history), title, listed, _note(found, history))
+    more = max(0, found.critical_or_new - _MOST)
+    return Highlights(_chips(found, history), title, listed, more, _note(found, history))
 
 
 def _is_critical(finding: Finding) -> bool:
@@ -62,10 +65,9 @@ def _is_critical(finding: Finding) -> bool:
 def _note(found: FindingsSummary, history: HistoryFacts | None) -> str:
     if not found.total:
         return "No finding was kept."
-    known = found.critical_or_new
-    if not known:
-        return "None is new or critical." if history else "None is critical."
-    return f"And {known - _MOST:,} more in the table below." if known > _MOST else ""
+    if found.critical_or_new:
+        return ""
+    return "None is new or critical." if history else "None is critical."
 
 
 def _chips(found: FindingsSummary, history: HistoryFacts | None) -> tuple[Chip, ...]:

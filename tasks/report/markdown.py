@@ -80,11 +80,13 @@ def _header(manifest: RunFacts) -> str:
 
 def _first(first: Highlights) -> str:
     """Counts of the findings, and those to read first, a line each."""
+    severities = ", ".join(chip.text for chip in first.chips if chip.kind != "age")
+    ages = ", ".join(chip.text for chip in first.chips if chip.kind == "age")
     parts = [
         f"## {first.title}",
-        ", ".join(chip.text for chip in first.chips),
+        "; ".join(text for text in (severities, ages) if text),
         "\n".join(map(_first_line, first.listed)),
-        first.note,
+        f"And {first.more:,} more in report.html." if first.more else first.note,
     ]
     return "\n\n".join(part for part in parts if part)
 

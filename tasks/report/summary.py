@@ -176,6 +176,9 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
     paid = calls[~calls["journaled"].fillna(value=False).astype(bool)]
     confirmed = own[own["verdict_decision"] == "confirmed"]
     tool = bool((calls["model"] == TOOL).any())
+    free = tool or bool(
+        (paid["status"] == "skipped").all()
+    )  # all from the journal: nothing is unknown
     return ModelFigures(
         name=name,
         model=" / ".join(map(str, calls["model"].dropna().unique())),  # several with a fallback
@@ -191,11 +194,11 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         unique_confirmed=int((confirmed["agreement"] == 1).sum()),
         unanchored=int((own["loc_method"] == "unanchored").sum()),
         unknown_severities=_counts(own["severity_said"].dropna()),
-        input_tokens=0 if tool else _known_int(paid["input_tokens"]),
-        output_tokens=0 if tool else _known_int(paid["output_tokens"]),
+        input_tokens=0 if free else _known_int(paid["input_tokens"]),
+        output_tokens=0 if free else _known_int(paid["output_tokens"]),
         reasoning_tokens=_known_int(paid["reasoning_tokens"]),
         cached_tokens=_known_int(paid["cached_tokens"]),
-        cost_usd=_known_sum(paid["cost_usd"]),
+        cost_usd=0.0 if free else _known_sum(paid["cost_usd"]),
         unknown_costs=int(_is_unknown(paid).sum()),
     )
 

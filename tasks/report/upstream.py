@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tasks.core.failures import local_time
 from tasks.core.manifest import RunFacts
-from tasks.core.upstream_facts import UpstreamFacts
+from tasks.core.upstream_facts import FailureFacts, UpstreamFacts
 
 __all__ = ["UpstreamTable", "upstream_tables"]
 
@@ -49,13 +49,19 @@ def _batches(manifest: RunFacts) -> UpstreamTable:
     return UpstreamTable("batches", "Batches", note, head, rows)
 
 
+def _said(one: FailureFacts) -> str:
+    if one["is_reply"]:
+        return f"a reply that could not be read: {one['said']}"
+    return one["said"].removeprefix(f"{one['reason']}: ")
+
+
 def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
     goes_on = facts["goes_on_at"]
     again = f" The first one can go on at {local_time(goes_on)}: run again then." if goes_on else ""
     failures = [
         (
             *(f"{one['calls']:,}", one["reason"], one["model"] or "", one["endpoint"] or ""),
-            f"a reply that could not be read: {one['said']}" if one["is_reply"] else one["said"],
+            _said(one),
         )
         for one in facts["failures"]
     ]
@@ -70,7 +76,7 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
     ]
     return [
         UpstreamTable(
-            *("failures", "What failed", "Failed calls, with one example of what was said."),
+            *("failures", "Failed calls", "With one example of what was said."),
             ("calls", "reason", "model", "endpoint", "said"),
             failures,
             worded=True,

@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
 
 from deployments.sandbox import start_sandbox
 from flows.ui.server import prefect_server
 from tests.attacks.tally import Tally
-from tests.flows.ui.test_server import BROWSER, DRIVER
+from tests.browser import has_browser, open_browser
 from tests.runs import config, named, numbered
 
 __all__ = ["another_user", "web_pages", "without_login"]
@@ -83,10 +81,13 @@ def _routes() -> dict[str, list[str]]:
 def web_pages(folder: Path) -> Tally:
     """In Chromium: a page of another origin, and one whose own name now leads to the server."""
     tally = Tally()
-    if not (BROWSER and DRIVER):
+    if not has_browser():
         tally.skipped = "no chromium and chromedriver here"
         return tally
-    with _server(folder) as (url, _), _browser() as browser:
+    with (
+        _server(folder) as (url, _),
+        open_browser("--host-resolver-rules=MAP evil.example 127.0.0.1") as browser,
+    ):
         port = url.rpartition(":")[2].partition("/")[0]
         browser.set_script_timeout(30)
         # evil.example leads to this machine, as after DNS rebinding: the page is of its own origin.
@@ -116,22 +117,6 @@ const more = {method, headers: {"content-type": "application/json"}};
 if (body) more.body = JSON.stringify(body);
 fetch(own + path, more).then(reply => done(String(reply.status)), why => done("BLOCKED " + why));
 """
-
-
-@contextmanager
-def _browser() -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in (
-        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
-        "--host-resolver-rules=MAP evil.example 127.0.0.1",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    driver = Chrome(options=options, service=Service(str(DRIVER)))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def another_user(folder: Path) -> Tally:

@@ -105,14 +105,16 @@ def serve(sandbox: Sandbox, folder: Path, profile: str, model: str, *, stream: b
     return _review(sandbox, folder, profile, config, 6)
 
 
-def refuse(sandbox: Sandbox, folder: Path, profile: str, refused: Refused) -> Outcome:
-    """Check 300 inputs that cannot be answered."""
+def refuse(
+    sandbox: Sandbox, folder: Path, profile: str, refused: Refused, inputs: int = 300
+) -> Outcome:
+    """Check inputs that cannot be answered."""
     model = refused.model or next(iter(PROFILES[profile].models), "any-model")
     sandbox.control(profile=profile, quota=[], **refused.control)
     # A limit per day is over at 8:00 UTC, which is waited for when it is near.
     head = 'mode = "check"\nlongest_wait = 1\n'
     config = f'{head}[[check]]\nname = "one"\nmodel = "{model}"\n'
-    return _review(sandbox, folder, profile, config, 300)
+    return _review(sandbox, folder, profile, config, inputs)
 
 
 def _review(sandbox: Sandbox, folder: Path, profile: str, config: str, inputs: int) -> Outcome:

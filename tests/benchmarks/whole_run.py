@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _UNWAITED = ("fork server", "shard")
 """Who is not in the kernel's account of its parent: shards are waited for by the fork server, and it by nobody."""
 _LOOK = 0.2
 """Seconds between looks at the memory of the processes."""
+_PRIVATE = 5
+"""Looks from one at what each has for itself to the next."""
 
 
 @dataclass(slots=True)
@@ -36,6 +39,9 @@ class Cost:
     """Seconds of CPU, user and system, of the process and of all that it started."""
     peaks: dict[str, int] = field(default_factory=dict)
     """Largest VmHWM in MB by kind of process: parent, shard, server, other."""
+    private: dict[str, int] = field(default_factory=dict)
+    """Most MB that a process of the kind had for itself alone, looked up once a second: a shard is forked, so
+    much of its VmHWM is memory of the process that it was forked from, and is there once."""
     shares: dict[str, float] = field(default_factory=dict)
     """Seconds of CPU by kind of process, as last seen: up to 0.2 s each is missing."""
 
@@ -121,7 +127,7 @@ def measure(command: Sequence[str], folder: Path, environment: dict[str, str]) -
         raise RuntimeError(msg)
     shares = watch.shares()
     cpu = usage.ru_utime + usage.ru_stime + sum(shares.get(kind, 0.0) for kind in _UNWAITED)
-    return Cost(process.returncode, wall, cpu, watch.peaks, shares)
+    return Cost(process.returncode, wall, cpu, watch.peaks, watch.private, shares)
 
 
 class _Watch:
@@ -129,6 +135,7 @@ class _Watch:
 
     def __init__(self, pid: int) -> None:
         self.peaks: dict[str, int] = {}
+        self.private: dict[str, int] = {}
         self._pid = pid
         self._kinds: dict[int, str] = {}
         self._cpu: dict[int, float] = {}
@@ -150,11 +157,15 @@ class _Watch:
         return found
 
     def _run(self) -> None:
-        while not self._ended.wait(_LOOK):
+        for look in count():
+            if self._ended.wait(_LOOK):
+                return
             for pid in (self._pid, *_below(self._pid)):
                 kind = self._kind(pid)
                 self.peaks[kind] = max(self.peaks.get(kind, 0), _peak(pid))
                 self._cpu[pid] = _cpu(pid) or self._cpu.get(pid, 0.0)
+                if look % _PRIVATE == 0:  # the kernel walks all of its pages for it
+                    self.private[kind] = max(self.private.get(kind, 0), _private(pid))
 
     def _kind(self, pid: int) -> str:
         # A zombie still has its CPU time, but no command line any more.
@@ -193,6 +204,11 @@ def _peak(pid: int) -> int:
     lines = _read(pid, "status").splitlines()
     found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
     return found[0] // 1024 if found else 0
+
+
+def _private(pid: int) -> int:
+    rows = [line.split() for line in _read(pid, "smaps_rollup").splitlines()]
+    return sum(int(row[1]) for row in rows if row[0].startswith("Private_")) // 1024
 
 
 def _cpu(pid: int) -> float:

@@ -47,11 +47,10 @@ def test_a_key_is_that_of_its_definition(
 ) -> None:
     """Whether asked for at once, again, or with other parameters: a journal is of use for years."""
     request = Request(model, messages, params, version)
-    other = request.with_params(others)
+    other = Request(model, messages, others, version)
 
     assert request.key == request.key == _as_of_old(request)
-    assert other.key == _as_of_old(other)
-    assert (other.messages, other.params) == (messages, others)
+    assert request.key_with(others) == other.key == _as_of_old(other)
 
 
 def test_parameters_that_only_look_alike_are_told_apart() -> None:

@@ -39,7 +39,7 @@ def test_two_processes_at_one_path_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "part.jsonl"
     with atomic(path) as file:
         file.write(b"first half, ")
-        subprocess.run([sys.executable, "-c", _WRITE, str(path)], check=True)
+        subprocess.run([sys.executable, "-c", _WRITE, str(path)], check=True, timeout=60)
         assert path.read_bytes() == b"1"
         file.write(b"second half")
     assert path.read_bytes() == b"first half, second half"

@@ -103,10 +103,10 @@ def test_a_full_disk_is_refused_with_the_room_that_is_needed(tmp_path: Path) -> 
     """A disk of 400 KB: how much is free, how much is needed, and what to do."""
     mount = f'mount -t tmpfs -o size=400k tmpfs {tmp_path} && exec "$@"'
     space = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh")
-    if subprocess.run([*space, "true"], check=False, capture_output=True).returncode:
+    if subprocess.run([*space, "true"], check=False, capture_output=True, timeout=60).returncode:
         pytest.skip("mounting in a user namespace is not permitted here")
     command = [*space, sys.executable, "-c", _FULL, str(tmp_path / "state")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     said = f"0.4 MB free and a run needs at least {LEAST_FREE // 2**20} MB: free some space"
     assert said in done.stderr
     assert "StateError" in done.stderr

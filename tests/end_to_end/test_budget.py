@@ -19,8 +19,7 @@ def test_run_ends_incomplete_when_its_budget_is_spent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Twenty calls and no more; estimate, state, report, manifest and page say so; a larger budget goes on."""
-    text = config(sandbox, review=False)
-    job = make_job(text + "[budget]\ncalls = 20\n")
+    job = make_job(config(sandbox, review=False) + "[budget]\ncalls = 20\n")
     monkeypatch.chdir(job.folder)
     assert print_estimate(str(SAMPLES), config="review.toml", limit=None, fresh=False) == 0
     assert "20 calls left of budget.calls: the run ends INCOMPLETE after" in capsys.readouterr().out
@@ -37,7 +36,7 @@ def test_run_ends_incomplete_when_its_budget_is_spent(
     said = "budget.calls: 20 of 20, 100%; calls were left for it"
     assert said in (job.output / "report.md").read_text()
     assert said in (job.output / "report.html").read_text()
-    (job.folder / "review.toml").write_text(text)
+    (job.folder / "review.toml").write_text(config(sandbox, review=False, processes=1))
     again = job.run(SAMPLES)
     assert again.code == 0, again.err
     assert sandbox.stats()["requests"] == found["counts"]["cells"]["planned"]

@@ -83,7 +83,9 @@ def test_two_nights_tell_what_the_reviewers_were_worth(
     """
     models = {name: {"skill": "scripted"} for name in ("check-1", "check-2", "review-1")}
     sandbox.control(models=models, answers=script())
-    job = make_job(config(sandbox, review=True) + f'[canaries]\nfile = "{SET}"\nper_night = 16\n')
+    job = make_job(
+        config(sandbox, review=True, processes=1) + f'[canaries]\nfile = "{SET}"\nper_night = 16\n'
+    )
     source = numbered(tmp_path / "rows.jsonl", 6)
     own = {f"i{n:04}" for n in range(6)}
 

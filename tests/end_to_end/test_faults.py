@@ -45,6 +45,7 @@ def test_a_fifth_of_all_answers_is_faulty(
     assert len(seen["faults"]) >= 12
 
     sandbox.reset()
+    job = make_job(config(sandbox, processes=1))
     undisturbed = job.run(source, "--fresh", output=job.folder / "apart" / "undisturbed")
     assert undisturbed.code == 0, undisturbed.err
     assert undamaged(job.output) == undamaged(job.output, job.folder / "apart" / "undisturbed")
@@ -72,7 +73,7 @@ def test_lasting_faults_have_their_reason(
         for number, name in enumerate([*LASTING, "none"])
     ]
     source.write_text("\n".join(map(json.dumps, rows)))
-    job = make_job(config(sandbox))
+    job = make_job(config(sandbox, processes=1))
     ended = job.run(source)
     assert ended.code == 3, ended.err
     calls = pd.read_parquet(job.output / "calls.parquet")
@@ -103,7 +104,7 @@ def test_one_flagged_input_costs_no_key(
         for name in keys
     )
     check = '[[check]]\nname = "one"\nmodel = "check-1"\n'
-    job = make_job(f'mode = "check"\nstate = "state"\n{app_ids}{check}').using(keys)
+    job = make_job(f'mode = "check"\nprocesses = 1\nstate = "state"\n{app_ids}{check}').using(keys)
     ended = job.run(source)
     assert ended.code == 3, ended.err
     facts = json.loads((job.output / "manifest.json").read_text())

@@ -163,6 +163,7 @@ def test_runs_on_an_edited_repository(review_at: Callable[..., Path], sandbox: S
         in report
     )
     assert "See third = eval(text)" in report
+    assert "](/" not in report, "its own server has no pages to link to"
     started = json.loads((one / "manifest.json").read_text())["started_at"]
     since = pd.read_parquet(two / "comments.parquet")["since"].astype(object)
     assert sorted(since.dropna()) == [started, started]

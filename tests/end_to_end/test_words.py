@@ -51,7 +51,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServe
         )
         # If bravo served check-2 as well, the moment of its hold would decide which reason is told.
         served = '[app_ids.bravo]\nmodels = ["check-1"]'
-        text = config(sandbox).replace("[app_ids.bravo]", served)
+        text = config(sandbox, processes=1).replace("[app_ids.bravo]", served)
         (folder / "review.toml").write_text(text)
         ended = job.run(source, "--log-json")
     facts = json.loads((job.output / "manifest.json").read_text())

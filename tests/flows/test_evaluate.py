@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.sandbox import Sandbox
 from flows.cli.main import main
+from flows.evaluate import evaluate
+from tests.conftest import Finished
 from tests.factories import make_run
 
 CODE = """\
@@ -147,10 +148,12 @@ def printed(text: str) -> dict[str, dict[Cells, Cells]]:
     return {title: rows for title, rows in tables.items() if rows}
 
 
-def evaluated(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command as a user calls it."""
-    command = [sys.executable, "-m", "flows.cli.main", "evaluate", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def evaluated(folder: Path, *arguments: str) -> Finished:
+    """The command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(["evaluate", str(folder), *arguments])
+    return Finished(code, out.getvalue(), err.getvalue())
 
 
 def test_figures_are_those_that_the_models_were_built_to_have(
@@ -168,8 +171,8 @@ def test_figures_are_those_that_the_models_were_built_to_have(
     assert ended.code == 0, ended.err
 
     shown = evaluated(job.output, "--json", str(tmp_path / "scores.json"))
-    assert shown.returncode == 0, shown.stderr
-    tables = printed(shown.stdout)
+    assert shown.code == 0, shown.err
+    tables = printed(shown.out)
     # The labels have a category alone, and all comments are of it.
     assert [tables[f"Scores {hit}"] for hit in HITS] == [BEFORE | AFTER] * 2
     assert tables["Filter lift"] == {(who, hit): LIFT[who] for who in LIFT for hit in HITS}
@@ -178,7 +181,7 @@ def test_figures_are_those_that_the_models_were_built_to_have(
     assert worth["two",][-1] == "unknown"
     changes = {(name, hit): CHANGES[name] for name in CHANGES for hit in HITS}
     assert tables["What dropping a check changes"] == changes
-    assert "30 labelled inputs scored, 10 of them known to be clean." in shown.stdout
+    assert "30 labelled inputs scored, 10 of them known to be clean." in shown.out
     figures = json.loads((tmp_path / "scores.json").read_text())
     assert figures == json.loads((job.output / "evaluation.json").read_text())
     assert figures["union"]["by_place_and_matter"]["after_review"]["recall"]["value"] == 0.6
@@ -189,11 +192,11 @@ def test_figures_are_those_that_the_models_were_built_to_have(
     ended = alone.run(source, output=alone.folder / "alone")
     assert ended.code == 0, ended.err
     compared = evaluated(alone.folder / "alone", "--against", str(job.output))
-    tables = printed(compared.stdout)
+    tables = printed(compared.out)
     # Without the review 14 of 20 defects stay found in place of 12, among 20 false ones in place of 5.
-    assert re.search(r"recall %, by place +60\.0 +70\.0 +\+10\.0 +\S+ to \S+ +no", compared.stdout)
+    assert re.search(r"recall %, by place +60\.0 +70\.0 +\+10\.0 +\S+ to \S+ +no", compared.out)
     assert re.search(
-        r"precision %, by place +70\.6 +41\.2 +-29\.4 +-\S+ to -\S+ +yes", compared.stdout
+        r"precision %, by place +70\.6 +41\.2 +-29\.4 +-\S+ to -\S+ +yes", compared.out
     )
     expected = {(name, "none"): figures for (name, _), figures in BEFORE.items()}
     assert [tables[f"Scores {hit}"] for hit in HITS] == [expected] * 2
@@ -202,10 +205,7 @@ def test_figures_are_those_that_the_models_were_built_to_have(
 
 def _leaves_an_artifact(job: Any) -> None:
     """The flow shows the same text in the UI."""
-    code = "import sys; from flows.evaluate import evaluate; evaluate(sys.argv[1])"
-    environment = os.environ | job.environment
-    command = [sys.executable, "-c", code, str(job.output)]
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    evaluate(str(job.output))
     key = ArtifactFilter(key=ArtifactFilterKey(any_=["bulk-review-evaluation"]))
     with get_client(sync_client=True) as client:
         (artifact,) = client.read_artifacts(artifact_filter=key)

@@ -13,13 +13,13 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox
+from tasks.core.calls import Refused
 from tasks.core.paths import RunPaths, ShardPaths
 from tasks.core.run import Run
 from tasks.core.settings import load_settings
 from tasks.infer.collect import Collected, collect_questions
 from tasks.infer.shard_worker import ShardWorker, open_shard_worker
 from tasks.load.rows import read_input
-from tasks.upstream.batches.intents import Refused
 from tasks.upstream.batches.questions import read_questions
 from tasks.upstream.batches.store import open_batches
 

@@ -26,8 +26,8 @@ def test_a_model_is_served_by_its_name(
 def test_what_is_always_refused_costs_a_handful(
     sandbox: Sandbox, tmp_path: Path, profile: str, refused: Refused
 ) -> None:
-    """300 inputs: no more than five requests a key, and the provider's sentence is what one reads."""
-    done = refuse(sandbox, tmp_path, profile, refused)
+    """100 inputs: no more than five requests a key, and the provider's sentence is what one reads."""
+    done = refuse(sandbox, tmp_path, profile, refused, inputs=100)
     assert done.complete == 0
     assert done.requests <= MOST * len(KEYS)
     assert all("HTTP 4" in sentence for sentence in done.said)

@@ -188,13 +188,15 @@ def test_a_repository_without_changes_is_an_empty_night(tmp_path: Path) -> None:
         for what in ("NAME", "EMAIL")
     }
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
-        subprocess.run(["git", *command], cwd=root, check=True, env=os.environ | who)
+        subprocess.run(["git", *command], cwd=root, check=True, env=os.environ | who, timeout=60)
     paths = run_paths(tmp_path)
     assert load_source(f"git:{root}@HEAD..HEAD", paths, None, 1000) == Loaded(0, 0)
     assert paths.inputs.read_bytes() == paths.index.read_bytes() == b""
     (root / "yarn.lock").write_text("a")
-    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
-    subprocess.run(["git", "commit", "-q", "-m", "two"], cwd=root, check=True, env=os.environ | who)
+    subprocess.run(["git", "add", "-A"], cwd=root, check=True, timeout=60)
+    subprocess.run(
+        ["git", "commit", "-q", "-m", "two"], cwd=root, check=True, env=os.environ | who, timeout=60
+    )
     loaded = load_source(f"git:{root}@HEAD~1..HEAD", paths, None, 1000)
     assert loaded == Loaded(0, 1, {"excluded": 1})
     assert rejected(tmp_path)[0]["snippet"] == "yarn.lock"

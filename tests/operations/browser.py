@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.browser import open_browser
 from tests.operations.stack import Operator
 
-__all__ = ["Page", "has_browser", "open_page"]
-
-_BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-_DRIVER = shutil.which("chromedriver")
-
-
-def has_browser() -> bool:
-    """Whether there is one to look with, see apt."""
-    return bool(_BROWSER and _DRIVER)
+__all__ = ["Page", "open_page"]
 
 
 class Page:
@@ -85,17 +76,9 @@ class Page:
 @contextmanager
 def open_page(operator: Operator) -> Iterator[Page]:
     """A headless browser with a window of a usual size, logged in."""
-    options = ChromeOptions()
-    options.binary_location = str(_BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1500,1300")
-    driver = Chrome(options=options, service=Service(str(_DRIVER)))
-    try:
+    with open_browser("--window-size=1500,1300") as driver:
         # What the login page keeps once the password was typed.
         driver.get(operator.stack.url)
         login = operator.stack.login
         driver.execute_script("localStorage.setItem('prefect-password', btoa(arguments[0]))", login)
         yield Page(driver, operator.stack.url)
-    finally:
-        driver.quit()

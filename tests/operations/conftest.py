@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +14,9 @@ from prefect.client.schemas.objects import FlowRun
 
 from deployments.nightly import Nightly
 from deployments.sandbox import Sandbox, start_sandbox
+from flows.ui.server_database import make_database
+from tests import warm
+from tests.conftest import kill_group
 from tests.operations.inbox import Inbox, open_inbox
 from tests.operations.stack import ALIASES, KEYS, Operator, Stack
 from tests.runs import free_port
@@ -37,15 +36,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`nightly-review up` and, at the end, `down`."""
     port, reports = free_port(), free_port()
     made = Stack(tmp_path_factory.mktemp("stack") / "prefect", port, f"http://127.0.0.1:{reports}")
+    # Prefect's migrations take five seconds of CPU and are not what is looked at here.
+    make_database(made.folder / "prefect.db")
     arguments = ["--folder", str(made.folder), "--port", str(port), "--runs", "8"]
     arguments += ["--reports", str(made.operators / "runs"), "--reports-port", str(reports)]
     # The worker looks for work more often, and a lost run is found sooner, than an operator needs.
     faster = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     try:
-        made.module("flows.cli.main", "up", *arguments, **KEYS, **faster)
+        made.command("up", *arguments, **KEYS, **faster)
         yield made
     finally:
-        made.module("flows.cli.main", "down", "--folder", str(made.folder))
+        made.command("down", "--folder", str(made.folder))
 
 
 @pytest.fixture(scope="session")
@@ -84,8 +85,8 @@ def deployed(operator: Operator, inbox: Inbox) -> Nightly:
         block.save("inbox")
     config = Path(operator.config("deployed"))
     config.write_text(f"{config.read_text()}\n{_NOTIFY}")
-    operator.stack.module(
-        *("flows.cli.main", "deploy", operator.source("deployed", 1), "--config", str(config)),
+    operator.stack.command(
+        *("deploy", operator.source("deployed", 1), "--config", str(config)),
         *("--cron", "15 3 * * *", "--timezone", "Europe/Berlin"),
         *("--folder", str(operator.stack.folder)),
     )
@@ -104,24 +105,17 @@ class Evening:
     overlap: FlowRun
     """A second nightly while the first one ran."""
     gaps: FlowRun
-    refused: FlowRun
-    """Its review.toml is not there."""
     cancelled: FlowRun
-    interrupted: FlowRun
 
 
 @pytest.fixture(scope="session")
 def evening(operator: Operator, deployed: Nightly) -> Evening:
     """Start everything; each test waits for its own run."""
     del deployed  # somebody is told of what happens
-    source = operator.source("slow", 120)
-    command = subprocess.Popen(
-        [sys.executable, "-m", "flows.bulk_review", source, "--config", operator.config("lost")],
-        cwd=operator.folder,
-        env=operator.stack.environment | KEYS | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    command = warm.start_command(
+        ["run", operator.source("lost", 120), "--config", operator.config("lost")],
+        operator.folder,
+        operator.stack.environment | KEYS | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
     )
     try:
         nightly = _nightly_from_the_shell(operator)
@@ -132,11 +126,7 @@ def evening(operator: Operator, deployed: Nightly) -> Evening:
                 operator.source("gaps", 6, "content_policy", "content_policy", "status_429*2"),
                 operator.config("gaps", "team-one", "team-two"),
             ),
-            "refused": operator.start("adhoc", "refused", source, "nowhere.toml"),
-            **{
-                name: operator.start("adhoc", name, source, operator.config(name, threads=2))
-                for name in ("cancelled", "interrupted")
-            },
+            "cancelled": _slow(operator, "cancelled"),
         }
         overlap = operator.start(
             "nightly", "overlap", operator.source("nightly", 8), operator.config("nightly")
@@ -145,9 +135,29 @@ def evening(operator: Operator, deployed: Nightly) -> Evening:
             lambda: _heartbeat_of_a_run_without_deployment(operator), "a heartbeat"
         )
     finally:
-        os.killpg(command.pid, signal.SIGKILL)
-        command.wait()
+        with command:
+            kill_group(command)
     return Evening(lost=lost, nightly=nightly, overlap=overlap, **adhoc)
+
+
+def _slow(operator: Operator, name: str) -> FlowRun:
+    """A run that takes three minutes unless somebody interrupts it."""
+    config = operator.config(name, threads=2)
+    return operator.start("adhoc", name, operator.source(name, 120), config)
+
+
+@pytest.fixture(scope="session")
+def refused(operator: Operator, deployed: Nightly) -> FlowRun:
+    """A run whose review.toml is not there."""
+    del deployed
+    return operator.start("adhoc", "refused", operator.source("refused", 1), "nowhere.toml")
+
+
+@pytest.fixture(scope="session")
+def interrupted(operator: Operator, deployed: Nightly) -> FlowRun:
+    """A run of three minutes."""
+    del deployed
+    return _slow(operator, "interrupted")
 
 
 def _nightly_from_the_shell(operator: Operator) -> FlowRun:
@@ -159,7 +169,8 @@ def _nightly_from_the_shell(operator: Operator) -> FlowRun:
     options = [
         text for name, value in parameters.items() for text in ("--param", f"{name}={value}")
     ]
-    said = operator.stack.module("prefect", "deployment", "run", "bulk-review/nightly", *options)
+    command = ["deployment", "run", "bulk-review/nightly", *options]
+    said = operator.stack.command(*command, program="prefect")
     run_id = next(line.split()[-1] for line in said.splitlines() if "UUID" in line)
     return operator.client.read_flow_run(UUID(run_id))
 

@@ -46,4 +46,4 @@ def open_inbox() -> Iterator[Inbox]:
             yield Inbox(f"http://127.0.0.1:{server.server_port}/", messages)
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(10)

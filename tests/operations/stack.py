@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,6 +23,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from deployments.sandbox import Sandbox
+from tests import warm
+from tests.conftest import kill_group
 
 __all__ = ["ALIASES", "KEYS", "Operator", "Stack"]
 
@@ -98,19 +98,18 @@ class Stack:
             {PREFECT_API_URL: f"{self.url}/api", PREFECT_API_AUTH_STRING: self.login}
         )
 
-    def module(self, name: str, *arguments: str, **extra: str) -> str:
-        """Run `python -m name` in another folder than the project's; returns what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", name, *arguments],
-            cwd=self.folder.parent,
-            env=self.environment | extra,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def command(self, *arguments: str, program: str = "nightly-review", **extra: str) -> str:
+        """Run a command in another folder than the project's; returns what it printed."""
+        environment = self.environment | extra
+        with warm.start_command(
+            [*arguments], self.folder.parent, environment, program=program
+        ) as process:
+            try:
+                said, complained = process.communicate(PATIENCE)
+            finally:
+                kill_group(process)
+        assert process.returncode == 0, said + complained
+        return said
 
 
 class Operator:

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.operations.browser import Page, has_browser, open_page
+from tests.browser import needs_browser
+from tests.operations.browser import Page, open_page
 from tests.operations.conftest import Evening
 from tests.operations.stack import KEYS, Operator
 
-pytestmark = pytest.mark.skipif(
-    not has_browser(), reason="needs chromium and chromedriver, see apt"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")

@@ -127,8 +127,8 @@ def test_up_twice_changes_nothing(operator: Operator) -> None:
     pids = [(stack.folder / f"{name}.pid").read_text() for name in services]
     pages_port = stack.reports.rpartition(":")[2]
     faster = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-    said = stack.module(
-        *("flows.cli.main", "up", "--folder", str(stack.folder), "--port", str(stack.port)),
+    said = stack.command(
+        *("up", "--folder", str(stack.folder), "--port", str(stack.port)),
         *("--reports", str(stack.operators / "runs"), "--reports-port", pages_port),
         **faster,
     )
@@ -142,7 +142,7 @@ def test_up_twice_changes_nothing(operator: Operator) -> None:
 def test_example_automation_installs(operator: Operator) -> None:
     """It is accepted by the server and runs the adhoc deployment, found by its name."""
     example = ROOT / "deployments" / "automations" / "rerun_incomplete.yaml"
-    said = operator.stack.module("flows.cli.main", "automate", str(example))
+    said = operator.stack.command("automate", str(example))
 
     assert "rerun-incomplete-nights" in said
     (made,) = operator.client.read_automations_by_name("rerun-incomplete-nights")

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 from prefect.states import Late
 
 from deployments.nightly import Nightly
@@ -46,9 +47,9 @@ def test_incomplete_has_result_counts_first_error_and_links(
     assert str(run.id) in text
 
 
-def test_refused_has_the_remedy(operator: Operator, evening: Evening, inbox: Inbox) -> None:
+def test_refused_has_the_remedy(operator: Operator, refused: FlowRun, inbox: Inbox) -> None:
     """A run without its review.toml ends as Failed, and the message says which file is missing."""
-    run = operator.ended(evening.refused)
+    run = operator.ended(refused)
     text = _message(operator, inbox, "Review refused: ", "nowhere.toml")
 
     assert run.state is not None
@@ -132,7 +133,7 @@ def test_what_is_no_longer_wanted_is_removed(operator: Operator, deployed: Night
     command += ["--cron", deployed.cron, "--timezone", deployed.timezone]
     try:
         config.write_text(text.replace('"incomplete", "refused", ', ""))
-        stack.module("flows.cli.main", *command)
+        stack.command(*command)
         assert not operator.client.read_automations_by_name("nightly-review-refused")
         assert operator.client.read_automations_by_name("nightly-review-crashed")
     finally:

@@ -151,7 +151,7 @@ def test_cancel_stops_calls_at_once_and_leaves_nobody(operator: Operator, evenin
     run = evening.cancelled
     operator.until(lambda: len(operator.calls("cancelled")) > 2, "calls")
     group = _process(operator, run)
-    operator.stack.module("prefect", "flow-run", "cancel", str(run.id))
+    operator.stack.command("flow-run", "cancel", str(run.id), program="prefect")
     operator.until(lambda: _state(operator, run) != "RUNNING", "the cancellation")
     asked = time.time()
 
@@ -171,12 +171,14 @@ def test_cancel_stops_calls_at_once_and_leaves_nobody(operator: Operator, evenin
 
 
 @pytest.mark.chaos  # five minutes, most of them the worker's and the server's patience
-def test_suspended_killed_and_retried_run_pays_once(operator: Operator, evening: Evening) -> None:
+def test_suspended_killed_and_retried_run_pays_once(
+    operator: Operator, interrupted: FlowRun
+) -> None:
     """
     Suspend frees the machine and says until when, resume goes on; one that nobody resumed is Failed, and
     a retry goes on; kill -9 is Crashed at once, and a retry goes on.
     """
-    run, client = evening.interrupted, operator.client
+    run, client = interrupted, operator.client
     operator.until(lambda: len(operator.calls("interrupted")) > 2, "calls")
     group = _process(operator, run)
     client.set_flow_run_state(run.id, Suspended(timeout_seconds=600))
@@ -228,15 +230,6 @@ def test_wrong_parameters_are_refused_before_a_run_exists(
     """The API checks a form against the flow's own schema."""
     with pytest.raises(PrefectHTTPStatusError, match=said):
         operator.start("adhoc", "wrong", "x", "review.toml", **wrong)
-
-
-def test_lost_run_does_not_stay_running(operator: Operator, evening: Evening) -> None:
-    """With process, worker and all gone, missed heartbeats set the run to Crashed."""
-    run = operator.ended(evening.lost)
-
-    assert run.state is not None
-    assert run.state.type == "CRASHED"
-    assert "No heartbeat" in str(run.state.message)
 
 
 def test_no_key_is_anywhere(operator: Operator, evening: Evening) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +25,9 @@ from tasks.report.frames import read_frames
 from tasks.report.html_file import write_html
 from tasks.report.summary import summarise
 from tasks.review.findings.suppressions import read_suppressions
+from tests.browser import has_browser, open_browser
 from tests.factories import POOL, comment, made_up, make_run, write_run
 
-_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--window-size=1280,1600",
-)  # fmt: skip
 _ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 _PATIENCE = 20.0
 
@@ -39,22 +35,23 @@ _PATIENCE = 20.0
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """A headless Chromium with a profile of its own."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
+    if not has_browser():
         pytest.skip("no chromium and chromedriver here: install them to run the browser tests")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as found:
+    profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
+    with open_browser("--window-size=1280,1600", profile) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of 400 inputs, complete but for what the seed made fail."""
-    return _report(*make_run(tmp_path_factory.mktemp("report") / "run", inputs=400))
+    failed = {
+        "reason": "timeout", "endpoint": "https://models.example.test/v1", "model": "model-x",
+        "calls": 10, "said": "no answer within 600 s", "is_reply": False,
+    }  # fmt: skip
+    upstream = {"failures": [failed], "holds": [], "closed": [], "adapted": {}, "goes_on_at": None}
+    root = tmp_path_factory.mktemp("report") / "run"
+    return _report(*make_run(root, inputs=400, upstream=upstream))
 
 
 def _report(paths: Any, manifest: dict[str, Any]) -> Path:
@@ -251,6 +248,8 @@ def test_light_and_dark_wide_and_narrow(
         _open_first(browser)
         _screenshot(browser, f"report-{width}-{mode}")
         assert browser.execute_script(_WIDER) <= 0
+        assert browser.execute_script(_NARROWEST) >= 20, "words are read from left to right"
+        assert browser.execute_script(_BROKEN) == 0, "a severity is one line"
         for selector in ("body", "#verdict", ".card", "#findings", ".code", "button.copy"):
             ground = browser.execute_script(_GROUND, selector)
             assert (ground < 100) == (mode == "dark"), (selector, ground)
@@ -293,6 +292,13 @@ return pairs.filter(([, colour, ground]) => contrast(colour, ground) < 4.5).map(
 """
 """Texts with less than 4.5:1 to their ground; a button that can do nothing is none."""
 _WIDER = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_NARROWEST = """
+const cells = [...document.querySelectorAll(".said td, #findings td")].filter((cell) => cell.innerText.trim());
+return Math.min(...cells.map((cell) => cell.getBoundingClientRect().width));
+"""
+_BROKEN = """
+return [...document.querySelectorAll("#findings .severity")].filter((one) => one.getClientRects().length > 1).length;
+"""
 _GROUND = """
 const ground = getComputedStyle(document.querySelector(arguments[0])).backgroundColor;
 return Math.max(...ground.match(/[\\d.]+/g).slice(0, 3).map(Number));

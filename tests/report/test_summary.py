@@ -65,6 +65,17 @@ def test_failed_calls_that_were_paid_are_in_the_total() -> None:
     assert summary(row("one", cost_usd=1.0), paid).cost_usd == 1.5
 
 
+def test_answers_of_the_journal_alone_cost_nothing() -> None:
+    """No tokens and no dollars, and not unknown ones; what failed unseen stays unknown."""
+    kept = row("one", journaled=True, input_tokens=9, output_tokens=9, cost_usd=1.0)
+    left = row("one", status="skipped", reason="no_comments", latency_ms=None)
+    (figures,) = summary(kept, left).models
+    assert (figures.input_tokens, figures.output_tokens, figures.cost_usd) == (0, 0, 0.0)
+    lost = row("one", status="failed", reason="timeout", input_tokens=None, output_tokens=None)
+    (figures,) = summary(kept, lost).models
+    assert (figures.input_tokens, figures.cost_usd) == (None, None)
+
+
 def test_uncertain_comments_are_judged() -> None:
     """One confirmed of one confirmed, one rejected and two uncertain is a quarter."""
     decisions = ["confirmed", "rejected", "uncertain", "uncertain"]

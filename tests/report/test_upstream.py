@@ -53,7 +53,8 @@ def test_nothing_met_nothing_said() -> None:
     assert upstream_tables(_facts()) == []  # type: ignore[arg-type]
     earlier = _facts()
     del earlier["upstream"]
-    assert "What failed" not in _text(earlier)
+    assert "Failed calls" in _text(_facts(failures=[_failed()]))
+    assert "Failed calls" not in _text(earlier)
 
 
 def test_the_end_says_when_it_can_go_on() -> None:

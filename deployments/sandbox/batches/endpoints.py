@@ -10,6 +10,8 @@ import orjson
 from aiohttp import web
 
 from deployments.sandbox import refusals
+from deployments.sandbox.batch_settings import BatchFault
+from deployments.sandbox.batch_store import Batch, StoredFile
 from deployments.sandbox.batches.dialects import BATCH_DIALECTS, SandboxDialect
 from deployments.sandbox.batches.objects import batch_object, file_object
 from deployments.sandbox.batches.progress import advance, cancel
@@ -23,8 +25,6 @@ from deployments.sandbox.batches.refusals import (
     bad_upload,
     over,
 )
-from deployments.sandbox.batches.settings import BatchFault
-from deployments.sandbox.batches.store import Batch, StoredFile
 from deployments.sandbox.batches.uploads import read_upload
 from deployments.sandbox.batches.validation import first_model
 from deployments.sandbox.delivery import reset

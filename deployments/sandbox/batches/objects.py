@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from deployments.sandbox.batch_settings import BatchFault
+from deployments.sandbox.batch_store import Batch, StoredFile
 from deployments.sandbox.batches.dialects import SandboxDialect
-from deployments.sandbox.batches.settings import BatchFault
-from deployments.sandbox.batches.store import Batch, StoredFile
 
 __all__ = ["batch_object", "file_object", "plain_batch"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+from deployments.sandbox.batch_settings import BatchFault
+from deployments.sandbox.batch_store import Batch
 from deployments.sandbox.batches.dialects import SandboxDialect
 from deployments.sandbox.batches.result_lines import error_file, output_file
 from deployments.sandbox.batches.rows import answer_next, unanswered_line
-from deployments.sandbox.batches.settings import BatchFault
-from deployments.sandbox.batches.store import Batch
 from deployments.sandbox.batches.validation import InputFile
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.state import SandboxState

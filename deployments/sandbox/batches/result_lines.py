@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from deployments.sandbox.batches.settings import BatchFault
-from deployments.sandbox.batches.store import Batch
+from deployments.sandbox.batch_settings import BatchFault
+from deployments.sandbox.batch_store import Batch
 
 __all__ = ["error_file", "output_file"]
 

@@ -11,8 +11,8 @@ import orjson
 
 from deployments.sandbox import refusals
 from deployments.sandbox.answering import answered, cached_tokens
-from deployments.sandbox.batches.settings import BatchFault
-from deployments.sandbox.batches.store import Batch, InputRow
+from deployments.sandbox.batch_settings import BatchFault
+from deployments.sandbox.batch_store import Batch, InputRow
 from deployments.sandbox.bill import question_of
 from deployments.sandbox.faults import Fault, Sighting
 from deployments.sandbox.prompt import Prompt

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from deployments.sandbox.batch_store import InputRow
 from deployments.sandbox.batches.dialects import SandboxDialect
-from deployments.sandbox.batches.store import InputRow
 
 __all__ = ["InputFile", "first_model"]
 

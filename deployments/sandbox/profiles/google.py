@@ -14,33 +14,12 @@ _DAY = 86_400.0
 _SOON = 34.0
 
 # https://ai.google.dev/gemini-api/docs/openai
-_PARAMETERS = frozenset(
-    [
-        "extra_body",
-        "frequency_penalty",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "modalities",
-        "model",
-        "n",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "reasoning_effort",
-        "response_format",
-        "seed",
-        "stop",
-        "stream",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "user",
-    ]
-)
+_PARAMETERS = frozenset({
+    "extra_body", "frequency_penalty", "logprobs", "max_completion_tokens", "max_tokens",
+    "messages", "modalities", "model", "n", "parallel_tool_calls", "presence_penalty",
+    "reasoning_effort", "response_format", "seed", "stop", "stream", "stream_options",
+    "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user",
+})  # fmt: skip
 
 
 def _error(refusal: SandboxRefusal) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about
+from deployments.sandbox.profiles.record import ChatRoute, Profile, Traits, by_about, flat_error
 from deployments.sandbox.wire import SandboxRefusal, Style
 
 __all__ = ["MISTRAL"]
@@ -12,42 +12,17 @@ __all__ = ["MISTRAL"]
 # https://docs.mistral.ai/api/endpoint/chat; seed is random_seed there. What is not in it is a 422:
 # github.com/dnakov/anon-kode/issues/53 (stream_options), editor-code-assistant/eca#231
 # (max_completion_tokens), mistralai/platform-docs-public#7
-_PARAMETERS = frozenset(
-    [
-        "frequency_penalty",
-        "max_tokens",
-        "messages",
-        "metadata",
-        "model",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_mode",
-        "random_seed",
-        "response_format",
-        "safe_prompt",
-        "stop",
-        "stream",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_p",
-    ]
-)
+_PARAMETERS = frozenset({
+    "frequency_penalty", "max_tokens", "messages", "metadata", "model", "n",
+    "parallel_tool_calls", "prediction", "presence_penalty", "prompt_mode", "random_seed",
+    "response_format", "safe_prompt", "stop", "stream", "temperature", "tool_choice", "tools",
+    "top_p",
+})  # fmt: skip
 
 
 def _error(refusal: SandboxRefusal) -> Any:
-    if "detail" in refusal.more:
-        # github.com/Gitlawb/openclaude/issues/739
-        return dict(refusal.more)
-    return {
-        "object": "error",
-        "message": refusal.message,
-        "type": refusal.kind,
-        "param": refusal.param,
-        "code": refusal.code,
-    }
+    # With `detail` alone: github.com/Gitlawb/openclaude/issues/739
+    return flat_error(refusal, refusal.code)
 
 
 def _unknown(name: str, value: Any) -> SandboxRefusal:

@@ -12,7 +12,7 @@ from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 from tasks.core.quotas import Window
 
-__all__ = ["ChatRoute", "Profile", "RefusalRule", "Traits", "by_about"]
+__all__ = ["ChatRoute", "Profile", "RefusalRule", "Traits", "by_about", "flat_error"]
 
 
 _FACTS: Mapping[str, Any] = {
@@ -162,3 +162,16 @@ class Profile:
 def by_about(**refusals: SandboxRefusal) -> Mapping[str, SandboxRefusal]:
     """A profile's table of refusals: what it is about -> how it is said."""
     return refusals
+
+
+def flat_error(refusal: SandboxRefusal, code: object) -> dict[str, Any]:
+    """An error without an object around it; of a refusal with further members these alone."""
+    if refusal.more:
+        return dict(refusal.more)
+    return {
+        "object": "error",
+        "message": refusal.message,
+        "type": refusal.kind,
+        "param": refusal.param,
+        "code": code,
+    }

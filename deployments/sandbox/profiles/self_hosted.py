@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployments.sandbox.profiles.record import ChatRoute, Profile, RefusalRule, Traits, by_about
+from deployments.sandbox.profiles.record import (
+    ChatRoute,
+    Profile,
+    RefusalRule,
+    Traits,
+    by_about,
+    flat_error,
+)
 from deployments.sandbox.prompt import Prompt
 from deployments.sandbox.wire import SandboxRefusal, Style, openai_error
 
@@ -14,16 +21,8 @@ _BAD = "BadRequestError"
 
 
 def _vllm_error(refusal: SandboxRefusal) -> Any:
-    # github.com/vllm-project/vllm/issues/3485; FastAPI's and the key check's own below it
-    if refusal.more:
-        return dict(refusal.more)
-    return {
-        "object": "error",
-        "message": refusal.message,
-        "type": refusal.kind,
-        "param": refusal.param,
-        "code": refusal.status,
-    }
+    # github.com/vllm-project/vllm/issues/3485; with FastAPI's `detail` or the key check's `error` alone
+    return flat_error(refusal, refusal.status)
 
 
 def _system(prompt: Prompt) -> bool:

@@ -50,6 +50,13 @@ def _prose(text: str) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible_code(text)))))  # noqa: S704 - escaped first
 
 
+def _breakable(path: str) -> Markup:
+    """Escaped text that may go on in a new line behind a slash and before an @."""
+    text = str(escape(visible_code(path))).replace("/", "/<wbr>").replace("@", "<wbr>@")
+    return Markup(text)  # noqa: S704 - escaped first
+
+
+_PAGES.filters["breakable"] = _breakable
 _PAGES.filters["prose"] = _prose
 _FILES = files(__package__ or "")
 _PAGE = _PAGES.from_string(_FILES.joinpath("report.html.j2").read_text("utf-8"))

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from tasks.core.records import SEVERITIES, Comment
-from tasks.review.findings.fingerprints import with_ordinals
 from tasks.review.inputs.texts import count_words, quote_key, shared_words
+from tasks.review.places.fingerprints import with_ordinals
 
 __all__ = ["SAME_TEXT", "cluster", "rank"]
 

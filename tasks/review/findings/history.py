@@ -24,8 +24,8 @@ from typing import Any
 
 from tasks.core.records import Input, Row
 from tasks.core.sections import in_section, split_section
-from tasks.review.findings.fingerprints import kin
 from tasks.review.inputs.texts import code_key, lines_of
+from tasks.review.places.fingerprints import kin
 from tasks.review.places.places import Page, pages_of
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.core.errors import ConfigError
 from tasks.core.records import Row
-from tasks.review.findings.fingerprints import earlier_names
+from tasks.review.places.fingerprints import earlier_names
 
 __all__ = ["read_suppressions", "suppress"]
 

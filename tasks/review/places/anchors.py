@@ -22,9 +22,9 @@ from tasks.core.records import (
     LocMethod,
     Side,
 )
-from tasks.review.findings.fingerprints import fingerprint
 from tasks.review.inputs.texts import content_id, with_line_ends
 from tasks.review.places.disambiguate import disambiguate
+from tasks.review.places.fingerprints import fingerprint
 from tasks.review.places.places import Page, PageLine, hunk_lines, on_path, pages_of
 from tasks.review.places.quotes import Quote, QuoteMatch, find_quote, read_quote
 from tasks.review.replies.contract import RawComment

@@ -54,7 +54,8 @@ class Page:
 def _pages(kind: str, content: str, path: str | None) -> tuple[Page, ...]:
     # Cached because every comment of an input asks for the same pages.
     if kind == "snippet":
-        lines = (PageLine(at, at, text, code_key(text), 0, "+") for at, text in _numbered(content))
+        texts = lines_of(content)
+        lines = [PageLine(at, at, text, code_key(text), 0, "+") for at, text in enumerate(texts, 1)]
         return (_page(path, {path}, "right", lines),)
     try:
         files = parse_diff(content)
@@ -96,10 +97,6 @@ def hunk_lines(pages: Iterable[Page], side: str, start: int, end: int) -> tuple[
     return ()
 
 
-def _numbered(content: str) -> Iterable[tuple[int, str]]:
-    return enumerate(lines_of(content), 1)
-
-
 def _sides(file: FileDiff, fallback: str | None) -> tuple[Page, ...]:
     path = file.path or fallback
     names = {path, file.old_path}
@@ -135,7 +132,7 @@ def _page(
 ) -> Page:
     kept = tuple(lines)
     known = frozenset(_normal_path(name) for name in names if name)
-    return Page(path, known, side, kept, tuple(line for line in kept if line.key))
+    return Page(path, known, side, kept, tuple([line for line in kept if line.key]))
 
 
 def _normal_path(path: str | None) -> str:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
+import orjson
+
 from tasks.core.records import Comment, Input, Stage
 from tasks.core.text_safety import storable
 from tasks.review.inputs.chat_tokens import defuse
@@ -211,7 +213,10 @@ def _shown(name: str, comment: Comment) -> dict[str, object]:
 
 def _json(fields: Mapping[str, object]) -> str:
     given = {name: value for name, value in fields.items() if value is not None}
-    return _encode(given)
+    try:
+        return orjson.dumps(given).decode()  # which makes the same of texts and numbers, but faster
+    except TypeError:  # half of a surrogate pair
+        return _encode(given)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["OPEN", "WAITING", "Intent", "IntentState", "Refused", "may_become"]
+__all__ = ["OPEN", "WAITING", "Intent", "IntentState", "may_become"]
 
 IntentState = Literal["planned", "uploaded", "working", "ended", "read", "closed", "abandoned"]
 
@@ -93,15 +93,3 @@ class Intent:
     def left(self) -> int:
         """Rows without an answer."""
         return self.requests - self.answered - self.refused
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A question of a run that a batch's row has refused for good."""
-
-    code: str
-    message: str
-    """Scrubbed."""
-    app_id: str
-    endpoint: str
-    batch_id: str

@@ -17,10 +17,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from tasks.core.calls import Refused
 from tasks.core.errors import StateError
 from tasks.core.files import make_private, private_folder
 from tasks.core.locations import is_database
-from tasks.upstream.batches.intents import OPEN, WAITING, Intent, IntentState, Refused, may_become
+from tasks.upstream.batches.intents import OPEN, WAITING, Intent, IntentState, may_become
 from tasks.upstream.drivers import load_driver
 
 __all__ = ["SCHEMA", "BatchStore", "open_batches"]

@@ -21,11 +21,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from tasks.core.budgets import BudgetSettings
-from tasks.core.calls import Reply, Request
+from tasks.core.calls import Refused, Reply, Request
 from tasks.core.errors import CallFailed, UpstreamError
 from tasks.core.prices import Price
 from tasks.core.quotas import AppId
-from tasks.upstream.batches.intents import Refused
 from tasks.upstream.budget import Budget
 from tasks.upstream.calls.adaptations import Adaptations
 from tasks.upstream.calls.attempts import CallAttempts

@@ -37,7 +37,7 @@ class Answers:
 
     def get(self, request: Request, *, not_before: float | None = None) -> Reply | None:
         """The stored answer, or None; one stored before `not_before` is as if it were not there."""
-        levels = [(one.key, self._keys(one)) for one in _levels(request)]
+        levels = [(one, self._keys(request.model, one)) for one in _questions(request)]
         wanted = chain.from_iterable([*keys, question] for question, keys in levels)
         found = self.journal.get_many(list(wanted), not_before=not_before)
         for question, keys in levels:
@@ -64,33 +64,32 @@ class Answers:
 
     def forget(self, request: Request) -> None:
         """Remove every answer of today's providers, so that the question is asked again."""
-        for one in _levels(request):
-            for key in (*self._keys(one), one.key):
+        for question in _questions(request):
+            for key in (*self._keys(request.model, question), question):
                 self.journal.forget(key)
 
-    def _keys(self, request: Request) -> list[str]:
-        model = request.model
+    def _keys(self, model: str, question: str) -> list[str]:
         serving = self._serving.get(model)
         if serving is None:
             found = (self._providers[one.alias] for one in self._app_ids if one.serves(model))
             serving = self._serving[model] = tuple(dict.fromkeys(found))
-        return [_answer_key(request.key, provider) for provider in serving]
+        return [_answer_key(question, provider) for provider in serving]
 
     def _serves(self, model: str, endpoint: str) -> bool:
         place = place_of(endpoint)
         return any(one.serves(model) and place_of(one.base_url) == place for one in self._app_ids)
 
 
-def _levels(request: Request) -> Iterator[Request]:
-    """The request, and as it was sent where its response_format is refused."""
-    yield request
+def _questions(request: Request) -> Iterator[str]:
+    """The request's key, and those as it was sent where its response_format is refused."""
+    yield request.key
     asked = request.params.get("response_format")
     if asked is None:
         return
     bare = {name: value for name, value in request.params.items() if name != "response_format"}
     if asked != _JSON:
-        yield request.with_params({**bare, "response_format": _JSON})
-    yield request.with_params(bare)
+        yield request.key_with({**bare, "response_format": _JSON})
+    yield request.key_with(bare)
 
 
 def _answer_key(question: str, provider: str) -> str:

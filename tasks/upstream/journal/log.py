@@ -58,19 +58,20 @@ _NO_INDEX = LogIndex()
 class WriteAheadLog(NamedTuple):
     """The log, by its index and by its file."""
 
-    state: LogIndex
+    known: LogIndex
+    """By its index."""
     there: int
     """Whole frames in the file; 0: it belongs to another round, or is not there."""
 
     @property
     def is_cut(self) -> bool:
         """Frames are gone that SQLite believes to have. True only while nobody else writes."""
-        return self.there < self.state.frames
+        return self.there < self.known.frames
 
     @property
     def has_news(self) -> bool:
         """What is left of it is more than the main file has."""
-        return self.there > self.state.copied
+        return self.there > self.known.copied
 
 
 class LogWatch:

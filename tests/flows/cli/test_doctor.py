@@ -304,12 +304,18 @@ def test_any_model_name_makes_a_file_that_can_be_read(model: str) -> None:
         ("git:.@since=24h", "out", "not in a git repository"),
         ("in.jsonl", "in.jsonl/out", "a part of the path is a file: choose another --output"),
         ("in.jsonl", "out", "state: "),
+        (
+            "none.jsonl",
+            "out",
+            "none.jsonl has no usable row; the first of 2: row 1: content is empty",
+        ),
+        ("in.jsonl", "out", "nowhere/manifest.json is missing or damaged"),
     ],
 )
 def test_run_tells_these_before_a_server_starts(
     source: str, output: str, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No repository, an output or a state that cannot be: exit code 2 within the first second."""
+    """No repository, no row, no earlier run, an output or a state that cannot be: exit code 2 at once."""
 
     def start(*_: Any) -> None:
         pytest.fail("the server was started")
@@ -317,8 +323,10 @@ def test_run_tells_these_before_a_server_starts(
     monkeypatch.setattr("flows.ui.server.starting_server", start)
     text = (folder / "review.toml").read_text()
     (folder / "bad.toml").write_text(text.replace('"state"', '"in.jsonl/state"'))
+    (folder / "none.jsonl").write_text('{"content": ""}\n{"content": " "}\n')
     config = "bad.toml" if said == "state: " else "review.toml"
-    told = typed(folder, "run", source, "--config", config, "--output", output)
+    more = ["--previous", "nowhere"] if "nowhere" in said else []
+    told = typed(folder, "run", source, "--config", config, "--output", output, *more)
     assert told.code == 2
     assert said in told.err
 

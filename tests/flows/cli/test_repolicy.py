@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def night(tmp_path: Path) -> RunPaths:
-    """A night of 120 inputs, with its manifest and reports."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    """A night of 120 inputs, with its manifest and reports, that nobody changes."""
     paths, facts = make_run(
-        tmp_path / "night",
+        tmp_path_factory.mktemp("repolicy") / "night",
         120,
         settings=SETTINGS,
         history=None,
@@ -53,6 +54,12 @@ def night(tmp_path: Path) -> RunPaths:
     write_report(paths, facts, [], QUOTA)
     assert main(["repolicy", str(paths.root)]) == 0
     return paths
+
+
+@pytest.fixture
+def night(made: RunPaths, tmp_path: Path) -> RunPaths:
+    """A copy of it."""
+    return RunPaths(Path(shutil.copytree(made.root, tmp_path / "night")))
 
 
 def tables(paths: RunPaths) -> dict[str, pd.DataFrame]:

@@ -48,7 +48,12 @@ def test_help_and_errors_do_not_wait_for_prefect(tmp_path: Path) -> None:
         "sys.exit(99 if 'prefect' in sys.modules else code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
 
     assert done.returncode == 2, done.stderr

@@ -9,14 +9,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from flows.shards import fork_server
 from tests.conftest import Job, kill_group
 from tests.runs import await_condition, fork_servers
 
 _START = """
-import os, signal, sys, threading, time
+import _thread, os, signal, sys, threading, time
 from functools import partial
 from flows.shards import fork_server
+
+forked = []
+os.register_at_fork(before=lambda: forked.append(1))
 
 def say(what):
     print(what, flush=True)
@@ -40,10 +45,10 @@ _TOLD = """
 say("once")
 fork_server.fork_here()
 process = fork_server.start(partial(say, "hello"), os.environ)
-process.join()
+process.join(60)
 say(process.exitcode)
 process = fork_server.start(partial(sys.exit, 7), os.environ)
-process.join()
+process.join(60)
 say(process.exitcode)
 say(len(fork_server.call(partial(bytes, 200_000))))
 for wrong in (partial(int, "x"), os.sync, partial(signal.raise_signal, signal.SIGKILL)):
@@ -60,6 +65,20 @@ process.join(20)
 say(process.exitcode)
 process.send_signal(signal.SIGKILL)
 """
+_PREPARED = """
+fork_server.fork_here()
+fork_server.prepare_call(partial(say, "prepared"))
+waiting = fork_server._prepared[0].pid
+await_file(sys.argv[1])
+say(fork_server.call(os.getpid) == waiting)
+say(fork_server.call(os.getpid) == waiting)
+fork_server.prepare_call(partial(wait, sys.argv[1]))
+fork_server._prepared[0].send_signal(signal.SIGKILL)
+fork_server._prepared[0].join(20)
+say(fork_server.call(partial(abs, -1)))
+fork_server.prepare_call(partial(say, "for nobody"))
+say(f"{fork_server._prepared[0].pid}")
+"""
 _KILLED = """
 fork_server.fork_here()
 process = fork_server.start(partial(wait, sys.argv[1]), os.environ)
@@ -68,12 +87,9 @@ say(f"{fork_server._running[0].pid} {process.pid}")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 _FORK_SERVER_KILLED = """
-import _thread
-forked = []
-os.register_at_fork(before=lambda: forked.append(1))
-fork_server.fork_here()
-process = fork_server.start(partial(wait, sys.argv[1]), os.environ)
-await_file(sys.argv[1])
+say("and then")
+process = fork_server.start(partial(wait, sys.argv[2]), os.environ)
+await_file(sys.argv[2])
 os.kill(fork_server._running[0].pid, signal.SIGKILL)
 process.join(60)
 say(process.exitcode)
@@ -83,7 +99,7 @@ _thread.start_new_thread(lambda: (began.release(), time.sleep(600)), ())  # unkn
 began.acquire()
 fork_server.fork_here()
 process = fork_server.start(partial(print, "another", flush=True), os.environ)
-process.join()
+process.join(60)
 say(process.exitcode)
 say(len(forked))
 """
@@ -115,16 +131,39 @@ def _run(program: str, folder: Path, *arguments: str) -> list[str]:
     return ended.stdout.splitlines()
 
 
-def test_what_is_told(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a program says that tells its fork server this and that, and then kills it."""
+    folder = tmp_path_factory.mktemp("fork-server")
+    files = [str(folder / name) for name in ("ready", "again")]
+    return _run(_START + _TOLD + _FORK_SERVER_KILLED, folder, *files)
+
+
+def test_what_is_told(said: list[str]) -> None:
     """It runs what it is told and says how that ended, also if it is to stop before it knows what to do.
 
     What is asked for an answer returns it, raises here what it raised there, or says that it was killed.
 
     Forked from the process itself: nothing that was said before is repeated, its classes are known.
     """
-    said = _run(_START + _TOLD, tmp_path, str(tmp_path / "ready"))
     answers = ["200000", "ValueError", "fine", "StateError"]
-    assert said == ["once", "hello", "0", "7", *answers, str(-signal.SIGTERM)]
+    assert said[: said.index("and then")] == [
+        "once",
+        "hello",
+        "0",
+        "7",
+        *answers,
+        str(-signal.SIGTERM),
+    ]
+
+
+def test_a_call_that_was_prepared(tmp_path: Path) -> None:
+    """Who waits for it answers it, once; one that was killed meanwhile is replaced, one too many leaves."""
+    (tmp_path / "ready").touch()
+    said = _run(_START + _PREPARED, tmp_path, str(tmp_path / "ready"))
+    *told, left = [line for line in said if line != "for nobody"]
+    assert told == ["prepared", "True", "False", "1"]
+    await_condition(lambda: not Path(f"/proc/{left}/cwd").is_symlink(), "it is gone", 30)
 
 
 def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
@@ -135,13 +174,17 @@ def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
     await_condition(lambda: not any(map(Path.is_symlink, places)), "both are gone", 30)
 
 
-def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
+def test_a_killed_fork_server_is_replaced(said: list[str]) -> None:
     """
     What it had forked leaves, with an exit code that nobody knows. The next one is not forked, because
     there is a thread by now: a lock that it holds would stay locked.
     """
-    said = _run(_START + _FORK_SERVER_KILLED, tmp_path, str(tmp_path / "ready"))
-    assert said == [str(fork_server.UNKNOWN_EXIT), "another", "0", "1"]
+    assert said[said.index("and then") + 1 :] == [
+        str(fork_server.UNKNOWN_EXIT),
+        "another",
+        "0",
+        "1",
+    ]
 
 
 def test_ctrl_c_while_it_imports(tmp_path: Path) -> None:
@@ -156,5 +199,5 @@ def test_a_mistake_in_the_settings_starts_none(make_job: Callable[..., Job]) -> 
     code = process.wait(60)
     left = fork_servers(process.pid)
     kill_group(process)
-    process.communicate()
+    process.communicate(timeout=60)
     assert (code, left) == (2, [])

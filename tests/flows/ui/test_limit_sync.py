@@ -98,7 +98,8 @@ class Traffic:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
         self._caller.__exit__(None, None, None)
 
     def _ask(self) -> None:

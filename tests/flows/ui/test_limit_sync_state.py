@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
 import sys
@@ -93,9 +94,10 @@ def test_a_run_killed_in_its_turn_is_not_in_the_way(state: str) -> None:
     """What it had saved is there, and it does not count as one that goes on."""
     child = subprocess.Popen([sys.executable, "-c", _HOLDER, state], stdout=subprocess.PIPE)
     assert child.stdout is not None
+    assert select.select([child.stdout], [], [], 60)[0]
     assert child.stdout.readline() == b"held\n"
     child.send_signal(signal.SIGKILL)
-    child.communicate()
+    child.communicate(timeout=60)
     run = LimitSyncState(state)
     with run:
         assert run.entry("x") == Entry(written=1)

@@ -32,7 +32,7 @@ def test_lines_of_any_thread_arrive(run: tuple[logging.Logger, list[str]]) -> No
     with into_run(log):
         thread = threading.Thread(target=OURS.warning, args=("from a thread of %s", "our own"))
         thread.start()
-        thread.join()
+        thread.join(10)
         OURS.debug("too much")
 
     assert lines == ["from a thread of our own"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -12,16 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
 
 from flows.ui import server as embedded
 from flows.ui.server import without_proxy_on_loopback
 from tasks.core.credentials import without_keys
+from tests.browser import needs_browser, open_browser
 from tests.conftest import PrefectServer
 from tests.runs import named
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FOREIGN = "http://127.0.0.3:9988"
 
 
@@ -120,7 +117,7 @@ def test_a_list_that_lends_everything_leaves_the_server_its_environment(
     assert without_keys({"PATH": "/bin", "K": "v"}, {"K"}) == {"PATH": "/bin"}
 
 
-@pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver, see apt")
+@needs_browser
 def test_a_page_of_another_origin_reads_no_block(
     prefect_server: PrefectServer, tmp_path: Path
 ) -> None:
@@ -129,13 +126,12 @@ def test_a_page_of_another_origin_reads_no_block(
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     elsewhere = ThreadingHTTPServer(("127.0.0.3", 0), handler)
     threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
-    driver = _browser()
     try:
-        driver.get(f"http://127.0.0.3:{elsewhere.server_port}/index.html")
-        assert driver.title == "elsewhere"
-        read = driver.execute_async_script(_FETCH % json.dumps(prefect_server.url))
+        with open_browser() as driver:
+            driver.get(f"http://127.0.0.3:{elsewhere.server_port}/index.html")
+            assert driver.title == "elsewhere"
+            read = driver.execute_async_script(_FETCH % json.dumps(prefect_server.url))
     finally:
-        driver.quit()
         elsewhere.shutdown()
         elsewhere.server_close()
 
@@ -148,11 +144,3 @@ fetch(%s + "/block_documents/filter", {
   method: "POST", headers: {"content-type": "application/json"}, body: "{}"
 }).then(reply => reply.text()).then(text => done("READ " + text), why => done("BLOCKED " + why));
 """
-
-
-def _browser() -> Chrome:
-    options = ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    return Chrome(options=options, service=Service(str(DRIVER)))

@@ -29,7 +29,12 @@ class Repository:
         environment = os.environ | who | {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
         environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         done = subprocess.run(
-            ["git", *arguments], cwd=self.root, env=environment, capture_output=True, check=True
+            ["git", *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            check=True,
+            timeout=60,
         )
         return done.stdout.decode().strip()
 

@@ -40,7 +40,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), sources[2], row_group_size=500, compression="none")
     assert all(source.stat().st_size > 45_000_000 for source in sources)
     command = [sys.executable, "-c", MEASURE, *map(str, sources)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     measured = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert [count for count, _ in measured] == [5000] * 3
     assert max(kilobytes for _, kilobytes in measured) < 20_000

@@ -13,8 +13,9 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.sandbox import Sandbox
+from tests.browser import needs_browser
 from tests.conftest import KEYS
-from tests.operations.browser import has_browser, open_page
+from tests.operations.browser import open_page
 from tests.operations.stack import Operator
 from tests.operations.workers.dask_workers import Workers
 from tests.operations.workers.nights import (
@@ -90,7 +91,7 @@ def test_kill_9_of_a_deployed_run(night: Night, tight: Sandbox) -> None:
     assert_within(1, sent, "kill -9 of a deployed run: last send")
 
 
-@pytest.mark.skipif(not has_browser(), reason="needs chromium and chromedriver, see apt")
+@needs_browser
 def test_cancel_in_the_ui(night: Night, tight: Sandbox) -> None:
     """In the browser: calls in flight end, nothing is sent after that, and all of it is Cancelled."""
     with open_page(night.operator) as page:

@@ -45,7 +45,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._open.append(tag)
+        if tag != "wbr":  # has no end
+            self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         while self._open and self._open.pop() != tag:

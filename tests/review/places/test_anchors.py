@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Input
-from tasks.review.findings.fingerprints import kin
 from tasks.review.inputs.texts import content_id
 from tasks.review.places.anchors import anchor, build_comment
+from tasks.review.places.fingerprints import kin
 from tasks.review.replies.contract import RawComment
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "anchoring.py"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.calls import Refused
 from tasks.core.errors import StateError
-from tasks.upstream.batches.intents import Intent, Refused
+from tasks.upstream.batches.intents import Intent
 from tasks.upstream.batches.store import BatchStore, open_batches
 
 INTENT = Intent(

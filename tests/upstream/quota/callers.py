@@ -8,7 +8,7 @@ import pytest
 
 from tasks.upstream.quota import Grant, Quota
 
-__all__ = ["BOTH_STORES", "send", "waiting"]
+__all__ = ["BOTH_STORES", "send", "until_in_line"]
 
 BOTH_STORES = pytest.mark.parametrize("place", ["file", "database"], indirect=True)
 """A module with this mark runs on both kinds of store."""
@@ -24,7 +24,7 @@ def send(quota: Quota, count: int, model: str = "m") -> list[Grant]:
     return grants
 
 
-def waiting(quota: Quota, count: int) -> None:
+def until_in_line(quota: Quota, count: int) -> None:
     """Until that many callers of the quota have a place in line."""
     deadline = time.monotonic() + 10
     thread = quota._running()

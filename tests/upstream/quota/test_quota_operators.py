@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.errors import ConfigError
 from tasks.upstream.quota import Quota
-from tests.upstream.quota.callers import BOTH_STORES, send, waiting
+from tests.upstream.quota.callers import BOTH_STORES, send, until_in_line
 
 pytestmark = BOTH_STORES
 MakeQuota = Callable[..., Quota]
@@ -22,14 +22,14 @@ def test_limit_edited_while_callers_wait(
     quota, other = make_quota(a=(1, 60.0)), make_quota(a=(1, 60.0))
     send(quota, 1)
     waiting = [threads.submit(send, q, 1) for q in (quota, other)]
-    waiting(quota, 1)
-    waiting(other, 1)
+    until_in_line(quota, 1)
+    until_in_line(other, 1)
     quota.set_limit("a", 3)
     assert all(future.result(timeout=5) for future in waiting)
     quota.set_limit("a", 2)
     assert quota.snapshot()[0].limit == 2
     blocked = threads.submit(quota.acquire, "m")
-    waiting(quota, 1)
+    until_in_line(quota, 1)
     assert not blocked.done()
     quota.set_limit("a", 4)
     assert blocked.result(timeout=5)
@@ -48,7 +48,7 @@ def test_paused_key_is_waited_for_and_a_limit_of_none_is_the_configured_one(
     quota.disable("a", "inactive", pause=True)
     assert (quota.snapshot()[0].state, quota.snapshot()[0].reason) == ("paused", "inactive")
     waiting = threads.submit(send, quota, 2)
-    waiting(quota, 1)
+    until_in_line(quota, 1)
     quota.enable("a")
     assert len(waiting.result(timeout=5)) == 2
 
@@ -61,7 +61,7 @@ def test_slots_that_others_hold_count_as_used(
     quota.set_external_slots("a", 1)
     send(quota, 1)
     blocked = threads.submit(quota.acquire, "m")
-    waiting(quota, 1)
+    until_in_line(quota, 1)
     assert not blocked.done()
     quota.set_external_slots("a", 0)
     assert blocked.result(timeout=5)

@@ -12,7 +12,7 @@ from tasks.core.errors import NoKeysLeft, QuotaHeld
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Allowance, Quota, Signal
 from tasks.upstream.quota.key_status import read_quota_status
-from tests.upstream.quota.callers import BOTH_STORES, send, waiting
+from tests.upstream.quota.callers import BOTH_STORES, send, until_in_line
 
 pytestmark = BOTH_STORES
 MakeQuota = Callable[..., Quota]
@@ -40,7 +40,7 @@ def test_waiters_leave_a_key_that_is_held(
     for grant in first.values():
         quota.sent(grant)
     following = threads.submit(quota.acquire, "m")
-    waiting(quota, 1)
+    until_in_line(quota, 1)
     quota.feedback(first["a"], Signal("rate_limited", retry_after=60.0))
     assert following.result(timeout=5).app_id == "b"
 
@@ -93,7 +93,7 @@ def test_key_held_for_hours_is_not_waited_for(
     quota = make_quota(a=(1, 30.0), longest_wait=1800.0)
     grant = send(quota, 1)[0]
     waiting = threads.submit(quota.acquire, "m")
-    waiting(quota, 1)
+    until_in_line(quota, 1)
     signal = Signal("rate_limited", retry_after=43_200.0, reason="Limit of 50 per day reached")
     quota.feedback(grant, signal)
     with pytest.raises(QuotaHeld, match=r"a can go on at 20.*Limit of 50 per day") as caught:
@@ -201,8 +201,8 @@ def test_all_keys_dead_fails_at_once_with_every_reason(
     quota, other = make_quota(a=(1, 60.0), b=(1, 60.0)), make_quota(a=(1, 60.0), b=(1, 60.0))
     grants = send(quota, 2)
     waiting = [threads.submit(q.acquire, "m") for q in (quota, other)]
-    waiting(quota, 1)
-    waiting(other, 1)
+    until_in_line(quota, 1)
+    until_in_line(other, 1)
     for grant in grants:
         quota.feedback(grant, Signal("out", reason="unauthorized: no such key"))
     for future in waiting:

@@ -123,11 +123,12 @@ def test_a_partial_clone_is_named_with_its_remedy(
     repository.git("config", "uploadpack.allowAnySHA1InWant", "true")
     clone = tmp_path / "clone"
     address = f"file://{repository.root}"
-    subprocess.run(["git", "clone", "-q", f"--filter={filtered}", address, clone], check=True)
+    clone_it = ["git", "clone", "-q", f"--filter={filtered}", address, clone]
+    subprocess.run(clone_it, check=True, timeout=60)
     source = f"git:{clone}@HEAD~2..HEAD~1"
     with pytest.raises(SourceError, match="partial clone") as caught:
         _rows(source)
     assert "warning" not in str(caught.value)
     remedy = str(caught.value).rpartition("run git -C ")[2].split()
-    subprocess.run(["git", "-C", *remedy], check=True, capture_output=True)
+    subprocess.run(["git", "-C", *remedy], check=True, capture_output=True, timeout=60)
     assert list(_rows(source)) == ["a.py"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.sandbox.batches.settings import BatchFault, BatchRule
+from deployments.sandbox.batch_settings import BatchFault, BatchRule
 
 __all__ = ["FINAL", "Batch", "BatchClock", "InputRow", "SandboxBatchStore", "StoredFile"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.records import Comment
-from tasks.review.findings.fingerprints import fingerprint, with_ordinals
+from tasks.review.places.fingerprints import fingerprint, with_ordinals
 
 
 @given(indent=st.text(" \t", max_size=8), tail=st.text(" \t\r", max_size=4))
