@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -19,6 +20,7 @@ import pytest
 from tasks.core.calls import Reply, Usage
 from tasks.core.errors import OutputError, StateError
 from tasks.core.files import hold_folder
+from tasks.upstream import short_calls
 from tasks.upstream.journal.journal import Journal
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.store_sqlite import SqliteJournalStore
@@ -134,6 +136,11 @@ def _no_locks(*_: Any) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
+def _no_locks_in_c(*_: Any) -> int:
+    ctypes.set_errno(errno.ENOLCK)
+    return -1
+
+
 def test_a_file_system_without_locks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +148,7 @@ def test_a_file_system_without_locks_is_named(
     locks = Locks(tmp_path / "open.sqlite")
     monkeypatch.setattr(fcntl, "fcntl", _no_locks)
     monkeypatch.setattr(fcntl, "flock", _no_locks)
+    monkeypatch.setattr(short_calls, "_fcntl", _no_locks_in_c)
     tries: list[Callable[[], object]] = [
         lambda: SqliteJournalStore(tmp_path / "journal.sqlite"),
         lambda: LedgerStore(tmp_path / "ledger.sqlite"),

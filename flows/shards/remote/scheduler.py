@@ -172,9 +172,21 @@ def _await_port(settings: WorkersSettings, seconds: float, stopping: Callable[[]
         return
 
 
+class _Client(Client):  # type: ignore[misc]  # Dask has no types
+    """A client that the garbage collector does not close.
+
+    Closing waits for a lock of Dask's that a thread holds while it starts another client, and the
+    collector may come in that very thread: the run would wait for ever. What could not be made or closed
+    leaves an idle thread.
+    """
+
+    def __del__(self) -> None:
+        pass
+
+
 def _connect(settings: WorkersSettings) -> Client:
     try:
-        return Client(settings.scheduler, timeout=_CONNECT, set_as_default=False)
+        return _Client(settings.scheduler, timeout=_CONNECT, set_as_default=False)
     except (TypeError, RuntimeError, ValueError) as error:
         # No certificate for tls://, or tcp:// where Dask's settings require encryption.
         msg = (

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.utils import LoopRunner
 
 from flows.shards.remote.scheduler import Places, await_workers, check_scheduler, connected
 from tasks.core.errors import ConfigError, SchedulerGone, StateError
@@ -38,6 +42,20 @@ def test_without_a_certificate_tls_is_a_matter_of_settings(nowhere: str) -> None
     """Dask would end with a TypeError of its own."""
     with pytest.raises(ConfigError, match=r"cannot be used .* export DASK_DISTRIBUTED__COMM__TLS"):
         check_scheduler(WorkersSettings(scheduler=nowhere.replace("tcp", "tls")))
+
+
+def test_the_collector_closes_no_client(nowhere: str) -> None:
+    """
+    One that could not be made is collected while another one starts, in whatever thread: that ends.
+    Rests on the lock that distributed.utils.LoopRunner holds meanwhile.
+    """
+    with suppress(ConfigError):
+        check_scheduler(WorkersSettings(scheduler=nowhere.replace("tcp", "tls")))
+    collector = threading.Thread(target=gc.collect, daemon=True)
+    with LoopRunner._lock:
+        collector.start()
+        collector.join(30)
+        assert not collector.is_alive()
 
 
 def test_patience_is_of_the_run_and_not_of_each_shard(nowhere: str) -> None:
