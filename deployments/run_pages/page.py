@@ -58,15 +58,15 @@ def _coverage(one: RunRow) -> str:
 
 def _trend(one: Trend) -> dict[str, object]:
     last = one.runs[-1]
-    values = {
-        "findings": [float(sum(run.findings.values())) for run in one.runs],
-        "cost": [run.cost or 0.0 for run in one.runs],
-        "coverage": [run.coverage * 100 for run in one.runs],
-    }
-    told = (f"{values['findings'][-1]:,.0f}", _money(last), _coverage(last))
+    findings = [float(sum(run.findings.values())) for run in one.runs]
+    trends = (
+        ("findings", findings, f"{findings[-1]:,.0f}"),
+        ("cost", [run.cost or 0.0 for run in one.runs], _money(last)),
+        ("coverage", [run.coverage * 100 for run in one.runs], _coverage(last)),
+    )
     lines = [
-        {"name": name, "svg": spark_line(name, line), "last": text}
-        for (name, line), text in zip(values.items(), told, strict=True)
+        {"name": name, "svg": spark_line(name, values), "last": text}
+        for name, values, text in trends
     ]
     return {"source": one.source, "count": len(one.runs), "lines": lines}
 

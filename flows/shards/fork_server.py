@@ -166,7 +166,12 @@ def call(function: Callable[[], _T]) -> _T:
     Raises:
         StateError: the process was killed.
     """
-    answer = _answer(Question(function), _take_prepared())
+    process = _asked(Question(function))
+    try:
+        answer = process.hear()
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        raise
     if not answer:
         msg = (
             f"{function} was ended from outside, as by a machine without memory: the answers are in the "
@@ -194,24 +199,14 @@ def _wait_prepared(prepare: Callable[[], object], hear: Callable[[], Question]) 
         return b""
 
 
-def _take_prepared() -> ShardProcess | None:
+def _asked(question: Question) -> ShardProcess:
+    """A process that was told the question: one that waits for it, or a new one."""
     while _prepared:
         process = _prepared.pop()
         if process.is_alive():
+            process.tell(question)
             return process
-    return None
-
-
-def _answer(question: Question, prepared: ShardProcess | None) -> bytes:
-    """What the process says; empty: it was killed."""
-    process = prepared or start(question, os.environ)
-    if prepared is not None:
-        prepared.tell(question)
-    try:
-        return process.hear()
-    except BaseException:
-        process.send_signal(signal.SIGKILL)
-        raise
+    return start(question, os.environ)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -252,17 +254,14 @@ def _start(
 def _await_health(server: _Process) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     place = urlsplit(server.url)
-    question = (
-        f"GET {place.path}/health HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n\r\n"
-    )
     with (
-        suppress(OSError),
-        socket.create_connection((place.hostname or "", place.port or 0), 10) as asked,
+        suppress(OSError, HTTPException),
+        closing(HTTPConnection(place.netloc, timeout=10)) as asked,
     ):
-        asked.sendall(question.encode())
+        asked.request("GET", f"{place.path}/health")
         while server.process.poll() is None and time.monotonic() < deadline:
-            if select.select([asked], [], [], 0.2)[0]:
-                if asked.recv(64).split(b" ")[1:2] == [b"200"]:
+            if select.select([asked.sock], [], [], 0.2)[0]:
+                if asked.getresponse().status == HTTPStatus.OK:
                     return
                 break
     server.process.kill()

@@ -99,20 +99,13 @@ def check_rows(source: str, options: GitOptions) -> None:
     rejected, first = 0, ""
     with closing(read_source(source, options)) as rows:
         for numbered in rows:
-            if (error := _rejection(numbered.row)) is None:
+            try:
+                read_input(numbered.row)
+            except RowError as error:
+                rejected, first = rejected + 1, first or f"row {numbered.number}: {error}"
+            else:
                 return
-            rejected, first = rejected + 1, first or f"row {numbered.number}: {error}"
     raise no_usable_row(source, rejected, first)
-
-
-def _rejection(row: object) -> RowError | None:
-    if isinstance(row, RowError):
-        return row
-    try:
-        read_input(row)
-    except RowError as error:
-        return error
-    return None
 
 
 def check_folder(folder: Path) -> Path:

@@ -67,8 +67,6 @@ def read_canaries(file: str) -> tuple[Input, ...]:
 
 def _labelled(file: str, number: int, row: object) -> Input:
     try:
-        if isinstance(row, RowError):
-            raise row
         item = read_input(row)
     except RowError as error:
         raise _refused(file, f"row {number}: {error}") from None

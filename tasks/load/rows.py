@@ -29,12 +29,14 @@ _KNOWN = {"input_id", "content", "input_code", "kind", "expected", *_TEXT_FIELDS
 
 
 def read_input(row: Any) -> Input:
-    """Validate one row.
+    """Validate one row, or what a source has in the place of one.
 
     Raises:
-        RowError: with code not_an_object, no_content, content_not_text, empty_content, bad_id,
+        RowError: that one; or with code not_an_object, no_content, content_not_text, empty_content, bad_id,
             bad_kind, wrong_type, bad_expected or not_json.
     """
+    if isinstance(row, RowError):
+        raise row
     if not isinstance(row, dict):
         _refuse("not_an_object", f"a row is an object with fields, not {_kind(row)}")
     content = _content(row)

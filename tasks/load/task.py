@@ -158,8 +158,6 @@ class _Spool:
             self._reject(numbered, error)
 
     def _validate(self, row: object) -> Input:
-        if isinstance(row, RowError):
-            raise row
         item = read_input(row)
         if item.input_id in self.ids:
             msg = "an earlier row has the same input_id, or the same content and no id"

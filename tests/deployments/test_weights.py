@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.local_model.weights import fast_weights, write_q8_0
+from deployments.local_model.q8_0 import write_q8_0
+from deployments.local_model.weights import fast_weights
 
 SETTINGS = (("words", 9, ["a", "", "snow ❄"]), ("count", 4, 7), ("name", 8, "tiny"))
 SHAPE = (64, 3)

@@ -37,18 +37,16 @@ def begin_flow_run(shard: ShardPaths, run: str, attempt: str) -> FlowRun:
         begun = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_task_run_id=linked), limit=1
         )
-        for flow_run in begun:
+        if begun:
+            flow_run = begun[0]
             close_earlier_tasks(client, flow_run)
-        flow_run = (
-            begun[0]
-            if begun
-            else client.create_flow_run(
+        else:
+            flow_run = client.create_flow_run(
                 review_shard,
                 parameters={"name": name, "root": str(shard.root)},
                 name=f"{shard.root.parents[2].name} {name}",
                 parent_task_run_id=link.id,
                 state=Pending(),
             )
-        )
     note_flow_run(shard, flow_run.id)
     return flow_run

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tasks.upstream.journal.writer import JournalRow
 
 __all__ = ["CHUNK", "MODELS", "JournalStore", "ModelCount", "chunks"]
+
+_T = TypeVar("_T")
 
 CHUNK = 500
 """Keys per query; SQLite takes a bounded number of parameters."""
@@ -60,6 +62,6 @@ class JournalStore(Protocol):
         """Let go of files or connections, and of all claims."""
 
 
-def chunks(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The keys of one query after the other."""
-    return (keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK))
+def chunks(items: Sequence[_T], most: int = CHUNK) -> Iterator[Sequence[_T]]:
+    """The keys of one query after the other, or the rows of one statement."""
+    return (items[start : start + most] for start in range(0, len(items), most))

@@ -81,8 +81,7 @@ class SqliteJournalStore:
         with self._exclusive() as connection:
             self._execute(connection, "BEGIN IMMEDIATE")
             try:
-                for first in range(0, len(rows), _TOGETHER):
-                    some = rows[first : first + _TOGETHER]
+                for some in chunks(rows, _TOGETHER):
                     connection.execute(_upsert(len(some)), list(chain.from_iterable(some)))
                 connection.execute("COMMIT")
             except sqlite3.Error:

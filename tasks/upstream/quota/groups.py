@@ -31,14 +31,14 @@ class QuotaGroups:
         for app_id in app_ids:
             if app_id.alias != app_id.quota_name:
                 self._members.setdefault(app_id.quota_name, []).append(app_id)
+        self._grouped = [one.alias for members in self._members.values() for one in members]
         self._turns: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @property
     def records(self) -> tuple[AppId, ...]:
         """What the ledger has: the quotas, then the members of groups."""
-        members = (app_id.alias for found in self._members.values() for app_id in found)
-        return (*self.quotas, *(AppId(alias, models=frozenset()) for alias in members))
+        return (*self.quotas, *(AppId(alias, models=frozenset()) for alias in self._grouped))
 
     def name(self, alias: str) -> str:
         """The quota of an app_id."""
@@ -48,15 +48,9 @@ class QuotaGroups:
         """Aliases that share a quota; empty for an app_id that has its own."""
         return tuple(app_id.alias for app_id in self._members.get(name, ()))
 
-    @property
-    def quota_names(self) -> frozenset[str]:
-        """What the quotas are called in the ledger."""
-        return frozenset(quota.alias for quota in self.quotas)
-
     def out(self, key_logs: Mapping[str, KeyLog]) -> dict[str, str]:
         """Members of groups that are out of the run, with the reason."""
-        members = (app_id.alias for found in self._members.values() for app_id in found)
-        reasons = {alias: key_logs[alias].control.reason for alias in members}
+        reasons = {alias: key_logs[alias].control.reason for alias in self._grouped}
         return {alias: reason for alias, reason in reasons.items() if reason is not None}
 
     def closed(self, model: str, aliases: Collection[str]) -> set[str]:

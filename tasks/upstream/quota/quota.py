@@ -282,7 +282,7 @@ class Quota:
             states[:] = [
                 key_state(key_log, transaction.now)
                 for key_log in transaction.allocator.key_logs.values()
-                if key_log.app_id.alias in self._groups.quota_names
+                if self._groups.name(key_log.app_id.alias) == key_log.app_id.alias
             ]
 
         self._running().ask(operation)
