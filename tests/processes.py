@@ -8,7 +8,7 @@ from subprocess import PIPE, Popen
 from threading import Thread, Timer
 from typing import Any
 
-__all__ = ["await_threads", "next_line", "started"]
+__all__ = ["await_threads", "kill", "next_line", "started"]
 
 
 @contextmanager
@@ -33,6 +33,12 @@ def next_line(process: Popen[str]) -> str:
     """What it writes next, without white space around it; empty when it has ended."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+def kill(process: Popen[str]) -> None:
+    """End it with -9, and wait until it is gone."""
+    process.kill()
+    process.wait(10)
 
 
 def await_threads(threads: Sequence[Thread], seconds: float = 60) -> None:

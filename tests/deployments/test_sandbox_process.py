@@ -24,7 +24,6 @@ from tests.processes import next_line, started
 PARENT = """
 import sys
 from deployments.sandbox import start_sandbox
-from flows.cli.main import main
 with start_sandbox() as sandbox:
     print(sandbox.pid, sandbox.base_url, flush=True)
     sys.stdin.read()

@@ -31,6 +31,7 @@ from tasks.core.run import Run
 from tasks.core.settings import Settings, load_settings
 from tasks.upstream.calls.caller import open_caller
 from tasks.upstream.quota import Quota
+from tests.processes import await_threads
 
 WINDOW = 1.0  # seconds
 PACE = 0.2  # seconds between two syncs
@@ -97,9 +98,7 @@ class Traffic:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+        await_threads(self._threads, PATIENCE)
         self._caller.__exit__(None, None, None)
 
     def _ask(self) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import select
-import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 from flows.ui.limit_slots import Entry
 from flows.ui.limit_sync_state import LimitSyncState
 from tasks.core.errors import StateError
+from tests.processes import next_line, started
 
 _HOLDER = """
 import sys, time
@@ -92,12 +90,8 @@ def test_the_last_run_to_leave_knows_it(state: str) -> None:
 
 def test_a_run_killed_in_its_turn_is_not_in_the_way(state: str) -> None:
     """What it had saved is there, and it does not count as one that goes on."""
-    child = subprocess.Popen([sys.executable, "-c", _HOLDER, state], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    assert select.select([child.stdout], [], [], 60)[0]
-    assert child.stdout.readline() == b"held\n"
-    child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=60)
+    with started([sys.executable, "-c", _HOLDER, state], seconds=60) as child:
+        assert next_line(child) == "held"
     run = LimitSyncState(state)
     with run:
         assert run.entry("x") == Entry(written=1)

@@ -19,8 +19,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.sandbox import Sandbox
-from tests.conftest import KEYS, Job
+from tests.conftest import KEYS, Job, Process
 from tests.operations.workers.dask_workers import Workers
+from tests.processes import await_threads
 from tests.runs import await_condition
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "assert_within",
     "at_most",
     "await_calls",
+    "completes",
     "last_send",
     "leave_nothing",
     "manifest",
@@ -155,6 +157,13 @@ def assert_within(bound: float, seconds: float, what: str) -> None:
     assert seconds <= bound, said
 
 
+def completes(process: Process) -> str:
+    """Wait for the end of a run, which has to be a complete one; returns its log."""
+    said, log = process.communicate(timeout=240)
+    assert process.returncode == 0, said + log
+    return log
+
+
 @contextmanager
 def once(holds: Callable[[], bool], do: Callable[[], object]) -> Iterator[None]:
     """Do it on another thread as soon as it holds, while the block goes on."""
@@ -170,8 +179,7 @@ def once(holds: Callable[[], bool], do: Callable[[], object]) -> Iterator[None]:
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
     yield
-    thread.join(150)
-    assert not thread.is_alive()
+    await_threads([thread], 150)
     if failed:
         raise failed[0]
 

@@ -25,6 +25,7 @@ from tests.operations.workers.nights import (
     assert_whole,
     assert_within,
     await_calls,
+    completes,
     last_send,
     leave_nothing,
     review_toml,
@@ -112,9 +113,7 @@ def test_cable_of_a_worker(
     begun = seconds_until(lambda: len(machines.shards("two")) > 1, at, "a second shard")
     gone = seconds_until(lambda: not machines.shards("one"), at, "the end of the first")
     network.push("one")
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
+    completes(process)
     assert_whole(tight, twice=THREADS, inputs=_INPUTS, late=THREADS)
     leave_nothing(machines, since, {"Completed"})
     assert_within(35, begun, "cable of a worker: its shard is elsewhere")
@@ -134,9 +133,7 @@ def test_cable_of_the_run(
     network.pull("run")
     sent = last_send(machines, tight, at)
     network.push("run")
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
+    completes(process)
     assert_whole(tight, twice=0, inputs=_INPUTS)
     leave_nothing(machines, since, {"Completed", "Crashed", "Cancelled"})
     assert_within(35, sent, "cable of the run: last send")

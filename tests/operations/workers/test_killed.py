@@ -24,6 +24,7 @@ from tests.operations.workers.nights import (
     assert_within,
     at_most,
     await_calls,
+    completes,
     last_send,
     leave_nothing,
     manifest,
@@ -80,9 +81,7 @@ def test_a_dead_machines_shard_is_elsewhere_within_seconds(
     begun = seconds_until(lambda: len(workers.shards("two")) > 1, at, "a second shard")
     (other,) = {*workers.shards("two")} - {own}
     calling = seconds_until(lambda: _calls(other, port), at, "its calls")
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
+    completes(process)
     assert_whole(tight, twice=THREADS)
     leave_nothing(workers, since, {"Completed"})
     # How long a process takes to start, 1.5 s of CPU, says how busy the machine is.
@@ -145,9 +144,7 @@ def test_kill_9_of_a_shard(workers: Workers, job: Job, tight: Sandbox, tmp_path:
     os.kill(workers.shards("one")[0], signal.SIGKILL)
     time.sleep(1)
     assert workers.shards("two") == [other]
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
+    completes(process)
     assert_whole(tight, twice=THREADS)
     states = sorted(str(run.state_name) for run in shard_runs(since))
     assert states == ["Completed", "Completed", "Crashed"]
@@ -173,9 +170,7 @@ def test_kill_9_of_a_worker(
     gone = seconds_until(lambda: not any(map(alive, shards)), at, "the shards are gone", GRACE)
     sent = 0.0 if nanny else last_send(workers, tight, at)  # the other one's go on
     workers.start("one", "two")
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
+    completes(process)
     assert_whole(tight, twice=SHARDS * THREADS)
     leave_nothing(workers, since, {"Completed"})
     how = f"kill -9 of a worker {'under its nanny' if nanny else 'alone'}"
@@ -197,9 +192,7 @@ def test_kill_9_of_the_scheduler(
     sent = last_send(workers, tight, at)
     workers.start_scheduler()
     workers.start("one", "two")
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
+    completes(process)
     assert_whole(tight, twice=0)
     leave_nothing(workers, since, {"Completed", "Crashed"})
     assert_within(1, sent, "kill -9 of the scheduler: last send")
@@ -217,10 +210,8 @@ def test_delivered_shards_never_begin_again(
     await_condition(lambda: bool(list(done.glob("*/*/done.json"))), "a shard was delivered")
     await_condition(lambda: bool(_busy(workers)), "the third is at work")
     workers.kill(_busy(workers)[0])
-    _, complained = process.communicate(timeout=240)
-
-    assert process.returncode == 0, complained
-    assert complained.count(" is on ") == 4
+    log = completes(process)
+    assert log.count(" is on ") == 4
     assert_whole(tight, twice=THREADS)
 
 

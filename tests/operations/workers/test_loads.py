@@ -22,6 +22,7 @@ from tests.operations.workers.nights import (
     CHECKS,
     INPUTS,
     MakeJob,
+    completes,
     leave_nothing,
     manifest,
     review_toml,
@@ -92,7 +93,7 @@ def test_what_a_shard_costs(
     workers.await_places(2)
     before = {name: _cpu(one.pid) for name, one in workers.started.items()}
     process = job.start(numbered(tmp_path / "inputs.jsonl", shards))
-    _, complained = process.communicate(timeout=240)
+    completes(process)
     spent = {name: _cpu(one.pid) - before[name] for name, one in workers.started.items()}
 
     at_workers = (spent["one"] + spent["two"]) / shards
@@ -100,7 +101,6 @@ def test_what_a_shard_costs(
         f"CPU of a shard: {at_workers:.2f} s at its worker, "
         f"{1000 * spent['scheduler'] / shards:.0f} ms at the scheduler"
     )
-    assert process.returncode == 0, complained
     assert at_workers < 5
 
 

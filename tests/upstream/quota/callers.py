@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tasks.upstream.quota import Grant, Quota
+from tests.runs import await_condition
 
 __all__ = ["BOTH_STORES", "send", "until_in_line"]
 
@@ -26,8 +25,9 @@ def send(quota: Quota, count: int, model: str = "m") -> list[Grant]:
 
 def until_in_line(quota: Quota, count: int) -> None:
     """Until that many callers of the quota have a place in line."""
-    deadline = time.monotonic() + 10
     thread = quota._running()
-    while len(thread.allocator.mine) + len(thread._wait_list._waiting) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+
+    def in_line() -> bool:
+        return len(thread.allocator.mine) + len(thread._wait_list._waiting) >= count
+
+    await_condition(in_line, f"{count} callers in line", 10)

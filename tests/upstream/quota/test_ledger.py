@@ -20,7 +20,7 @@ from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
 from tasks.upstream.quota import Grant, Quota, clock, read_statistics
 from tasks.upstream.quota.locks import FileLock
-from tests.processes import next_line, started
+from tests.processes import kill, next_line, started
 
 MakeQuota = Callable[..., Quota]
 
@@ -71,11 +71,6 @@ def _child(ledger: Path, count: int, what: str) -> Iterator[tuple[subprocess.Pop
         yield child, float(next_line(child))
 
 
-def _kill(child: subprocess.Popen[str]) -> None:
-    child.kill()
-    child.wait(10)
-
-
 def test_sends_of_a_killed_process_are_remembered(ledger: Path, make_quota: MakeQuota) -> None:
     """Killed after two sends: the next process waits for them to leave the window."""
     with _child(ledger, 2, "sent") as (_, done):
@@ -104,7 +99,7 @@ def test_stopped_process_that_may_still_send_keeps_its_slot(
         time.sleep(1.6)
         assert not waiting.done()
         killed = time.monotonic()
-        _kill(child)
+        kill(child)
         assert waiting.result(timeout=10).start_at >= killed + 1.1
 
 

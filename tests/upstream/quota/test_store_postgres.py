@@ -18,10 +18,11 @@ import pytest
 
 from tasks.core.errors import StateError
 from tasks.core.quotas import AppId, Window
-from tasks.upstream.quota import Grant, Quota, most_in_window, read_statistics
+from tasks.upstream.quota import Quota, most_in_window, read_statistics
 from tasks.upstream.quota.key_status import read_quota_status
 from tests.postgres import start_postgres
-from tests.processes import await_threads, next_line, started
+from tests.processes import await_threads, kill, next_line, started
+from tests.upstream.quota.callers import send
 
 MakeQuota = Callable[..., Quota]
 
@@ -56,24 +57,10 @@ def place(database: str) -> str:
     return database
 
 
-def _send(quota: Quota, count: int) -> list[Grant]:
-    grants = []
-    for _ in range(count):
-        grants.append(quota.acquire("m"))
-        quota.sent(grants[-1])
-        quota.settle(grants[-1])
-    return grants
-
-
 def _child(
     url: str, count: int, shift: float = 0.0, what: str = "end"
 ) -> AbstractContextManager[subprocess.Popen[str]]:
     return started([sys.executable, "-c", _CHILD, url, str(count), str(shift), what])
-
-
-def _kill(child: subprocess.Popen[str]) -> None:
-    child.kill()
-    child.wait(10)
 
 
 def _terminate(url: str) -> None:
@@ -129,7 +116,7 @@ def test_stopped_process_that_may_still_send_keeps_its_slot(
         time.sleep(4.0)
         assert not waiting.done()
         killed = time.monotonic()
-        _kill(child)
+        kill(child)
         assert waiting.result(timeout=10).start_at >= killed + 1.1
 
 
@@ -148,7 +135,7 @@ def test_holder_that_is_stopped_inside_a_transaction_is_not_in_the_way(
     with started([sys.executable, "-c", holder, place]) as child:
         assert next_line(child) == "held"
         child.send_signal(signal.SIGSTOP)
-        assert _send(make_quota(a=(2, 1.0)), 3)
+        assert send(make_quota(a=(2, 1.0)), 3)
 
 
 @pytest.fixture
@@ -159,7 +146,7 @@ def many(make_quota: MakeQuota) -> Iterator[tuple[Quota, list[float]]]:
 
     def work() -> None:
         while not stop.is_set():
-            (grant,) = _send(quota, 1)
+            (grant,) = send(quota, 1)
             sends.append(grant.start_at)
 
     with ThreadPoolExecutor(6) as pool:
@@ -201,8 +188,8 @@ def test_server_that_is_restarted() -> None:
         ThreadPoolExecutor(3) as threads,
         Quota(server.database(), pool, margin=0.1, run_id="run") as quota,
     ):
-        _send(quota, 1)
-        jobs = [threads.submit(_send, quota, 4) for _ in range(3)]
+        send(quota, 1)
+        jobs = [threads.submit(send, quota, 4) for _ in range(3)]
         server.restart()
         starts = sorted(grant.start_at for job in jobs for grant in job.result(30))
         assert most_in_window(starts, 1.0) <= 3
@@ -215,7 +202,7 @@ def test_callers_get_an_error_when_the_run_will_not_wait_for_a_lost_database() -
     stop = threading.Event()
     with start_postgres() as server:
         quota = Quota(server.database(), [AppId("a", windows=(Window(1, 60.0),))], stop=stop)
-        _send(quota, 1)
+        send(quota, 1)
         with ThreadPoolExecutor() as threads:
             waiting = threads.submit(quota.acquire, "m")
             server.stop()
@@ -228,26 +215,26 @@ def test_callers_get_an_error_when_the_run_will_not_wait_for_a_lost_database() -
 def test_clock_of_the_server_that_is_set_forward_counts_as_full(make_quota: MakeQuota) -> None:
     """What was sent before can no longer be placed: nothing goes for a window and a margin."""
     quota = make_quota(a=(2, 1.0))
-    _send(quota, 1)
+    send(quota, 1)
     shift = quota._running()._ledger._store._clock  # type: ignore[attr-defined]
     shift.low, shift.high = shift.low - 500, shift.high - 500
     noticed = time.monotonic()
     assert make_quota(a=(2, 1.0)).snapshot()
-    (grant,) = _send(quota, 1)
+    (grant,) = send(quota, 1)
     assert grant.start_at >= noticed + 1.0
-    assert _send(make_quota(a=(2, 1.0)), 1)
+    assert send(make_quota(a=(2, 1.0)), 1)
 
 
 def test_clock_of_the_server_that_is_set_back_costs_a_window(make_quota: MakeQuota) -> None:
     """Rows that seem to lie a day ahead do not hold anybody for a day."""
     quota = make_quota(a=(2, 1.0))
-    _send(quota, 2)
+    send(quota, 2)
     shift = quota._running()._ledger._store._clock  # type: ignore[attr-defined]
     with psycopg.connect(str(quota.place), autocommit=True) as db:
         db.execute("UPDATE nightly_review_quota.uses SET at = at + 86400, sent = sent + 86400")
     shift.low, shift.high = shift.low + 86_400, shift.high + 86_400
     noticed = time.monotonic()
-    (grant,) = _send(quota, 1)
+    (grant,) = send(quota, 1)
     assert noticed + 1.0 <= grant.start_at
 
 
@@ -379,7 +366,7 @@ def test_commit_whose_answer_is_lost_grants_nothing(place: str, wire: Wire) -> N
         starts = []
         for _ in range(4):
             wire.lose = True
-            starts.append(_send(quota, 1)[0].start_at)
+            starts.append(send(quota, 1)[0].start_at)
             assert not wire.lose
         assert most_in_window(starts, 1.0) <= 2
         statistics = quota.statistics()
