@@ -10,7 +10,7 @@ from typing import Any
 from tasks.core.text_safety import ellipsize
 from tasks.core.upstream_facts import FailureFacts
 
-__all__ = ["Failures", "failure_head", "failure_sentence", "local_time"]
+__all__ = ["Failures", "failure_head", "failure_sentence", "failure_words", "local_time"]
 
 _SAID = 300
 """Characters of an example in a sentence."""
@@ -63,8 +63,13 @@ def failure_sentence(one: FailureFacts) -> str:
 
     The words are others': escape the sentence for where it is shown.
     """
-    said = "" if one["is_reply"] else one["said"].removeprefix(f"{one['reason']}: ")
+    said = "" if one["is_reply"] else failure_words(one)
     return failure_head(one) + (f': "{ellipsize(said, _SAID)}"' if said else "")
+
+
+def failure_words(one: FailureFacts) -> str:
+    """What was said, without the reason in front of it."""
+    return one["said"].removeprefix(f"{one['reason']}: ")
 
 
 def local_time(instant: str) -> str:

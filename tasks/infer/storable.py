@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from tasks.core.records import CallRow, Comment, Verdict
+from tasks.core.records import CallRow, Comment, Long, Verdict
 
 __all__ = ["misfits", "refuse_unstorable", "storable_row"]
 
 _SMALL = 2**31
 _VALUES = {one: attrgetter(*one.__slots__) for one in (Comment, Verdict, CallRow)}
-_LONG = ("_ms", "_tokens")
-"""Ends of the names of 64-bit columns; other whole numbers have 32 bits."""
+_LONG = {
+    name
+    for name, hint in get_type_hints(CallRow, include_extras=True).items()
+    if Long in {hint, *get_args(hint)}
+}
+"""The 64-bit columns; other whole numbers have 32 bits."""
 
 
 def refuse_unstorable(comments: Sequence[Comment], rows: Sequence[CallRow]) -> None:
@@ -56,7 +60,7 @@ def _is_plain(values: tuple[Any, ...]) -> bool:
 
 def _fits(name: str, value: Any) -> bool:
     if isinstance(value, int):
-        most = 2**63 if name.endswith(_LONG) else 2**31
+        most = 2**63 if name in _LONG else _SMALL
         return -most <= value < most
     if isinstance(value, str):
         return value.isascii() or _is_text(value)

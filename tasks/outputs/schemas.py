@@ -48,6 +48,7 @@ def _fields(record: type) -> list[pa.Field]:
     return [pa.field(name, _type(hint)) for name, hint in hints.items()]
 
 
+_COMMENT = _fields(Comment)
 _CALL = [field for field in _fields(CallRow) if field.name != "input_id"]
 
 REVIEWS = pa.schema(
@@ -61,7 +62,7 @@ REVIEWS = pa.schema(
         "input_sha256": _TEXT,
         "coverage": _TEXT,
         "coverage_reason": _TEXT,
-        "comments": pa.list_(_type(Comment)),
+        "comments": pa.list_(pa.struct(_COMMENT)),
         "calls": pa.list_(pa.struct(_CALL)),
         "expected": pa.list_(_type(Expected)),
         "extra": _TEXT,
@@ -77,7 +78,7 @@ COMMENTS = pa.schema(
     [
         pa.field("input_id", _TEXT),
         pa.field("run_id", _TEXT),
-        *[field for field in _fields(Comment) if field.name != "verdict"],
+        *[field for field in _COMMENT if field.name != "verdict"],
         *[pa.field(f"verdict_{field.name}", field.type) for field in _fields(Verdict)],
     ]
 )

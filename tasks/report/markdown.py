@@ -12,10 +12,9 @@ from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_lines, canary_note, canary_rows
 from tasks.report.findings import FindingsSummary
 from tasks.report.highlights import Highlight, Highlights, highlights
-from tasks.report.repositories import repository_tables
+from tasks.report.said_tables import said_tables
 from tasks.report.summary import ModelFigures, Summary
-from tasks.report.team_rules import rule_tables
-from tasks.report.upstream import UpstreamTable, upstream_tables
+from tasks.report.upstream import ReportTable
 from tasks.report.words import (
     budget_text,
     cost_text,
@@ -115,16 +114,13 @@ def _coverage(manifest: RunFacts) -> str:
 
 
 def _said(manifest: RunFacts) -> list[str]:
-    """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
-    found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
     return [
         f"## {one.title}\n\n{markdown_line(one.note)}\n\n{_rows_of(one)}"
-        for tables in found
-        for one in tables
+        for one in said_tables(manifest)
     ]
 
 
-def _rows_of(table: UpstreamTable) -> str:
+def _rows_of(table: ReportTable) -> str:
     """The table, or a line per row where its words would make it wider than the page."""
     if table.worded:
         return "\n".join(_worded(table.head, row) for row in table.rows)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tasks.core.manifest import RunFacts
-from tasks.report.upstream import UpstreamTable
+from tasks.report.upstream import ReportTable
 
 __all__ = ["rule_tables"]
 
 
-def rule_tables(manifest: RunFacts) -> list[UpstreamTable]:
+def rule_tables(manifest: RunFacts) -> list[ReportTable]:
     """One table, or none when the run had no rules."""
     rules = manifest.get("rules", [])
     if not rules:
@@ -25,7 +25,7 @@ def rule_tables(manifest: RunFacts) -> list[UpstreamTable]:
         "they were beyond max_rule_tokens."
     )
     head = ("rule", "inputs", "of them cut", "left out", "")
-    return [UpstreamTable("rules", "Team rules", note, head, rows)]
+    return [ReportTable("rules", "Team rules", note, head, rows)]
 
 
 def _count(number: int) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tasks.core.failures import local_time
+from tasks.core.failures import failure_words, local_time
 from tasks.core.manifest import RunFacts
 from tasks.core.upstream_facts import FailureFacts, UpstreamFacts
 
-__all__ = ["UpstreamTable", "upstream_tables"]
+__all__ = ["ReportTable", "upstream_tables"]
 
 
-class UpstreamTable(NamedTuple):
+class ReportTable(NamedTuple):
     """A table with plain cells; the words in it are others'."""
 
     id: str
@@ -24,14 +24,14 @@ class UpstreamTable(NamedTuple):
     """The last column has sentences of others, of any length: no table of Markdown, which does not break lines."""
 
 
-def upstream_tables(manifest: RunFacts) -> list[UpstreamTable]:
+def upstream_tables(manifest: RunFacts) -> list[ReportTable]:
     """The tables that have rows; none for a run that met nothing, or from before it was kept."""
     facts = manifest.get("upstream")
     found = [] if facts is None else _tables(facts)
     return [table for table in [*found, _batches(manifest)] if table.rows]
 
 
-def _batches(manifest: RunFacts) -> UpstreamTable:
+def _batches(manifest: RunFacts) -> ReportTable:
     rows = [
         (
             *(one["batch_id"], one["model"], one["app_id"], one["state"]),
@@ -46,16 +46,16 @@ def _batches(manifest: RunFacts) -> UpstreamTable:
         "What has no answer in them was asked again."
     )
     head = ("batch", "model", "app_id", "state", "answered", "refused", "note")
-    return UpstreamTable("batches", "Batches", note, head, rows)
+    return ReportTable("batches", "Batches", note, head, rows)
 
 
 def _said(one: FailureFacts) -> str:
     if one["is_reply"]:
         return f"a reply that could not be read: {one['said']}"
-    return one["said"].removeprefix(f"{one['reason']}: ")
+    return failure_words(one)
 
 
-def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
+def _tables(facts: UpstreamFacts) -> list[ReportTable]:
     goes_on = facts["goes_on_at"]
     again = f" The first one can go on at {local_time(goes_on)}: run again then." if goes_on else ""
     failures = [
@@ -75,20 +75,20 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
         for one in facts["holds"]
     ]
     return [
-        UpstreamTable(
+        ReportTable(
             *("failures", "Failed calls", "With one example of what was said."),
             ("calls", "reason", "model", "endpoint", "said"),
             failures,
             worded=True,
         ),
-        UpstreamTable(
+        ReportTable(
             *("closed", "Models that are closed"),
             "Refused whatever was asked, so no more was sent; a later run asks once more.",
             ("model", "endpoint", "last words"),
             closed,
             worded=True,
         ),
-        UpstreamTable(
+        ReportTable(
             *(
                 "holds",
                 "Holds and lowered limits",
@@ -98,7 +98,7 @@ def _tables(facts: UpstreamFacts) -> list[UpstreamTable]:
             holds,
             worded=True,
         ),
-        UpstreamTable(
+        ReportTable(
             *(
                 "adapted",
                 "Adapted requests",

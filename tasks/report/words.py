@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from tasks.core.manifest import RunFacts
+from tasks.core.manifest import CommitFacts, RunFacts
 from tasks.core.quotas import is_loopback
 from tasks.core.records import SEVERITIES
 from tasks.core.upstream_facts import BudgetRow, QuotaProof
@@ -18,6 +18,7 @@ __all__ = [
     "listed",
     "origin_text",
     "quota_sentence",
+    "range_text",
     "warnings_of",
     "ways_rows",
 ]
@@ -31,13 +32,17 @@ _MOST_WORDS = 8
 """Of a model's own words for a severity, those that are listed."""
 
 
+def range_text(commits: CommitFacts) -> str:
+    """`1a2b3c4..5d6e7f8`."""
+    return f"{commits['base'][:_SHORT]}..{commits['head'][:_SHORT]}"
+
+
 def origin_text(manifest: RunFacts) -> str:
     """`commits 1a2b3c4..5d6e7f8 in 12 files, started Tue 24 Nov 2026 01:30 UTC, run 20261124T013000-abc123`."""
     started = datetime.fromisoformat(manifest["started_at"]).astimezone(UTC)
     parts = [f"started {started:%a %d %b %Y %H:%M} UTC", f"run {manifest['run_id']}"]
     if commits := manifest.get("commits"):
-        ends = f"{commits['base'][:_SHORT]}..{commits['head'][:_SHORT]}"
-        parts.insert(0, f"commits {ends} in {commits['files']:,} files")
+        parts.insert(0, f"commits {range_text(commits)} in {commits['files']:,} files")
     if (limit := manifest.get("limit")) is not None:
         parts.append(f"only the first {limit:,} inputs (--limit)")
     return ", ".join(parts)

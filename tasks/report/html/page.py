@@ -30,6 +30,7 @@ from tasks.report.html import view
 from tasks.report.html.context import Context
 from tasks.report.html.panels import panels
 from tasks.report.html.rows import rows_json
+from tasks.report.said_tables import said_tables
 from tasks.report.summary import Summary
 from tasks.report.words import origin_text
 
@@ -109,7 +110,7 @@ def render(report: Report, library: TableLibrary) -> str:
         rows=rows_json(report.findings.worst, report.contexts),
         findings_shown=bool(report.findings.worst),
         findings_note=view.findings_note(report.findings),
-        said=view.said_tables(report.manifest),
+        said=said_tables(report.manifest),
         tables=view.report_tables(report.manifest, report.summary, report.quota),
         style=_ours(_STYLE),
         table_style=_ours(library.style),

@@ -11,10 +11,8 @@ from tasks.core.records import SEVERITIES
 from tasks.core.upstream_facts import QuotaProof
 from tasks.report.canaries import CANARY_HEAD, canary_note, canary_rows
 from tasks.report.findings import FindingsSummary
-from tasks.report.repositories import repository_tables
 from tasks.report.summary import ModelFigures, Summary
-from tasks.report.team_rules import rule_tables
-from tasks.report.upstream import upstream_tables
+from tasks.report.upstream import ReportTable
 from tasks.report.words import (
     budget_text,
     cost_text,
@@ -26,12 +24,10 @@ from tasks.report.words import (
 
 __all__ = [
     "Figure",
-    "ReportTable",
     "cards",
     "findings_note",
     "problems",
     "report_tables",
-    "said_tables",
 ]
 
 _SECOND = 1000.0
@@ -54,17 +50,6 @@ class Figure:
     label: str
     value: str
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTable:
-    """A table of figures."""
-
-    id: str
-    title: str
-    note: str
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
 
 
 def cards(manifest: RunFacts, summary: Summary, findings: FindingsSummary) -> list[Figure]:
@@ -168,16 +153,6 @@ def findings_note(findings: FindingsSummary) -> str:
     if findings.suppressed:
         note += f" {findings.suppressed:,} known false positives are left out."
     return note
-
-
-def said_tables(manifest: RunFacts) -> list[ReportTable]:
-    """Repositories; what failed, was held, closed and adapted, with the providers' words; rules."""
-    found = repository_tables(manifest), upstream_tables(manifest), rule_tables(manifest)
-    return [
-        ReportTable(one.id, one.title, one.note, one.head, one.rows)
-        for tables in found
-        for one in tables
-    ]
 
 
 def report_tables(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> list[ReportTable]:

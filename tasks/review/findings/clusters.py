@@ -10,9 +10,10 @@ Members are linked and kept, their text is never merged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from functools import cache
+from itertools import islice
 
 from tasks.core.records import SEVERITIES, Comment
 from tasks.review.inputs.texts import count_words, quote_key, shared_words
@@ -74,12 +75,15 @@ def _mark(group: list[Comment]) -> list[Comment]:
 def _join(comments: dict[str, Comment]) -> dict[str, str]:
     """Union-find over the links, strongest first; the root of each comment's cluster."""
     clusters = {name: {name} for name in comments}
-    pairs = list(_neighbours(comments))
+
     # Most comments have no neighbour, and their words are looked at by nobody.
-    compared = {name: _prepare(comments[name]) for name in {*chain.from_iterable(pairs)}}
-    for one, other in _links(pairs, compared):
+    @cache
+    def look(name: str) -> _Compared:
+        return _prepare(comments[name])
+
+    for one, other in _links(_neighbours(comments), look):
         if clusters[one] is clusters[other] or _same_check_twice(
-            clusters[one], clusters[other], compared
+            clusters[one], clusters[other], look
         ):
             continue
         merged = clusters[one] | clusters[other]
@@ -98,16 +102,20 @@ class _Compared:
     quote: str
 
 
+_Look = Callable[[str], _Compared]
+"""The comment of an id."""
+
+
 def _prepare(comment: Comment) -> _Compared:
     words = count_words(f"{comment.title} {comment.message}")
     return _Compared(comment, words, words.total(), quote_key(comment.existing_code))
 
 
-def _links(pairs: list[tuple[str, str]], comments: dict[str, _Compared]) -> list[tuple[str, str]]:
+def _links(pairs: Iterable[tuple[str, str]], look: _Look) -> list[tuple[str, str]]:
     # Ids break ties, so that the order of links is the same whatever order the comments came in.
     links: list[tuple[Strength, str, str]] = []
     for one, other in pairs:
-        strength = _strength(comments[one], comments[other])
+        strength = _strength(look(one), look(other))
         if strength is not None:
             links.append((strength, one, other))
     return [(one, other) for _, one, other in sorted(links)]
@@ -145,10 +153,10 @@ def _strength(one: _Compared, other: _Compared) -> Strength | None:
     )
 
 
-def _same_check_twice(one: set[str], other: set[str], comments: dict[str, _Compared]) -> bool:
+def _same_check_twice(one: set[str], other: set[str], look: _Look) -> bool:
     return any(
-        comments[a].comment.check_model == comments[b].comment.check_model
-        and not _repeats(comments[a], comments[b])
+        look(a).comment.check_model == look(b).comment.check_model
+        and not _repeats(look(a), look(b))
         for a in one
         for b in other
     )
