@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.shards.watchdog import exit_with_lifeline
+from flows.shards.watchdog import exit_with_worker
 from flows.ui.terminal import mute_prefect_console, mute_shard_console
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _main(name: str, root: str, run: str, attempt: str) -> None:
     # Before Prefect is imported, which takes seconds: the worker may be killed meanwhile.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     tidy = partial(shutil.rmtree, Path(root).parents[3], ignore_errors=True)
-    exit_with_lifeline(sys.stdin.fileno(), _GRACE, tidy)
+    exit_with_worker(sys.stdin.fileno(), _GRACE, tidy)
     mute_prefect_console()
     from tasks.core.paths import ShardPaths  # noqa: PLC0415
 

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from flows.setup.keys import resolve_keys
 from flows.shards.exit_report import ExitReport, write_exit_report
 from flows.shards.flow_run_states import note_flow_run
-from flows.shards.watchdog import ignore_further_sigterm
+from flows.shards.watchdog import calls_in_flight, ignore_further_sigterm
 from flows.ui.run_display import shard_name
 from flows.ui.run_log import EarlyLog, Log, into_run
 from tasks.core.files import write_json
@@ -163,7 +163,12 @@ def _open(
     ensure_open_files(run.threads)
     gc.set_threshold(_COLLECT_AFTER, *_OLDER)
     log.info("up to %d calls in flight", run.threads)
-    with open_shard_worker(shard, keys, log, threading.Event()) as worker, ignore_further_sigterm():
+    stop = threading.Event()
+    with (
+        calls_in_flight(),
+        open_shard_worker(shard, keys, log, stop) as worker,
+        ignore_further_sigterm(),
+    ):
         yield worker
 
 

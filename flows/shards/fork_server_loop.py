@@ -14,7 +14,7 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from multiprocessing import connection, get_context
@@ -68,7 +68,8 @@ def serve(control: socket.socket, life: Callable[[int, socket.socket], None] = l
             if channel is None:
                 # An interpreter that ends waits for its children, which may wait for the lifeline.
                 os._exit(0)
-            given = (life, control, own_end, lifeline, channel)
+            others = [one for _, one in children.values()]
+            given = (life, [control, *others], own_end, lifeline, channel)
             process = get_context("fork").Process(target=_begin, args=given)
             process.start()
             _tell(channel, process.pid or 0)
@@ -129,12 +130,13 @@ def _tell(channel: socket.socket, number: int) -> None:
 
 def _begin(
     life: Callable[[int, socket.socket], None],
-    control: socket.socket,
+    sockets: Iterable[socket.socket],
     own_end: int,
     *given: Any,
 ) -> None:
-    """Close what is the fork server's alone, and live."""
-    control.close()
+    """Close what is the fork server's, or another process's, and live: who waits for its end sees it."""
+    for one in sockets:
+        one.close()
     os.close(own_end)
     life(*given)
 

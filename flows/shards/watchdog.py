@@ -9,9 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import connection
 
-__all__ = ["exit_with_lifeline", "exit_with_parent", "ignore_further_sigterm"]
+__all__ = [
+    "calls_in_flight",
+    "exit_with_lifeline",
+    "exit_with_parent",
+    "exit_with_worker",
+    "ignore_further_sigterm",
+]
+
+_no_calls = threading.Event()
+_no_calls.set()
 
 
 def exit_with_parent(parent: int, grace: float = 10.0) -> None:
@@ -25,23 +35,43 @@ def exit_with_parent(parent: int, grace: float = 10.0) -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
 
-    _leave_after(gone, grace)
+    _leave_after(gone, partial(time.sleep, grace))
 
 
-def exit_with_lifeline(
-    lifeline: int, grace: float = 10.0, tidy: Callable[[], None] = lambda: None
-) -> None:
+def exit_with_lifeline(lifeline: int, grace: float = 10.0) -> None:
     """Exit when nobody is left who could write to a pipe, as `exit_with_parent` does without a parent.
 
-    The kernel closes the other end with the process that has it. `tidy` is called at the end then, and
-    only then.
+    The kernel closes the other end with the process that has it.
+    """
+    _leave_after(partial(connection.wait, [lifeline]), partial(time.sleep, grace))
+
+
+def exit_with_worker(lifeline: int, grace: float, tidy: Callable[[], None]) -> None:
+    """Exit with the last call in flight when nobody is left who could write to a pipe.
+
+    Another process goes on with the work, in the same flow run: this one tells Prefect nothing any
+    more, which takes seconds. `tidy` is called at the end then, and only then.
     """
 
     def gone() -> None:
         connection.wait([lifeline])
         atexit.register(tidy)
 
-    _leave_after(gone, grace, tidy)
+    def end() -> None:
+        _no_calls.wait(grace)
+        tidy()
+
+    _leave_after(gone, end)
+
+
+@contextmanager
+def calls_in_flight() -> Iterator[None]:
+    """What this process does in the block is ended in order, for as long as its `grace` lasts."""
+    _no_calls.clear()
+    try:
+        yield
+    finally:
+        _no_calls.set()
 
 
 @contextmanager
@@ -59,16 +89,13 @@ def ignore_further_sigterm() -> Iterator[None]:
         raise
 
 
-def _leave_after(
-    gone: Callable[[], object], grace: float, tidy: Callable[[], None] = lambda: None
-) -> None:
-    """Once `gone` returns, end this process: in order, or after `grace` seconds at once."""
+def _leave_after(gone: Callable[[], object], end: Callable[[], object]) -> None:
+    """Once `gone` returns, end this process: in order, or at once when `end` has returned."""
 
     def watch() -> None:
         gone()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(grace)
-        tidy()
+        end()
         os._exit(70)
 
     threading.Thread(target=watch, name="watchdog", daemon=True).start()

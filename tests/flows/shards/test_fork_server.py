@@ -79,6 +79,14 @@ say(fork_server.call(partial(abs, -1)))
 fork_server.prepare_call(partial(say, "for nobody"))
 say(f"{fork_server._prepared[0].pid}")
 """
+_BESIDE_OTHERS = """
+fork_server.fork_here()
+fork_server.prepare_call(partial(abs, 1))
+later = fork_server.start(partial(wait, sys.argv[1]), os.environ)
+await_file(sys.argv[1])
+say(fork_server.call(partial(abs, -1)))
+later.send_signal(signal.SIGKILL)
+"""
 _KILLED = """
 fork_server.fork_here()
 process = fork_server.start(partial(wait, sys.argv[1]), os.environ)
@@ -164,6 +172,11 @@ def test_a_call_that_was_prepared(tmp_path: Path) -> None:
     *told, left = [line for line in said if line != "for nobody"]
     assert told == ["prepared", "True", "False", "1"]
     await_condition(lambda: not Path(f"/proc/{left}/cwd").is_symlink(), "it is gone", 30)
+
+
+def test_an_answer_does_not_wait_for_processes_that_came_later(tmp_path: Path) -> None:
+    """They do not hold its channel open."""
+    assert _run(_START + _BESIDE_OTHERS, tmp_path, str(tmp_path / "ready")) == ["1"]
 
 
 def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
