@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.shards.watchdog import exit_with_worker
+from flows.shards.watchdog import deferred_sigterm, exit_with_worker
 from flows.ui.terminal import mute_prefect_console, mute_shard_console
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def _review(shard: ShardPaths, name: str, run: str, attempt: str) -> None:
     from flows.review_shard import review_alone, review_shard  # noqa: PLC0415
     from flows.setup.key_rules import check_permitted  # noqa: PLC0415
     from flows.shards.exit_report import reserve_exit_report, write_exit_report  # noqa: PLC0415
+    from flows.shards.flow_run_states import mark_crashed  # noqa: PLC0415
     from tasks.core.errors import ConfigError  # noqa: PLC0415
     from tasks.core.run import Run  # noqa: PLC0415
 
@@ -56,12 +57,17 @@ def _review(shard: ShardPaths, name: str, run: str, attempt: str) -> None:
     except ConfigError as error:
         write_exit_report(shard, error)
         return
-    flow_run = _flow_run(shard, run, attempt)
-    if flow_run is None:
-        review_alone(name, str(shard.root))
-        return
-    with handle_engine_signals():
-        run_flow(review_shard, flow_run, parameters={"name": name, "root": str(shard.root)})
+    try:
+        flow_run = _flow_run(shard, run, attempt)
+        if flow_run is None:
+            review_alone(name, str(shard.root))
+            return
+        with handle_engine_signals():
+            run_flow(review_shard, flow_run, parameters={"name": name, "root": str(shard.root)})
+    except SystemExit:
+        # Until Prefect handles signals, nobody else would say it: the run may be gone.
+        mark_crashed(shard, f"{name} was stopped as it began")
+        raise
 
 
 def _flow_run(shard: ShardPaths, run: str, attempt: str) -> FlowRun | None:
@@ -72,7 +78,9 @@ def _flow_run(shard: ShardPaths, run: str, attempt: str) -> FlowRun | None:
     if not run or not await_server(_PATIENCE):
         return None
     try:
-        return begin_flow_run(shard, run, attempt)
+        # Else it is made, and nobody knows its id.
+        with deferred_sigterm():
+            return begin_flow_run(shard, run, attempt)
     except Exception:  # noqa: BLE001 - whatever it is, the shard's work does not depend on it
         return None
 

@@ -11,11 +11,15 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Crashed
 
 from tasks.core.paths import ShardPaths
@@ -62,11 +66,29 @@ def _close(shard: ShardPaths, state: State[Any], *, finished_too: bool) -> None:
     if not server_answers():
         return
     with suppress(Exception), get_client(sync_client=True) as client:
-        flow_run_id = UUID(shard.flow_run.read_text())
-        now = client.read_flow_run(flow_run_id).state
-        if finished_too or now is None or not now.is_final():
-            client.set_flow_run_state(flow_run_id, state, force=True)
-        _close_tasks(client, flow_run_id, state)
+        for flow_run_id in _noted(shard) | _left(client, shard):
+            now = client.read_flow_run(flow_run_id).state
+            if finished_too or now is None or not now.is_final():
+                client.set_flow_run_state(flow_run_id, state, force=True)
+            _close_tasks(client, flow_run_id, state)
+
+
+def _noted(shard: ShardPaths) -> set[UUID]:
+    return {UUID(shard.flow_run.read_text())} if shard.flow_run.exists() else set()
+
+
+def _left(client: SyncPrefectClient, shard: ShardPaths) -> set[UUID]:
+    """Of the shard in this run; one that was told to stop may not have left the id of its own."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return set()
+    made = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_OPEN)),
+        )
+    )
+    return {one.id for one in made if one.parameters.get("name") == shard.root.name}
 
 
 def _close_tasks(client: SyncPrefectClient, flow_run_id: UUID, state: State[Any]) -> None:

@@ -14,6 +14,7 @@ from multiprocessing import connection
 
 __all__ = [
     "calls_in_flight",
+    "deferred_sigterm",
     "exit_with_lifeline",
     "exit_with_parent",
     "exit_with_worker",
@@ -72,6 +73,19 @@ def calls_in_flight() -> Iterator[None]:
         yield
     finally:
         _no_calls.set()
+
+
+@contextmanager
+def deferred_sigterm() -> Iterator[None]:
+    """A SIGTERM that comes in the block is heard at its end."""
+    told: list[int] = []
+    earlier = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    if told:
+        signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager
