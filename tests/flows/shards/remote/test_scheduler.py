@@ -86,8 +86,9 @@ def test_a_stop_ends_the_waiting(nowhere: str) -> None:
 def test_a_run_without_workers_ends_after_its_patience() -> None:
     """Not at once, and with a sentence that says what to start."""
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=0, protocol="tcp", processes=False, dashboard_address="127.0.0.1:0"
-    ) as cluster:
+        n_workers=0, protocol="tcp", host="127.0.0.1", processes=False,
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:  # fmt: skip
         settings = WorkersSettings(scheduler=cluster.scheduler_address, worker_patience=0)
         with Client(settings.scheduler, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             assert check_scheduler(settings) == (0, 0, 0)

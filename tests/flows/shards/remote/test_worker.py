@@ -31,8 +31,10 @@ def test_what_nobody_wants_is_noticed(how: str) -> None:
     _ran.clear()
     _ended.clear()
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
-    ) as cluster:
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0",
+        # Else it looks for an address that reaches the internet, and warns where there is none.
+        host="127.0.0.1", protocol="tcp",
+    ) as cluster:  # fmt: skip
         client = Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
         future = client.submit(_until_unwanted, "task", key="task", pure=False)  # type: ignore[no-untyped-call]
         assert _ran.wait(10)
