@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import time
 from datetime import UTC, datetime
@@ -23,7 +25,7 @@ from tests.operations.workers.nights import (
     last_send,
     leave_nothing,
 )
-from tests.runs import numbered
+from tests.runs import await_condition, numbered
 
 
 @pytest.mark.chaos  # Prefect on SQLite may stall for a minute when all end at once on a busy machine
@@ -46,6 +48,40 @@ def test_stopped_run_takes_its_workers_along(
     assert workers.logs().count("Traceback") == told
     assert "Traceback" not in complained
     assert_within(2, sent, f"signal {number} to the run: last send")
+
+
+@pytest.mark.chaos
+def test_shard_that_is_told_to_stop_as_it_begins(
+    workers: Workers, job: Job, tight: Sandbox, tmp_path: Path
+) -> None:
+    """Its flow run is made and not entered, and the run is gone: it is Crashed, and not Pending for ever."""
+    workers.kill("two")
+    since = datetime.now(UTC)
+    process = job.start(numbered(tmp_path / "inputs.jsonl", INPUTS))
+    await_condition(lambda: bool(workers.shards("one")), "the process of a shard")
+    (shard,) = workers.shards("one")
+    _await_flow_run(workers.folder / "one" / "tmp")
+    os.kill(shard, signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    await_condition(lambda: _is_told(shard), "its worker tells it to stop")
+    os.kill(shard, signal.SIGCONT)
+    leave_nothing(workers, since, {"Crashed"})
+    assert tight.stats()["requests"] == 0
+
+
+def _await_flow_run(folder: Path) -> None:
+    """Wait until the id of a shard's flow run is below the folder, and not 20 ms longer."""
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("review-shard-*/*/*/*/*/flow_run.txt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def _is_told(pid: int) -> bool:
+    """Whether SIGTERM waits for a process that is stopped."""
+    (waiting,) = re.findall(r"ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(waiting, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.chaos
