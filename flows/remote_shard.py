@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.shards.process_end import GRACE
 from flows.shards.watchdog import deferred_sigterm, exit_with_worker
 from flows.ui.terminal import mute_prefect_console, mute_shard_console
 
@@ -21,18 +22,12 @@ if TYPE_CHECKING:
 
     from tasks.core.paths import ShardPaths
 
-_GRACE = 25.0
-"""Seconds for the calls in flight once the worker is gone."""
-
-_PATIENCE = 10.0
-"""Seconds that Prefect's server may be restarting before the shard works without it."""
-
 
 def _main(name: str, root: str, run: str, attempt: str) -> None:
     # Before Prefect is imported, which takes seconds: the worker may be killed meanwhile.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     tidy = partial(shutil.rmtree, Path(root).parents[3], ignore_errors=True)
-    exit_with_worker(sys.stdin.fileno(), _GRACE, tidy)
+    exit_with_worker(sys.stdin.fileno(), GRACE, tidy)
     mute_prefect_console()
     from tasks.core.paths import ShardPaths  # noqa: PLC0415
 
@@ -75,7 +70,7 @@ def _flow_run(shard: ShardPaths, run: str, attempt: str) -> FlowRun | None:
     from flows.shards.remote.flow_runs import begin_flow_run  # noqa: PLC0415
     from tasks.report.server_health import await_server  # noqa: PLC0415
 
-    if not run or not await_server(_PATIENCE):
+    if not run or not await_server():
         return None
     try:
         # Else it is made, and nobody knows its id.

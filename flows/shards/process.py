@@ -19,21 +19,12 @@ from prefect.utilities.callables import cloudpickle_wrapped_call
 
 from flows.shards import fork_server
 from flows.shards.fork_server import UNKNOWN_EXIT, EarlyCall, ShardProcess
+from flows.shards.process_end import await_end
 from flows.ui.terminal import mute_shard_console
 from tasks.core.paths import ShardPaths
 from tasks.report.server_health import await_server
 
-__all__ = ["GRACE", "end_process", "start_early", "start_process", "watch_process"]
-
-GRACE = 25.0
-"""Seconds that a shard gets to end its calls in flight when the run is stopped."""
-
-_FINISH_SECONDS = 10.0
-"""Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
-
-_PATIENCE = 10.0
-"""Seconds that a server may be restarting before a shard starts without it."""
-
+__all__ = ["end_process", "start_early", "start_process", "watch_process"]
 
 _TURN = threading.Lock()
 """
@@ -61,7 +52,7 @@ def start_process(
     `early` is its process that is at work already.
     """
     parameters = {"name": name, "root": str(shard.root)}
-    if not await_server(_PATIENCE):
+    if not await_server():
         return _start(partial(_alone, **parameters), early)
     settings, context = get_current_settings(), serialize_context()
     call = cloudpickle_wrapped_call(
@@ -135,17 +126,12 @@ def _subflow(parameters: dict[str, Any], context: dict[str, Any], heartbeat: int
 
 def watch_process(process: ShardProcess, shard: ShardPaths, stopping: Callable[[], bool]) -> None:
     """Wait until the process ends; end it when the run is being stopped, or when it stays after its work."""
-    finished = 0.0
-    while process.is_alive():
-        process.join(0.25)
-        if stopping():
-            process.terminate()
-            process.join(GRACE)
-            return
-        if not finished and shard.done.exists():
-            finished = time.monotonic()
-        if finished and time.monotonic() - finished > _FINISH_SECONDS:
-            return
+
+    def join(seconds: float) -> bool:
+        process.join(seconds)
+        return not process.is_alive()
+
+    await_end(join, process.terminate, shard.done, stopping)
 
 
 def end_process(process: ShardProcess) -> None:

@@ -25,13 +25,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.shards.exit_report import ExitReport, read_exit_report, reserve_exit_report
 from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed
 from flows.shards.fork_server import ShardProcess
-from flows.shards.process import (
-    GRACE,
-    end_process,
-    start_early,
-    start_process,
-    watch_process,
-)
+from flows.shards.process import end_process, start_early, start_process, watch_process
+from flows.shards.process_end import GRACE
 from tasks.core.errors import OutputError, ReviewError, SchedulerGone, StateError, UserError
 from tasks.core.failures import local_time
 from tasks.core.paths import ShardPaths

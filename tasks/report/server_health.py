@@ -16,6 +16,9 @@ __all__ = ["await_server", "server_answers"]
 _PATIENCE = 5.0
 """Seconds for one look."""
 
+_RESTART = 10.0
+"""Seconds that a server may be restarting before a shard works without it."""
+
 
 def server_answers() -> bool:
     """Whether the server of this process's settings answers now."""
@@ -23,7 +26,7 @@ def server_answers() -> bool:
         return client.api_healthcheck() is None
 
 
-def await_server(seconds: float) -> bool:
+def await_server(seconds: float = _RESTART) -> bool:
     """Wait for a server that is being restarted, at most `seconds`; whether it answers then."""
     deadline = time.monotonic() + seconds
     while not server_answers():

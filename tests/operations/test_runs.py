@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Suspended
 
-from flows.shards.process import GRACE
+from flows.shards.process_end import GRACE
 from tasks.upstream.journal import open_journal
 from tests.operations.conftest import SLOW, Evening
 from tests.operations.stack import KEYS, Operator

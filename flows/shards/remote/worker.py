@@ -12,27 +12,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from distributed import Reschedule, Status, Worker, get_worker
 
+from flows.shards.process_end import await_end
 from flows.shards.remote.parcel import Outcome, Parcel, pack, topic, unpack
 from tasks.core.files import read_json
 from tasks.core.paths import ShardPaths
 
 __all__ = ["is_wanted", "work"]
 
-_GRACE = 25.0
-"""Seconds that a shard gets to end its calls in flight."""
-
-_FINISH_SECONDS = 10.0
-"""Seconds that a finished shard gets to tell Prefect so; a server that is gone takes longer."""
-
-_GLANCE = 0.25
 _TELL = 1.0
-"""Seconds between looks, and between two events with what is new of the shard."""
+"""Seconds between two events with what is new of the shard."""
 
 
 def work(parcel: Parcel) -> Outcome:
@@ -47,8 +42,6 @@ def work(parcel: Parcel) -> Outcome:
         shard.root.mkdir(parents=True)
         unpack({shard.settings.name: parcel.settings}, shard.settings.parent)
         unpack({shard.inputs.name: parcel.inputs}, shard.root)
-        if not is_wanted(worker, parcel.attempt):
-            raise Reschedule
         code, wanted = _run(worker, parcel, shard)
         if not wanted:
             raise Reschedule
@@ -87,30 +80,24 @@ def _watch(
     process: subprocess.Popen[bytes], worker: Worker, parcel: Parcel, shard: ShardPaths
 ) -> bool:
     """Wait until the process has ended, or stays after its work; False: nobody wants it any more."""
-    known: dict[str, Any] = {}
-    told, finished = 0.0, 0.0
-    while process.poll() is None:
-        if not is_wanted(worker, parcel.attempt):
-            _end(process)
-            return False
-        time.sleep(_GLANCE)
+    known, told = dict[str, Any](), 0.0
+
+    def join(seconds: float) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.returncode is not None
+
+    def look() -> None:
+        nonlocal known, told
         now = time.monotonic()
         if now - told > _TELL and (news := _told(shard)) != known:
             _tell(worker, parcel, news)
             told, known = now, news
-        if not finished and shard.done.exists():
-            finished = now
-        if finished and now - finished > _FINISH_SECONDS:
-            break
-    return True
 
+    def unwanted() -> bool:
+        return not is_wanted(worker, parcel.attempt)
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    return await_end(join, process.terminate, shard.done, unwanted, look)
 
 
 def _told(shard: ShardPaths) -> dict[str, Any]:
