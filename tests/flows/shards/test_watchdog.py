@@ -17,7 +17,7 @@ from tests.runs import await_condition
 
 def test_sigterm_is_heard_at_the_end_of_the_block() -> None:
     """What is made in the block is known when it is heard, and it is heard once."""
-    heard, made = [], []
+    heard, made = list[list[str]](), list[str]()
     earlier = signal.signal(signal.SIGTERM, lambda *_: heard.append(list(made)))
     try:
         with deferred_sigterm():
