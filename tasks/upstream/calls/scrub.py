@@ -12,6 +12,7 @@ import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -121,7 +122,9 @@ _SAID = ("content", "model", "finish_reason", "request_id", "refusal")
 def scrubbed_reply(reply: Reply, scrub: Scrubber) -> Reply:
     """A reply of an upstream that repeats what it was sent, on its way in."""
     masked = {name: scrub.known(said) for name in _SAID if (said := getattr(reply, name))}
-    changed = {name: said for name, said in masked.items() if said != getattr(reply, name)}
+    changed: dict[str, Any] = {
+        name: said for name, said in masked.items() if said != getattr(reply, name)
+    }
     return replace(reply, **changed) if changed else reply
 
 
