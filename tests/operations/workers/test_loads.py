@@ -87,7 +87,7 @@ def test_what_a_shard_costs(
     workers: Workers, make_job: MakeJob, sandbox: Sandbox, tmp_path: Path, database: str
 ) -> None:
     """CPU of everybody for shards of one input each: most of it is the start of their processes."""
-    shards = 16
+    shards = 8
     text = review_toml(sandbox.base_url, workers.address, database)
     job = make_job(text.replace("shards = 2", f"shards = {shards}"))
     workers.await_places(2)
