@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flows.shards.process_end import GRACE
 from flows.shards.watchdog import deferred_sigterm, exit_with_worker
 from flows.ui.terminal import mute_prefect_console, mute_shard_console
+from tasks.core.imports import quick_exit, quick_imports
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -28,6 +29,7 @@ def _main(name: str, root: str, run: str, attempt: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     tidy = partial(shutil.rmtree, Path(root).parents[3], ignore_errors=True)
     exit_with_worker(sys.stdin.fileno(), GRACE, tidy)
+    quick_exit()
     mute_prefect_console()
     from tasks.core.paths import ShardPaths  # noqa: PLC0415
 
@@ -35,15 +37,16 @@ def _main(name: str, root: str, run: str, attempt: str) -> None:
 
 
 def _review(shard: ShardPaths, name: str, run: str, attempt: str) -> None:
-    from prefect.engine import handle_engine_signals  # noqa: PLC0415
-    from prefect.flow_engine import run_flow  # noqa: PLC0415
+    with quick_imports():
+        from prefect.engine import handle_engine_signals  # noqa: PLC0415
+        from prefect.flow_engine import run_flow  # noqa: PLC0415
 
-    from flows.review_shard import review_alone, review_shard  # noqa: PLC0415
-    from flows.setup.key_rules import check_permitted  # noqa: PLC0415
-    from flows.shards.exit_report import reserve_exit_report, write_exit_report  # noqa: PLC0415
-    from flows.shards.flow_run_states import mark_crashed  # noqa: PLC0415
-    from tasks.core.errors import ConfigError  # noqa: PLC0415
-    from tasks.core.run import Run  # noqa: PLC0415
+        from flows.review_shard import review_alone, review_shard  # noqa: PLC0415
+        from flows.setup.key_rules import check_permitted  # noqa: PLC0415
+        from flows.shards.exit_report import reserve_exit_report, write_exit_report  # noqa: PLC0415
+        from flows.shards.flow_run_states import mark_crashed  # noqa: PLC0415
+        from tasks.core.errors import ConfigError  # noqa: PLC0415
+        from tasks.core.run import Run  # noqa: PLC0415
 
     mute_shard_console()
     reserve_exit_report(shard)
