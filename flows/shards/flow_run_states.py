@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +25,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Crashed
 
 from tasks.core.paths import ShardPaths
-from tasks.report.server_health import server_answers
+from tasks.report.server_health import await_server, server_answers
 
 __all__ = [
     "close_earlier_tasks",
@@ -31,7 +33,11 @@ __all__ = [
     "mark_completed",
     "mark_crashed",
     "note_flow_run",
+    "say_again",
 ]
+
+_unsaid: list[Callable[[], bool]] = []
+"""What sets the last state of a flow run whose server was away; the oldest first."""
 
 _OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
@@ -62,19 +68,34 @@ def close_earlier_tasks(client: SyncPrefectClient, flow_run: FlowRun) -> None:
 
 
 def _close(shard: ShardPaths, state: State[Any], *, finished_too: bool) -> None:
-    # What cannot be said now, the automation for lost runs will say.
-    if not server_answers():
-        return
-    with suppress(Exception), get_client(sync_client=True) as client:
-        for flow_run_id in _noted(shard) | _left(client, shard):
-            now = client.read_flow_run(flow_run_id).state
-            if finished_too or now is None or not now.is_final():
-                client.set_flow_run_state(flow_run_id, state, force=True)
-            _close_tasks(client, flow_run_id, state)
+    noted = set[UUID]()
+    with suppress(OSError, ValueError):  # it was killed before, or as it left its id
+        noted.add(UUID(shard.flow_run.read_text()))
+    end = partial(_end, shard, noted, state, finished_too=finished_too)
+    if not (server_answers() and end()):
+        _unsaid.append(end)
 
 
-def _noted(shard: ShardPaths) -> set[UUID]:
-    return {UUID(shard.flow_run.read_text())} if shard.flow_run.exists() else set()
+def say_again() -> None:
+    """Set what a server that is being restarted has not taken; what remains, the automation for lost runs sets."""
+    unsaid, _unsaid[:] = _unsaid[::-1], []
+    if unsaid and await_server():
+        for end in unsaid:
+            end()
+
+
+def _end(shard: ShardPaths, noted: set[UUID], state: State[Any], *, finished_too: bool) -> bool:
+    """Set the last state of a shard's flow runs and of their task runs; False: the server did not take it."""
+    try:
+        with get_client(sync_client=True) as client:
+            for flow_run_id in noted | _left(client, shard):
+                now = client.read_flow_run(flow_run_id).state
+                if finished_too or now is None or not now.is_final():
+                    client.set_flow_run_state(flow_run_id, state, force=True)
+                _close_tasks(client, flow_run_id, state)
+    except Exception:  # noqa: BLE001 - whatever it is, the shard's work does not depend on it
+        return False
+    return True
 
 
 def _left(client: SyncPrefectClient, shard: ShardPaths) -> set[UUID]:

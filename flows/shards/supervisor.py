@@ -23,7 +23,7 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.shards.exit_report import ExitReport, read_exit_report, reserve_exit_report
-from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed
+from flows.shards.flow_run_states import mark_cancelled, mark_completed, mark_crashed, say_again
 from flows.shards.fork_server import ShardProcess
 from flows.shards.process import end_process, start_early, start_process, watch_process
 from flows.shards.process_end import GRACE
@@ -203,6 +203,8 @@ def run_shards(
                 with suppress(Exception):
                     future.wait()
             raise
+        finally:
+            say_again()
     if _hopeless:
         raise _hopeless[0]
     states = {name: future.state for name, future in futures.items()}

@@ -75,7 +75,7 @@ def _peaks(run: Process, pids: dict[str, int]) -> dict[str, int]:
     while run.poll() is None:
         assert time.monotonic() < deadline
         for name, pid in {**pids, "run": run.pid}.items():
-            with suppress(OSError, AttributeError):
+            with suppress(OSError, TypeError):  # it has just ended
                 status = Path(f"/proc/{pid}/status").read_text()
                 most = re.search(r"VmHWM:\s*(\d+)", status)
                 peaks[name] = max(peaks[name], int(most[1]) // 1024)
