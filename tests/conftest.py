@@ -21,6 +21,7 @@ from subprocess import PIPE, Popen
 from typing import NamedTuple
 
 import pytest
+from execnet import XSpec
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -32,6 +33,7 @@ from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests import warm
 from tests.postgres import Postgres, start_postgres
+from tests.worker_server import worker_server
 
 # How long a machine takes to make inputs says how busy it is, and nothing of the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,6 +66,15 @@ class _Places(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
     """For --dist load; see `_Places`."""
     return _Places(config, log)
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
+    """The workers are forked from one process that has collected already."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    command = stack.enter_context(worker_server(config.args))
+    for spec in specs:
+        spec.python = command
 
 
 _EVENING = ("test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs")
