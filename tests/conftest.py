@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,8 +33,8 @@ from flows.cli.main import main
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests import warm
+from tests.forking import forking
 from tests.postgres import Postgres, start_postgres
-from tests.worker_server import worker_server
 
 # How long a machine takes to make inputs says how busy it is, and nothing of the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -68,13 +69,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places
     return _Places(config, log)
 
 
+_FORKED = pytest.StashKey[list[str]]()
+"""The command that a worker starts what it forks commands of with."""
+
+
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
-    """The workers are forked from one process that has collected already."""
+    """The workers are forked of one process, and what they fork commands of, see tests/warm.py, of another."""
     stack = ExitStack()
     config.add_cleanup(stack.close)
-    command = stack.enter_context(worker_server(config.args))
+    worker = stack.enter_context(forking("tests.worker_server", *config.args))
+    config.stash[_FORKED] = stack.enter_context(forking("tests.warm"))
     for spec in specs:
-        spec.python = command
+        spec.python = shlex.join(worker)
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a worker of the second one."""
+    node.workerinput["interpreter"] = node.config.stash[_FORKED]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As told."""
+    if told := getattr(config, "workerinput", None):
+        warm.interpreter[:] = told["interpreter"]
 
 
 _EVENING = ("test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs")
