@@ -57,6 +57,15 @@ class _Places(LoadScopeScheduling):
             return "operations"
         return nodeid if path.startswith("tests/end_to_end/") else path
 
+    def remove_node(self, node: WorkerController) -> str | None:
+        """As in xdist, which has a test that ended its process begun again and again: here it is over."""
+        for tests in self.assigned_work[node].values():
+            for name in [name for name, over in tests.items() if not over]:
+                tests[name] = True
+                super().remove_node(node)
+                return name
+        return super().remove_node(node)
+
     def _reschedule(self, node: WorkerController) -> None:
         """As in xdist, which lets two tests wait behind one that takes minutes: here it is one."""
         waiting = self.workqueue and self._pending_of(self.assigned_work[node]) > 1

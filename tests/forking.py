@@ -62,6 +62,11 @@ class _Forked:
     """A file that is ready when it has ended."""
     channel: socket.socket
 
+    @property
+    def watched(self) -> tuple[int, socket.socket]:
+        """What is ready when something is to be done."""
+        return self.end, self.channel
+
     def look_after(self, ready: Sequence[object]) -> bool:
         """Whether it goes on; one whose client was killed is killed."""
         if self.channel in ready:
@@ -84,40 +89,62 @@ def fork_for_clients(number: int) -> bool:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     forked: list[_Forked] = []
     with socket.socket(fileno=number) as listener:
-        while True:
-            ready = wait(
-                [0, listener, *(part for one in forked for part in (one.end, one.channel))]
-            )
-            if 0 in ready:
-                return False
+        while 0 not in (
+            ready := wait([0, listener, *(one for each in forked for one in each.watched)])
+        ):
             forked = [one for one in forked if one.look_after(ready)]
-            if listener in ready:
-                channel, _ = listener.accept()
-                size, pipes, _, _ = socket.recv_fds(channel, 8, 3)
-                told = channel.recv(int.from_bytes(size, "little"), socket.MSG_WAITALL)
-                pid = os.fork()
-                if not pid:
-                    break
-                channel.sendall(b"+")
-                for pipe in pipes:
-                    os.close(pipe)
-                forked.append(_Forked(pid, os.pidfd_open(pid), channel))
-    channel.close()
+            if listener not in ready or (asked := _accept(listener)) is None:
+                continue
+            pid = os.fork()
+            if not pid:
+                break
+            forked.append(asked.forked(pid))
+        else:
+            return False
     for one in forked:
         one.channel.close()
         os.close(one.end)
-    _be_as_told(told, pipes)
+    asked.become()
     return True
 
 
-def _be_as_told(told: bytes, pipes: Sequence[int]) -> None:
-    for number, pipe in enumerate(pipes):
-        os.dup2(pipe, number)
-        os.close(pipe)
-    folder, *variables = told.split(b"\0")
-    os.chdir(folder)
-    os.environb.clear()
-    os.environb.update(tuple(one.split(b"=", 1)) for one in variables)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    gc.enable()
-    random.seed()  # not the same in each
+def _accept(listener: socket.socket) -> _Asked | None:
+    """What a client asks; nothing of one that was ended meanwhile."""
+    channel, _ = listener.accept()
+    with suppress(ConnectionError):
+        size, pipes, _, _ = socket.recv_fds(channel, 8, 3)
+        told = channel.recv(int.from_bytes(size, "little"), socket.MSG_WAITALL)
+        if told:
+            return _Asked(channel, pipes, told)
+    channel.close()
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    channel: socket.socket
+    pipes: Sequence[int]
+    told: bytes
+    """The folder and each variable, with zeros between."""
+
+    def forked(self, pid: int) -> _Forked:
+        """For the server: the process that is forked for it."""
+        for pipe in self.pipes:
+            os.close(pipe)
+        with suppress(BrokenPipeError):
+            self.channel.sendall(b"+")
+        return _Forked(pid, os.pidfd_open(pid), self.channel)
+
+    def become(self) -> None:
+        """For that process: be as the client is."""
+        self.channel.close()
+        for number, pipe in enumerate(self.pipes):
+            os.dup2(pipe, number)
+            os.close(pipe)
+        folder, *variables = self.told.split(b"\0")
+        os.chdir(folder)
+        os.environb.clear()
+        os.environb.update(tuple(one.split(b"=", 1)) for one in variables)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        gc.enable()
+        random.seed()  # not the same in each
