@@ -179,6 +179,19 @@ def _copy(one: socket.socket, other: socket.socket) -> None:
 # -- a private authority ----------------------------------------------------------------------------
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @dataclass(frozen=True)
 class Authority:
     """A certificate for the endpoint, and the file with that of the authority which signed it."""
@@ -189,38 +202,44 @@ class Authority:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A company's own authority."""
-    folder = tmp_path_factory.mktemp("authority")
+    """A company's own authority, with the extensions that RFC 5280 asks for."""
+    return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+def make_authority(folder: Path, *, identified: bool = True) -> Authority:
+    """An authority; unless `identified`, what it signs does not say with which of its keys."""
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Company authority")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    ca = _certificate(
-        ca_name, ca_key, ca_name, ca_key, x509.BasicConstraints(ca=True, path_length=0)
-    )
+    ca = _certificate(ca_name, ca_key, ca_name)
+    ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    ca = ca.add_extension(_SIGNS_CERTIFICATES, critical=True)
     hosts = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    leaf = _certificate(name, key, ca_name, ca_key, x509.SubjectAlternativeName(hosts))
+    leaf = _certificate(name, key, ca_name)
+    leaf = leaf.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+    if identified:
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        leaf = leaf.add_extension(signer, critical=False)
     pem = serialization.Encoding.PEM
     plain = serialization.NoEncryption()
-    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    signed = [one.sign(ca_key, hashes.SHA256()).public_bytes(pem) for one in (ca, leaf)]
+    (folder / "ca.pem").write_bytes(signed[0])
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "server.pem").write_bytes(leaf.public_bytes(pem) + secret)
+    (folder / "server.pem").write_bytes(signed[1] + secret)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "server.pem")
     return Authority(folder / "ca.pem", tls)
 
 
 def _certificate(
-    name: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    signer: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
-) -> x509.Certificate:
+    name: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - dt.timedelta(days=1))
     builder = builder.not_valid_after(now + dt.timedelta(days=1))
-    return builder.add_extension(extension, critical=False).sign(signer, hashes.SHA256())
+    subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return builder.add_extension(subject, critical=False)
 
 
 @pytest.fixture(autouse=True)
@@ -340,6 +359,23 @@ def test_a_private_authority(authority: Authority, open_call: OpenCaller, ask: A
 
     assert "certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE" in said
     assert len(endpoint.seen) == 1
+
+
+def test_an_authority_that_does_not_name_its_key(
+    tmp_path: Path, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Python before 3.13 takes its certificates; later ones do not, and the message says so."""
+    authority = make_authority(tmp_path, identified=False)
+    with serve_model(authority.tls) as endpoint:
+        url = f"https://127.0.0.1:{endpoint.port}/v1"
+        app_id = AppId("a0", url, http=HttpOptions(ca_file=str(authority.ca_file)))
+        caller = open_call(app_ids=[app_id], keys={"a0": SecretStr("key-of-a0")}, limits=ONE_TRY)
+        if ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT:
+            said = failure(caller, ask("q"))
+            assert "breaks a rule of RFC 5280 which Python 3.13 and later enforce" in said
+            assert "Missing Authority Key Identifier" in said
+        else:
+            assert caller.call(ask("q")).content
 
 
 def test_a_proxy_for_http(open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
 from tasks.core.files import make_private, private_folder
 from tasks.upstream.journal.locks import Locks
@@ -61,12 +62,14 @@ class SqliteJournalStore:
         self.path = path
         self._patience = patience
         self._locks = self._open_locks()
-        with self._locks.writing():
-            self.writing = self._open_writing()
-            self._files = self._identities()
-        # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
-        # lock meanwhile would keep all others waiting until he gets it back.
-        self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
+        with closed_on_error(self._locks):
+            with self._locks.writing():
+                self.writing = self._open_writing()
+                self._files = self._identities()
+            # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held
+            # a lock meanwhile would keep all others waiting until he gets it back.
+            with closed_on_error(self.writing):
+                self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
         self._write_lock = threading.Lock()
         self._has_written = False
         self._log = LogWatch(path)
@@ -148,7 +151,8 @@ class SqliteJournalStore:
                 name.unlink(missing_ok=True)
         make_private(self.path)
         connection = open_database(self.path)
-        connection.execute(self._patience.pragma)
+        with closed_on_error(connection):
+            connection.execute(self._patience.pragma)
         return connection
 
     def _identities(self) -> list[tuple[int, int] | None]:
@@ -175,24 +179,32 @@ class SqliteJournalStore:
             raise StateError(msg) from error
 
     def _carry_over(self) -> None:
-        old, old_locks = self.writing, self._locks
-        locks = self._open_locks()
-        with locks.writing():
-            moved = _identity(self.path) != self._files[0]
-            if moved:
-                self._drop_old_log()
-            writing = self._open_writing()
-            if moved:
-                _LOGGER.warning(_CARRIED, self.path, self._copy(old, writing))
+        old_locks, locks = self._locks, self._open_locks()
+        with closed_on_error(locks):
+            with locks.writing():
+                writing = self._open_carried()
+            self._switch(writing)
         self._locks = locks
-        self._switch(writing)
         old_locks.close()
+
+    def _open_carried(self) -> sqlite3.Connection:
+        """The file that is there now, with what the one before it held."""
+        moved = _identity(self.path) != self._files[0]
+        if moved:
+            self._drop_old_log()
+        writing = self._open_writing()
+        with closed_on_error(writing):
+            if moved:
+                _LOGGER.warning(_CARRIED, self.path, self._copy(self.writing, writing))
+        return writing
 
     def _switch(self, writing: sqlite3.Connection) -> None:
         """Go on in the file that is there now."""
+        with closed_on_error(writing):
+            readers = deque([open_database(self.path)])
         old, old_readers = self.writing, self._readers
         self.writing, self._files = writing, self._identities()
-        self._readers = deque([open_database(self.path)])
+        self._readers = readers
         # Readers at work close theirs when they see that the stack is another one.
         while old_readers:
             old_readers.pop().close()
