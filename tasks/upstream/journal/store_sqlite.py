@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
-from tasks.core.files import make_private, private_folder
+from tasks.core.files import is_there, make_private, private_folder
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.log import LogWatch, RecentRows
 from tasks.upstream.journal.recover import check, restore_recent
@@ -146,7 +146,7 @@ class SqliteJournalStore:
 
     def _open_writing(self) -> sqlite3.Connection:
         """Make the file, with the right to write; a log whose file is gone belongs to nothing."""
-        if not self.path.exists():
+        if not is_there(self.path):
             for name in _beside(self.path):
                 name.unlink(missing_ok=True)
         make_private(self.path)

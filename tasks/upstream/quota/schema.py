@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
-from tasks.core.files import make_private
+from tasks.core.files import is_there, make_private
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.locks import FileLock
 from tasks.upstream.quota.statements import ledger_tables
@@ -61,7 +61,7 @@ def open_ledger(path: Path, lock: FileLock) -> sqlite3.Connection:
 
 def _open(path: Path, lock: FileLock) -> sqlite3.Connection:
     boot, note = clock.boot_id(), lock.note
-    known = path.exists() and path.stat().st_size > 0
+    known = is_there(path) and path.stat().st_size > 0
     db = _existing(path) if known else None
     if db is None:
         lost = known or bool(note)
