@@ -123,15 +123,17 @@ class SqliteJournalStore:
         yield from check(self.path)
 
     def close(self) -> None:
-        if self._has_written:
-            self._follow_file()
-            with self._exclusive():
-                pass  # which looks at the log
-        for connection in self._readers:
-            connection.close()
-        self.writing.close()
-        self._log.close()
-        self._locks.close()
+        try:
+            if self._has_written:
+                self._follow_file()
+                with self._exclusive():
+                    pass  # which looks at the log
+        finally:
+            for connection in self._readers:
+                connection.close()
+            self.writing.close()
+            self._log.close()
+            self._locks.close()
 
     def pragma(self, name: str) -> int:
         """A number that SQLite knows about the file."""
