@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -176,7 +177,9 @@ def _review(opened: OpenRun, early: EarlyStart | None, cancel: CancelWatch) -> S
         paths.staged, [str(one.root) for one in shards], planned, loaded.inputs, opened.baseline
     )
     facts = {"run_id": run.run_id, "source": taken.source}
-    outputs = write(paths.staged, run.run_id, facts)
+    # A run with workers has no fork server.
+    apart = fork_server.call if settings.workers is None else None
+    outputs = write(paths.staged, run.run_id, facts, apart)
     check_written(paths.staged, outputs)
     # pandas takes a second to import, and each shard's process imports this module as well.
     from tasks.outputs.findings import new_critical_titles  # noqa: PLC0415
@@ -188,9 +191,7 @@ def _review(opened: OpenRun, early: EarlyStart | None, cancel: CancelWatch) -> S
         run, taken, loaded, merged, upstream, started=started, limit=opened.limit, batches=batches
     )
     manifest["canaries"] = judge_reviewers(paths.staged, run, started, log)
-    # A run with workers has no fork server.
-    apart = fork_server.call if settings.workers is None else None
-    report(paths, manifest, outputs, quota_proof(run), apart)
+    report(paths, manifest, outputs, quota_proof(run), apart and partial(apart, prepared=True))
     remove_work(paths)
     deliver(paths)
     if merged.counts.whole:

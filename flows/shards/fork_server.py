@@ -128,7 +128,7 @@ class _ForkServer:
 _lock = threading.Lock()
 _running: list[_ForkServer] = []
 _prepared: list[ShardProcess] = []
-"""Processes that wait for a `call`."""
+"""Processes that wait for a `call` of what they have prepared."""
 
 
 def fork_here() -> None:
@@ -160,13 +160,16 @@ def start(
     return process
 
 
-def call(function: Callable[[], _T]) -> _T:
+def call(function: Callable[[], _T], *, prepared: bool = False) -> _T:
     """What `function` returns or raises, in a process of its own: its memory goes with it.
+
+    `prepared`: it is what `prepare_call` was for.
 
     Raises:
         StateError: the process was killed.
     """
-    process = _asked(Question(function))
+    question = Question(function)
+    process = (_prepared_one(question) if prepared else None) or start(question, os.environ)
     try:
         answer = process.hear()
     except BaseException:
@@ -185,7 +188,7 @@ def call(function: Callable[[], _T]) -> _T:
 
 
 def prepare_call(prepare: Callable[[], object]) -> None:
-    """Have a process call `prepare`, as one that imports for long, and wait for the next `call`."""
+    """Have a process call `prepare`, as one that imports for long, and wait for a `call` of it."""
     _prepared.append(start(EarlyCall(partial(_wait_prepared, prepare)), os.environ))
 
 
@@ -199,14 +202,14 @@ def _wait_prepared(prepare: Callable[[], object], hear: Callable[[], Question]) 
         return b""
 
 
-def _asked(question: Question) -> ShardProcess:
-    """A process that was told the question: one that waits for it, or a new one."""
+def _prepared_one(question: Question) -> ShardProcess | None:
+    """The process that waits, told the question; None: there is none."""
     while _prepared:
         process = _prepared.pop()
         if process.is_alive():
             process.tell(question)
             return process
-    return start(question, os.environ)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

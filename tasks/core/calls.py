@@ -66,7 +66,7 @@ class Request:
     def key_with(self, params: dict[str, Any]) -> str:
         """The key of the same messages with other parameters; the messages are hashed once for all."""
         digest = self._opening().copy()
-        rest = f"{_params_text(params)},{_json(self.prompt_version)}]"
+        rest = f"{_params_text(params)},{_name_text(self.prompt_version)}]"
         digest.update(rest.encode("utf-8", "surrogatepass"))
         return str(digest.hexdigest())
 
@@ -83,7 +83,7 @@ class Request:
 @lru_cache(maxsize=64)
 def _begun(model: str, first: bytes) -> Any:
     """The hash of what questions begin with: the rules of a stage are the same for all inputs."""
-    return hashlib.sha256(b"[%b,[%b" % (_json(model).encode("utf-8", "surrogatepass"), first))
+    return hashlib.sha256(b"[%b,[%b" % (_name_text(model).encode("utf-8", "surrogatepass"), first))
 
 
 def _message_text(message: dict[str, str]) -> bytes:
@@ -95,7 +95,8 @@ def _message_text(message: dict[str, str]) -> bytes:
 
 
 _json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
-
+_name_text = lru_cache(maxsize=64)(_json)
+"""A text of which a run has few, encoded once."""
 
 _TEXTS: dict[bytes, str] = {}
 _MOST_TEXTS = 256
@@ -107,7 +108,7 @@ def _params_text(params: dict[str, Any]) -> str:
         name = orjson.dumps(params, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return _json(params)
-    if b"null" in name:  # which may have been NaN
+    if b"null" in name.replace(b'"null"', b""):  # which may have been NaN, and no type of a schema
         return _json(params)
     text = _TEXTS.get(name)
     if text is None:

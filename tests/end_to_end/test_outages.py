@@ -126,11 +126,14 @@ def test_all_keys_revoked(sandbox: Sandbox, make_job: MakeJob, source: Path) -> 
     job = make_job(config(sandbox, processes=1))
     ended = job.run(source)
     assert ended.code == 3, ended.err
-    assert f"{CELLS} no_keys_left" in ended.out
+    assert "no_keys_left" in ended.out
     assert "alpha" in ended.out
     assert "unauthorized" in ended.out
     assert "bravo" in ended.out
     assert "insufficient_quota" in ended.out
     assert sandbox.stats()["requests"] <= 4 * 6
-    reasons = set(pd.read_parquet(job.output / "calls.parquet")["reason"])
-    assert reasons <= {"no_keys_left", "unauthorized", "insufficient_quota"}
+    reasons = pd.read_parquet(job.output / "calls.parquet")["reason"].value_counts()
+    # A call that was under way on both keys may say why itself.
+    assert set(reasons.index) <= {"no_keys_left", "unauthorized", "insufficient_quota"}
+    assert reasons.sum() == CELLS
+    assert reasons["no_keys_left"] >= CELLS - 6

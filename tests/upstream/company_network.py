@@ -175,6 +175,19 @@ def _copy(one: socket.socket, other: socket.socket) -> None:
 # -- a private authority ----------------------------------------------------------------------------
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @dataclass(frozen=True)
 class Authority:
     """A certificate for the endpoint, and the file with that of the authority which signed it."""
@@ -183,35 +196,37 @@ class Authority:
     tls: ssl.SSLContext
 
 
-def make_authority(folder: Path) -> Authority:
-    """A company's own authority, with its files in a folder."""
+def make_authority(folder: Path, *, identified: bool = True) -> Authority:
+    """An authority; unless `identified`, what it signs does not say with which of its keys."""
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Company authority")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    ca = _certificate(
-        ca_name, ca_key, ca_name, ca_key, x509.BasicConstraints(ca=True, path_length=0)
-    )
+    ca = _certificate(ca_name, ca_key, ca_name)
+    ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    ca = ca.add_extension(_SIGNS_CERTIFICATES, critical=True)
     hosts = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    leaf = _certificate(name, key, ca_name, ca_key, x509.SubjectAlternativeName(hosts))
+    leaf = _certificate(name, key, ca_name)
+    leaf = leaf.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+    if identified:
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        leaf = leaf.add_extension(signer, critical=False)
     pem = serialization.Encoding.PEM
     plain = serialization.NoEncryption()
-    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    signed = [one.sign(ca_key, hashes.SHA256()).public_bytes(pem) for one in (ca, leaf)]
+    (folder / "ca.pem").write_bytes(signed[0])
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "server.pem").write_bytes(leaf.public_bytes(pem) + secret)
+    (folder / "server.pem").write_bytes(signed[1] + secret)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / "server.pem")
     return Authority(folder / "ca.pem", tls)
 
 
 def _certificate(
-    name: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    signer: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
-) -> x509.Certificate:
+    name: x509.Name, key: ec.EllipticCurvePrivateKey, issuer: x509.Name
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - dt.timedelta(days=1))
     builder = builder.not_valid_after(now + dt.timedelta(days=1))
-    return builder.add_extension(extension, critical=False).sign(signer, hashes.SHA256())
+    subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return builder.add_extension(subject, critical=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -33,7 +35,7 @@ ONE_TRY = CallLimits(timeout=5, connect_timeout=2, max_attempts=1)
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A company's own authority."""
+    """A company's own authority, with the extensions that RFC 5280 asks for."""
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -154,6 +156,23 @@ def test_a_private_authority(authority: Authority, open_call: OpenCaller, ask: A
 
     assert "certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE" in said
     assert len(endpoint.seen) == 1
+
+
+def test_an_authority_that_does_not_name_its_key(
+    tmp_path: Path, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Python before 3.13 takes its certificates; later ones do not, and the message says so."""
+    authority = make_authority(tmp_path, identified=False)
+    with serve_model(authority.tls) as endpoint:
+        url = f"https://127.0.0.1:{endpoint.port}/v1"
+        app_id = AppId("a0", url, http=HttpOptions(ca_file=str(authority.ca_file)))
+        caller = open_call(app_ids=[app_id], keys={"a0": SecretStr("key-of-a0")}, limits=ONE_TRY)
+        if ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT:
+            said = failure(caller, ask("q"))
+            assert "breaks a rule of RFC 5280 which Python 3.13 and later enforce" in said
+            assert "Missing Authority Key Identifier" in said
+        else:
+            assert caller.call(ask("q")).content
 
 
 def test_a_proxy_for_http(open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,15 +61,17 @@ def rank(comment: Comment) -> tuple[int, int, bool, int, str]:
 def _mark(group: list[Comment]) -> list[Comment]:
     canonical = min(group, key=rank)
     checks = tuple(sorted({comment.check_model for comment in group}))
-    return [
-        replace(
-            comment,
-            cluster_id=canonical.comment_id,
-            check_models=checks,
-            agreement=len(checks),
-        )
-        for comment in group
-    ]
+    return [_marked(comment, canonical.comment_id, checks) for comment in group]
+
+
+def _marked(comment: Comment, cluster_id: str, checks: tuple[str, ...]) -> Comment:
+    if (comment.cluster_id, comment.check_models, comment.agreement) == (
+        cluster_id,
+        checks,
+        len(checks),
+    ):
+        return comment
+    return replace(comment, cluster_id=cluster_id, check_models=checks, agreement=len(checks))
 
 
 def _join(comments: dict[str, Comment]) -> dict[str, str]:

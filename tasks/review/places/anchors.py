@@ -66,11 +66,14 @@ def build_comment(source: Input, check_name: str, ordinal: int, raw: RawComment)
     """The anchored comment number `ordinal` (from 0) of one check on one input.
 
     `comment_id` is a hash over input, check and ordinal: the same reply gives the same ids again.
+    It is a cluster by itself.
     """
     found = anchor(source, raw)
     place, around = _surroundings(source, found)
+    comment_id = _comment_id(source.input_id, check_name, ordinal)
     return Comment(
-        comment_id=_comment_id(source.input_id, check_name, ordinal),
+        comment_id=comment_id,
+        cluster_id=comment_id,
         fingerprint=fingerprint(place, raw.category, _evidence(found, raw), around),
         check_model=check_name,
         path=found.path,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, NamedTuple
@@ -100,6 +100,8 @@ def find_items(text: str, shape: Shape) -> ReplyItems:
     """
     whole = _loads(text)
     asked = whole.get(shape.key) if isinstance(whole, dict) else None
+    if isinstance(asked, list) and _is_to_the_letter(whole, asked, shape):
+        return ReplyItems(asked, "schema", cut=False)
     if isinstance(asked, list) and (found := item_lists(whole, shape)).items == asked:
         return ReplyItems(asked, "schema", cut=False, left_out=found.set_aside)
     readings = without_thoughts(storable(whole if isinstance(whole, str) else text))
@@ -115,6 +117,16 @@ def find_items(text: str, shape: Shape) -> ReplyItems:
         msg = "the reply ends before its first item is whole: raise max_tokens or split the input"
         raise ReplyError(msg, code="truncated")
     return read
+
+
+def _is_to_the_letter(whole: Sized, asked: list[Any], shape: Shape) -> bool:
+    """Whether a reply is nothing but its list of flat items, in which nothing else can be found."""
+    return len(whole) == 1 and all(
+        isinstance(item, dict)
+        and item.keys() == shape.asked
+        and not any(isinstance(value, list | dict) for value in item.values())
+        for item in asked
+    )
 
 
 def _loads(text: str) -> Any:

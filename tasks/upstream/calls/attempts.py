@@ -32,10 +32,14 @@ def _trace_id() -> str:
 
 
 class CallAttempts:
-    """Attempts of one call until a reply or an end. `run` is called once."""
+    """Attempts of one call until a reply or an end. `run` is called once.
 
-    def __init__(self, upstream: Upstream, request: Request) -> None:
+    The reply remembers `payer`: who it was paid for.
+    """
+
+    def __init__(self, upstream: Upstream, request: Request, payer: str = "") -> None:
         self._up = upstream
+        self._payer = payer
         flex = request.flex_patience is not None
         self._state = CallState(request, upstream.endpoints(request.model), flex=flex)
         self._admission = Admission(upstream, self._state)
@@ -146,6 +150,7 @@ class CallAttempts:
             queue=self._state.queue,
             attempts=self._state.attempts,
             wasted=self._state.wasted,
+            paid_for=self._payer,
         )
 
     def _circumstances(self, attempt: Attempt) -> Circumstances:

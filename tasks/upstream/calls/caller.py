@@ -151,8 +151,8 @@ class Caller:
                 answered = scrubbed_reply(answered, self._up.scrub)
                 return replace(answered, journaled=not payer or answered.paid_for != payer)
             self._raise_if_over(request)
-            reply = CallAttempts(self._up, request).run()
-            reply = scrubbed_reply(reply, self._up.scrub, paid_for=payer)
+            reply = CallAttempts(self._up, request, payer).run()
+            reply = scrubbed_reply(reply, self._up.scrub)
             self._answers.put(request, reply)
             return reply
 

@@ -76,6 +76,7 @@ class Attempt:
         queue: float,
         attempts: int,
         wasted: Usage | None = None,
+        paid_for: str = "",
     ) -> Reply:
         """The reply as a record; `queue` (seconds) and `attempts` are those of the whole call.
 
@@ -101,6 +102,7 @@ class Attempt:
             started=time.time() - (now - started),
             sent_model=None if self.sent_model == self.request.model else self.sent_model,
             via=self.via(completion),
+            paid_for=paid_for,
         )
 
     def via(self, completion: Completion) -> Via:

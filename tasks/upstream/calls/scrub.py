@@ -12,6 +12,7 @@ import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -114,18 +115,17 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def scrubbed_reply(reply: Reply, scrub: Scrubber, paid_for: str | None = None) -> Reply:
+_SAID = ("content", "model", "finish_reason", "request_id", "refusal")
+"""What of a reply are the upstream's words."""
+
+
+def scrubbed_reply(reply: Reply, scrub: Scrubber) -> Reply:
     """A reply of an upstream that repeats what it was sent, on its way in."""
-    mask = scrub.known
-    return replace(
-        reply,
-        content=mask(reply.content),
-        model=mask(reply.model),
-        finish_reason=mask(reply.finish_reason or "") or None,
-        request_id=mask(reply.request_id or "") or None,
-        refusal=mask(reply.refusal or "") or None,
-        paid_for=reply.paid_for if paid_for is None else paid_for,
-    )
+    masked = {name: scrub.known(said) for name in _SAID if (said := getattr(reply, name))}
+    changed: dict[str, Any] = {
+        name: said for name, said in masked.items() if said != getattr(reply, name)
+    }
+    return replace(reply, **changed) if changed else reply
 
 
 def protect_logs(scrub: Scrubber) -> None:

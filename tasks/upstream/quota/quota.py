@@ -138,7 +138,7 @@ class Quota:
                 raise
             alias = self._groups.next(slot.app_id, model, unable, avoid)
             if alias is not None:
-                grant = replace(slot, app_id=alias)
+                grant = slot if alias == slot.app_id else replace(slot, app_id=alias)
                 return self._held.watch(grant) if grant.ticket else grant
             self.refund(slot)  # its last key went out meanwhile
 

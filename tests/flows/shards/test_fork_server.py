@@ -71,11 +71,12 @@ fork_server.prepare_call(partial(say, "prepared"))
 waiting = fork_server._prepared[0].pid
 await_file(sys.argv[1])
 say(fork_server.call(os.getpid) == waiting)
-say(fork_server.call(os.getpid) == waiting)
+say(fork_server.call(os.getpid, prepared=True) == waiting)
+say(fork_server.call(os.getpid, prepared=True) == waiting)
 fork_server.prepare_call(partial(wait, sys.argv[1]))
 fork_server._prepared[0].send_signal(signal.SIGKILL)
 fork_server._prepared[0].join(20)
-say(fork_server.call(partial(abs, -1)))
+say(fork_server.call(partial(abs, -1), prepared=True))
 fork_server.prepare_call(partial(say, "for nobody"))
 say(f"{fork_server._prepared[0].pid}")
 """
@@ -162,7 +163,7 @@ def test_a_call_that_was_prepared(tmp_path: Path) -> None:
     (tmp_path / "ready").touch()
     said = _run(_START + _PREPARED, tmp_path, str(tmp_path / "ready"))
     *told, left = [line for line in said if line != "for nobody"]
-    assert told == ["prepared", "True", "False", "1"]
+    assert told == ["prepared", "False", "True", "False", "1"]
     await_condition(lambda: not Path(f"/proc/{left}/cwd").is_symlink(), "it is gone", 30)
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,11 +97,10 @@ def test_reading_a_damaged_journal_names_the_remedy(path: Path) -> None:
 
 def test_one_bad_reply_is_asked_again(path: Path) -> None:
     """A body whose checksum fails is as if it were not there, and can be overwritten."""
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute(
             "UPDATE replies SET body = zeroblob(60) WHERE key = ?", (bytes.fromhex(key_of(3)),)
         )
-    database.close()
     assert check(path) == [f"reply {key_of(3)} does not decode"]
     with open_journal(path) as journal:
         assert journal.get(key_of(3)) is None
@@ -111,9 +111,8 @@ def test_one_bad_reply_is_asked_again(path: Path) -> None:
 def test_other_versions_are_refused(path: Path) -> None:
     """A newer and an older journal are left alone, with a message that says what to do."""
     for version, word in ((99, "newer"), (0, "older")):
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path)) as database:
             database.execute(f"PRAGMA user_version = {version}")
-        database.close()
         with pytest.raises(StateError, match=f"{word} version of this program"):
             open_journal(path)
 
@@ -121,9 +120,8 @@ def test_other_versions_are_refused(path: Path) -> None:
 def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
     """Neither another program's database nor a text file is touched."""
     foreign = tmp_path / "foreign.sqlite"
-    with sqlite3.connect(foreign) as database:
+    with closing(sqlite3.connect(foreign)) as database, database:
         database.execute("CREATE TABLE theirs (x)")
-    database.close()
     text = tmp_path / "text"
     text.write_text("not a database, but long enough to look at\n" * 100)
     for path, word in ((foreign, "something else"), (text, "salvage")):
@@ -170,9 +168,8 @@ def test_numbers_that_no_table_holds_are_unknown_when_read_back(
     path = tmp_path / "journal.sqlite"
     with open_journal(path) as journal:
         journal.put(key_of(1), REPLY)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE replies SET body = ?", (body,))
-    connection.close()
 
     with open_journal(path) as journal:
         found = journal.get(key_of(1))

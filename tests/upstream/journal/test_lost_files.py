@@ -107,6 +107,10 @@ def test_two_processes_share_what_was_written_again(lively: Path) -> None:
     second.close()
 
 
+def _points_into(link: Path, folder: Path) -> bool:
+    return link.is_symlink() and link.readlink().is_relative_to(folder)
+
+
 def test_something_else_in_its_place_ends_the_run(lively: Path) -> None:
     """A file that is no journal is left alone, and the error names the remedy."""
     journal = open_journal(lively)
@@ -115,8 +119,10 @@ def test_something_else_in_its_place_ends_the_run(lively: Path) -> None:
     for _ in range(2):  # of a run and of its end
         with pytest.raises(StateError, match=r"deleted or replaced.*start again"):
             journal.put(key_of(1001), REPLY)
-    with pytest.raises(StateError, match="deleted or replaced"):
+    with pytest.raises(StateError, match="deleted or replaced") as caught:
         journal.close()
+    assert caught.value.__cause__ is not None  # held, and with it what nobody has closed
+    assert not [one for one in Path("/proc/self/fd").iterdir() if _points_into(one, lively.parent)]
     assert lively.read_text().startswith("not a database")
 
 
