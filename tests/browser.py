@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ _FLAGS = (
     "--disable-extensions",
 )  # fmt: skip
 
+_FLAT = ("--disable-3d-apis", "--disable-software-rasterizer")
+"""
+Prefect's page of a run has a moving picture, which takes half a minute of CPU where no graphics card
+draws it. It is there where somebody wants to look at the screenshots.
+"""
+
 
 def has_browser() -> bool:
     """Whether there is one on this machine."""
@@ -41,7 +48,7 @@ def open_browser(*flags: str) -> Iterator[Chrome]:
     """A headless browser with more flags, closed after the block."""
     options = ChromeOptions()
     options.binary_location = str(_BROWSER)
-    for flag in (*_FLAGS, *flags):
+    for flag in (*_FLAGS, *(() if "BROWSER_SHOTS" in os.environ else _FLAT), *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     earlier = socket.getdefaulttimeout()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from subprocess import PIPE, Popen
 from typing import NamedTuple
 
 import pytest
+from execnet import XSpec
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -31,6 +33,7 @@ from flows.cli.main import main
 from flows.ui.server import prefect_server as embedded_server
 from tasks.core.records import Comment, Verdict
 from tests import warm
+from tests.forking import forking
 from tests.postgres import Postgres, start_postgres
 
 # How long a machine takes to make inputs says how busy it is, and nothing of the code.
@@ -54,6 +57,15 @@ class _Places(LoadScopeScheduling):
             return "operations"
         return nodeid if path.startswith("tests/end_to_end/") else path
 
+    def remove_node(self, node: WorkerController) -> str | None:
+        """As in xdist, which has a test that ended its process begun again and again: here it is over."""
+        for tests in self.assigned_work[node].values():
+            for name in [name for name, over in tests.items() if not over]:
+                tests[name] = True
+                super().remove_node(node)
+                return name
+        return super().remove_node(node)
+
     def _reschedule(self, node: WorkerController) -> None:
         """As in xdist, which lets two tests wait behind one that takes minutes: here it is one."""
         waiting = self.workqueue and self._pending_of(self.assigned_work[node]) > 1
@@ -64,6 +76,31 @@ class _Places(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Places:
     """For --dist load; see `_Places`."""
     return _Places(config, log)
+
+
+_FORKED = pytest.StashKey[list[str]]()
+"""The command that a worker starts what it forks commands of with."""
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
+    """The workers are forked of one process, and what they fork commands of, see tests/warm.py, of another."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    worker = stack.enter_context(forking("tests.worker_server", *config.args))
+    config.stash[_FORKED] = stack.enter_context(forking("tests.warm"))
+    for spec in specs:
+        spec.python = shlex.join(worker)
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a worker of the second one."""
+    node.workerinput["interpreter"] = node.config.stash[_FORKED]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As told."""
+    if told := getattr(config, "workerinput", None):
+        warm.interpreter[:] = told["interpreter"]
 
 
 _EVENING = ("test_runs", "test_deployments", "test_notifications", "test_browser", "test_lost_runs")

@@ -4,6 +4,7 @@ Commands as processes of their own, forked from one that has imported everything
 Such a process is what a shell would have started: it leads a session, has pipes, environment, folder
 and signal handlers of its own, and forks its fork server itself. It saves the four seconds of CPU that
 Prefect, Arrow and pandas take to be imported. How a command line is started is not its subject.
+The processes of pytest-xdist fork theirs of one mother in turn, see tests/forking.py.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from flows.shards import fork_server
+from flows.shards import fork_server, fork_server_loop
 from flows.shards.fork_server import ShardProcess
 from flows.shards.fork_server_loop import live, serve
+from tests.forking import fork_for_clients
 
-__all__ = ["Command", "start_command", "warm_up"]
+__all__ = ["Command", "interpreter", "start_command", "warm_up"]
 
 
 _NAME = "nightly-review"
@@ -132,6 +134,9 @@ def start_command(
     return Command(ours, os.fdopen(out), os.fdopen(err))
 
 
+interpreter = [sys.executable]
+"""How a process is started of which commands are forked."""
+
 _pids: list[int] = []
 """Of the processes that know what a command is; those that a run has started know shards only."""
 
@@ -146,7 +151,10 @@ def _control() -> socket.socket:
 
 
 def _spawn(_ours: socket.socket, theirs: socket.socket) -> int:
-    _pids.append(fork_server.spawn("tests.warm", theirs))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(one or "." for one in sys.path)}
+    stdin = (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)
+    command = [*interpreter, "-P", "-m", "tests.warm"]
+    _pids.append(os.posix_spawn(command[0], command, environment, file_actions=[stdin]))
     return _pids[-1]
 
 
@@ -216,7 +224,7 @@ def _mount(line: str) -> None:
 _NEW_USERS, _NEW_MOUNTS = 0x10000000, 0x00020000
 
 
-def _serve() -> None:
+def _serve(listener: str = "") -> None:
     from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415 - before Prefect
 
     os.environ["DO_NOT_TRACK"] = "1"
@@ -226,10 +234,27 @@ def _serve() -> None:
     import tasks.outputs.findings  # noqa: PLC0415
     import tasks.report.task  # noqa: F401, PLC0415
 
+    if listener and not _fork_like(int(listener)):
+        return
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     serve(control, _command_or_shard)
 
 
+def _fork_like(listener: int) -> bool:
+    """Be the mother of such processes; true in each of them."""
+    from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - see _serve
+
+    from flows.ui.terminal import mute_prefect_console  # noqa: PLC0415 - see _serve
+
+    fork_server_loop._preload()
+    if not fork_for_clients(listener):
+        return False
+    os.environ["DO_NOT_TRACK"] = "1"
+    mute_prefect_console()
+    refresh_global_settings_context()
+    return True
+
+
 if __name__ == "__main__":
-    _serve()
+    _serve(*sys.argv[1:])

@@ -43,7 +43,8 @@ def _run(one: RunRow) -> dict[str, str]:
 
 def _findings(one: RunRow) -> str:
     counts = ", ".join(f"{count:,} {name}" for name, count in one.findings.items() if count)
-    return f"{counts or 'none'}{'' if one.new is None else f'; {one.new:,} new'}"
+    total = f"{sum(one.findings.values()):,}: {counts}" if counts else "none"
+    return f"{total}{'' if one.new is None else f'; {one.new:,} new'}"
 
 
 def _money(one: RunRow) -> str:

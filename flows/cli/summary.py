@@ -26,7 +26,7 @@ _COLUMNS = {
     "journaled": "from journal",
     "failed": "failed",
     "comments": "comments",
-    "confirmed": "confirmed",
+    "kept": "kept",
     "input_tokens": "tokens in",
     "output_tokens": "tokens out",
 }
@@ -51,7 +51,7 @@ def summary_lines(manifest: Mapping[str, Any], paths: RunPaths) -> list[str]:
     history, figures = manifest.get("history"), manifest["figures"]
     lines = [
         *brief_lines(manifest, paths),
-        f"findings  {_findings(figures['severities'])}{_ages(history)}",
+        f"findings  {_all_findings(figures['severities'])}{_ages(history)}",
         f"comments  {_comments(manifest['counts'])}",
         f"cost      {_cost(figures)}",
         f"time      {duration(manifest['seconds'])}",
@@ -75,6 +75,11 @@ def output_lines(manifest: Mapping[str, Any], paths: RunPaths) -> list[str]:
         for name, output in manifest["outputs"].items()
     ]
     return [*lines, f"{'':>8}       {paths.display_path(paths.report.name)}"]
+
+
+def _all_findings(severities: Mapping[str, Mapping[str, int]]) -> str:
+    total = sum(sum(one.values()) for one in severities.values())
+    return f"{total:,}: {_findings(severities)}" if total else _findings(severities)
 
 
 def _findings(severities: Mapping[str, Mapping[str, int]]) -> str:

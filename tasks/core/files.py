@@ -20,6 +20,7 @@ __all__ = [
     "atomic",
     "hold_folder",
     "is_shared",
+    "is_there",
     "make_private",
     "open_private",
     "output_errors",
@@ -51,6 +52,18 @@ def output_errors(path: Path) -> Iterator[None]:
         }.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
         msg = f"{path} cannot be written: {remedy}"
         raise OutputError(msg) from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether the path exists, and an OSError where that cannot be told.
+
+    Path.exists() says no for any error from Python 3.14 on: of a disk, of a folder without permission.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return True
 
 
 def private_file(path: Path, flags: int) -> BinaryIO:

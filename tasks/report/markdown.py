@@ -181,13 +181,13 @@ def _canaries(manifest: RunFacts) -> str:
 
 def _checks(summary: Summary) -> str:
     head = (
-        "check", "model", "calls", "failed", "parse failures", "comments", "confirmed",
-        "confirmed rate", "unique confirmed", "without a place", "tokens in", "of them cached",
+        "check", "model", "calls", "failed", "parse failures", "comments", "kept",
+        "confirmed", "confirmed rate", "unique confirmed", "without a place", "tokens in", "of them cached",
         "tokens out", "cost $", "$ per confirmed",
     )  # fmt: skip
     rows = [_check_row(one) for one in summary.models if one.name != _REVIEW]
     note = (
-        "Unique confirmed: no other check raised it, so without this check it would be missed. "
+        "Kept: by the policy. Unique confirmed: no other check raised it, so without this check it would be missed. "
         "Confirmed rate: of its comments that were judged, uncertain ones included. Tokens and cost: "
         "what this run paid for."
     )
@@ -197,7 +197,8 @@ def _checks(summary: Summary) -> str:
 def _check_row(one: ModelFigures) -> tuple[Any, ...]:
     rate = None if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
     return (
-        one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.confirmed, rate,
+        one.name, one.model, one.calls, one.failed, one.unreadable, one.comments, one.kept,
+        one.confirmed, rate,
         one.unique_confirmed, one.unanchored, one.input_tokens, _cached(one), one.output_tokens,
         _cost(one), _money(one.cost_per_confirmed),
     )  # fmt: skip

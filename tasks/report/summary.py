@@ -54,6 +54,8 @@ class ModelFigures:
     unreadable: int
     """Calls whose reply could not be read."""
     comments: int
+    kept: int
+    """Comments that the policy kept, whatever the review decided."""
     confirmed: int
     rejected: int
     uncertain: int
@@ -187,6 +189,7 @@ def _figures(name: str, calls: pd.DataFrame, comments: pd.DataFrame) -> ModelFig
         journaled=int(calls["journaled"].fillna(value=False).astype(bool).sum()),
         unreadable=int((calls["parse_mode"] == "failed").sum()),
         comments=len(own),
+        kept=int((own["outcome"] == "kept").sum()),
         confirmed=len(confirmed),
         rejected=int((own["verdict_decision"] == "rejected").sum()),
         uncertain=int((own["verdict_decision"] == "uncertain").sum()),

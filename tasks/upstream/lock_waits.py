@@ -69,7 +69,10 @@ class SlowWait:
         self._since = time.monotonic()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="lock-wait", daemon=True)
-            self._thread.start()
+            # From Python 3.12 on none starts once the main thread has ended: what is written after
+            # that is worth more than the line that tells of a wait.
+            with suppress(RuntimeError):
+                self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._since = None

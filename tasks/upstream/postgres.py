@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
 from tasks.core.locations import redacted
 
@@ -120,11 +121,8 @@ def open_session(url: str, tables: Tables, **settings: str) -> Database:
         StateError: they cannot be used, or a newer version made them.
     """
     session = Database(url, search_path=tables.schema, **settings)
-    try:
+    with closed_on_error(session):
         _prepare(session, url, tables)
-    except BaseException:
-        session.close()
-        raise
     return session
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -77,11 +77,10 @@ def _locked(name: str) -> Fault:
     """A shell has a transaction open for three windows."""
 
     def hold(path: Path) -> None:
-        with sqlite3.connect(path, isolation_level=None, timeout=30) as shell:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as shell:
             shell.execute("BEGIN EXCLUSIVE")
             time.sleep(3 * _SECONDS)  # as above
             shell.execute("ROLLBACK")
-        shell.close()
 
     return lambda folder: threading.Thread(target=hold, args=(folder / name,)).start()
 

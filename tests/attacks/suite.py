@@ -49,6 +49,7 @@ SUITE: dict[str, tuple[str, ...]] = {
     "7 numbers that no table holds": (f"{_UP}/calls/test_completion.py", "infer/test_fence.py"),
     "8 journal damaged, deleted, replaced, cut, locked; disks that are full": (
         f"{_UP}/journal/test_damage.py",
+        f"{_UP}/journal/test_lost_files.py",
         "end_to_end/test_disk.py",
     ),
     "8 ledger in every state": (f"{_UP}/quota/test_ledger.py",),

@@ -2,6 +2,7 @@
 What a call costs in a shard's process, without Prefect, and how many processes the cores carry.
 
     python tests/benchmarks/shard_cost.py [--inputs 6000] [--processes 1 2 4] [--latency 0.05]
+    python tests/benchmarks/shard_cost.py --pin    # each process on a core of its own, in turn
 
 Everything between a stored input and its line of the part is in it: prompts, token counts, journal,
 quota, the attempt, reading, anchors, clusters, records, threads. Imports and starts are not. The
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import os
 import tempfile
 import threading
 import time
@@ -49,8 +51,11 @@ class Spent:
     ended: float
 
 
-def work(folder: Path, number: int, ready: Barrier, results: Any) -> None:
+def work(folder: Path, number: int, ready: Barrier, results: Any, *, pin: bool) -> None:
     """Review a shard's inputs in this process."""
+    if pin:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
     shard = RunPaths(folder).shard(number)
     keys = {f"a{n}": SecretStr(f"key-of-a{n}") for n in range(KEYS)}
     log = logging.getLogger("shard_cost")
@@ -98,7 +103,8 @@ def measure(sandbox: Sandbox, options: argparse.Namespace, processes: int) -> st
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), sandbox, options, processes)
         arguments = [(Path(folder) / "run", number, ready, results) for number in range(processes)]
-        started = [context.Process(target=work, args=one) for one in arguments]
+        pin = {"pin": options.pin}
+        started = [context.Process(target=work, args=one, kwargs=pin) for one in arguments]
         for one in started:
             one.start()
         spent: list[Spent] = [results.get() for _ in started]
@@ -120,6 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each process; else as a run has them")
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--quota", default="[]")
+    parser.add_argument("--pin", action="store_true", help="each process keeps to one core")
     options = parser.parse_args()
     print("| processes | calls | calls/s | CPU ms per call | cores |\n|---|---|---|---|---|")
     with start_sandbox(latency=options.latency) as sandbox:

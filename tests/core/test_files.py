@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import OutputError
-from tasks.core.files import atomic, hold_folder, output_errors, publish, write_json
+from tasks.core.files import atomic, hold_folder, is_there, output_errors, publish, write_json
 from tasks.upstream.journal.store_sqlite import SqliteJournalStore as Journal
 from tasks.upstream.quota.store_sqlite import SqliteQuotaStore as Ledger
 
@@ -129,3 +129,13 @@ def test_ledger_and_journal_are_private(tmp_path: Path) -> None:
     finally:
         ledger.close()
         journal.close()
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_missing(tmp_path: Path) -> None:
+    """A log is removed when its journal is gone, so that an error of the disk must not look like it."""
+    (tmp_path / "file").write_text("")
+    assert is_there(tmp_path / "file")
+    assert not is_there(tmp_path / "missing")
+    assert not is_there(tmp_path / "file" / "below")
+    with pytest.raises(OSError, match="too long"):
+        is_there(tmp_path / ("a" * 5000))

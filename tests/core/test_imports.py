@@ -15,7 +15,9 @@ from tasks.core.imports import quick_imports
 _EXIT = """
 import atexit, gc
 from tasks.core.imports import quick_exit
-atexit.register(lambda: print(gc.get_freeze_count() > 0))  # the first to register is the last to run
+at_first = gc.get_freeze_count()  # some are from the start on Python 3.12
+# The first to register is the last to run.
+atexit.register(lambda: print(gc.get_freeze_count() > at_first))
 {calls}
 """
 

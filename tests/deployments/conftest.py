@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from deployments.sandbox import Sandbox
+from tests.deployments.batch_desk import CODE, Desk
 
-CODE = "File: src/app.py\n@@ -10,3 +10,4 @@\n     10 | def total(rows):\n+    11 |     return sum(rows) / len(rows)\n"
 Ask = Callable[..., httpx.Response]
 
 
@@ -38,3 +38,10 @@ def ask(http: httpx.Client) -> Ask:
         return http.post("/chat/completions", json=body, headers=headers, timeout=timeout)
 
     return send
+
+
+@pytest.fixture
+def desk(sandbox: Sandbox, http: httpx.Client) -> Desk:
+    """A client of batches that take no time."""
+    sandbox.control(batch={"seconds": 0})
+    return Desk(http)

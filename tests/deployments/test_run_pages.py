@@ -73,7 +73,7 @@ def test_the_list_says_what_each_run_was(http: httpx.Client) -> None:
     assert "1 &lt;timeout&gt;" in text
     assert "over $2.50" in text
     assert "90 %" in text
-    assert '<td data-name="findings">2 high</td>' in text
+    assert '<td data-name="findings">2: 2 high</td>' in text
     assert '<td data-name="findings">none; 0 new</td>' in text
     assert http.get("/first/report.html").text == "<h1>the report</h1>"
 

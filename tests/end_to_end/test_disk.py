@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -144,9 +145,8 @@ def test_damaged_and_older_journals(sandbox: Sandbox, make_job: MakeJob, source:
     shutil.copy(journal, kept)
     before = earlier(job.output)
 
-    with sqlite3.connect(journal) as older:
+    with closing(sqlite3.connect(journal)) as older:
         older.execute("PRAGMA user_version = -1")
-    older.close()
     assert "written by an older version of this program" in refused(job, source)
 
     shutil.copy(kept, journal)

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,13 +34,12 @@ def readable(path: Path) -> Iterator[bytes]:
 
 
 def _cells(path: Path) -> Iterator[bytes]:
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in tables:
             for row in database.execute(f'SELECT * FROM "{table}"'):
                 yield repr(row).encode()
                 yield from (_unpacked(value) for value in row if isinstance(value, bytes))
-    database.close()
 
 
 def _unpacked(value: bytes) -> bytes:
@@ -69,10 +69,9 @@ def test_the_search_finds_a_planted_key(tmp_path: Path) -> None:
     assert leaks(tmp_path) == []
     (tmp_path / "a.log").write_text(f"Bearer {key}")
     pq.write_table(pa.table({"x": [key * 50]}), tmp_path / "b.parquet", compression="zstd")
-    with sqlite3.connect(tmp_path / "c.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as database, database:
         database.execute("CREATE TABLE t (body BLOB)")
         database.execute("INSERT INTO t VALUES (?)", (zlib.compress(key.encode() * 9),))
-    database.close()
     assert len(leaks(tmp_path)) == 3
 
 

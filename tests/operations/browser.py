@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
@@ -27,8 +28,12 @@ class Page:
         self._url = url
 
     def shows(self, path: str, *texts: str, shot: str, click: str = "") -> str:
-        """Open a page, choose a tab, wait until it shows all `texts`; returns all that it shows."""
-        self._driver.get(self._url + path)
+        """Open a page, choose a tab, wait until it shows all `texts`; returns all that it shows.
+
+        A tab of the page that is open already is chosen on it, as a person does.
+        """
+        if not (click and urlsplit(self._driver.current_url).path == path):
+            self._driver.get(self._url + path)
         if click:
             tab = f"//*[contains(@class, 'tab')][normalize-space(.)='{click}']"
             WebDriverWait(self._driver, 60).until(

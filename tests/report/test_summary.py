@@ -84,6 +84,14 @@ def test_uncertain_comments_are_judged() -> None:
     assert found.models[0].confirmed_rate == 0.25
 
 
+def test_kept_is_what_the_policy_kept() -> None:
+    """Not what the review confirmed: a confirmed comment may be dropped, a tool's needs no verdict."""
+    outcomes, decisions = ["kept", "dropped", "kept", "kept"], ["confirmed"] * 2 + [None] * 2
+    columns = {"outcome": outcomes, "verdict_decision": decisions, "agreement": [1] * 4}
+    found = summary(row("one"), check_model=["one"] * 4, **columns)
+    assert (found.models[0].kept, found.models[0].confirmed) == (3, 2)
+
+
 def test_answers_of_a_rehearsal_are_warned_of() -> None:
     """Journaled answers from this machine's own address, while today's endpoint is elsewhere."""
     found = summary(row("one", journaled=True, endpoint="http://127.0.0.1:8080/v1"))

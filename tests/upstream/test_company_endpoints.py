@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
-import select
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from deployments.sandbox import Sandbox
@@ -32,195 +19,24 @@ from tasks.core.settings import load_settings
 from tasks.upstream.calls.call_context import CallLimits
 from tasks.upstream.calls.caller import Caller
 from tasks.upstream.calls.key_ring import Credentials, KeyRing, KeySource
+from tests.upstream.company_network import (
+    HOST,
+    Authority,
+    behind_tls,
+    make_authority,
+    serve_model,
+    serve_proxy,
+)
 
 Ask = Callable[..., Request]
 OpenCaller = Callable[..., Caller]
 ONE_TRY = CallLimits(timeout=5, connect_timeout=2, max_attempts=1)
-HOST = "models.example.test"
-"""A name that only the proxy knows, as in a company whose machines have no DNS of the world."""
-
-
-# -- an endpoint that notes what it is sent ---------------------------------------------------------
-
-
-@dataclass
-class Endpoint:
-    """A model server and the requests that came to it."""
-
-    port: int
-    seen: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
-    """Path with query, headers in lower case, body."""
-
-
-@contextmanager
-def serve_model(tls: ssl.SSLContext | None = None, echo: str = "") -> Iterator[Endpoint]:
-    """A model server on loopback that answers every question, or refuses with the header `echo`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            found.seen.append((self.path, headers, body))
-            message = {"role": "assistant", "content": '{"comments": []}'}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            data = orjson.dumps({"id": "c", "model": body["model"], "choices": [choice]})
-            if echo:
-                data = orjson.dumps({"error": {"message": f"refused: {headers[echo]}"}})
-            self.send_response(400 if echo else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest shows what matters."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-    found = Endpoint(server.server_address[1])
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-# -- a forward proxy --------------------------------------------------------------------------------
-
-
-@dataclass
-class Proxy:
-    """A forward proxy and the first lines of what it was asked."""
-
-    port: int
-    asked: list[str] = field(default_factory=list)
-    logins: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def serve_proxy(target: int, *, login: str = "") -> Iterator[Proxy]:
-    """A proxy that brings every host to `target` on loopback; with `login`, only who sends it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        found = Proxy(server.getsockname()[1])
-        args = (server, target, login, found)
-        threading.Thread(target=_accept, args=args, daemon=True).start()
-        yield found
-
-
-def _accept(server: socket.socket, target: int, login: str, found: Proxy) -> None:
-    with suppress(OSError):
-        while True:
-            client, _ = server.accept()
-            args = (client, target, login, found)
-            threading.Thread(target=_forward, args=args, daemon=True).start()
-
-
-def _forward(client: socket.socket, target: int, login: str, found: Proxy) -> None:
-    with suppress(OSError), client:
-        head, piece = b"", b"-"
-        while piece and b"\r\n\r\n" not in head:
-            piece = client.recv(65_536)
-            head += piece
-        lines = head.decode("latin-1").split("\r\n")
-        found.asked.append(lines[0])
-        found.logins += [line for line in lines if line.lower().startswith("proxy-authorization")]
-        if login and not any(login in line for line in found.logins):
-            client.sendall(
-                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-            )
-            return
-        with socket.create_connection(("127.0.0.1", target)) as upstream:
-            if lines[0].startswith("CONNECT"):
-                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            else:
-                upstream.sendall(head)
-            _pump(client, upstream)
-
-
-def _pump(one: socket.socket, other: socket.socket) -> None:
-    while True:
-        for source in select.select([one, other], [], [])[0]:
-            data = source.recv(65_536)
-            if not data:
-                return
-            (other if source is one else one).sendall(data)
-
-
-@contextmanager
-def behind_tls(port: int, tls: ssl.SSLContext) -> Iterator[int]:
-    """A port where `port` is reached by TLS."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=_accept_tls, args=(server, port, tls), daemon=True).start()
-        yield server.getsockname()[1]
-
-
-def _accept_tls(server: socket.socket, port: int, tls: ssl.SSLContext) -> None:
-    with suppress(OSError):
-        while True:
-            client = tls.wrap_socket(server.accept()[0], server_side=True)
-            behind = socket.create_connection(("127.0.0.1", port))
-            for pair in ((client, behind), (behind, client)):
-                threading.Thread(target=_copy, args=pair, daemon=True).start()
-
-
-def _copy(one: socket.socket, other: socket.socket) -> None:
-    with suppress(OSError), one, other:
-        while data := one.recv(65_536):
-            other.sendall(data)
-
-
-# -- a private authority ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate for the endpoint, and the file with that of the authority which signed it."""
-
-    ca_file: Path
-    tls: ssl.SSLContext
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A company's own authority."""
-    folder = tmp_path_factory.mktemp("authority")
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Company authority")])
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    ca = _certificate(
-        ca_name, ca_key, ca_name, ca_key, x509.BasicConstraints(ca=True, path_length=0)
-    )
-    hosts = [x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    leaf = _certificate(name, key, ca_name, ca_key, x509.SubjectAlternativeName(hosts))
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "server.pem").write_bytes(leaf.public_bytes(pem) + secret)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(folder / "server.pem")
-    return Authority(folder / "ca.pem", tls)
-
-
-def _certificate(
-    name: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: x509.Name,
-    signer: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
-) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder(issuer, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(days=1))
-    builder = builder.not_valid_after(now + dt.timedelta(days=1))
-    return builder.add_extension(extension, critical=False).sign(signer, hashes.SHA256())
+    """A company's own authority, with the extensions that RFC 5280 asks for."""
+    return make_authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(autouse=True)
@@ -340,6 +156,23 @@ def test_a_private_authority(authority: Authority, open_call: OpenCaller, ask: A
 
     assert "certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE" in said
     assert len(endpoint.seen) == 1
+
+
+def test_an_authority_that_does_not_name_its_key(
+    tmp_path: Path, open_call: OpenCaller, ask: Ask
+) -> None:
+    """Python before 3.13 takes its certificates; later ones do not, and the message says so."""
+    authority = make_authority(tmp_path, identified=False)
+    with serve_model(authority.tls) as endpoint:
+        url = f"https://127.0.0.1:{endpoint.port}/v1"
+        app_id = AppId("a0", url, http=HttpOptions(ca_file=str(authority.ca_file)))
+        caller = open_call(app_ids=[app_id], keys={"a0": SecretStr("key-of-a0")}, limits=ONE_TRY)
+        if ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT:
+            said = failure(caller, ask("q"))
+            assert "breaks a rule of RFC 5280 which Python 3.13 and later enforce" in said
+            assert "Missing Authority Key Identifier" in said
+        else:
+            assert caller.call(ask("q")).content
 
 
 def test_a_proxy_for_http(open_call: OpenCaller, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

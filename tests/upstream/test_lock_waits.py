@@ -24,7 +24,7 @@ from tasks.upstream import short_calls
 from tasks.upstream.journal.journal import Journal
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.store_sqlite import SqliteJournalStore
-from tasks.upstream.lock_waits import Patience
+from tasks.upstream.lock_waits import Patience, SlowWait
 from tasks.upstream.quota.locks import FileLock, OwnerFile
 from tasks.upstream.quota.store_sqlite import SqliteQuotaStore as LedgerStore
 from tests.processes import await_threads, next_line, started
@@ -208,3 +208,19 @@ def test_a_lock_of_before_is_made_private(tmp_path: Path) -> None:
     lock.chmod(0o644)
     SqliteJournalStore(tmp_path / "journal.sqlite").close()
     assert subprocess.check_output(["stat", "-c", "%a", lock], text=True) == "600\n"
+
+
+def test_a_wait_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 starts none after the end of the main thread; what others write then is stored."""
+
+    def refuse(_: Thread) -> None:
+        msg = "can't create new thread at interpreter shutdown"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    slow, done = SlowWait(tmp_path / "lock", SOON), []
+    for number in range(2):
+        with slow:
+            done.append(number)
+    slow.close()
+    assert done == [0, 1]

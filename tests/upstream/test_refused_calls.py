@@ -191,8 +191,13 @@ def _process(url: str, folder: Path, run_id: str, first: int) -> dict[str, int]:
         return outcomes(caller, asks)
 
 
+# Its server imports this module, once for all processes that it forks.
+_FORKED = get_context("forkserver")
+_FORKED.set_forkserver_preload([__name__])
+
+
 def _in_a_process(*given: Any) -> dict[str, int]:
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+    with ProcessPoolExecutor(1, _FORKED) as executor:
         return executor.submit(_process, *given).result(timeout=60)
 
 

@@ -10,7 +10,7 @@ the study of endpoints that wasted requests, in its order; what is not here:
 | reasoning that took all tokens: paid once | test_call_faults, `Fault.REASONING_SPENT` |
 | a reply broken off by the provider, json_validate_failed | test_call_faults, test_refused_calls |
 | an answer in parts, or only in the reasoning | calls/test_completion |
-| a prompt that the server cuts | infer/test_input_steps |
+| a prompt that the server cuts | infer/test_failed_steps |
 | silence before a stream's first event | calls/test_transport |
 | Together's limit per second, waits of each form | quota/test_quota, test_waits |
 | TLS, DNS, proxies | test_company_endpoints |

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.errors import SourceError
+from tasks.core.files import is_there
 from tasks.core.git_source import GIT_PREFIX, split_sources
 from tasks.core.selection import GitOptions
 from tasks.load.sources.adapters import adapt_row
@@ -98,7 +99,7 @@ def _disk_errors(source: str) -> Iterator[None]:
 
 def _reader(source: str) -> Reader:
     path = Path(source)
-    if not path.exists():
+    if not is_there(path):
         msg = f"{source} does not exist: check the path"
         raise SourceError(msg)
     if not path.is_file():

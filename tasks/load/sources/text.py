@@ -14,6 +14,9 @@ from tasks.load.sources.opening import MAX_LINE, bounded_lines, open_text
 
 __all__ = ["read_json_rows", "read_jsonl"]
 
+_MAX_DEPTH = 500
+"""Levels of lists and objects in a row: below what the parser of any Python version gives up at."""
+_TOO_DEEP = f"it is nested deeper than {_MAX_DEPTH} levels"
 _SNIPPET = 200
 """Characters of an unreadable row that rejected.jsonl shows."""
 
@@ -42,13 +45,33 @@ class _Decoder:
     def at(self, text: str, start: int) -> tuple[Any, int]:
         """The value that begins at `start`, or its RowError, and where it ends.
 
-        Raises ValueError or RecursionError for what is no JSON value, or too deep.
+        Raises ValueError for what is no JSON value, or nested too deep.
         """
         self._doubled.clear()
-        value, end = self._json.raw_decode(text, start)
+        try:
+            value, end = self._json.raw_decode(text, start)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+        # Few rows have brackets enough to be looked at.
+        brackets = text.count("[", start, end) + text.count("{", start, end)
+        if brackets > _MAX_DEPTH and _is_deeper(value, _MAX_DEPTH):
+            raise ValueError(_TOO_DEEP)
         if self._doubled:
             return _broken(f"the field {self._doubled[0][:40]!r} stands twice in one object"), end
         return value, end
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects stand in each other more than so many times."""
+    inside = _nests([value])
+    for _ in range(levels):
+        inside = [one for nest in inside for one in _nests(nest)]
+    return bool(inside)
+
+
+def _nests(values: list[Any] | dict[str, Any]) -> list[Any]:
+    items = values.values() if isinstance(values, dict) else values
+    return [one for one in items if isinstance(one, dict | list)]
 
 
 def read_jsonl(path: Path) -> Iterator[NumberedRow]:
@@ -66,7 +89,7 @@ def read_jsonl(path: Path) -> Iterator[NumberedRow]:
 def _line(decoder: _Decoder, text: str) -> Any:
     try:
         row, end = decoder.at(text, 0)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return _broken(f"the line is not JSON: {error}")
     if end < len(text):
         return _broken(f"the line goes on behind its object, at character {end + 1}")
@@ -154,7 +177,7 @@ class _Document:
         start = self._at
         try:
             row, self._at = self._decoder.at(self._text, start)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             row, self._at = _broken(f"the row is not JSON: {error}"), self._end_of_value()
         return row, self._text[start : min(self._at, start + _SNIPPET)]
 

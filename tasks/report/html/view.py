@@ -166,11 +166,11 @@ def report_tables(manifest: RunFacts, summary: Summary, quota: QuotaProof) -> li
 
 def _checks(summary: Summary) -> ReportTable:
     head = (
-        "check", "model", "calls", "failed", "unreadable", "comments", "confirmed", "rate",
+        "check", "model", "calls", "failed", "unreadable", "comments", "kept", "confirmed", "rate",
         "only by it", "no line", "tokens in", "cached", "tokens out", "cost", "per confirmed",
     )  # fmt: skip
     note = (
-        "Rate: confirmed of those judged, uncertain ones included. Only by it: confirmed issues that no other check "
+        "Kept: by the policy. Rate: confirmed of those judged, uncertain ones included. Only by it: confirmed issues that no other check "
         "raised. Unreadable: replies that no parser could use. Cached: share of the tokens in that the "
         "provider's cache served; empty where no reply told."
     )
@@ -188,7 +188,7 @@ def _canaries(manifest: RunFacts) -> list[ReportTable]:
 
 def _check_row(one: ModelFigures) -> tuple[str, ...]:
     rate = "" if one.confirmed_rate is None else f"{one.confirmed_rate:.0%}"
-    counts = (one.calls, one.failed, one.unreadable, one.comments, one.confirmed)
+    counts = (one.calls, one.failed, one.unreadable, one.comments, one.kept, one.confirmed)
     return (
         one.name,
         one.model,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tasks.core.calls import Refused
+from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
 from tasks.core.files import make_private, private_folder
 from tasks.core.locations import is_database
@@ -209,6 +210,7 @@ class BatchStore:
                 except StateError:
                     if not again or getattr(self._db, "is_usable", True):
                         raise
+                    self._db.close()
                     self._db = None  # the session was lost, and with it the transaction
         raise AssertionError
 
@@ -274,9 +276,10 @@ class _File:
             self._db = sqlite3.connect(
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(SCHEMA)
+            with closed_on_error(self._db):
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
 

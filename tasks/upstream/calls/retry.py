@@ -84,6 +84,8 @@ _PROXY_REMEDY = (
     "the proxy refused the connection (407 asks for a user and password in HTTPS_PROXY or "
     "HTTP_PROXY): mend it, or put the endpoint's host into NO_PROXY. "
 )
+_STRICT_RULES = frozenset({78, *range(80, 95)})
+"""OpenSSL's codes (X509_V_ERR_...) of what only its flag X509_STRICT asks for."""
 _PROXY_STATUS = 407
 _SERVER = 500  # where the server's own errors begin
 _BUSY = frozenset({503, 529})
@@ -223,10 +225,7 @@ def _remedy(error: BaseException) -> str:
     causes = list(_causes(error))
     text = " ".join(str(cause) for cause in causes).lower()
     if any(isinstance(c, ssl.SSLCertVerificationError) for c in causes) or "certificate" in text:
-        return (
-            "the endpoint's certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE, "
-            "to the file of the authority that signed it. "
-        )
+        return _certificate_remedy(causes)
     if any(isinstance(cause, httpx2.ProxyError) for cause in causes) or "407" in text:
         return _PROXY_REMEDY
     if any(isinstance(c, socket.gaierror) for c in causes) or "name or service" in text:
@@ -242,6 +241,19 @@ def _remedy(error: BaseException) -> str:
     if "wrong_version_number" in text or "http_request" in text:
         return "the endpoint does not speak TLS on that port: write http:// in base_url. "
     return ""
+
+
+def _certificate_remedy(causes: list[BaseException]) -> str:
+    if any(getattr(cause, "verify_code", 0) in _STRICT_RULES for cause in causes):
+        return (
+            "the endpoint's certificate, or that of its authority, breaks a rule of RFC 5280 which "
+            "Python 3.13 and later enforce: have it issued anew with what is named here, or use "
+            "Python 3.12 or 3.11. "
+        )
+    return (
+        "the endpoint's certificate is not trusted: set ca_file of the app_id, or SSL_CERT_FILE, "
+        "to the file of the authority that signed it. "
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -26,10 +27,14 @@ _READ = "SELECT key, created, model, body FROM replies WHERE rowid BETWEEN ? AND
 def check(path: Path) -> list[str]:
     """What is wrong with the file: SQLite's own findings and replies that do not decode."""
     try:
-        connection = open_database(path)
-        rows = connection.execute("PRAGMA integrity_check").fetchall()
+        with closing(open_database(path)) as connection:
+            return _findings(connection)
     except (StateError, sqlite3.Error) as error:
         return [str(error)]
+
+
+def _findings(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("PRAGMA integrity_check").fetchall()
     findings = [row[0] for row in rows if row[0] != "ok"]
     return findings or _bad_bodies(connection)
 
@@ -54,7 +59,8 @@ def salvage(path: Path) -> tuple[int, Path]:
 
 def _salvage(path: Path) -> tuple[int, Path]:
     fresh = path.with_name(path.name + ".salvaged")
-    kept = _fill(fresh, _readable(path))
+    with closing(_readable(path)) as rows:
+        kept = _fill(fresh, rows)
     return kept, _exchange(path, fresh)
 
 
@@ -67,7 +73,8 @@ def restore_recent(path: Path, log: WriteAheadLog, recent: Iterable[JournalRow])
     copy, fresh = (path.with_name(f"{path.name}.{suffix}") for suffix in ("cut", "restored"))
     try:
         _copy(path, copy, log)
-        kept = _fill(fresh, chain(_readable(copy), recent))
+        with closing(_readable(copy)) as rows:
+            kept = _fill(fresh, chain(rows, recent))
     finally:
         for one in (copy, *_beside(copy)):
             one.unlink(missing_ok=True)
@@ -90,14 +97,13 @@ def _copy(path: Path, copy: Path, log: WriteAheadLog) -> None:
 def _fill(fresh: Path, rows: Iterable[JournalRow]) -> int:
     fresh.unlink(missing_ok=True)
     make_private(fresh)
-    target = open_database(fresh)
-    target.execute("BEGIN IMMEDIATE")
-    for row in rows:
-        target.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", row)
-    kept = int(target.execute("SELECT count(*) FROM replies").fetchone()[0])
-    target.execute("COMMIT")
-    target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    target.close()
+    with closing(open_database(fresh)) as target:
+        target.execute("BEGIN IMMEDIATE")
+        for row in rows:
+            target.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", row)
+        kept = int(target.execute("SELECT count(*) FROM replies").fetchone()[0])
+        target.execute("COMMIT")
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return kept
 
 
@@ -115,17 +121,25 @@ def _exchange(path: Path, fresh: Path) -> Path:
     return aside
 
 
-def _readable(path: Path) -> Iterator[JournalRow]:
+def _readable(path: Path) -> Generator[JournalRow]:
     try:
         source = sqlite3.connect(path, isolation_level=None)
+    except sqlite3.Error:
+        return
+    with closing(source):
+        last = _last(source, path) if _has_schema(source) else 0
+        for first in range(1, last + 1, _BLOCK):
+            yield from _block(source, first, first + _BLOCK - 1)
+
+
+def _has_schema(source: sqlite3.Connection) -> bool:
+    try:
         # Without it, SQLite reads nothing of a file that is shorter than its header says.
         source.execute("PRAGMA writable_schema = ON")
         source.execute("SELECT name FROM sqlite_master").fetchall()
     except sqlite3.Error:
-        return
-    for first in range(1, _last(source, path) + 1, _BLOCK):
-        yield from _block(source, first, first + _BLOCK - 1)
-    source.close()
+        return False
+    return True
 
 
 def _last(source: sqlite3.Connection, path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
 
 __all__ = ["VERSION", "damaged", "open_database"]
@@ -38,7 +39,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, timeout=30.0, isolation_level=None, check_same_thread=False
         )
-        _prepare(connection, path)
+        with closed_on_error(connection):
+            _prepare(connection, path)
     except sqlite3.Error as error:
         raise damaged(path, error) from error
     return connection

@@ -13,8 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
-from tasks.core.files import make_private, private_folder
+from tasks.core.files import is_there, make_private, private_folder
 from tasks.upstream.journal.locks import Locks
 from tasks.upstream.journal.log import LogWatch, RecentRows
 from tasks.upstream.journal.recover import check, restore_recent
@@ -61,12 +62,14 @@ class SqliteJournalStore:
         self.path = path
         self._patience = patience
         self._locks = self._open_locks()
-        with self._locks.writing():
-            self.writing = self._open_writing()
-            self._files = self._identities()
-        # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held a
-        # lock meanwhile would keep all others waiting until he gets it back.
-        self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
+        with closed_on_error(self._locks):
+            with self._locks.writing():
+                self.writing = self._open_writing()
+                self._files = self._identities()
+            # A stack of connections and no lock: SQLite lets the GIL go in each query, and who held
+            # a lock meanwhile would keep all others waiting until he gets it back.
+            with closed_on_error(self.writing):
+                self._readers: deque[sqlite3.Connection] = deque([open_database(path)])
         self._write_lock = threading.Lock()
         self._has_written = False
         self._log = LogWatch(path)
@@ -120,15 +123,17 @@ class SqliteJournalStore:
         yield from check(self.path)
 
     def close(self) -> None:
-        if self._has_written:
-            self._follow_file()
-            with self._exclusive():
-                pass  # which looks at the log
-        for connection in self._readers:
-            connection.close()
-        self.writing.close()
-        self._log.close()
-        self._locks.close()
+        try:
+            if self._has_written:
+                self._follow_file()
+                with self._exclusive():
+                    pass  # which looks at the log
+        finally:
+            for connection in self._readers:
+                connection.close()
+            self.writing.close()
+            self._log.close()
+            self._locks.close()
 
     def pragma(self, name: str) -> int:
         """A number that SQLite knows about the file."""
@@ -143,12 +148,13 @@ class SqliteJournalStore:
 
     def _open_writing(self) -> sqlite3.Connection:
         """Make the file, with the right to write; a log whose file is gone belongs to nothing."""
-        if not self.path.exists():
+        if not is_there(self.path):
             for name in _beside(self.path):
                 name.unlink(missing_ok=True)
         make_private(self.path)
         connection = open_database(self.path)
-        connection.execute(self._patience.pragma)
+        with closed_on_error(connection):
+            connection.execute(self._patience.pragma)
         return connection
 
     def _identities(self) -> list[tuple[int, int] | None]:
@@ -175,24 +181,32 @@ class SqliteJournalStore:
             raise StateError(msg) from error
 
     def _carry_over(self) -> None:
-        old, old_locks = self.writing, self._locks
-        locks = self._open_locks()
-        with locks.writing():
-            moved = _identity(self.path) != self._files[0]
-            if moved:
-                self._drop_old_log()
-            writing = self._open_writing()
-            if moved:
-                _LOGGER.warning(_CARRIED, self.path, self._copy(old, writing))
+        old_locks, locks = self._locks, self._open_locks()
+        with closed_on_error(locks):
+            with locks.writing():
+                writing = self._open_carried()
+            self._switch(writing)
         self._locks = locks
-        self._switch(writing)
         old_locks.close()
+
+    def _open_carried(self) -> sqlite3.Connection:
+        """The file that is there now, with what the one before it held."""
+        moved = _identity(self.path) != self._files[0]
+        if moved:
+            self._drop_old_log()
+        writing = self._open_writing()
+        with closed_on_error(writing):
+            if moved:
+                _LOGGER.warning(_CARRIED, self.path, self._copy(self.writing, writing))
+        return writing
 
     def _switch(self, writing: sqlite3.Connection) -> None:
         """Go on in the file that is there now."""
+        with closed_on_error(writing):
+            readers = deque([open_database(self.path)])
         old, old_readers = self.writing, self._readers
         self.writing, self._files = writing, self._identities()
-        self._readers = deque([open_database(self.path)])
+        self._readers = readers
         # Readers at work close theirs when they see that the stack is another one.
         while old_readers:
             old_readers.pop().close()

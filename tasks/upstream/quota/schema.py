@@ -17,8 +17,9 @@ import sqlite3
 import time
 from pathlib import Path
 
+from tasks.core.closing import closed_on_error
 from tasks.core.errors import StateError
-from tasks.core.files import make_private
+from tasks.core.files import is_there, make_private
 from tasks.upstream.quota import clock
 from tasks.upstream.quota.locks import FileLock
 from tasks.upstream.quota.statements import ledger_tables
@@ -60,38 +61,42 @@ def open_ledger(path: Path, lock: FileLock) -> sqlite3.Connection:
 
 def _open(path: Path, lock: FileLock) -> sqlite3.Connection:
     boot, note = clock.boot_id(), lock.note
-    known = path.exists() and path.stat().st_size > 0
-    db = None
-    if known:
-        try:
-            db = _connect(path)
-            _check(db, path)
-        except (_Unusable, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # the disk, not the file
-            if db is not None:
-                db.close()
-            _move_aside(path)
-            db = None
+    known = is_there(path) and path.stat().st_size > 0
+    db = _existing(path) if known else None
     if db is None:
         lost = known or bool(note)
         # A ledger of an earlier boot can only hold uses from before this boot.
         floor = _floor(same_boot=known or note == boot) if lost else -math.inf
         db = _create(path, boot, floor)
-    else:
+    with closed_on_error(db):
         _cross_boot(db, boot)
-    if note != boot:
-        lock.note = boot
+        if note != boot:
+            lock.note = boot
+    return db
+
+
+def _existing(path: Path) -> sqlite3.Connection | None:
+    """The ledger that is there; None: there was a file of no use, which is moved aside."""
+    try:
+        db = _connect(path)
+        with closed_on_error(db):
+            _check(db, path)
+    except (_Unusable, sqlite3.DatabaseError) as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise  # the disk, not the file
+        _move_aside(path)
+        return None
     return db
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     make_private(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    db.execute("PRAGMA journal_mode = WAL")
-    # A crash of the process loses nothing. After a crash of the machine another boot begins, and
-    # all that the file could tell is older than that boot.
-    db.execute("PRAGMA synchronous = OFF")
+    with closed_on_error(db):
+        db.execute("PRAGMA journal_mode = WAL")
+        # A crash of the process loses nothing. After a crash of the machine another boot begins,
+        # and all that the file could tell is older than that boot.
+        db.execute("PRAGMA synchronous = OFF")
     return db
 
 
@@ -112,11 +117,12 @@ def _create(path: Path, boot: str, floor: float) -> sqlite3.Connection:
     for name in (f"{path.name}-wal", f"{path.name}-shm"):
         path.with_name(name).unlink(missing_ok=True)
     db = _connect(path)
-    db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
     # Tickets of a ledger that was lost must not come again.
     first = time.time_ns() // 1000
     row = (boot, first, None if math.isinf(floor) else floor)
-    db.execute("INSERT INTO meta VALUES (1, ?, 1, 1, ?, ?)", row)
+    with closed_on_error(db):
+        db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+        db.execute("INSERT INTO meta VALUES (1, ?, 1, 1, ?, ?)", row)
     return db
 
 

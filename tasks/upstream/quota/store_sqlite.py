@@ -56,6 +56,8 @@ class SqliteQuotaStore:
                 self._open()
         except BaseException:
             self._file.close()
+            self._close_db()
+            self._lock.close()
             raise
 
     @property

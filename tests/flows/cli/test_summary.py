@@ -50,7 +50,7 @@ def test_the_summary_answers_the_mornings_questions(manifest: dict[str, Any]) ->
     until = local_time(UNTIL)
     assert lines[1:] == [
         "report    /out/report.html",
-        "findings  1 critical, 3 high; 3 new, 1 recurring, 2 gone",
+        "findings  4: 1 critical, 3 high; 3 new, 1 recurring, 2 gone",
         "comments  2 raised: 1 kept, 1 dropped, 0 unverified",
         "cost      $1.50",
         "time      3 min 07 s",
@@ -66,7 +66,7 @@ def test_a_run_of_an_earlier_version_has_a_summary(manifest: dict[str, Any]) -> 
     """Without what providers said, and without an earlier run to compare with."""
     del manifest["upstream"]
     lines = summary_lines(manifest | {"history": None}, RunPaths(Path("/out")))
-    assert lines[2] == "findings  1 critical, 3 high"
+    assert lines[2] == "findings  4: 1 critical, 3 high"
     assert not any(line.startswith(("failed", "held")) for line in lines)
 
 
@@ -77,6 +77,33 @@ def test_lines_are_not_broken(manifest: dict[str, Any]) -> None:
     with console.capture() as captured:
         print_summary(manifest, RunPaths(place), console)
     assert f"report    {place}/report.html" in captured.get().splitlines()
+
+
+def test_the_table_counts_what_stays(manifest: dict[str, Any]) -> None:
+    """Comments by the policy's end, as the line above it, and not by what the review thought."""
+    one = dict.fromkeys(
+        ("calls", "journaled", "failed", "comments", "input_tokens", "output_tokens"), 7
+    )
+    manifest["figures"]["models"] = [{"name": "a", "model": "m", "kept": 4, "confirmed": 5} | one]
+    console = Console(file=io.StringIO(), width=100)
+    with console.capture() as captured:
+        print_summary(manifest, RunPaths(Path("/out")), console)
+    rows = [line.split() for line in captured.get().splitlines()]
+    head = next(row for row in rows if row[:1] == ["model"])
+    assert head == [
+        "model",
+        "calls",
+        "from",
+        "journal",
+        "failed",
+        "comments",
+        "kept",
+        "tokens",
+        "in",
+        "tokens",
+        "out",
+    ]
+    assert ["a", "(m)", "7", "7", "7", "7", "4", "7", "7"] in rows
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,13 @@ def rows_of(folder: Path, text: str, encoding: str = "utf-8") -> list[Any]:
         ('[{"a": 1, "a": 2}, {"b": 1}]', ["broken_line", {"b": 1}]),
         ('[{"a": nope}, {"b": 1}]', ["broken_line", {"b": 1}]),
         ('[{"a": "}" oops}, {"b": "]"}]', ["broken_line", {"b": "]"}]),
-        ("[" + "[" * 5000 + "]" * 5000 + ', {"b": 1}]', ["broken_line", {"b": 1}]),
+        ("[" + "[" * 20_000 + "]" * 20_000 + ', {"b": 1}]', ["broken_line", {"b": 1}]),
+        ("[" + "[" * 501 + "]" * 501 + ', {"b": 1}]', ["broken_line", {"b": 1}]),
+        ('[{"b": "' + "[" * 600 + '"}]', [{"b": "[" * 600}]),
         (" [ ] ", []),
         ("{}", []),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_rows_are_read_one_by_one(tmp_path: Path, text: str, expected: list[Any]) -> None:
     """A list or a mapping; a broken row costs only itself, equal keys cost nothing."""

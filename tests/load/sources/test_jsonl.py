@@ -36,12 +36,13 @@ def outcome(row: NumberedRow) -> Any:
         (b'{"content": "a"} {"content": "b"}', "goes on behind"),
         (b'{"content": "a", "content": "b"}', "'content' stands twice"),
         (b'{"content": "a", "expected": [{"path": "a", "path": "b"}]}', "'path' stands twice"),
-        (b'{"content": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", "not JSON"),
+        (b'{"content": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", "deeper than 500 levels"),
+        (b'{"content": ' + b"[" * 500 + b"]" * 500 + b"}", "deeper than 500 levels"),
         (b'{"content": "x", "n": ' + b"9" * 5_000 + b"}", "not JSON"),
         ("\N{NO-BREAK SPACE}".encode(), "not JSON"),
         (b"\xff\xfe", "not JSON"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_broken_line_costs_only_itself(tmp_path: Path, line: bytes, said: str) -> None:
     """It is yielded with its line number, why, and how it begins; its neighbours are read."""

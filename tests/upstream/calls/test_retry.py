@@ -90,10 +90,18 @@ def test_a_firewalls_page_does_not_cost_the_key() -> None:
     assert (decision.reason, decision.refusal.about) == ("bad_request", "input")
 
 
+def unidentified() -> ssl.SSLCertVerificationError:
+    """What Python 3.13 says of a certificate that does not name its authority's key."""
+    error = ssl.SSLCertVerificationError("Missing Authority Key Identifier")
+    error.verify_code = 85
+    return error
+
+
 @pytest.mark.parametrize(
     ("cause", "remedy"),
     [
         (ssl.SSLCertVerificationError("unable to get local issuer certificate"), "SSL_CERT_FILE"),
+        (unidentified(), "have it issued anew"),
         (socket.gaierror(-2, "Name or service not known"), "check base_url"),
         (ConnectionRefusedError(111, "Connection refused"), "host and port of base_url"),
         (httpx2.ProxyError("407 Proxy Authentication Required"), "NO_PROXY"),
