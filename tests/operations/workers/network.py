@@ -10,11 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 
 __all__ = ["Network", "may_have_networks", "open_network"]
 
 _ADDRESS = f"10.213.{os.getpid() % 256}"
 """Of each process another one: what a killed one has left is in nobody's way."""
+
+_numbers = count()
 
 
 @cache
@@ -36,7 +39,8 @@ class Network:
     host = f"{_ADDRESS}.1"
 
     def __init__(self) -> None:
-        self._name = f"nr{os.getpid()}"[-9:]
+        # A cable stays as long as there is a process at its other end, which a test may have left.
+        self._name = f"nr{os.getpid()}n{next(_numbers)}"
         self._machines: dict[str, str] = {}
         self._doors: list[_Door] = []
         _ip("link", "add", self._name, "type", "bridge")
