@@ -146,17 +146,24 @@ class FailureHandler:
 
     def _judge(self, failed: FailedAttempt) -> bool:
         """Draw the consequences of a refusal. True: another key may answer the question."""
-        refusal, alias, place = failed.decision.refusal, self._state.alias, self._state.place
+        refusal, place = failed.decision.refusal, self._state.place
         if refusal is None:
             self._judge_reply(failed)
             return False
         if self._is_renewed(failed, refusal):
             self._up.refusals.leave(place)
             return False
-        if refusal.about == "try_again" and refusal.status != _OK:
-            self._up.refusals.leave(place)
-        else:
-            self._up.refusals.refused(place, refusal, failed.message)
+        try:
+            return self._may_be_answered(failed, refusal)
+        finally:  # who has waited for the place has to meet what is known now
+            if refusal.about == "try_again" and refusal.status != _OK:
+                self._up.refusals.leave(place)
+            else:
+                self._up.refusals.refused(place, refusal, failed.message)
+
+    def _may_be_answered(self, failed: FailedAttempt, refusal: Refusal) -> bool:
+        """Suspect key, model or question. True: another key may answer it."""
+        alias = self._state.alias
         match refusal.about:
             case "key" | "money" if refusal.wait is None:
                 self._judge_key(failed, refusal)
