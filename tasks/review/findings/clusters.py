@@ -65,11 +65,8 @@ def _mark(group: list[Comment]) -> list[Comment]:
 
 
 def _marked(comment: Comment, cluster_id: str, checks: tuple[str, ...]) -> Comment:
-    if (comment.cluster_id, comment.check_models, comment.agreement) == (
-        cluster_id,
-        checks,
-        len(checks),
-    ):
+    marks = (cluster_id, checks, len(checks))
+    if (comment.cluster_id, comment.check_models, comment.agreement) == marks:
         return comment
     return replace(comment, cluster_id=cluster_id, check_models=checks, agreement=len(checks))
 

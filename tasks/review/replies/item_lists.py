@@ -75,6 +75,10 @@ class Shape:
             return "own"
         return "alias" if key in self.aliases else None
 
+    def is_as_asked(self, item: Any) -> bool:
+        """Whether `item` has the fields of the contract, and no other ones."""
+        return isinstance(item, dict) and item.keys() == self.asked
+
     def likeness(self, item: Mapping[str, Any]) -> int:
         """How surely `item` is one of the contract's; see LIKELY and SURE."""
         return len(item.keys() & self.fields) + len(item.keys() & self.asked)

@@ -122,8 +122,7 @@ def find_items(text: str, shape: Shape) -> ReplyItems:
 def _is_to_the_letter(whole: Sized, asked: list[Any], shape: Shape) -> bool:
     """Whether a reply is nothing but its list of flat items, in which nothing else can be found."""
     return len(whole) == 1 and all(
-        isinstance(item, dict)
-        and item.keys() == shape.asked
+        shape.is_as_asked(item)
         and not any(isinstance(value, list | dict) for value in item.values())
         for item in asked
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tasks.core.errors import ReplyError
 from tasks.core.text_safety import storable
@@ -125,17 +124,13 @@ def parse_verdicts(
 
 def _items(text: str, shape: Shape, notes: Counter[str]) -> ReplyItems:
     found = find_items(text, shape)
-    if found.mode == "schema" and not all(_as_asked(item, shape) for item in found.items):
+    if found.mode == "schema" and not all(map(shape.is_as_asked, found.items)):
         found = found._replace(mode="json")
     if len(found.items) > _MAX_ITEMS:
         notes["dropped:too_many"] += len(found.items) - _MAX_ITEMS
     if found.left_out:
         notes["dropped:taken_back"] += found.left_out
     return found._replace(items=found.items[:_MAX_ITEMS])
-
-
-def _as_asked(item: Any, shape: Shape) -> bool:
-    return isinstance(item, dict) and item.keys() == shape.asked
 
 
 def _refuse_if_all_bad(

@@ -87,9 +87,9 @@ class Attempt:
         return Reply(
             content=completion.content,
             model=completion.model or self.request.model,
-            finish_reason=completion.finish_reason,
+            finish_reason=completion.finish_reason or None,
             usage=completion.usage.plus(wasted),
-            request_id=completion.request_id or (self.headers or {}).get("x-request-id"),
+            request_id=completion.request_id or (self.headers or {}).get("x-request-id") or None,
             created=completion.created,
             app_id=app_id,
             trace_id=self.trace_id,

@@ -121,9 +121,10 @@ _SAID = ("content", "model", "finish_reason", "request_id", "refusal")
 
 def scrubbed_reply(reply: Reply, scrub: Scrubber) -> Reply:
     """A reply of an upstream that repeats what it was sent, on its way in."""
-    masked = {name: scrub.known(said) for name in _SAID if (said := getattr(reply, name))}
     changed: dict[str, Any] = {
-        name: said for name, said in masked.items() if said != getattr(reply, name)
+        name: clean
+        for name in _SAID
+        if (said := getattr(reply, name)) and (clean := scrub.known(said)) != said
     }
     return replace(reply, **changed) if changed else reply
 
