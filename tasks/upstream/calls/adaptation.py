@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
+from tasks.core.text_safety import visible
 from tasks.upstream.calls.refusals import Refusal
 
 __all__ = ["Adaptation", "ReplyFormat", "SystemRole", "adapt", "read_adaptation"]
@@ -87,7 +88,8 @@ class Adaptation:
             level = "left out" if self.reply_format == "text" else f"lowered to {self.reply_format}"
             changes.append(f"response_format {level}")
         them = "it" if len(changes) == 1 else "them"
-        return f"{', '.join(changes)}: the endpoint refuses {them}" if changes else ""
+        said = visible(", ".join(changes))  # a name may be the endpoint's word
+        return f"{said}: the endpoint refuses {them}" if changes else ""
 
     def record(self) -> dict[str, Any]:
         """Plain JSON with sorted names, without what is not adapted; the empty one is `{}`."""
